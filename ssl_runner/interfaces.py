@@ -1,0 +1,250 @@
+"""READ FIRST: every abstraction of the project, and no other code.
+
+An example t is split into two parts, (x, y) = split(t), sometimes at random, and p(y | x) is learned. An objective is a
+class with these two methods, `split` and `loss`; all else here says what it is given (`DataSpec`, `Batch`, `Encoder`) and
+what is asked of its encoder afterwards (`Evaluator`, `Inspection`).
+
+Dimension letters, in all of the project: B batch, V views, N tokens or places, D width, C channels, H height, W width,
+T time, n examples of a whole split.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.figures import Figure
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec(ABC):
+    """What one example is; known before any data are read."""
+
+    kind: ClassVar[str]  # in words, for messages: "images"
+    classes: int = 0  # 0: unlabelled
+    class_names: tuple[str, ...] = ()
+    size: int = 0  # examples to pretrain on; 0: not known yet
+
+    @abstractmethod
+    def to_input(self, data: Tensor) -> Tensor:
+        """Turn examples as they are stored into what objectives and encoders read, on the device they are on."""
+
+    @abstractmethod
+    def fake(self, n: int) -> Tensor:
+        """Draw `n` random examples as they are stored, to try an objective before any data are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec(DataSpec):
+    """Images: (n, C, H, W) uint8 as stored, float in [0, 1] as input."""
+
+    kind: ClassVar[str] = "images"
+    channels: int
+    height: int
+    width: int
+
+    def to_input(self, data: Tensor) -> Tensor:
+        return data.float().div_(255)
+
+    def fake(self, n: int) -> Tensor:
+        return torch.randint(256, (n, self.channels, self.height, self.width), dtype=torch.uint8)
+
+
+class Examples(NamedTuple):
+    """A whole split, in memory or memory-mapped."""
+
+    data: Tensor  # (n, ...) as stored
+    label: Tensor  # (n,) int64; -1 where unlabelled
+
+
+class Batch(NamedTuple):
+    """A batch as the loader gives it: no views, no targets; those are the objective's business."""
+
+    data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
+    label: Tensor  # (B,) int64; -1 where unlabelled
+    index: Tensor  # (B,) int64, the example's place in the split it comes from
+
+
+SplitName = Literal["pretrain", "train", "val", "test"]
+
+
+class DataSource(ABC):
+    """A dataset as a config names it: `_target_` of every file in conf/dataset/.
+
+    A constructor only takes its settings and refuses bad values; it touches no file. `spec` and `check` may read headers.
+    """
+
+    @property
+    @abstractmethod
+    def spec(self) -> DataSpec:
+        """What an example is. Annotate the subclass: `validate` reads it. Cheap. Raises ValueError where files are needed
+        for it (a user's own) and are not there or not readable."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise ValueError if `load` is bound to fail: what is missing, where it was looked for, what to set. Cheap;
+        downloads and writes nothing."""
+
+    @abstractmethod
+    def load(self) -> Mapping[SplitName, Examples]:
+        """Read (download, decode) all splits. "pretrain" is what is pretrained on: "train", with more where the dataset
+        has an unlabelled part. "val" is held out of train, stratified, seeded. Raises ValueError for damaged files."""
+
+
+@runtime_checkable
+class Data(Protocol):
+    """What evaluations see of a loaded dataset."""
+
+    spec: DataSpec
+
+    def examples(self, split: SplitName) -> Examples: ...
+
+
+# ------------------------------------------------------------------------------------------------------------ encoders
+
+
+class Features(NamedTuple):
+    tokens: Tensor  # (B, N, D) one vector a place: grid cell (row-major), patch, word, frame cell
+    pooled: Tensor  # (B, D) one vector an example: what evaluators read
+    layers: tuple[Tensor, ...] = ()  # (B, D_i) each, one pooled vector a block, input to output; empty unless asked for
+
+
+class Encoder(nn.Module, ABC):
+    """The part that is kept. Subclasses annotate `spec` in their constructor with the data they read."""
+
+    kind: ClassVar[str]  # in words, for messages: "a map encoder (...)"
+    dim: int  # D
+
+    @abstractmethod
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        """Encode a batch of input. `layers` asks for one pooled vector of each block too."""
+
+
+class MapEncoder(Encoder):
+    """Images of any height and width, a vector per grid cell."""
+
+    kind: ClassVar[str] = "a map encoder (images of any size, a vector per grid cell)"
+
+    @abstractmethod
+    def map(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, h, w): the grid of which `tokens` is the row-major list."""
+
+
+class PatchEncoder(Encoder):
+    """Images cut in patches, of which it can encode a chosen few."""
+
+    kind: ClassVar[str] = "a patch encoder (images cut in patches, of which it can encode a chosen few)"
+    patch: int  # side of a patch, pixels
+    grid: tuple[int, int]  # patches down, patches across; N = their product
+
+    @abstractmethod
+    def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
+        """`keep` (B, K) int64: the places to encode, row-major; K tokens in its order. None: all."""
+
+
+# ---------------------------------------------------------------------------------------------------------- objectives
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+class Views(nn.Module, ABC):
+    """Draw random views of each example, batched, on the batch's device, with parameters of its own per example and view."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]."""
+
+
+class Loss(NamedTuple):
+    value: Tensor  # () minimised
+    logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
+    carry: Any = None  # what `after_step` absorbs: new keys, teacher means, counts
+
+
+class Objective(nn.Module, ABC, Generic[X, Y]):
+    """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
+    them by name and shape."""
+
+    encoder: Encoder
+
+    @abstractmethod
+    def split(self, batch: Batch) -> tuple[X, Y]:
+        """Draw the task: what is seen, and what is to be said of it. Batched; leaves the batch and the module unchanged."""
+
+    @abstractmethod
+    def loss(self, x: X, y: Y) -> Loss:
+        """-log p(y | x) or its surrogate. Changes no state (BatchNorm's running statistics apart)."""
+
+    def after_step(self, carry: Any, progress: float) -> None:
+        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1]."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups: "params", and optionally "lr_scale". One by default; two for an adversary."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """An objective that can say what it expects y to be."""
+
+    def predict(self, x: Any) -> Any:
+        """The expected or most probable y, in the form of y."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """An objective that can fill in a whole image."""
+
+    def reconstruct(self, x: Any) -> Tensor:
+        """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+class Finding(NamedTuple):
+    """What one evaluation of one subject gives."""
+
+    metrics: Mapping[str, float]  # the first is the headline
+    protocol: Mapping[str, Any] = {}  # all that makes two numbers comparable: layer, split, label fraction, choices made
+    figures: Mapping[str, Figure] = {}
+
+
+class Subject(Protocol):
+    """A frozen encoder with labelled data: what an evaluator is given."""
+
+    encoder: Encoder  # in eval mode, on `device`; an evaluator leaves its weights and mode as they were
+    data: Data
+    seed: int
+    device: torch.device
+
+    def features(self, split: SplitName, layer: str = "pooled") -> Examples:
+        """(n, D) float32 features on the CPU and labels of a split, extracted once and shared by all evaluators.
+        `layer`: "pooled", or the number of a block counted from the end: "-2"."""
+
+
+class Evaluator(ABC):
+    """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
+
+    needs_labels: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool] = True  # of the headline metric
+    trains_encoder: ClassVar[bool] = False  # True: controls without weights of their own (pixels) are left out
+
+    @abstractmethod
+    def __call__(self, subject: Subject) -> Finding:
+        """Choose on "train" and "val"; touch "test" once."""
+
+
+class Inspection(ABC):
+    """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
+
+    higher_is_better: ClassVar[bool] = True
+
+    @abstractmethod
+    def __call__(self, objective: Any, subject: Subject) -> Finding: ...
