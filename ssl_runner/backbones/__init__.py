@@ -1,0 +1,1 @@
+"""Encoders: the part of a network that is kept after pretraining."""

@@ -1,0 +1,58 @@
+"""A small convolutional network, quick on a CPU."""
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
+from ssl_runner.nn.normalise import Normalise
+
+Norm = Literal["batch", "group"]
+
+
+class ConvNet(MapEncoder):
+    """Stages of a 3 x 3 convolution, normalisation, ReLU and 2 x 2 max-pooling, one a width.
+
+    Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each
+    stage. Convolutions: Kaiming, normal, fan-out.
+    """
+
+    def __init__(self, spec: ImageSpec, *, widths: list[int], norm: Norm) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ValueError(f"backbone.widths is {list(widths)}; it must list at least one width, each at least 1")
+        self.dim = widths[-1]
+        self.normalise = Normalise(spec.channels)
+        pairs = zip([spec.channels, *widths[:-1]], widths, strict=True)
+        self.stages = nn.ModuleList(_stage(n_in, n_out, norm) for n_in, n_out in pairs)
+
+    def map(self, x: Tensor) -> Tensor:
+        x = self.normalise(x)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        x = self.normalise(x)
+        pooled = []
+        for stage in self.stages:
+            x = stage(x)
+            if layers:
+                pooled.append(x.mean((2, 3)))
+        return Features(x.flatten(2).mT, x.mean((2, 3)), tuple(pooled))
+
+
+def _stage(n_in: int, n_out: int, norm: Norm) -> nn.Sequential:
+    conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, _norm(norm, n_out), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True))
+
+
+def _norm(norm: Norm, width: int) -> nn.Module:
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(width)
+        case "group":
+            return nn.GroupNorm(math.gcd(width, 8), width)
+    raise ValueError(f"backbone.norm is {norm!r}; it must be batch or group")

@@ -1,0 +1,103 @@
+"""The Vision Transformer."""
+
+import math
+
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import Features, ImageSpec, PatchEncoder
+from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.patches import gather_places, patchify
+from ssl_runner.nn.positions import sincos_2d
+from ssl_runner.nn.transformer import Transformer
+
+SIDE = 8  # patches along the shorter side that `patch: null` aims at
+LARGEST = 16  # pixels; the largest patch that `patch: null` chooses
+MOST = 16  # patches along the shorter side above which `patch: null` refuses to choose
+
+
+class ViT(PatchEncoder):
+    """A Transformer over patches of an image of one fixed size, with fixed 2-D sine-cosine positions.
+
+    Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and the initialisation of the patch embedding
+    as in He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377; other weights are normal of deviation 0.02.
+    Differs from the papers: there is no class token; `pooled` is the mean of the tokens that are encoded.
+
+    `patch: null` takes, among the sizes up to 16 pixels that divide height and width, the one that gives nearest to 8
+    patches along the shorter side: 28 -> 4, 32 -> 4, 64 -> 8, 96 -> 12, 224 -> 16.
+    """
+
+    positions: Tensor  # (N, D)
+
+    def __init__(
+        self, spec: ImageSpec, *, dim: int, depth: int, heads: int, patch: int | None, mlp_ratio: float
+    ) -> None:
+        super().__init__()
+        if dim < 4 or dim % 4:
+            raise ValueError(f"backbone.dim is {dim}; it must be a multiple of 4 (sines and cosines of row and column)")
+        if heads < 1 or dim % heads:
+            raise ValueError(f"backbone.heads is {heads}; it must divide backbone.dim, which is {dim}")
+        if depth < 1:
+            raise ValueError(f"backbone.depth is {depth}; it must be at least 1")
+        if round(dim * mlp_ratio) < 1:
+            raise ValueError(f"backbone.mlp_ratio is {mlp_ratio}; it must be above 0")
+        self.dim = dim
+        self.size = (spec.height, spec.width)
+        self.patch = choose_patch(spec.height, spec.width) if patch is None else patch
+        fits = divisors(math.gcd(spec.height, spec.width))
+        if self.patch not in fits:
+            raise ValueError(
+                f"backbone.patch is {patch}; it must divide the images, which are of {spec.height} x {spec.width} "
+                f"pixels: set backbone.patch to one of {', '.join(map(str, fits))}, or null"
+            )
+        self.grid = (spec.height // self.patch, spec.width // self.patch)
+        self.normalise = Normalise(spec.channels)
+        self.embed = nn.Linear(self.patch * self.patch * spec.channels, dim)
+        nn.init.xavier_uniform_(self.embed.weight)
+        nn.init.zeros_(self.embed.bias)
+        self.register_buffer("positions", sincos_2d(dim, self.grid), persistent=False)
+        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio)
+
+    def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
+        if tuple(x.shape[2:]) != self.size:
+            height, width = self.size
+            raise ValueError(
+                f"the images are of {x.shape[2]} x {x.shape[3]} pixels; the encoder was built for {height} x {width}"
+            )
+        patches = patchify(self.normalise(x), self.patch)
+        positions = self.positions
+        if keep is not None:
+            patches, positions = gather_places(patches, keep), positions[keep]
+        tokens = self.embed(patches) + positions
+        if layers:
+            outputs = self.transformer.layers(tokens)
+            means = tuple(output.mean(1) for output in outputs)
+            return Features(outputs[-1], means[-1], means)
+        tokens = self.transformer(tokens)
+        return Features(tokens, tokens.mean(1))
+
+
+def divisors(n: int) -> list[int]:
+    """The divisors of `n`, ascending.
+
+    >>> divisors(28)
+    [1, 2, 4, 7, 14, 28]
+    """
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def choose_patch(height: int, width: int) -> int:
+    """The side of a patch, pixels, for `patch: null`. Raises ValueError where no size gives a sensible number of them.
+
+    >>> [choose_patch(n, n) for n in (28, 32, 64, 96, 224)]
+    [4, 4, 8, 12, 16]
+    """
+    shorter, fits = min(height, width), divisors(math.gcd(height, width))
+    # Nearest as a ratio; of two equally near the larger patch, which is cheaper.
+    patch = min((p for p in fits if p <= LARGEST), key=lambda p: (abs(math.log(shorter / p / SIDE)), -p))
+    if shorter // patch > MOST and patch < LARGEST:
+        raise ValueError(
+            f"backbone.patch is null and the images are of {height} x {width} pixels, which no patch of 2 to {LARGEST} "
+            f"pixels cuts in {MOST} or fewer a side; set backbone.patch to one of {', '.join(map(str, fits))}, "
+            "or give the dataset another size"
+        )
+    return patch

@@ -1,0 +1,92 @@
+"""Decoders: from features back to pixels."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.nn.positions import sincos_2d
+from ssl_runner.nn.transformer import Transformer
+
+
+class ConvDecoder(nn.Module):
+    """Draw an image from one vector: (B, dim) -> (B, C, H, W), unbounded values (or logits).
+
+    A linear layer makes a grid of widths[0] channels, H and W halved (rounded up) len(widths) times; each further layer
+    is a transposed convolution that doubles it: 4 x 4, stride 2, as in DCGAN (Radford et al. 2015,
+    https://arxiv.org/abs/1511.06434), with BatchNorm and ReLU before it. Where a side is odd the last row or column is
+    cut off. Weights: Kaiming, normal; biases zero.
+    """
+
+    def __init__(self, dim: int, shape: tuple[int, int, int], *, widths: Sequence[int]) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ValueError(f"the decoder's widths are {list(widths)}; at least one is needed, each at least 1")
+        channels, height, width = shape
+        sizes = [(height, width)]
+        for _ in widths:
+            h, w = sizes[-1]
+            sizes.append(((h + 1) // 2, (w + 1) // 2))
+        *self.sizes, (self.height, self.width) = sizes  # of the layers' outputs, last to first; of the first grid
+        self.project = nn.Linear(dim, widths[0] * self.height * self.width, bias=False)  # BatchNorm follows
+        nn.init.kaiming_normal_(self.project.weight, nonlinearity="relu")
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(n_in), nn.ReLU(inplace=True), _upscale(n_in, n_out, last=i == len(widths)))
+            for i, (n_in, n_out) in enumerate(zip(widths, [*widths[1:], channels], strict=True), start=1)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.project(z).unflatten(1, (-1, self.height, self.width))
+        for layer, (h, w) in zip(self.layers, reversed(self.sizes), strict=True):
+            x = layer(x)[..., :h, :w]
+        return x
+
+
+def _upscale(n_in: int, n_out: int, *, last: bool) -> nn.ConvTranspose2d:
+    conv = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, bias=last)
+    # An output pixel sums 2 x 2 places of the n_in channels, each a half-normal-like output of a ReLU.
+    nn.init.normal_(conv.weight, std=(2 / (4 * n_in)) ** 0.5)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+class PatchDecoder(nn.Module):
+    """Say what is in every patch, given the features of a few: the light decoder of a masked autoencoder.
+
+    He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377. One learned token stands for every hidden patch; fixed 2-D
+    sine-cosine positions tell them apart. Initialisation as in ViT, the mask token normal of deviation 0.02.
+    """
+
+    positions: Tensor  # (N, dim)
+
+    def __init__(
+        self,
+        dim_in: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        grid: tuple[int, int],
+        patch_values: int,
+        mlp_ratio: float = 4.0,
+    ) -> None:
+        """`grid`: patches down and across, N in all. `patch_values`: numbers to predict a patch, patch * patch * C."""
+        super().__init__()
+        self.embed = nn.Linear(dim_in, dim)
+        self.mask_token = nn.Parameter(torch.empty(dim))
+        self.register_buffer("positions", sincos_2d(dim, grid), persistent=False)
+        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio)
+        self.predict = nn.Linear(dim, patch_values)
+        for layer in (self.embed, self.predict):
+            nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """Tokens (B, K, dim_in) of the places `keep` (B, K) int64 -> (B, N, patch_values) for all places, row-major."""
+        known = self.embed(tokens)
+        n, dim = self.positions.shape
+        hidden = self.mask_token.to(known.dtype).expand(len(known), n, dim)  # under autocast `known` is not float32
+        x = hidden.scatter(1, keep[..., None].expand(-1, -1, dim), known)
+        return self.predict(self.transformer(x + self.positions))

@@ -1,0 +1,52 @@
+"""Heads of linear layers: projectors and predictors."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+Norm = Literal["batch", "layer", "none"]
+
+
+class MLP(nn.Module):
+    """Linear layers with a normalisation and a ReLU between them: (B, widths[0]) -> (B, widths[-1]).
+
+    `norm` follows every layer but the last; `last_norm="batch"` adds a batch normalisation without scale and shift
+    after the last one, as the projector of SimSiam has it. Linear layers before a batch normalisation have no bias: it
+    would be subtracted again. Weights: Kaiming, normal, fan-in; biases: zero.
+    """
+
+    def __init__(self, widths: Sequence[int], *, norm: Norm, last_norm: Literal["batch", "none"] = "none") -> None:
+        super().__init__()
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"the widths of an MLP are {list(widths)}; at least two are needed, each at least 1")
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(widths[:-1]):
+            layers += [_linear(n_in, n_out, bias=norm != "batch", gain="relu"), *_norm(norm, n_out), nn.ReLU()]
+        layers.append(_linear(widths[-2], widths[-1], bias=last_norm == "none", gain="linear"))
+        if last_norm == "batch":
+            layers.append(nn.BatchNorm1d(widths[-1], affine=False))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def _linear(n_in: int, n_out: int, *, bias: bool, gain: Literal["relu", "linear"]) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out, bias=bias)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity=gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _norm(norm: Norm, width: int) -> list[nn.Module]:
+    match norm:
+        case "batch":
+            return [nn.BatchNorm1d(width)]
+        case "layer":
+            return [nn.LayerNorm(width)]
+        case "none":
+            return []
+    raise ValueError(f"the norm of an MLP is {norm!r}; it must be batch, layer or none")
