@@ -1,0 +1,76 @@
+"""Stratified, seeded, nested choices of examples.
+
+n examples of a split, K classes. Each class's examples are put in one seeded order; what is chosen is a prefix of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out `round(fraction * n)` examples, from each class its share: (rest, held), int64, each ascending.
+
+    The number of each class is its share by the method of Webster and Sainte-Lague, so exact where shares are whole.
+    Unlabelled examples (-1) count as one class: a random choice. Raises ValueError where either part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a held-out fraction is {fraction}; it must lie in (0, 1)")
+    n = len(labels)
+    held = round(fraction * n)
+    if not 0 < held < n:
+        raise ValueError(
+            f"holding out {fraction} of {n} examples leaves a part empty ({n - held} kept, {held} held out); "
+            "more examples are needed, or another fraction"
+        )
+    order, _ = _interleaved(labels, seed, offset=0.5)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def nested_subsets(
+    labels: Tensor, *, fractions: Sequence[float], per_class: Sequence[int], seed: int
+) -> dict[str, Tensor]:
+    """Choose few labels: "1%", "10 per class", ... -> ascending indices, int64.
+
+    Subsets of one seed lie in each other, smaller in larger, also those of several calls and of both kinds where the
+    classes are of equal size. A fraction has `max(round(fraction * n), K)` examples, each class its share, at least one.
+    """
+    order, rank = _interleaved(labels, seed, offset=0.0)
+    classes, sizes = labels.unique(return_counts=True)
+    if (classes < 0).any():
+        raise ValueError("few-label subsets need labels, and some of these examples have none")
+    subsets = {}
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a fraction of labels is {fraction}; it must lie in (0, 1]")
+        count = max(round(fraction * len(labels)), len(classes))
+        subsets[f"{100 * fraction:g}%"] = order[:count].sort().values
+    fewest = int(sizes.min())
+    for number in per_class:
+        if not 1 <= number <= fewest:
+            raise ValueError(
+                f"{number} labels per class are asked for; the smallest class of this split has {fewest} examples"
+            )
+        subsets[f"{number} per class"] = (rank < number).nonzero().flatten()
+    return subsets
+
+
+def _interleaved(labels: Tensor, seed: int, *, offset: float) -> tuple[Tensor, Tensor]:
+    """An order of all examples of which every prefix is stratified, and each example's rank in its class: (n,), (n,).
+
+    Sorting by (rank + offset) / size of the class is a divisor method of apportionment: no longer prefix has fewer of a class.
+    offset 0.5: to the nearest (Webster); 0: upwards, so that every class comes in before any has its second (Adams).
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    _, of_class, sizes = labels[shuffled].unique(return_inverse=True, return_counts=True)
+    by_class = of_class.sort(stable=True).indices
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.empty_like(shuffled)
+    rank[by_class] = torch.arange(len(labels)) - starts.repeat_interleave(sizes)
+    key = (rank.double() + offset) / sizes[of_class]
+    # Ties go by class, then by the shuffled place: by_class is already in that order.
+    order = by_class[key[by_class].sort(stable=True).indices]
+    ranks = torch.empty_like(rank)
+    ranks[shuffled] = rank
+    return shuffled[order], ranks
