@@ -1,0 +1,70 @@
+"""Residual networks, torchvision's, with a stem that suits the resolution."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
+from ssl_runner.nn.normalise import Normalise
+
+Stem = Literal["auto", "small", "large"]
+SMALL = 64  # pixels; the longest shorter side to which `stem: auto` gives the small stem
+
+
+class ResNet(MapEncoder):
+    """A residual network of 18, 34 or 50 layers without its classifier, randomly initialised.
+
+    He et al. 2015, https://arxiv.org/abs/1512.03385. `stem`:
+      large  the paper's: 7 x 7 convolution and 3 x 3 max-pooling, both of stride 2; the grid is 1/32 of the image;
+      small  3 x 3 convolution of stride 1, no pooling, as SimCLR has it for CIFAR (https://arxiv.org/abs/2002.05709,
+             appendix B.9); the grid is 1/8 of the image;
+      auto   small where the shorter side of the dataset's images is at most 64 pixels, else large.
+    `pooled` is the mean over the grid; `layers` that of each of the four stages. `stem_note` says which stem it is.
+    Initialisation is torchvision's: convolutions Kaiming, normal, fan-out.
+    """
+
+    def __init__(self, spec: ImageSpec, *, depth: Literal[18, 34, 50], stem: Stem) -> None:
+        super().__init__()
+        from torchvision.models import resnet  # not at the top: it takes seconds, and validation imports this module
+
+        match depth:
+            case 18:
+                net = resnet.ResNet(resnet.BasicBlock, [2, 2, 2, 2])
+            case 34:
+                net = resnet.ResNet(resnet.BasicBlock, [3, 4, 6, 3])
+            case 50:
+                net = resnet.ResNet(resnet.Bottleneck, [3, 4, 6, 3])
+            case _:
+                raise ValueError(f"backbone.depth is {depth}; it must be 18, 34 or 50")
+        if stem not in ("auto", "small", "large"):
+            raise ValueError(f"backbone.stem is {stem!r}; it must be auto, small or large")
+        side = min(spec.height, spec.width)
+        small = side <= SMALL if stem == "auto" else stem == "small"
+        conv = nn.Conv2d(spec.channels, 64, 3, padding=1, bias=False)
+        if not small:
+            conv = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self.stem_note = (
+            f"{'small' if small else 'large'} stem ("
+            f"{'3x3 convolution, stride 1, no pooling' if small else '7x7 convolution, stride 2, and pooling'}"
+            f"{f'; chosen for images of {spec.height}x{spec.width} pixels' if stem == 'auto' else ''})"
+        )
+        self.dim = net.fc.in_features
+        self.normalise = Normalise(spec.channels)
+        self.stem = nn.Sequential(conv, net.bn1, net.relu, *([] if small else [net.maxpool]))
+        self.stages = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
+
+    def map(self, x: Tensor) -> Tensor:
+        x = self.stem(self.normalise(x))
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        x = self.stem(self.normalise(x))
+        pooled = []
+        for stage in self.stages:
+            x = stage(x)
+            if layers:
+                pooled.append(x.mean((2, 3)))
+        return Features(x.flatten(2).mT, x.mean((2, 3)), tuple(pooled))
