@@ -1,0 +1,1 @@
+"""Where a run writes what it measures: a file of its own, and mirrors of it (wandb, TensorBoard)."""

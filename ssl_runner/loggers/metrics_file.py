@@ -1,0 +1,79 @@
+"""The run's own record of its metrics."""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+from ssl_runner.loggers.interface import RunContext, RunLogger
+
+ALWAYS = ("step", "epoch", "seconds")
+
+
+class MetricsFile(RunLogger):
+    """Write `metrics.csv` in the run's folder: one row a call, one column a name, empty where a row lacks it.
+
+    Columns: step, epoch (empty if not given), seconds (of the run, all its sessions together), then names in the order
+    in which they first came. Numbers are written so that they read back as they were. Each row is in the file when the
+    call returns. This file is the truth about a run; other loggers mirror it.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.path = context.folder / "metrics.csv"
+        self._columns: list[str] = []
+        self._file: TextIO | None = None
+        self._zero = 0.0  # time.monotonic() at second 0 of the run
+
+    def open(self, resume_step: int | None = None) -> None:
+        """Raises ValueError if the file to go on with was not written by this class."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, str]] = []
+        self._columns = list(ALWAYS)
+        if resume_step is not None and self.path.exists():
+            self._columns, rows = self._read()
+            rows = [row for row in rows if int(row["step"]) <= resume_step]
+        self._zero = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0.0)
+        self._rewrite(rows)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        if self._file is None:
+            raise RuntimeError("MetricsFile.log_metrics was called before open, or after finish")
+        row = {"epoch": "", "seconds": f"{time.monotonic() - self._zero:.3f}"}
+        row |= {name: _text(value) for name, value in metrics.items()} | {"step": str(step)}
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._file.close()
+            _, rows = self._read()
+            self._columns += new
+            self._rewrite(rows)
+        csv.DictWriter(self._file, self._columns, restval="", lineterminator="\n").writerow(row)
+        self._file.flush()
+
+    def finish(self, success: bool) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a killed run may have left half a row
+        reader = csv.DictReader(io.StringIO(whole))
+        columns = list(reader.fieldnames or ALWAYS)
+        if tuple(columns[: len(ALWAYS)]) != ALWAYS:
+            raise ValueError(f"{self.path} begins with the columns {columns[:3]}, not {list(ALWAYS)}: move it away")
+        return columns, list(reader)
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        new = self.path.with_suffix(".csv.tmp")
+        with new.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(new, self.path)
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else repr(float(value))

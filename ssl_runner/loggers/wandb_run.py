@@ -1,0 +1,176 @@
+"""Weights & Biases as a mirror of a run."""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ssl_runner.loggers.interface import RunContext, RunLogger
+
+STEP = "trainer/step"  # the horizontal axis of every curve
+TAG_LENGTH = 64  # characters; wandb refuses longer ones
+NOT_IN_PROJECT = "/\\#?%:"
+
+
+class WandbRun(RunLogger):
+    """Mirror a run to wandb, https://docs.wandb.ai: online with an account, else in files that can be sent later.
+
+    project, entity, name, group, tags: how wandb files the run. entity None: the account's own; name None: the run's.
+    mode: "auto" does as WANDB_MODE or `wandb offline` say; else it is online if wandb finds a key (WANDB_API_KEY,
+    netrc) and its server answers within `init_timeout` seconds, and offline otherwise; it never asks and never stops
+    a run. "online" insists: no key or no answer is a ValueError.
+    dir: the parent of the folder `wandb`. None: the outputs of all runs: `wandb leet outputs/wandb` compares them.
+    finish_timeout: seconds to wait for the upload at the end; `wandb sync` can send what is left.
+
+    A run resumed online goes on in the same wandb run; offline, wandb can only begin another.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        project: str,
+        entity: str | None,
+        name: str | None,
+        group: str | None,
+        tags: list[str],
+        mode: Literal["auto", "online", "offline", "disabled"],
+        dir: str | None,
+        init_timeout: float,
+        finish_timeout: float,
+    ) -> None:
+        if not 1 <= len(project) <= 128 or set(project) & set(NOT_IN_PROJECT):
+            rule = f"it must have 1 to 128 characters, none of {' '.join(NOT_IN_PROJECT)}"
+            raise ValueError(f"logger.wandb.project is {project!r}; {rule}")
+        for tag in tags:
+            if not 1 <= len(tag) <= TAG_LENGTH:
+                raise ValueError(f"logger.wandb.tags has {tag!r}; a tag must have 1 to {TAG_LENGTH} characters")
+        for key, seconds in (("init_timeout", init_timeout), ("finish_timeout", finish_timeout)):
+            if seconds <= 0:
+                raise ValueError(f"logger.wandb.{key} is {seconds:g}; it must be a number of seconds above 0")
+        self._mode = mode
+        self._dir = context.outputs if dir is None else Path(dir).expanduser()
+        self._id_file = context.folder / "wandb_id"
+        self._project, self._entity, self._name, self._group = project, entity, name or context.name, group
+        self._tags = list(dict.fromkeys([*(tag[:TAG_LENGTH] for tag in context.tags if tag), *tags]))
+        self._init_timeout, self._finish_timeout = init_timeout, finish_timeout
+        self._run: Any = None
+
+    def open(self, resume_step: int | None = None) -> None:
+        """Raises ValueError where mode "online" cannot be had, or wandb refuses a setting of the environment."""
+        if self._mode == "disabled":
+            return
+        # wandb reports on itself to its server, even when offline, and waits 20 s at exit if that does not answer.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        try:
+            session = wandb.setup(wandb.Settings(silent=True, console="off"))  # silent: nor can it prompt
+        except ValueError as error:
+            where = "a variable WANDB_* of the environment, or wandb's settings file"
+            raise ValueError(f"wandb refuses {where}: {_line(error, 1)}: {_line(error, 2)}") from error
+        mode = session.settings.mode if self._mode == "auto" else self._mode
+        if mode in ("offline", "dryrun"):
+            self._run = self._start("offline", secrets.token_hex(4))
+        elif mode != "disabled":
+            self._go_online(resumes=resume_step is not None and self._id_file.exists())
+
+    def _go_online(self, *, resumes: bool) -> None:
+        import wandb
+
+        run_id = self._id_file.read_text(encoding="utf-8").strip() if resumes else secrets.token_hex(4)
+        try:
+            self._run = self._start("online", run_id, "allow" if resumes else "never")
+        except wandb.Error as error:
+            if self._mode == "online":
+                raise ValueError(
+                    f"logger.wandb.mode is online, but {_line(error)} Set it to auto or offline"
+                ) from error
+            for nothing in (self._dir / "wandb").glob(f"run-*-{run_id}"):  # it would be listed beside the runs
+                shutil.rmtree(nothing, ignore_errors=True)
+            # Without an account offline is what is expected, and nothing to warn of, unless WANDB_MODE says otherwise.
+            if not isinstance(error, wandb.errors.UsageError) or os.environ.get("WANDB_MODE"):
+                _say(f"warning: this run is logged offline, because wandb cannot go online: {_line(error)}")
+            self._run = self._start("offline", secrets.token_hex(4))
+        else:
+            self._id_file.parent.mkdir(parents=True, exist_ok=True)
+            self._id_file.write_text(run_id + "\n", encoding="utf-8")
+            _say(f"wandb: {self._run.url}")
+
+    def _start(
+        self, mode: Literal["online", "offline"], run_id: str, resume: Literal["allow", "never"] = "never"
+    ) -> Any:
+        import wandb
+
+        self._dir.mkdir(parents=True, exist_ok=True)
+        run = wandb.init(
+            project=self._project,
+            entity=self._entity,
+            name=self._name,
+            group=self._group,
+            tags=self._tags,
+            mode=mode,
+            dir=str(self._dir),
+            id=run_id,
+            resume=resume if mode == "online" else None,
+            reinit="create_new",  # the default returns the run that is still open, and so merges two
+            settings=wandb.Settings(
+                init_timeout=self._init_timeout, finish_timeout=self._finish_timeout, finish_timeout_raises=True
+            ),
+        )
+        run.define_metric(STEP, hidden=True)
+        run.define_metric("*", step_metric=STEP)
+        return run
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        # The step is a metric like others: wandb drops what comes with a lower step of its own kind.
+        self._mirror(lambda run: run.log({**metrics, STEP: step}))
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        self._mirror(lambda run: run.config.update(dict(config), allow_val_change=True))
+
+    def log_summary(self, summary: Mapping[str, float]) -> None:
+        self._mirror(lambda run: run.summary.update(dict(summary)))
+
+    def log_figures(self, figures: Mapping[str, Path]) -> None:
+        def write(run: Any) -> None:
+            import wandb
+
+            run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
+
+        if figures:
+            self._mirror(write)
+
+    def finish(self, success: bool) -> None:
+        if self._run is None:
+            return
+        folder = Path(self._run.dir).parent
+        try:
+            self._mirror(lambda run: run.finish(exit_code=0 if success else 1))
+        except TimeoutError:
+            seconds = self._finish_timeout
+            _say(f"warning: wandb had not sent all after {seconds:g} s; `wandb sync {folder}` sends the rest")
+        self._run = None
+
+    def _mirror(self, write: Callable[[Any], object]) -> None:
+        """Do something with the run. If wandb's own process is gone, say so once and go on without: it is a mirror."""
+        if self._run is None:
+            return
+        import wandb
+
+        try:
+            write(self._run)
+        except (wandb.Error, ConnectionError) as error:
+            _say(f"warning: wandb stopped, and nothing more is logged there: {_line(error)}")
+            self._run = None
+
+
+def _line(error: Exception, number: int = 0) -> str:
+    return [*str(error).strip().split("\n"), "", ""][number].strip() or type(error).__name__
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

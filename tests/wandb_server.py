@@ -1,0 +1,120 @@
+"""A stand-in for wandb's server on the loopback: enough of it to show that what a run logs online would arrive."""
+
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "f" * 40  # of the form of a key
+
+
+class WandbServer(ThreadingHTTPServer):
+    """Answers GraphQL queries and takes in streams and files; what came in is in the attributes below."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.runs: dict[str, dict[str, Any]] = {}  # id -> the variables of its UpsertBucket requests, together
+        self.history: dict[str, list[dict[str, Any]]] = defaultdict(list)  # id -> rows
+        self.summary: dict[str, dict[str, Any]] = defaultdict(dict)
+        self.exit_codes: dict[str, int] = {}
+        self.files: dict[str, bytes] = {}  # "id/path" -> content
+        self.broken = threading.Event()  # set: nothing is answered any more
+        self.paths: list[str] = []
+
+    def query(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a GraphQL request."""
+        project = {"id": "1", "name": "p", "entity": {"id": "2", "name": "somebody"}}
+        match operation:
+            case "Viewer":
+                return {
+                    "viewer": {"id": "3", "username": "somebody", "entity": "somebody", "flags": "{}", "teams": None}
+                }
+            case "UpsertBucket":
+                run = self.runs.setdefault(variables["name"], {})
+                inserted = not run
+                run |= {key: value for key, value in variables.items() if value is not None}
+                bucket = {"id": "4", "name": variables["name"], "displayName": run.get("displayName"), "config": "{}"}
+                bucket |= {"sweepName": None, "historyLineCount": len(self.history[variables["name"]])}
+                return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": inserted}}
+            case "RunResumeStatus":
+                return {"model": project | {"bucket": self._resume(variables["name"])}}
+            case "CreateRunFiles":
+                files = [{"name": f, "uploadUrl": f"{self.url}/put/{variables['run']}/{f}"} for f in variables["files"]]
+                return {"createRunFiles": {"runID": "4", "uploadHeaders": [], "files": files}}
+            case _:
+                return {}
+
+    def _resume(self, run: str) -> dict[str, Any] | None:
+        if run not in self.runs:
+            return None
+        rows = self.history[run]
+        counts = {"historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0}
+        tails = {"historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]), "eventsTail": "[]"}
+        bucket = {"id": "4", "name": run, "displayName": "n", "config": "{}", "summaryMetrics": "{}", "tags": []}
+        return bucket | counts | tails | {"wandbConfig": json.dumps({"t": 1})}
+
+    def stream(self, run: str, body: dict[str, Any]) -> None:
+        for name, chunk in (body.get("files") or {}).items():
+            if name == "wandb-history.jsonl":
+                self.history[run] += [json.loads(line) for line in chunk["content"]]
+            elif name == "wandb-summary.json":
+                self.summary[run] |= json.loads(chunk["content"][-1])
+        if body.get("complete"):
+            self.exit_codes[run] = body["exitcode"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: WandbServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self._body()
+        answer: dict[str, Any] = {}
+        if self.path == "/graphql":
+            request = json.loads(body)
+            found = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+            self.server.paths.append(found[1] if found else "?")
+            answer = {"data": self.server.query(found[1] if found else "", request.get("variables") or {})}
+        elif found := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
+            self.server.paths.append(self.path)
+            self.server.stream(found[1], json.loads(body))
+        else:
+            self.server.paths.append(self.path)
+        self._answer(json.dumps(answer).encode())
+
+    def do_PUT(self) -> None:
+        self.server.files[self.path.removeprefix("/put/")] = self._body()
+        self._answer(b"")
+
+    def _body(self) -> bytes:
+        self.server.broken.wait(60 if self.server.broken.is_set() else 0)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serve() -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
