@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ssl_runner.interfaces import Examples
+
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Hold out `round(fraction * n)` examples, from each class its share: (rest, held), int64, each ascending.
@@ -28,13 +30,19 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     return order[held:].sort().values, order[:held].sort().values
 
 
+def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """`stratified`, with the examples themselves: (rest, held), copies."""
+    rest, held = (Examples(*(part[index] for part in examples)) for index in stratified(examples.label, fraction, seed))
+    return rest, held
+
+
 def nested_subsets(
     labels: Tensor, *, fractions: Sequence[float], per_class: Sequence[int], seed: int
 ) -> dict[str, Tensor]:
     """Choose few labels: "1%", "10 per class", ... -> ascending indices, int64.
 
     Subsets of one seed lie in each other, smaller in larger, also those of several calls and of both kinds where the
-    classes are of equal size. A fraction has `max(round(fraction * n), K)` examples, each class its share, at least one.
+    classes are of equal size. A fraction has `max(round(fraction * n), K)` examples, each class its share or one.
     """
     order, rank = _interleaved(labels, seed, offset=0.0)
     classes, sizes = labels.unique(return_counts=True)
@@ -59,7 +67,7 @@ def nested_subsets(
 def _interleaved(labels: Tensor, seed: int, *, offset: float) -> tuple[Tensor, Tensor]:
     """An order of all examples of which every prefix is stratified, and each example's rank in its class: (n,), (n,).
 
-    Sorting by (rank + offset) / size of the class is a divisor method of apportionment: no longer prefix has fewer of a class.
+    Sorting by (rank + offset) / size of the class is a divisor method of apportionment: large shares hold smaller ones.
     offset 0.5: to the nearest (Webster); 0: upwards, so that every class comes in before any has its second (Adams).
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,105 @@
+"""The data of a run: splits, batches, statistics. C channels, n examples of a split."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssl_runner.data.tensors import EpochOrder, TensorData, identity
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, SplitName
+
+CHUNK = 4096  # examples read at once where a whole split is passed through
+
+
+class DataModule(pl.LightningDataModule):
+    """Load a source once, and give its "pretrain" split in a seeded order and its "val" split in its own.
+
+    Batches are as stored: `spec.to_input` is called on the device.
+    """
+
+    def __init__(self, source: DataSource, *, batch_size: int, seed: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        super().__init__()
+        self.source = source
+        self.batch_size = batch_size
+        self.seed = seed
+        self.spec: DataSpec = source.spec
+        self._splits: Mapping[SplitName, Examples] | None = None
+
+    def prepare_data(self) -> None:
+        """Load on the first process of each machine, so that the others find what was downloaded or decoded."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        self._load()
+
+    def _load(self) -> Mapping[SplitName, Examples]:
+        if self._splits is None:
+            self._splits = self.source.load()
+            self.spec = replace(self.spec, size=len(self._splits["pretrain"].label))
+        return self._splits
+
+    def examples(self, split: SplitName) -> Examples:
+        return self._load()[split]
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1].
+
+        A constant channel has 1 as its standard deviation, so that it can be divided by.
+        """
+        data = self.examples("pretrain").data
+        counts = torch.zeros(data.shape[1], 256, dtype=torch.int64)
+        for chunk in data.split(CHUNK):
+            counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(1)])
+        weight = counts.double() / counts.sum(1, keepdim=True)
+        level = torch.arange(256, dtype=torch.float64) / 255
+        mean = weight @ level
+        variance = (weight * (level - mean[:, None]).square()).sum(1)
+        varies = (counts > 0).sum(1) > 1
+        return mean.float(), torch.where(varies, variance.sqrt(), 1.0).float()
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any pixel or label of any split."""
+        known: dict[int, bytes] = {}  # "pretrain" and "train" are often one tensor: read it once
+        whole = hashlib.sha256()
+        for name, examples in sorted(self._load().items()):
+            for part in examples:
+                digest = known.get(id(part)) or _digest(part)
+                known[id(part)] = digest
+                whole.update(name.encode() + digest)
+        return whole.hexdigest()[:16]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        examples = self.examples("pretrain")
+        n = len(examples.label)
+        if n < self.batch_size:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
+        return self._loader(examples, sampler=EpochOrder(n, self.seed), drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        examples = self.examples("val")
+        return self._loader(examples, sampler=None, drop_last=len(examples.label) >= self.batch_size)
+
+    def _loader(self, examples: Examples, *, sampler: EpochOrder | None, drop_last: bool) -> DataLoader[Batch]:
+        return DataLoader(
+            TensorData(examples),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=identity,
+            num_workers=0,  # a batch is one gather: a worker would only copy it
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """SHA-256 of a tensor's type, shape and values."""
+    digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    for chunk in tensor.split(CHUNK):
+        digest.update(chunk.contiguous().numpy())
+    return digest.digest()

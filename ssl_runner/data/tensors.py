@@ -1,0 +1,48 @@
+"""Examples in memory: a batch is one gather, and their order a function of the seed and the epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from ssl_runner.interfaces import Batch, Examples
+
+
+class TensorData(Dataset[Batch]):
+    """A split for a DataLoader with `collate_fn=identity`; in memory or memory-mapped."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples.label)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        index = torch.tensor(indices)
+        return Batch(self.examples.data.index_select(0, index), self.examples.label.index_select(0, index), index)
+
+
+def identity(batch: Any) -> Any:
+    """The `collate_fn` of batches that are gathered whole."""
+    return batch
+
+
+class EpochOrder(Sampler[int]):
+    """A random order of `size` examples that follows from (seed, epoch) alone; Lightning calls `set_epoch`."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        # Mixed, so that (seed 0, epoch 1) and (seed 1, epoch 0) differ, as a sum of the two would not.
+        generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch) % 2**63)
+        return iter(torch.randperm(self.size, generator=generator).tolist())
