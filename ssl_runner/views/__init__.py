@@ -1,0 +1,1 @@
+"""Random views of examples, batched, on the batch's device."""
