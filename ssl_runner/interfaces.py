@@ -1,8 +1,8 @@
 """READ FIRST: every abstraction of the project, and no other code.
 
 An example t is split into two parts, (x, y) = split(t), sometimes at random, and p(y | x) is learned. An objective is a
-class with these two methods, `split` and `loss`; all else here says what it is given (`DataSpec`, `Batch`, `Encoder`) and
-what is asked of its encoder afterwards (`Evaluator`, `Inspection`).
+class with these two methods, `split` and `loss`; all else here says what it is given (`DataSpec`, `Batch`, `Encoder`)
+and what is asked of its encoder afterwards (`Evaluator`, `Inspection`).
 
 Dimension letters, in all of the project: B batch, V views, N tokens or places, D width, C channels, H height, W width,
 T time, n examples of a whole split.
@@ -76,14 +76,15 @@ SplitName = Literal["pretrain", "train", "val", "test"]
 class DataSource(ABC):
     """A dataset as a config names it: `_target_` of every file in conf/dataset/.
 
-    A constructor only takes its settings and refuses bad values; it touches no file. `spec` and `check` may read headers.
+    A constructor only takes its settings and refuses bad values; it touches no file. `spec`, `check` may read headers.
     """
 
     @property
     @abstractmethod
     def spec(self) -> DataSpec:
-        """What an example is. Annotate the subclass: `validate` reads it. Cheap. Raises ValueError where files are needed
-        for it (a user's own) and are not there or not readable."""
+        """What an example is. Annotate the subclass: `validate` reads it. Cheap.
+
+        Raises ValueError where it takes files (a user's own) that are missing or unreadable."""
 
     @abstractmethod
     def check(self) -> None:
@@ -154,7 +155,7 @@ Y = TypeVar("Y")
 
 
 class Views(nn.Module, ABC):
-    """Draw random views of each example, batched, on the batch's device, with parameters of its own per example and view."""
+    """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +176,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
-        """Draw the task: what is seen, and what is to be said of it. Batched; leaves the batch and the module unchanged."""
+        """Draw the task: what is seen, what is to be said of it. Batched; leaves the batch and the module unchanged."""
 
     @abstractmethod
     def loss(self, x: X, y: Y) -> Loss:
@@ -212,7 +213,9 @@ class Finding(NamedTuple):
     """What one evaluation of one subject gives."""
 
     metrics: Mapping[str, float]  # the first is the headline
-    protocol: Mapping[str, Any] = {}  # all that makes two numbers comparable: layer, split, label fraction, choices made
+    protocol: Mapping[
+        str, Any
+    ] = {}  # all that makes two numbers comparable: layer, split, label fraction, choices made
     figures: Mapping[str, Figure] = {}
 
 

@@ -1,0 +1,229 @@
+"""Make objects of a config: the only place where a `_target_` is called."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_origin
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ssl_runner.config import Config, ConfigError, check_fit, locate, parameters, unfit_evaluations
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective
+from ssl_runner.nn.normalise import Normalise
+from ssl_runner.optim import Schedule, decay_groups
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+)  # torch.load of damaged files
+
+
+def construct(node: Mapping[str, Any], **context: Any) -> Any:
+    """Call a node's `_target_` with its values, inner nodes first, and with what it takes of `context`.
+
+    Raises ConfigError where the constructor raises ValueError, and where the target is not on the allowlist.
+    """
+    cls = locate(node["_target_"])
+    annotations = parameters(cls)
+    values: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            values[name] = construct(value, **context)
+        elif get_origin(annotations.get(name, (None,))[0]) is tuple:
+            values[name] = tuple(value)
+        elif name != "_target_":
+            values[name] = value
+    takes = cls.__init__.__annotations__.keys() | set(cls.__init__.__code__.co_varnames)
+    given = {name: value for name, value in context.items() if name in takes}
+    try:
+        return cls(**given, **values)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+
+
+def source(config: Config) -> tuple[DataSource, DataSpec]:
+    """The dataset and what its examples are; no more than headers are read. Raises ConfigError."""
+    found: DataSource = construct(config.dataset)
+    try:
+        spec = found.spec
+        found.check()
+    except (ValueError, OSError) as error:
+        raise ConfigError([str(error)]) from error
+    return found, spec
+
+
+def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
+    return construct(node, spec=spec)
+
+
+def objective(config: Config, spec: DataSpec) -> Objective:
+    """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        return construct(config.objective, encoder=encoder(config.backbone, spec), spec=spec)
+
+
+def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
+    """The optimizer over the objective's parameter groups, norms and biases undecayed."""
+    return construct(config.optimizer, params=decay_groups(model.groups()))
+
+
+def schedule(config: Config) -> Schedule:
+    return construct(config.schedule)
+
+
+class Evaluations(NamedTuple):
+    evaluators: dict[str, Evaluator]
+    inspections: dict[str, Inspection]
+    left_out: dict[str, str]  # name -> why
+
+
+def evaluations(config: Config, spec: DataSpec) -> Evaluations:
+    """What is asked of the encoder afterwards. Raises ConfigError for what does not fit, unless `unfit=skip`."""
+    left_out = unfit_evaluations(config, spec.classes, type(spec))
+    if left_out and config.unfit == "refuse":
+        fit = ",".join(name for name in config.evaluation if name not in left_out)
+        hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
+        raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
+    made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
+    return Evaluations(
+        {name: each for name, each in made.items() if isinstance(each, Evaluator)},
+        {name: each for name, each in made.items() if isinstance(each, Inspection)},
+        left_out,
+    )
+
+
+def validate(config: Config) -> tuple[DataSource, DataSpec]:
+    """The later gates: what goes together, constructors, and one step on fake examples. Nothing is downloaded.
+
+    Raises ConfigError.
+    """
+    check_fit(config)
+    found, spec = source(config)
+    schedule(config)
+    evaluations(config, spec)
+    model = objective(config, spec)
+    optimizer(config, model)
+    rehearse(model, spec, config)
+    if config.start_from is not None:
+        read_encoder(Path(config.start_from), model.encoder)
+    return found, spec
+
+
+def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
+    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
+    count = min(config.batch_size, 2)
+    with torch.random.fork_rng(devices=[]):
+        data = spec.to_input(spec.fake(count))
+        label = torch.arange(count) % max(spec.classes, 1) if spec.classes else torch.full((count,), -1)
+        try:
+            value = model.loss(*model.split(Batch(data, label, torch.arange(count)))).value
+        except (ValueError, RuntimeError) as error:
+            named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
+            prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
+            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}"]) from error
+    if value.shape != ():
+        raise ConfigError(
+            [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
+        )
+
+
+def fit_statistics(model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Give every `Normalise` in `model` the statistics of the training set."""
+    for module in model.modules():
+        if isinstance(module, Normalise):
+            module.fit(mean, std)
+
+
+# ---------------------------------------------------------------------------------------------------- exported encoders
+
+
+def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: DataSpec) -> None:
+    """Write `encoder.safetensors` and `config.yaml`: what `load_encoder` needs, and no code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **vars(spec)}}
+    about["spec"]["class_names"] = list(spec.class_names)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "encoder.safetensors.part")
+    (folder / "encoder.safetensors.part").replace(folder / "encoder.safetensors")
+    (folder / "config.yaml.part").write_text(yaml.safe_dump(about, sort_keys=False))
+    (folder / "config.yaml.part").replace(folder / "config.yaml")
+
+
+def _target(instance: object) -> str:
+    return f"{type(instance).__module__}.{type(instance).__qualname__}"
+
+
+def encoder_folder(path: Path) -> Path:
+    """`path`, or the encoder/ in it where `path` is a run's folder. Raises ValueError if neither holds one."""
+    if path.is_file():
+        path = path.parent
+    for folder in (path / "encoder", path):
+        if (folder / "encoder.safetensors").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    raise ValueError(
+        f"no encoder in {str(path)!r}: looked for encoder/encoder.safetensors and encoder/config.yaml; "
+        "name a finished run's folder"
+    )
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """An exported encoder, in eval mode on the CPU; images in [0, 1] go in, `Features` come out.
+
+    `path`: a run's folder, or its encoder/. Runs no code from the files. Raises ValueError for a missing, damaged or
+    mismatched file.
+
+    >>> encoder = load_encoder("outputs/mnist_5k-simclr-convnet/1a2b3c4d5e")  # doctest: +SKIP
+    >>> encoder(images).pooled.shape  # doctest: +SKIP
+    torch.Size([16, 128])
+    """
+    folder = encoder_folder(Path(path))
+    try:
+        about = yaml.safe_load((folder / "config.yaml").read_text())
+        fields = {key: value for key, value in about["spec"].items() if key != "_target_"}
+        fields["class_names"] = tuple(fields["class_names"])
+        spec = locate(about["spec"]["_target_"])(**fields)
+        model = encoder(about["backbone"], spec)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(folder / 'config.yaml')!r} is damaged: {error!r}") from error
+    except ConfigError as error:
+        raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
+    read_encoder(folder, model)
+    return model.eval()
+
+
+def read_encoder(path: Path, model: Encoder) -> None:
+    """Load exported weights into `model`. Raises ConfigError for a missing, truncated or mismatched file."""
+    try:
+        folder = encoder_folder(path)
+        state = load_file(folder / "encoder.safetensors")
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in state.items()}
+    if own != got:
+        differ = sorted(name for name in own.keys() | got.keys() if own.get(name) != got.get(name))
+        raise ConfigError(
+            [
+                f"{str(folder)!r} holds the weights of another backbone: {len(differ)} tensors differ, the first is "
+                f"{differ[0]!r}, {got.get(differ[0], 'missing')} there and {own.get(differ[0], 'missing')} here; "
+                "set backbone and its numbers to those of the run it comes from"
+            ]
+        )
+    model.load_state_dict(state)
+
+
+def read_checkpoint(path: Path, model: Objective) -> None:
+    """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
+    except UNREADABLE as error:
+        raise ConfigError([f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}"]) from error

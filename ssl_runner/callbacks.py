@@ -1,0 +1,143 @@
+"""What happens around training: metrics and progress, checkpoints."""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from ssl_runner.training import Pretrainer
+
+
+class Writes(Protocol):
+    """What metrics are written to."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+class Record(pl.Callback):
+    """Read the tallied logs every `every` steps, write them, show progress; only then the host waits for the device.
+
+    Raises DivergedError at the first reading of a loss that is not finite.
+    """
+
+    def __init__(self, loggers: Sequence[Writes], every: int, console: Console) -> None:
+        self.loggers = loggers
+        self.every = every
+        self.console = console
+        self.first: float | None = None
+        self.last: float | None = None
+        self.seconds = 0.0  # of training steps alone
+        self.bar: Progress | None = None
+        self._since = 0.0
+        self._said = -1  # the step last read
+        self._shown = -1.0  # the progress last printed
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+        if self.console.is_terminal:
+            columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}", "{task.fields[left]}"
+            self.bar = Progress(
+                TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console
+            )
+            self.bar.add_task("", total=1.0, loss="-", rate="-", left="-")
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step % self.every == 0 and step != self._said:
+            self._read(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds += time.monotonic() - self._since
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        values = pl_module.tally["val"].read()
+        self._write(trainer, pl_module, {f"val/{name}": value for name, value in values.items()})
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if pl_module.tally["train"].count:
+            self._read(trainer, pl_module)
+        self.seconds += time.monotonic() - self._since
+        self.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
+        values = pl_module.tally["train"].read()
+        loss = values["loss"]
+        self.first = loss if self.first is None else self.first
+        self.last = loss
+        self._said = trainer.global_step
+        rate = pl_module.optimizer.param_groups[0]["lr"]
+        self._write(trainer, pl_module, {f"train/{name}": value for name, value in values.items()} | {"lr": rate})
+        if not torch.isfinite(torch.tensor(loss)):
+            raise DivergedError(
+                f"the loss is {loss} at step {trainer.global_step}; lower optimizer.lr, set trainer.clip_norm=1, "
+                "or compute in full precision with trainer.precision=32"
+            )
+        self._show(pl_module, loss)
+
+    def _write(self, trainer: pl.Trainer, pl_module: Pretrainer, values: dict[str, float]) -> None:
+        about = {"epoch": float(trainer.current_epoch), "seconds": round(pl_module.clock.seconds, 3)}
+        for logger in self.loggers:
+            logger.log_metrics(about | values, trainer.global_step)
+
+    def _show(self, pl_module: Pretrainer, loss: float) -> None:
+        done, seconds = pl_module.progress, pl_module.clock.seconds
+        rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s"
+        left = f"{seconds * (1 - done) / max(done, 1e-9):,.0f} s left"
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate, left=left)
+        elif int(done * 10) > int(self._shown * 10):
+            self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}  {left}", highlight=False)
+            self._shown = done
+
+
+class Checkpoint(pl.Callback):
+    """Write `last.ckpt` beside and rename it: every so many minutes, at an epoch's end, and when training is done."""
+
+    def __init__(self, folder: Path, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = folder / "last.ckpt"
+        self.seconds = 60 * minutes
+        self.clock = clock
+        self.written = clock()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.clock() - self.written >= self.seconds:
+            self.write(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer)
+
+    def write(self, trainer: pl.Trainer) -> None:
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        os.replace(part, self.path)
+        self.written = self.clock()
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Of the GPU where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,192 @@
+"""`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig
+from rich.console import Console
+
+from ssl_runner.commands.refusals import hydra_main
+from ssl_runner.config import Config, ConfigError, typed, with_names
+
+
+def evaluate(
+    config: Config, subjects: Mapping[str, Any], objective: Any, data: Any, folder: Path, console: Console
+) -> list[Any]:
+    """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
+
+    `objective`: the pretrained one, or None where only encoders are asked. Returns results' `Evaluation`s.
+    """
+    from ssl_runner import build
+    from ssl_runner.commands.run import device_of
+    from ssl_runner.evaluation.subject import FrozenSubject
+    from ssl_runner.reporting.plots import save_figure
+    from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
+    from ssl_runner.training import precision
+
+    device = device_of(config.trainer.accelerator)
+    dtype = precision(config.trainer.precision, device)
+    evaluators, inspections, left_out = build.evaluations(config, data.spec)
+    for name, why in left_out.items():
+        console.print(f"left out: evaluation={name}: {why}")
+    frozen = {
+        name: FrozenSubject(
+            encoder.to(device), data, seed=config.seed, device=device, precision=dtype, batch_size=config.batch_size,
+            cache=None,
+        )
+        for name, encoder in subjects.items()
+    }  # fmt: skip
+    found = []
+
+    def add(name: str, subject: str, evaluator: Any, call: Any, order: int) -> None:
+        begun = time.monotonic()
+        try:
+            finding = call()
+        except ValueError as error:
+            raise ConfigError([f"evaluation={name}: {error}"]) from error
+        metrics = {metric: float(value) for metric, value in finding.metrics.items()}
+        found.append(
+            Evaluation(
+                evaluator=name, subject=subject, metrics=metrics, headline=next(iter(metrics), ""),
+                higher_is_better=evaluator.higher_is_better, protocol=dict(finding.protocol),
+                seconds=round(time.monotonic() - begun, 2),
+            )
+        )  # fmt: skip
+        for title, figure in finding.figures.items():
+            words = f"{name}: {title}" + ("" if subject == PRETRAINED else f" ({subject.replace('_', ' ')})")
+            save_figure(folder / "figures", f"{name}-{title}-{subject}".replace(" ", "-"), figure, words, order)
+
+    for order, (name, evaluator) in enumerate(evaluators.items(), start=10):
+        for subject, frozen_subject in frozen.items():
+            if not (subject == PIXELS and evaluator.trains_encoder):
+                console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
+                add(name, subject, evaluator, lambda e=evaluator, s=frozen_subject: e(s), order)
+    for order, (name, inspection) in enumerate(inspections.items(), start=5):
+        if objective is not None:
+            console.print(f"inspecting: {name}", style="dim")
+            add(name, PRETRAINED, inspection, lambda i=inspection: i(objective, frozen[PRETRAINED]), order)
+    return found
+
+
+def draw_task(model: Any, data: Any, figures: Path) -> None:
+    """What the objective asked, and what it answers, on eight held-out examples."""
+    from ssl_runner.drawing import task_pictures
+    from ssl_runner.interfaces import Batch
+    from ssl_runner.reporting.plots import save_figure
+    from ssl_runner.training import step_seed
+
+    device = next(model.parameters()).device
+    batch = first_batch(data, device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed("pictures"))
+        pictures = task_pictures(model, Batch(data.spec.to_input(batch.data), batch.label, batch.index), predict=True)
+    save_figure(figures, "task", pictures, "What the objective asked", 0)
+
+
+def first_batch(data: Any, device: torch.device, count: int = 8, split: str = "val") -> Any:
+    """The first examples of a split, as a batch."""
+    from ssl_runner.interfaces import Batch
+
+    examples = data.examples(split)
+    return Batch(
+        examples.data[:count].to(device), examples.label[:count].to(device), torch.arange(count, device=device)
+    )
+
+
+def task(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    again(with_names(cfg, HydraConfig.get().runtime.choices))
+
+
+def again(asked: dict[str, Any]) -> None:
+    """Evaluate the encoder of a finished run, and add what is found to its result and report."""
+    run = asked.pop("run")
+    folder = Path(str(run))
+    path = folder / "config.yaml"
+    if run is None or not path.is_file():
+        raise ConfigError(
+            [f"run: no finished run in {str(folder)!r} (no config.yaml); run=outputs/.../... names one's folder"]
+        )
+    try:
+        plain = yaml.safe_load(path.read_text())
+        names = plain["names"] | {axis: asked["names"][axis] for axis in ("evaluation",) if axis in asked["names"]}
+        seed = plain["seed"]
+    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{str(path)!r} is damaged: {error!r}"]) from error
+    own = plain["names"]["dataset"]
+    other = asked.get("dataset") is not None
+    if other:
+        names["dataset"] = asked["names"]["dataset"]
+    if asked["seed"] is not None:
+        seed = asked["seed"]
+    taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
+    merged = plain | taken | {"names": names, "seed": seed} | ({"dataset": asked["dataset"]} if other else {})
+    config = typed(merged)
+    pretrained_on = typed(plain)
+
+    from ssl_runner import build
+    from ssl_runner.commands.run import finished, fresh, show
+    from ssl_runner.data.module import DataModule
+    from ssl_runner.evaluation.controls import Pixels
+    from ssl_runner.reporting.page import write_report
+    from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, write_result
+
+    result = finished(folder)
+    if result is None:
+        raise ConfigError([f"run: {str(folder)!r} holds no finished run; the same ssl-run command goes on with it"])
+    source, spec = build.source(config)
+    try:
+        encoder = build.load_encoder(folder)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    build.evaluations(config, spec)
+    try:
+        with torch.no_grad():
+            encoder(spec.to_input(spec.fake(2)))
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            [f"dataset={names['dataset']} does not suit an encoder of {own}: {str(error).splitlines()[0]}"]
+        ) from error
+
+    console = Console(highlight=False)
+    data = DataModule(source, batch_size=config.batch_size, seed=seed)
+    try:
+        data.setup()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    subjects: dict[str, Any] = {PRETRAINED: encoder}
+    if "random_start" in config.controls:
+        subjects[RANDOM_START] = build.load_encoder(folder)
+        start = build.objective(pretrained_on, build.source(pretrained_on)[1]).encoder
+        normalisation = {k: v for k, v in encoder.state_dict().items() if k.startswith("normalise.")}
+        subjects[RANDOM_START].load_state_dict(start.state_dict() | normalisation)
+    if "pixels" in config.controls:
+        subjects[PIXELS] = Pixels(data.spec)
+    model = None
+    if not other and (folder / "checkpoints" / "last.ckpt").is_file():
+        model = fresh(pretrained_on, data)
+        build.read_checkpoint(folder / "checkpoints" / "last.ckpt", model)
+    found = evaluate(config, subjects, model, data, folder, console)
+    if other:
+        found = [replace(each, evaluator=f"{each.evaluator} on {names['dataset']}") for each in found]
+    new = {(each.evaluator, each.subject) for each in found}
+    kept = [each for each in result.results if (each.evaluator, each.subject) not in new]
+    result = replace(result, results=(*kept, *found))
+    write_result(folder, result)
+    write_report(folder)
+    show(console, folder, result)
+
+
+def main() -> None:
+    """Entry point of `ssl-evaluate`."""
+    hydra_main(task, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Pretrain, evaluate, and leave a folder with all of it."""
+
+import logging
+import shlex
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+
+from ssl_runner import build
+from ssl_runner.config import Config, ConfigError, identity
+from ssl_runner.reporting.results import (
+    PIXELS,
+    PRETRAINED,
+    RANDOM_START,
+    Cost,
+    Name,
+    Pretraining,
+    Result,
+    ResultError,
+    read_result,
+    write_atomically,
+    write_result,
+)  # fmt: skip
+
+
+def run(config: Config, plain: Mapping[str, Any], overrides: list[str]) -> Path:
+    """Do what a config says; return the run's folder.
+
+    Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
+    """
+    console = Console(highlight=False)
+    source, _ = build.validate(config)
+    if config.check:
+        console.print(f"valid: {describe(config)}")
+        return Path(config.output)
+    folder = run_folder(config, plain)
+    done = finished(folder) if config.resume == "auto" else None
+    if done is not None:
+        console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
+    else:
+        done = pretrain_and_evaluate(config, plain, overrides, source, folder, console)
+    show(console, folder, done)
+    return folder
+
+
+def pretrain_and_evaluate(
+    config: Config, plain: Mapping[str, Any], overrides: list[str], source: Any, folder: Path, console: Console
+) -> Result:
+    """A whole run in `folder`; its result is written last."""
+    from ssl_runner.commands.evaluate import draw_task, evaluate
+    from ssl_runner.data.module import DataModule
+    from ssl_runner.evaluation.controls import Pixels
+    from ssl_runner.loggers.interface import Loggers, RunContext
+    from ssl_runner.reporting.environment import environment
+    from ssl_runner.reporting.page import write_report
+
+    started = datetime.now(UTC)
+    data = DataModule(source, batch_size=config.batch_size, seed=config.seed)
+    try:
+        data.setup()
+        data.train_dataloader()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    model = fresh(config, data)
+    if config.start_from is not None:
+        build.read_encoder(Path(config.start_from), model.encoder)
+
+    if config.resume == "never" and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "config.yaml", yaml.safe_dump(dict(plain), sort_keys=False))
+    context = RunContext(
+        folder=folder,
+        outputs=Path(config.output),
+        name=f"{config.names.get('objective')}-{config.names.get('dataset')}-s{config.seed}",
+        tags=tuple(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")),
+        identity=identity(plain),
+        seed=config.seed,
+    )
+    loggers = Loggers([build.construct(node, context=context) for node in config.logger.values()])
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    loggers.open(read_step(checkpoint))
+    success = False
+    try:
+        loggers.log_config(dict(plain))
+        pretraining, cost = pretrain(config, model, data, loggers, checkpoint, console)
+        build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
+        begun = time.monotonic()
+        draw_task(model, data, folder / "figures")
+        subjects = {PRETRAINED: model.encoder}
+        if "random_start" in config.controls:
+            subjects[RANDOM_START] = fresh(config, data).encoder
+        if "pixels" in config.controls:
+            subjects[PIXELS] = Pixels(data.spec)
+        evaluations = evaluate(config, subjects, model, data, folder, console)
+        versions, git = environment()
+        result = Result(
+            identity=identity(plain),
+            name=Name(**{axis: config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")}),
+            seed=config.seed,
+            status="done",
+            command=shlex.join(["ssl-run", *overrides]),
+            started=started.isoformat(timespec="seconds"),
+            results=tuple(evaluations),
+            pretraining=pretraining,
+            cost=Cost(**cost, evaluation_seconds=round(time.monotonic() - begun, 2)),
+            versions=versions,
+            git=git,
+            data={"fingerprint": data.fingerprint()} | {s: len(data.examples(s).label) for s in SPLITS},
+            overrides=tuple(overrides),
+        )
+        write_result(folder, result)
+        loggers.log_summary(
+            {f"{e.subject}/{e.evaluator}/{name}": value for e in evaluations for name, value in e.metrics.items()}
+        )
+        loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
+        success = True
+    finally:
+        loggers.finish(success)
+    write_report(folder)
+    return result
+
+
+SPLITS = ("pretrain", "train", "val", "test")
+
+
+def fresh(config: Config, data: Any) -> Any:
+    """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
+    model = build.objective(config, data.spec)
+    build.fit_statistics(model, *data.statistics())
+    return model
+
+
+def pretrain(
+    config: Config, model: Any, data: Any, loggers: Any, checkpoint: Path, console: Console
+) -> tuple[Pretraining, dict[str, Any]]:
+    """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
+    import pytorch_lightning as pl
+
+    from ssl_runner.callbacks import Checkpoint, Record, peak_memory_mb
+    from ssl_runner.training import Clock, Pretrainer, precision, total_steps
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
+    settings = config.trainer
+    device = device_of(settings.accelerator)
+    dtype = precision(settings.precision, device)
+    batches = len(data.train_dataloader())
+    steps = total_steps(
+        config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate * settings.devices
+    )
+    every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
+    module = Pretrainer(
+        model,
+        data.spec,
+        build.optimizer(config, model),
+        build.schedule(config),
+        Clock(config.budget, steps),
+        config.seed,
+    )
+    if settings.compile:
+        model.encoder.compile()
+    record = Record([loggers], settings.log_every_n_steps, console)
+    trainer = pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+        max_epochs=-1,
+        max_steps=-1 if steps is None else steps,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.clip_norm,
+        val_check_interval=every,
+        check_val_every_n_epoch=None,
+        limit_val_batches=settings.val_batches if settings.validations else 0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=checkpoint.parent,
+        callbacks=[record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)],
+    )
+    checkpoint.parent.mkdir(exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
+        warnings.filterwarnings("ignore", ".*max_epochs")  # the budget ends training
+        warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
+        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    model.to(device)
+    pretraining = Pretraining(
+        epochs=round(module.examples / data.spec.size, 2),
+        steps=trainer.global_step,
+        examples=module.examples,
+        loss_first=record.first,
+        loss_last=record.last,
+    )
+    cost = {
+        "seconds": round(module.clock.seconds, 2),
+        "examples_per_second": round(module.examples / record.seconds, 1) if record.seconds else None,
+        "peak_memory_mb": round(peak_memory_mb(device), 1),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads",
+        "precision": "bf16" if dtype == torch.bfloat16 else "32",
+        "parameters": sum(p.numel() for p in model.encoder.parameters()),
+    }
+    return pretraining, cost
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device a single process works on. Raises ConfigError for one that is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if (accelerator == "gpu" and not cuda and not mps) or (accelerator == "mps" and not mps):
+        raise ConfigError([f"trainer.accelerator is {accelerator}, and there is none here; set auto or cpu"])
+    if accelerator == "cpu" or not (cuda or mps):
+        return torch.device("cpu")
+    return torch.device("cuda", 0) if cuda and accelerator != "mps" else torch.device("mps")
+
+
+def read_step(checkpoint: Path) -> int | None:
+    """The step that a checkpoint was written at; None where there is none. Raises ConfigError for a damaged one."""
+    if not checkpoint.exists():
+        return None
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except build.UNREADABLE as error:
+        raise ConfigError(
+            [f"{str(checkpoint)!r} is damaged ({str(error).splitlines()[0][:100]}); resume=never starts anew"]
+        ) from error
+
+
+def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
+    """<output>/<dataset>-<objective>-<backbone>/s<seed>-<identity>: the same config, the same folder."""
+    name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
+    return Path(config.output) / name / f"s{config.seed}-{identity(plain)}"
+
+
+def describe(config: Config) -> str:
+    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone"))
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of a run that ended well, else None."""
+    try:
+        result = read_result(folder)
+    except ResultError:
+        return None
+    return result if result.status == "done" else None
+
+
+def show(console: Console, folder: Path, result: Result) -> None:
+    """The table, and where to read on."""
+    from ssl_runner.reporting.tables import result_table
+
+    console.print(result_table(result))
+    console.print(f"report:  {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"encoder: {folder / 'encoder'}", soft_wrap=True)

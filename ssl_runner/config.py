@@ -1,0 +1,356 @@
+"""Compose a config, and refuse a bad one before anything is built or downloaded.
+
+Gates, each earlier and cheaper than the next: Hydra (unknown group or key); signatures (unknown, missing or ill-typed
+parameters of each `_target_`); annotations (dataset, backbone, objective, evaluations that do not go together); then,
+in `build`, constructors (values that clash) and one step on fake examples.
+"""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
+CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
+NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
+    "names", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache", "dataset.download",
+    "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
+    "trainer.checkpoint_minutes",
+)  # fmt: skip
+
+
+class ConfigError(Exception):
+    """What is wrong with a config, a line each: what is, what would be right, which key to set."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to pretrain."""
+
+    unit: Literal["epochs", "steps", "samples", "minutes"]
+    amount: float
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """conf/trainer/default.yaml says what each is."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: int
+    precision: Literal["auto", "bf16", "32"]
+    accumulate: int
+    clip_norm: float | None
+    compile: bool
+    log_every_n_steps: int
+    validations: int
+    val_batches: int
+    checkpoint_minutes: float
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run, typed: conf/config.yaml. The axes' nodes stay plain dicts until `build` makes objects of them."""
+
+    dataset: dict[str, Any]
+    objective: dict[str, Any]
+    backbone: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    evaluation: dict[str, Any]
+    logger: dict[str, Any]
+    trainer: Trainer
+    budget: Budget
+    seed: int
+    batch_size: int
+    controls: list[Literal["random_start", "pixels"]]
+    unfit: Literal["refuse", "skip"]
+    start_from: str | None
+    output: str
+    resume: Literal["auto", "never"]
+    check: bool
+    names: dict[str, str]  # the chosen option of each axis, for messages and folders
+    domain: dict[str, Any] | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------- compose
+
+
+def conf_dir() -> Path:
+    """conf/ inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The composed config as a plain, resolved dict, with the chosen option of each axis as `names`."""
+    names = {axis: option for axis, option in choices.items() if "hydra" not in axis and isinstance(option, str)}
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "?"
+        raise ConfigError([f"{key}: {str(error).splitlines()[0]}"]) from error
+    plain.pop("hydra", None)
+    return {"evaluation": {}, "logger": {}} | plain | {"names": names}  # an empty choice leaves no key
+
+
+def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, Any]:
+    """Compose as the command line does, for programs and tests. Raises Hydra's own exceptions for its gate."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
+        cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
+    return with_names(cfg, cfg.hydra.runtime.choices)
+
+
+def version_base() -> str | None:
+    """Hydra 1.3 warns without it, 1.4 warns with it."""
+    import hydra
+
+    return "1.3" if hydra.__version__.startswith("1.3") else None
+
+
+# ---------------------------------------------------------------------------------------------------------- signatures
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """The class that `_target_` names. Raises ConfigError unless it is on the allowlist and exists."""
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise ConfigError([f"_target_: {target!r} is not allowed; a config may name classes of {', '.join(ALLOWED)}"])
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"_target_: {target!r} cannot be imported: {error}"]) from error
+    if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
+        raise ConfigError([f"_target_: {target!r} is no class of {', '.join(ALLOWED)}"])
+    return found
+
+
+def parameters(cls: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
+    """The parameters of a class that a config sets: name -> (annotation, whether it is required)."""
+    hints = get_type_hints(cls.__init__)
+    return {
+        name: (hints.get(name, Any), p.default is p.empty)
+        for name, p in inspect.signature(cls.__init__).parameters.items()
+        if name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def unknown(key: str, known: Sequence[str], what: str) -> str:
+    """ "no such key", and the nearest that exists."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(known)) or 'none'}"
+    return f"{key}: no such {what}; {hint}"
+
+
+def mismatch(value: Any, annotation: Any) -> str | None:
+    """What `annotation` wants, in words, if `value` (plain, from YAML) is not that; else None."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return None
+    if origin in (Union, types.UnionType):
+        wants = [mismatch(value, each) for each in args]
+        return None if None in wants else " or ".join(dict.fromkeys(w for w in wants if w))
+    if origin is Literal:
+        return None if value in args and type(value) in map(type, args) else "one of " + ", ".join(map(str, args))
+    if annotation is None or annotation is type(None):
+        return None if value is None else "null"
+    if annotation is float:
+        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if annotation in (int, str, bool):
+        right = type(value) is annotation
+        return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
+    if origin is tuple and Ellipsis not in args:
+        wrong = not isinstance(value, list) or len(value) != len(args) or any(map(mismatch, value, args))
+        return f"a list of {len(args)}: {', '.join(str(mismatch(object(), a)) for a in args)}" if wrong else None
+    if origin in (list, tuple) or (origin is not None and issubclass(origin, Sequence)):
+        wrong = not isinstance(value, list) or any(mismatch(each, args[0]) for each in value)
+        return f"a list, each {mismatch(object(), args[0])}" if wrong else None
+    if annotation is dict or origin is dict or (origin is not None and issubclass(origin, Mapping)):
+        return None if isinstance(value, dict) else "a mapping"
+    if inspect.isclass(annotation):  # an object: a node with its own `_target_`, checked by itself
+        return None if isinstance(value, dict) and "_target_" in value else f"a config of a {annotation.__name__}"
+    return None
+
+
+def ill_typed(path: str, value: Any, annotation: Any) -> list[str]:
+    wanted = mismatch(value, annotation)
+    return [] if wanted is None else [f"{path}: {value!r} is a {type(value).__name__}; it must be {wanted}"]
+
+
+def check_node(node: Any, path: str) -> list[str]:
+    """Hold a node of the config, and all nodes in it, against the signatures of their `_target_`s."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return [f"{path}: needs a _target_; choose an option of the group: {path.replace('.', '/')}=..."]
+    try:
+        known = parameters(locate(node["_target_"]))
+    except ConfigError as error:
+        return [f"{path}.{problem}" for problem in error.problems]
+    problems = []
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        if key not in known:
+            problems.append(unknown(f"{path}.{key}", list(known), "parameter"))
+            continue
+        problems += ill_typed(f"{path}.{key}", value, known[key][0])
+        if isinstance(value, dict) and "_target_" in value:
+            problems += check_node(value, f"{path}.{key}")
+    missing = [name for name, (_, required) in known.items() if required and name not in node]
+    return problems + [f"{path}.{name}: missing; set it to {mismatch(object(), known[name][0])}" for name in missing]
+
+
+def check_fields(node: Any, cls: type, path: str) -> list[str]:
+    """Hold a mapping against the fields of a dataclass."""
+    if not isinstance(node, dict):
+        return [f"{path}: {node!r} is not a mapping"] if path else ["the config is not a mapping"]
+    hints, dot = get_type_hints(cls), f"{path}." if path else ""
+    known = [field.name for field in fields(cls)]
+    problems = [unknown(dot + key, known, "key") for key in node if key not in known]
+    for field in fields(cls):
+        hint = hints[field.name]
+        if field.name not in node:
+            if field.default is not None:
+                problems.append(f"{dot}{field.name}: missing")
+        elif hint in (Budget, Trainer):
+            problems += check_fields(node[field.name], hint, dot + field.name)
+        else:
+            problems += ill_typed(dot + field.name, node[field.name], hint)
+    return problems
+
+
+def typed(plain: dict[str, Any]) -> Config:
+    """The first gates: the root's keys and types, every node's signature, ranges of the root. Raises ConfigError."""
+    problems = check_fields(plain, Config, "")
+    for axis in ("dataset", "objective", "backbone", "optimizer", "schedule"):
+        if isinstance(plain.get(axis), dict):
+            problems += check_node(plain[axis], axis)
+    for group in ("evaluation", "logger"):
+        nodes = plain.get(group)
+        if isinstance(nodes, dict):
+            for name, node in nodes.items():
+                problems += check_node(node, f"{group}.{name}")
+    if problems:
+        raise ConfigError(problems)
+    config = Config(**{**plain, "budget": Budget(**plain["budget"]), "trainer": Trainer(**plain["trainer"])})
+    problems = [
+        f"{key} is {value}; it must be {least} or more"
+        for key, value, least in (
+            ("batch_size", config.batch_size, 1),
+            ("seed", config.seed, 0),
+            ("trainer.devices", config.trainer.devices, 1),
+            ("trainer.accumulate", config.trainer.accumulate, 1),
+            ("trainer.log_every_n_steps", config.trainer.log_every_n_steps, 1),
+            ("trainer.validations", config.trainer.validations, 0),
+            ("trainer.val_batches", config.trainer.val_batches, 1),
+        )
+        if value < least
+    ]
+    positive = {"budget.amount": config.budget.amount, "trainer.checkpoint_minutes": config.trainer.checkpoint_minutes}
+    if config.trainer.clip_norm is not None:
+        positive["trainer.clip_norm"] = config.trainer.clip_norm
+    problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
+    if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
+        problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+    problems += unwritable(config.output)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def unwritable(output: str) -> list[str]:
+    """Whether a folder could be made at `output`, without making it."""
+    folder = Path(output).absolute()
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    if not nearest.is_dir():
+        return [f"output: {output!r} cannot be a folder, {str(nearest)!r} is a file; set output to a folder"]
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f"output: no permission to write in {str(nearest)!r}; set output to a folder that can be written"]
+    return []
+
+
+# --------------------------------------------------------------------------------------------------------- annotations
+
+
+def fitting(axis: str, fits: Callable[[type], bool]) -> str:
+    """The options of an axis whose class fits, for messages."""
+    options = []
+    for file in sorted((conf_dir() / axis).glob("*.yaml")):
+        target = OmegaConf.load(file).get("_target_")
+        if target and fits(typing.cast(type, locate(target))):
+            options.append(file.stem)
+    return ", ".join(options) or "none yet"
+
+
+def check_fit(config: Config) -> None:
+    """Hold the annotations of dataset, backbone and objective against each other. Raises ConfigError."""
+    source, backbone, objective = (
+        typing.cast(type, locate(node["_target_"])) for node in (config.dataset, config.backbone, config.objective)
+    )
+    spec = get_type_hints(source.spec.fget)["return"]
+    name = {axis: f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "backbone", "objective")}
+    problems = []
+    for axis, cls in (("backbone", backbone), ("objective", objective)):
+        reads = get_type_hints(cls.__init__)["spec"]
+        if not issubclass(spec, reads):
+            problems.append(
+                f"{name[axis]} reads {reads.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
+                + fitting("dataset", lambda s, r=reads: issubclass(get_type_hints(s.spec.fget)["return"], r))
+            )
+    encoder = get_type_hints(objective.__init__)["encoder"]
+    if not issubclass(backbone, encoder):
+        problems.append(
+            f"{name['objective']} needs {encoder.kind}; {name['backbone']} is {backbone.kind}. Backbones that fit: "
+            + fitting("backbone", lambda b: issubclass(b, encoder))
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def unfit_evaluations(config: Config, classes: int, spec: type) -> dict[str, str]:
+    """The evaluations that do not go with the data or the objective: name -> why."""
+    from ssl_runner.interfaces import Inspection
+
+    objective = typing.cast(type, locate(config.objective["_target_"]))
+    why = {}
+    for name, node in config.evaluation.items():
+        cls = typing.cast(type, locate(node["_target_"]))
+        if issubclass(cls, Inspection):
+            needs = get_type_hints(cls.__call__)["objective"]
+            if not issubclass(objective, needs):
+                fit = fitting("objective", lambda o, n=needs: issubclass(o, n))
+                why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
+        elif cls.needs_labels and classes == 0:
+            why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
+    return why
+
+
+# ------------------------------------------------------------------------------------------------------------ identity
+
+
+def identity(plain: Mapping[str, Any]) -> str:
+    """A hash of all that can change a run's result: ten hexadecimal digits."""
+
+    def keep(node: Any, path: str) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        return {k: keep(v, f"{path}{k}.") for k, v in sorted(node.items()) if f"{path}{k}" not in NOT_IDENTITY}
+
+    text = json.dumps(keep(plain, ""), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

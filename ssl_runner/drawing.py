@@ -1,0 +1,66 @@
+"""Pictures of what an objective asks: x, y and, where it can say, its prediction; fields drawn by name and shape."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_runner.figures import Pictures
+from ssl_runner.interfaces import Batch, Objective, Predicts
+
+
+def task_pictures(objective: Objective, batch: Batch, predict: bool) -> Pictures:
+    """One `split` of a batch (data as input), a column an example: the example, x, y, if `predict` the prediction."""
+    training = objective.training
+    objective.eval()
+    with torch.no_grad():
+        x, y = objective.split(batch)
+        parts = {"x": x, "y": y}
+        if predict and isinstance(objective, Predicts):
+            parts["predicted"] = objective.predict(x)
+    objective.train(training)
+
+    count = len(batch.data)
+    rows = {"example": _pixels(batch.data)}
+    words: dict[str, list[str]] = {}
+    for part, value in parts.items():
+        for name, field in _fields(part, value).items():
+            rows |= _rows(name, field, count)
+            if field.shape == (count,) and not field.is_floating_point():
+                words[name] = [str(each) for each in field.tolist()]
+    seen = [name for name in rows if name.startswith("x")] or ["example"]
+    captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
+    return Pictures(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
+
+
+def _fields(part: str, value: object) -> dict[str, Tensor]:
+    """The tensors of x or y by name: themselves, or a NamedTuple's fields."""
+    if isinstance(value, Tensor):
+        return {part: value}
+    if isinstance(value, tuple):
+        return {f"{part} {name}": field for name, field in zip(getattr(value, "_fields", ()), value, strict=True)}
+    raise TypeError(f"{part} is a {type(value).__name__}; it must be a tensor or a NamedTuple of tensors")
+
+
+def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
+    """Pictures of a field, if it holds any: (B, C, H, W), or (V, B, C, H, W) with a row a view."""
+    if not field.is_floating_point():
+        return {}
+    if field.ndim == 4 and len(field) == count and field.shape[1] in (1, 3):
+        return {name: _pixels(field)}
+    if field.ndim == 5 and field.shape[1] == count and field.shape[2] in (1, 3):
+        return {f"{name}, view {v + 1}": _pixels(view) for v, view in enumerate(field)}
+    return {}
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), in [0, 1]."""
+    array = images.detach().float().clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def _sentence(rows: dict[str, np.ndarray], words: dict[str, list[str]]) -> str:
+    shown = ", ".join(name for name in rows if name != "example")
+    said = ", ".join(words)
+    return "; ".join(
+        part for part in (f"in pictures: {shown}" if shown else "", f"in numbers: {said}" if said else "") if part
+    )

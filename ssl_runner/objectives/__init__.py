@@ -1,0 +1,1 @@
+"""Self-supervised objectives: one file, one objective, two methods (`split` and `loss`). None imports another."""

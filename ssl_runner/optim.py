@@ -1,0 +1,98 @@
+"""Parameter groups, LARS, and schedules as functions of progress in [0, 1]."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+
+def decay_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Split each group into one that is decayed (weights) and one that is not (biases, norms: one dimension)."""
+    split = []
+    for group in groups:
+        parameters: list[nn.Parameter] = list(group["params"])
+        rest = {key: value for key, value in group.items() if key != "params"}
+        for chosen, extra in (
+            ([p for p in parameters if p.ndim > 1], {}),
+            ([p for p in parameters if p.ndim <= 1], {"weight_decay": 0.0}),
+        ):
+            if chosen:
+                split.append({"params": chosen, "lr_scale": 1.0, **rest, **extra})
+    return split
+
+
+class LARS(Optimizer):
+    """SGD with momentum whose step, layer by layer, is in proportion to the layer's weights.
+
+        g' = g + weight_decay w,   r = trust |w| / |g'|  (1 for biases, norms, and where either norm is 0)
+        m <- momentum m + lr r g',   w <- w - m
+
+    You, Gitman, Ginsburg 2017, https://arxiv.org/abs/1708.03888.
+    """
+
+    def __init__(self, params: Iterable[Any], *, lr: float, momentum: float, weight_decay: float, trust: float) -> None:
+        for name, value in (("lr", lr), ("weight_decay", weight_decay), ("trust", trust)):
+            if value < 0:
+                raise ValueError(f"optimizer.{name} is {value}; it must not be negative")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"optimizer.momentum is {momentum}; it must lie in [0, 1)")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]  # torch's own signature is overloaded
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                gradient = p.grad.add(p, alpha=group["weight_decay"])
+                if p.ndim > 1:
+                    weight, slope = p.norm(), gradient.norm()
+                    ratio = group["trust"] * weight / slope
+                    gradient = gradient * torch.where((weight > 0) & (slope > 0), ratio, torch.ones_like(ratio))
+                state = self.state[p]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].mul_(group["momentum"]).add_(gradient, alpha=group["lr"])
+                p.sub_(state["momentum"])
+        return loss
+
+
+class Schedule(Protocol):
+    """The factor of the peak learning rate at a progress in [0, 1]."""
+
+    def __call__(self, progress: float) -> float: ...
+
+
+class Constant:
+    """1 throughout."""
+
+    def __call__(self, progress: float) -> float:
+        return 1.0
+
+
+class WarmupCosine:
+    """Linear from 0 over `warmup` of the budget, then half a cosine from 1 to `final`.
+
+    Loshchilov, Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.
+    """
+
+    def __init__(self, *, warmup: float, final: float) -> None:
+        if not 0 <= warmup < 1:
+            raise ValueError(f"schedule.warmup is {warmup}; it is a part of the budget, in [0, 1)")
+        if not 0 <= final <= 1:
+            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+        self.warmup = warmup
+        self.final = final
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.warmup:
+            return progress / self.warmup
+        phase = (progress - self.warmup) / (1 - self.warmup)
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(phase, 1.0)))
