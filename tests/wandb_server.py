@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,12 @@ class WandbServer(ThreadingHTTPServer):
         self.summary: dict[str, dict[str, Any]] = defaultdict(dict)
         self.exit_codes: dict[str, int] = {}
         self.files: dict[str, bytes] = {}  # "id/path" -> content
-        self.broken = threading.Event()  # set: nothing is answered any more
-        self.paths: list[str] = []
+        self.silent = threading.Event()  # set: nothing is answered any more
+        self.paths: list[str] = []  # every request: a path, or the name of a GraphQL operation
 
     def query(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The answer to a GraphQL request."""
-        project = {"id": "1", "name": "p", "entity": {"id": "2", "name": "somebody"}}
+        project = {"id": "1", "name": variables.get("project", ""), "entity": {"id": "2", "name": "somebody"}}
         match operation:
             case "Viewer":
                 return {
@@ -69,6 +70,9 @@ class WandbServer(ThreadingHTTPServer):
         if body.get("complete"):
             self.exit_codes[run] = body["exitcode"]
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that has gone."""
+
 
 class Handler(BaseHTTPRequestHandler):
     server: WandbServer
@@ -94,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def _body(self) -> bytes:
-        self.server.broken.wait(60 if self.server.broken.is_set() else 0)
+        while self.server.silent.is_set():
+            time.sleep(0.1)
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _answer(self, data: bytes) -> None:
@@ -116,5 +121,6 @@ def serve() -> Iterator[WandbServer]:
         try:
             yield server
         finally:
+            server.silent.clear()
             server.shutdown()
             thread.join()

@@ -22,39 +22,40 @@ class MetricsFile(RunLogger):
 
     def __init__(self, context: RunContext) -> None:
         self.path = context.folder / "metrics.csv"
-        self._columns: list[str] = []
-        self._file: TextIO | None = None
+        self._columns: list[str] = []  # empty: not open
         self._zero = 0.0  # time.monotonic() at second 0 of the run
 
     def open(self, resume_step: int | None = None) -> None:
         """Raises ValueError if the file to go on with was not written by this class."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, str]] = []
-        self._columns = list(ALWAYS)
+        columns = list(ALWAYS)
         if resume_step is not None and self.path.exists():
-            self._columns, rows = self._read()
+            columns, rows = self._read()
             rows = [row for row in rows if int(row["step"]) <= resume_step]
+        self._columns = columns
         self._zero = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0.0)
         self._rewrite(rows)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        if self._file is None:
+        if not self._columns:
             raise RuntimeError("MetricsFile.log_metrics was called before open, or after finish")
         row = {"epoch": "", "seconds": f"{time.monotonic() - self._zero:.3f}"}
         row |= {name: _text(value) for name, value in metrics.items()} | {"step": str(step)}
         new = [name for name in row if name not in self._columns]
         if new:
-            self._file.close()
             _, rows = self._read()
             self._columns += new
-            self._rewrite(rows)
-        csv.DictWriter(self._file, self._columns, restval="", lineterminator="\n").writerow(row)
-        self._file.flush()
+            self._rewrite([*rows, row])
+        else:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                self._writer(file).writerow(row)
 
     def finish(self, success: bool) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._columns = []
+
+    def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
+        return csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         text = self.path.read_text(encoding="utf-8")
@@ -68,11 +69,10 @@ class MetricsFile(RunLogger):
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         new = self.path.with_suffix(".csv.tmp")
         with new.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+            writer = self._writer(file)
             writer.writeheader()
             writer.writerows(rows)
         os.replace(new, self.path)
-        self._file = self.path.open("a", encoding="utf-8", newline="")
 
 
 def _text(value: float) -> str:

@@ -83,7 +83,7 @@ class WandbRun(RunLogger):
 
         run_id = self._id_file.read_text(encoding="utf-8").strip() if resumes else secrets.token_hex(4)
         try:
-            self._run = self._start("online", run_id, "allow" if resumes else "never")
+            self._run = self._start("online", run_id, "allow" if resumes else None)
         except wandb.Error as error:
             if self._mode == "online":
                 raise ValueError(
@@ -100,9 +100,7 @@ class WandbRun(RunLogger):
             self._id_file.write_text(run_id + "\n", encoding="utf-8")
             _say(f"wandb: {self._run.url}")
 
-    def _start(
-        self, mode: Literal["online", "offline"], run_id: str, resume: Literal["allow", "never"] = "never"
-    ) -> Any:
+    def _start(self, mode: Literal["online", "offline"], run_id: str, resume: Literal["allow"] | None = None) -> Any:
         import wandb
 
         self._dir.mkdir(parents=True, exist_ok=True)
@@ -115,7 +113,7 @@ class WandbRun(RunLogger):
             mode=mode,
             dir=str(self._dir),
             id=run_id,
-            resume=resume if mode == "online" else None,
+            resume=resume,
             reinit="create_new",  # the default returns the run that is still open, and so merges two
             settings=wandb.Settings(
                 init_timeout=self._init_timeout, finish_timeout=self._finish_timeout, finish_timeout_raises=True

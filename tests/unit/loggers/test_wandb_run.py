@@ -1,0 +1,304 @@
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from wandb_server import KEY, WandbServer
+
+from ssl_runner.loggers.interface import RunContext
+from ssl_runner.loggers.wandb_run import WandbRun
+
+SETTINGS: dict[str, Any] = {
+    "project": "tests",
+    "entity": None,
+    "name": None,
+    "group": "seeds",
+    "tags": ["mine"],
+    "mode": "auto",
+    "dir": None,
+    "init_timeout": 1.0,
+    "finish_timeout": 5.0,
+}
+
+
+def logger(context: RunContext, **settings: Any) -> WandbRun:
+    return WandbRun(context, **SETTINGS | settings)
+
+
+def runs(context: RunContext, pattern: str = "*run-*") -> list[Path]:
+    return sorted((context.outputs / "wandb").glob(pattern))
+
+
+def inspect(path: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def summary(path: Path) -> dict[str, Any]:
+    return json.loads(inspect(path, "--summary"))
+
+
+# ------------------------------------------------------------------------------------------------------------- offline
+
+
+def test_without_a_key_a_run_is_offline_silent_and_complete(
+    context: RunContext,
+    tmp_path: Path,
+    server: WandbServer,
+    fresh_wandb: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fresh_wandb(WANDB_BASE_URL=server.url)
+    Image.new("RGB", (5, 7), "red").save(tmp_path / "f.png")
+    wandb_run = logger(context)
+    assert not context.outputs.exists()  # a constructor touches nothing
+    wandb_run.open()
+    wandb_run.log_config({"objective": {"ratio": 0.75}, "dims": [1, 2]})
+    wandb_run.log_metrics({"train/loss": 0.5}, 20)
+    wandb_run.log_metrics({"val/loss": 0.25}, 10)  # a lower step is not dropped
+    wandb_run.log_figures({"views": tmp_path / "f.png"})
+    wandb_run.log_summary({"knn/accuracy": 0.75})
+    wandb_run.finish(success=False)
+    wandb_run.finish(success=False)
+
+    (folder,) = runs(context)
+    found = summary(folder)
+    assert folder.name.startswith("offline-run-")
+    assert (found["state"], found["exit_code"]) == ("failed", 1)
+    assert (found["name"], found["project"]) == ("simclr-digits", "tests")
+    assert sorted(found["tags"]) == ["digits", "mine", "simclr"]
+    assert found["config"]["objective"] == {"ratio": 0.75}
+    assert {k: v for k, v in found["summary"].items() if "/loss" in k or "acc" in k} == {
+        "train/loss": 0.5,
+        "val/loss": 0.25,
+        "knn/accuracy": 0.75,
+    }
+    assert '"trainer/step"' in inspect(folder)
+    (picture,) = folder.rglob("*.png")
+    assert picture.read_bytes() == (tmp_path / "f.png").read_bytes()
+    assert server.paths == []  # offline means offline
+    assert capfd.readouterr() == ("", "")
+
+
+def test_two_runs_of_one_process_stay_apart(context: RunContext, fresh_wandb: Callable[..., None]) -> None:
+    first, second = (logger(context, name=name, mode="offline") for name in ("first", "second"))
+    first.open()
+    second.open()  # while the first is open
+    second.log_metrics({"loss": 2.0}, 1)
+    first.log_metrics({"loss": 1.0}, 1)
+    first.finish(success=True)
+    second.finish(success=True)
+    found = [summary(folder) for folder in runs(context)]
+    assert {f["name"]: (f["summary"]["loss"], f["exit_code"]) for f in found} == {"first": (1, 0), "second": (2, 0)}
+
+
+def test_disabled_writes_nothing(context: RunContext, fresh_wandb: Callable[..., None]) -> None:
+    for settings, environment in (({"mode": "disabled"}, {}), ({}, {"WANDB_MODE": "disabled"})):
+        fresh_wandb(**environment)
+        wandb_run = logger(context, **settings)
+        wandb_run.open()
+        wandb_run.log_metrics({"loss": 1.0}, 1)
+        wandb_run.log_figures({"views": Path("none.png")})
+        wandb_run.finish(success=True)
+    assert not context.outputs.exists()
+
+
+def test_on_a_terminal_nothing_is_asked(context: RunContext, tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path\n"
+        "from ssl_runner.loggers.interface import RunContext\n"
+        "from ssl_runner.loggers.wandb_run import WandbRun\n"
+        f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
+        f"run = WandbRun(context, **{SETTINGS!r})\n"
+        "run.open(); run.log_metrics({'loss': 1.0}, 1); run.finish(True); print('done')\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_") and k != "NETRC"}
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment | {"HOME": str(tmp_path)},
+    )
+    os.close(terminal)
+    try:
+        assert process.wait(timeout=30) == 0
+        assert os.read(ours, 10_000).decode().split() == ["done"]
+    finally:
+        process.kill()
+        os.close(ours)
+    assert len(runs(context, "offline-run-*")) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- online
+
+
+def test_online_all_arrives_and_the_address_is_printed(
+    context: RunContext,
+    tmp_path: Path,
+    server: WandbServer,
+    fresh_wandb: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+    Image.new("RGB", (5, 7), "red").save(tmp_path / "f.png")
+    wandb_run = logger(context)
+    wandb_run.open()
+    wandb_run.log_config({"objective": {"ratio": 0.75}})
+    wandb_run.log_metrics({"train/loss": 0.5}, 20)
+    wandb_run.log_metrics({"val/loss": 0.25}, 10)
+    wandb_run.log_figures({"views": tmp_path / "f.png"})
+    wandb_run.log_summary({"knn/accuracy": 0.75})
+    wandb_run.finish(success=True)
+
+    ((run_id, run),) = server.runs.items()
+    assert (run["project"], run["displayName"], run["groupName"]) == ("tests", "simclr-digits", "seeds")
+    assert sorted(run["tags"]) == ["digits", "mine", "simclr"]
+    assert json.loads(run["config"])["objective"] == {"value": {"ratio": 0.75}}
+    rows = [{k: v for k, v in row.items() if not k.startswith("_")} for row in server.history[run_id]]
+    assert rows[:2] == [{"train/loss": 0.5, "trainer/step": 20}, {"val/loss": 0.25, "trainer/step": 10}]
+    assert server.summary[run_id]["knn/accuracy"] == 0.75
+    assert server.exit_codes == {run_id: 0}
+    assert [data for path, data in server.files.items() if "figures/views" in path] == [
+        (tmp_path / "f.png").read_bytes()
+    ]
+    assert capfd.readouterr() == ("", f"wandb: {server.url}/somebody/tests/runs/{run_id}\n")
+    assert (context.folder / "wandb_id").read_text().strip() == run_id
+    assert not any(KEY.encode() in path.read_bytes() for path in context.outputs.rglob("*") if path.is_file())
+
+
+def test_a_key_of_netrc_counts_and_a_resumed_run_goes_on_in_the_same_one(
+    context: RunContext, tmp_path: Path, server: WandbServer, fresh_wandb: Callable[..., None]
+) -> None:
+    (tmp_path / "home" / ".netrc").write_text(f"machine {server.url[7:]} login user password {KEY}\n")
+    fresh_wandb(WANDB_BASE_URL=server.url)
+    for resume_step in (None, 1):
+        wandb_run = logger(context)
+        wandb_run.open(resume_step)
+        wandb_run.log_metrics({"loss": 1.0}, 1 + (resume_step or 0))
+        wandb_run.finish(success=resume_step is not None)
+    ((run_id, rows),) = server.history.items()
+    assert [row["trainer/step"] for row in rows] == [1, 2]
+    assert server.exit_codes == {run_id: 0}
+
+    again = logger(context)
+    again.open()  # anew in the same folder: another run
+    again.finish(success=True)
+    assert len(server.runs) == 2
+
+
+@pytest.mark.parametrize("server_is", ["silent", "away"])
+def test_if_the_server_does_not_answer_the_run_is_offline_with_one_warning(
+    server_is: str, context: RunContext, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        if server_is == "away":
+            listening.close()
+        fresh_wandb(WANDB_BASE_URL=f"http://127.0.0.1:{port}", WANDB_API_KEY=KEY)
+        started = time.monotonic()
+        wandb_run = logger(context)
+        wandb_run.open()
+        wandb_run.log_metrics({"loss": 1.0}, 1)
+        wandb_run.finish(success=True)
+        fresh_wandb()  # as at exit
+        assert time.monotonic() - started < 8  # 1 s to try, the rest to start wandb twice on a busy machine
+    (folder,) = runs(context)  # the attempt has left nothing
+    assert folder.name.startswith("offline-run-")
+    assert summary(folder)["summary"]["loss"] == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("warning: this run is logged offline, because wandb cannot go online: Timed out")
+    assert err.count("\n") == 1
+
+
+def test_a_server_that_falls_silent_costs_no_more_than_the_finish_timeout(
+    context: RunContext, server: WandbServer, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+    wandb_run = logger(context, init_timeout=10.0, finish_timeout=1.0)
+    wandb_run.open()
+    capfd.readouterr()
+    server.silent.set()
+    wandb_run.log_metrics({"loss": 1.0}, 1)
+    started = time.monotonic()
+    wandb_run.finish(success=True)
+    fresh_wandb()
+    assert time.monotonic() - started < 6
+    (folder,) = runs(context)
+    expected = f"warning: wandb had not sent all after 1 s; `wandb sync {folder}` sends the rest\n"
+    assert capfd.readouterr() == ("", expected)
+    assert summary(folder)["summary"]["loss"] == 1
+
+
+def test_mode_online_insists(context: RunContext, fresh_wandb: Callable[..., None]) -> None:
+    with pytest.raises(ValueError, match=r"logger.wandb.mode is online, but No API key configured.*Set it to auto"):
+        logger(context, mode="online").open()
+    fresh_wandb(WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=KEY)
+    with pytest.raises(ValueError, match=r"logger.wandb.mode is online, but Timed out"):
+        logger(context, mode="online").open()
+
+
+def test_if_the_environment_wants_online_and_there_is_no_key_it_is_said(
+    context: RunContext, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    fresh_wandb(WANDB_MODE="online")
+    wandb_run = logger(context)
+    wandb_run.open()
+    wandb_run.finish(success=True)
+    assert "wandb cannot go online: No API key" in capfd.readouterr().err
+    assert len(runs(context, "offline-run-*")) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_if_wandb_dies_the_run_goes_on_with_one_warning(
+    context: RunContext, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    wandb_run = logger(context, mode="offline")
+    wandb_run.open()
+    alive = wandb_run._run
+
+    class Dead:
+        dir = str(context.folder)
+
+        def log(self, row: object) -> None:
+            raise ConnectionResetError("Connection lost")
+
+    wandb_run._run = Dead()
+    wandb_run.log_metrics({"loss": 1.0}, 1)
+    wandb_run.log_metrics({"loss": 1.0}, 2)
+    wandb_run.finish(success=True)
+    alive.finish()
+    assert capfd.readouterr().err == "warning: wandb stopped, and nothing more is logged there: Connection lost\n"
+
+
+def test_a_bad_environment_is_refused(context: RunContext, fresh_wandb: Callable[..., None]) -> None:
+    fresh_wandb(WANDB_MODE="sometimes")
+    with pytest.raises(ValueError, match=r"wandb refuses a variable.*mode: Input should be 'online', 'offline'"):
+        logger(context).open()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"project": "a/b"}, r"logger.wandb.project is 'a/b'; it must have 1 to 128 characters, none of / "),
+        ({"project": ""}, r"logger.wandb.project is ''"),
+        ({"tags": ["x" * 65]}, r"logger.wandb.tags has 'x+'; a tag must have 1 to 64 characters"),
+        ({"init_timeout": 0.0}, r"logger.wandb.init_timeout is 0; it must be a number of seconds above 0"),
+        ({"finish_timeout": -1.0}, r"logger.wandb.finish_timeout is -1;"),
+    ],
+)
+def test_bad_settings_are_refused(context: RunContext, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        logger(context, **settings)
