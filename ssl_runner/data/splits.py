@@ -24,7 +24,7 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     if not 0 < held < n:
         raise ValueError(
             f"holding out {fraction} of {n} examples leaves a part empty ({n - held} kept, {held} held out); "
-            "more examples are needed, or another fraction"
+            "more examples are needed, or another fraction (dataset.val_fraction, dataset.test_fraction)"
         )
     order, _ = _interleaved(labels, seed, offset=0.5)
     return order[held:].sort().values, order[:held].sort().values

@@ -1,0 +1,173 @@
+"""A user's own images as files in folders."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_runner.data.decode import decode_all
+from ssl_runner.data.splits import stratified
+from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+
+SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+PARTS = ("train", "val", "test")
+
+log = logging.getLogger(__name__)
+
+
+class _Files(NamedTuple):
+    paths: list[Path]
+    label: Tensor  # (n,) int64
+
+    def at(self, index: Tensor) -> "_Files":
+        return _Files([self.paths[place] for place in index.tolist()], self.label[index])
+
+
+class ImageFolder(DataSource):
+    """Images under `root`, decoded and resized once: the shorter side to `size` pixels, the centre square kept.
+
+    labels "folders": each folder in `root` is a class, in the order of their names; images may lie deeper in it.
+    labels "none": all images under `root`, unlabelled.
+    Where the folders in `root` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
+    out as above; a split that has no folder is held out of train. Hidden files are ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        labels: Literal["folders", "none"],
+        size: int,
+        channels: Literal[1, 3],
+        on_broken: Literal["refuse", "skip"],
+        cache: str,
+        workers: int,
+        test_fraction: float,
+        val_fraction: float,
+        split_seed: int,
+    ) -> None:
+        for name, value in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+            if not 0 < value < 1:
+                raise ValueError(f"dataset.{name} is {value}; it must lie in (0, 1)")
+        for name, number in (("size", size), ("workers", workers)):
+            if number < 1:
+                raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
+        if channels not in (1, 3):
+            raise ValueError(f"dataset.channels is {channels}; it must be 1 (grey) or 3 (colour)")
+        if labels not in ("folders", "none"):
+            raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
+        if on_broken not in ("refuse", "skip"):
+            raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
+        self.root = Path(root).expanduser().absolute()
+        self.labels = labels
+        self.size = size
+        self.channels = channels
+        self.on_broken = on_broken
+        self.cache = Path(cache).expanduser().absolute()
+        self.workers = workers
+        self.test_fraction = test_fraction
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+
+    @property
+    def spec(self) -> ImageSpec:
+        names = self._class_names()
+        return ImageSpec(
+            channels=self.channels, height=self.size, width=self.size, classes=len(names), class_names=names
+        )
+
+    def check(self) -> None:
+        names = self._class_names()
+        for part, folder in self._part_folders().items():
+            # Every class needs images to train on; val and test may lack some.
+            holders = [folder / name for name in names] if part == "train" and names else [folder]
+            for holder in holders:
+                if next(_images(holder), None) is None:
+                    raise ValueError(f"there is no image in {holder} (dataset.root); {_expected()}")
+
+    def load(self) -> Mapping[SplitName, Examples]:
+        self.check()
+        splits = {part: self._files(folder) for part, folder in self._part_folders().items()}
+        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in splits:
+                rest, held = stratified(splits["train"].label, fraction, self.split_seed)
+                splits[part], splits["train"] = splits["train"].at(held), splits["train"].at(rest)
+        paths = [path for part in PARTS for path in splits[part].paths]  # a split is then a slice of what is decoded
+        try:
+            decoded = decode_all(
+                self.root, paths, size=self.size, channels=self.channels, cache=self.cache, workers=self.workers
+            )
+        except OSError as error:
+            raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
+        self._report(decoded.broken, len(paths))
+        label = torch.cat([splits[part].label for part in PARTS])[decoded.kept]
+        part_of = torch.arange(3).repeat_interleave(torch.tensor([len(splits[part].paths) for part in PARTS]))
+        counts = torch.bincount(part_of[decoded.kept], minlength=3).tolist()
+        if 0 in counts:
+            raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.root) are broken")
+        train, val, test = (
+            Examples(*both) for both in zip(decoded.data.split(counts), label.split(counts), strict=True)
+        )
+        return {"pretrain": train, "train": train, "val": val, "test": test}
+
+    def _part_folders(self) -> dict[str, Path]:
+        if not self.root.is_dir():
+            raise ValueError(f"dataset.root {self.root} is not a folder that is there; {_expected()}")
+        folders = _folders(self.root)
+        if "train" in folders and set(folders) <= set(PARTS):
+            return {part: self.root / part for part in PARTS if part in folders}
+        return {"train": self.root}
+
+    def _class_names(self) -> tuple[str, ...]:
+        parts = self._part_folders()
+        if self.labels == "none":
+            return ()
+        names = _folders(parts["train"])
+        if not names:
+            flat = next(_images(parts["train"]), None) is not None
+            advice = "images lie flat in it: set dataset.labels=none" if flat else _expected()
+            raise ValueError(f"there are no class folders in {parts['train']} (dataset.root); {advice}")
+        for part, folder in parts.items():
+            if strange := sorted(set(_folders(folder)) - set(names)):
+                raise ValueError(
+                    f"{folder} (dataset.root) has class folders that train lacks: {', '.join(strange)} ({part})"
+                )
+        return tuple(names)
+
+    def _files(self, folder: Path) -> _Files:
+        names = self._class_names()
+        groups = [sorted(_images(folder / name)) for name in names] or [sorted(_images(folder))]
+        first = 0 if names else -1
+        sizes = torch.tensor([len(group) for group in groups])
+        label = torch.arange(first, first + len(groups)).repeat_interleave(sizes)
+        return _Files([path for group in groups for path in group], label)
+
+    def _report(self, broken: tuple[str, ...], n: int) -> None:
+        if not broken:
+            return
+        some = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
+        what = f"{len(broken)} of {n} images in {self.root} (dataset.root) cannot be read: {some}"
+        if self.on_broken == "refuse":
+            raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
+        log.warning("skipped: %s", what)
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """Image files at any depth, hidden ones left out."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(place, name)
+
+
+def _expected() -> str:
+    return f"it must hold class folders with images ({', '.join(sorted(SUFFIXES))}), or images with dataset.labels=none"
