@@ -1,0 +1,269 @@
+"""Pages that show a run, or many: one file each, which loads nothing from elsewhere and runs no script.
+
+What the templates escape is everything: names, captions and configs are text, never markup.
+"""
+
+import base64
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import jinja2
+
+from ssl_runner.reporting.plots import DARK, LIGHT, draw, loss_curves
+from ssl_runner.reporting.results import (
+    METRICS,
+    PRETRAINED,
+    RANDOM_START,
+    REPORT,
+    Evaluation,
+    ResultError,
+    read_metrics,
+    read_result,
+    write_atomically,
+)
+from ssl_runner.reporting.rows import (
+    NOTHING,
+    Row,
+    layer,
+    result_rows,
+    show,
+    show_difference,
+    subject_name,
+    subjects,
+)
+from ssl_runner.reporting.tables import Comparison
+
+
+class Shot(NamedTuple):
+    """A figure ready for a page."""
+
+    name: str
+    kind: str  # of figures.py, in lower case: pictures, scatter, lines
+    title: str
+    note: str
+    light: str  # base64 PNG
+    dark: str  # "" where there is none
+
+
+class Study(NamedTuple):
+    """One evaluator: all that it found, of whomever."""
+
+    title: str
+    subjects: list[str]
+    metrics: list[tuple[str, list[str]]]  # name, and a cell a subject
+    protocol: list[tuple[str, str]]
+    seconds: float | None
+    shots: list[Shot]
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html from what lies in a run's folder. Parts that are missing are named. Returns its path.
+
+    Raises ResultError where there is no readable result.json.
+    """
+    result = read_result(folder)
+    shots = _shots(folder / "figures")
+    studies = [_study(name, found, shots) for name, found in _by_evaluator(result.results).items()]
+    beside = {shot.name for study in studies for shot in study.shots}
+    loose = [shot for shot in shots if shot.name not in beside]
+    curves, curves_note = _curves(folder / METRICS)
+    config = folder / "config.yaml"
+    rows = result_rows(result)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            lead=_lead(rows),
+            rows=rows,
+            subjects=subjects(rows),
+            task=[shot for shot in loose if shot.kind == "pictures"],
+            projection=[shot for shot in loose if shot.kind == "scatter"],
+            others=[shot for shot in loose if shot.kind not in ("pictures", "scatter")],
+            curves=curves,
+            curves_note=curves_note,
+            studies=studies,
+            config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        )
+    )
+    return write_atomically(folder / REPORT, page)
+
+
+def write_comparison(path: Path, comparison: Comparison) -> Path:
+    """Write a page with the table of many runs, each linked to its report as seen from `path`."""
+    links = {line.run.folder: _link(line.run.folder / REPORT, path.parent) for line in comparison.lines}
+    page = _environment().get_template("compare.html.j2").render(comparison=comparison, links=links)
+    return write_atomically(path, page)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ssl_runner.reporting", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "show_difference": lambda row: _minus(show_difference(row.metric, row.difference())),
+        "duration": duration,
+        "count": lambda number: _minus(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
+        "minus": _minus,
+        "subject": subject_name,
+        "say": say,
+        "moment": lambda iso: iso[:16].replace("T", " "),
+    }
+    environment.globals |= {
+        "colours": {"light": LIGHT, "dark": DARK},
+        "PRETRAINED": PRETRAINED,
+        "RANDOM_START": RANDOM_START,
+    }
+    return environment
+
+
+def duration(seconds: float) -> str:
+    """A span of time in the two largest units.
+
+    >>> duration(0.42), duration(75), duration(7500)
+    ('0.4 s', '1 min 15 s', '2 h 5 min')
+    """
+    if not math.isfinite(seconds):
+        return "not a number"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _lead(rows: Sequence[Row]) -> str:
+    """The result in a sentence."""
+    told = [row for row in rows if PRETRAINED in row.values]
+    if not told:
+        return "Nothing was evaluated."
+    row = told[0]
+    sentence = f"{row.label.capitalize()}: {row.shown(PRETRAINED)}"
+    difference = row.difference()
+    if row.verdict:
+        return f"{sentence}, {row.verdict}."
+    if difference is None:
+        return f"{sentence}. There is no control to hold it against."
+    way = "above" if difference > 0 else "below"
+    size = show_difference(row.metric, abs(difference)).lstrip("+")
+    return f"{sentence}, {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})."
+
+
+def _by_evaluator(results: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
+    studies: dict[str, list[Evaluation]] = {}
+    for found in results:
+        name = found.evaluator.replace("_", " ") + (f", layer {layer(found)}" if layer(found) else "")
+        studies.setdefault(name, []).append(found)
+    return studies
+
+
+def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> Study:
+    by_subject = {evaluation.subject: evaluation for evaluation in found}
+    there = [s for s in (PRETRAINED, RANDOM_START) if s in by_subject]
+    there += [s for s in by_subject if s not in there]
+    names = dict.fromkeys(metric for evaluation in found for metric in evaluation.metrics)
+    first = by_subject[there[0]]
+    return Study(
+        title=title,
+        subjects=there,
+        metrics=[
+            (name.replace("_", " ").replace("@", " at "), [_cell(by_subject[s].metrics, name) for s in there])
+            for name in names
+        ],
+        protocol=_protocol({s: by_subject[s].protocol for s in there}),
+        seconds=first.seconds,
+        shots=[shot for shot in shots if shot.name.split(".")[0] == first.evaluator and shot.kind != "scatter"],
+    )
+
+
+def _cell(metrics: Mapping[str, float], name: str) -> str:
+    return _minus(show(name, metrics[name])) if name in metrics else NOTHING
+
+
+def _protocol(protocols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A line a key; where subjects differ (a setting chosen for each), whose value is whose."""
+    lines = []
+    for key in dict.fromkeys(key for protocol in protocols.values() for key in protocol):
+        values = {subject: say(protocol[key]) for subject, protocol in protocols.items() if key in protocol}
+        if len(set(values.values())) == 1 and len(values) == len(protocols):
+            text = next(iter(values.values()))
+        else:
+            text = " · ".join(f"{value} ({subject_name(subject)})" for subject, value in values.items())
+        lines.append((key.replace("_", " "), text))
+    return lines
+
+
+def say(value: object) -> str:
+    """A value of a protocol in words.
+
+    >>> say(True), say(None), say([0.1, 1]), say({"k": 5})
+    ('yes', 'none', '0.1, 1', 'k 5')
+    """
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return "none"
+        case float():
+            return f"{value:.6g}"
+        case list() | tuple():
+            return ", ".join(say(part) for part in value)
+        case Mapping():
+            return ", ".join(f"{key} {say(part)}" for key, part in value.items())
+        case _:
+            return str(value)
+
+
+def _curves(path: Path) -> tuple[list[Shot], str]:
+    """Drawn panels, and a sentence on what is missing."""
+    try:
+        rows = read_metrics(path)
+    except ResultError as error:
+        missing = "was not written" if not path.exists() else f"cannot be read: {str(error).removeprefix(str(path))}"
+        return [], f"{METRICS} {missing}, so there are no curves."
+    lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
+    note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""
+    panels = loss_curves(rows)
+    shots = [
+        Shot(name, "lines", name.replace("_", " "), lines.note, _encode(draw(lines)), _encode(draw(lines, DARK)))
+        for name, lines in panels.items()
+    ]
+    return shots, note if shots else f"{METRICS} holds no rows, so there are no curves."
+
+
+def _shots(folder: Path) -> list[Shot]:
+    """What `save_figure` wrote, in order. A picture without a readable sidecar is shown under its file's name."""
+    placed = []
+    for picture in sorted(folder.glob("*.png")):
+        try:
+            about = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+            order, kind, title, note = (about[key] for key in ("order", "kind", "title", "note"))
+        except (OSError, ValueError, KeyError, TypeError):
+            order, kind, title, note = math.inf, "pictures", picture.stem, "Its caption cannot be read."
+        dark = folder / "dark" / picture.name
+        dark_png = _encode(dark.read_bytes()) if dark.is_file() else ""
+        placed.append((order, Shot(picture.stem, kind, title, note, _encode(picture.read_bytes()), dark_png)))
+    return [shot for _, shot in sorted(placed, key=lambda place: place[0])]
+
+
+def _encode(png: bytes) -> str:
+    return base64.b64encode(png).decode()
+
+
+def _link(report: Path, start: Path) -> str:
+    """A relative URL, "" where there is no report."""
+    return quote(Path(os.path.relpath(report, start)).as_posix()) if report.is_file() else ""
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

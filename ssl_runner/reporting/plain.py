@@ -1,0 +1,79 @@
+"""Dataclasses to and from what JSON has, checked on the way in.
+
+Numbers that JSON cannot say are written as the strings "NaN", "Infinity" and "-Infinity", so that a diverged run can be
+told from a missing number.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+T = TypeVar("T")
+
+
+def to_plain(value: object) -> Any:
+    """Only what JSON has; numbers that are not finite as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else next(k for k, v in _NOT_FINITE.items() if repr(v) == repr(value))
+        case Mapping():
+            return {str(k): to_plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [to_plain(v) for v in value]
+        case _:
+            raise TypeError(f"{value!r} is a {type(value).__name__}; a result holds numbers, text, lists and mappings")
+
+
+def from_plain(kind: type[T], plain: object, where: str) -> T:
+    """Make a dataclass from what `to_plain` made of one. Raises ValueError that names the key."""
+    if not isinstance(plain, dict):
+        raise ValueError(f"{where} is {short(plain)}; an object is needed")
+    hints = get_type_hints(kind)
+    given = {}
+    for part in fields(kind):  # type: ignore[arg-type]
+        key = f"{where}.{part.name}".lstrip(".")
+        if part.name in plain:
+            given[part.name] = _value(hints[part.name], plain[part.name], key)
+        elif part.default is MISSING and part.default_factory is MISSING:
+            raise ValueError(f"{key} is missing")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, plain: Any, key: str) -> Any:
+    if isinstance(hint, UnionType):  # only ever X | None
+        return None if plain is None else _value(get_args(hint)[0], plain, key)
+    if hint is Any:
+        return plain
+    if is_dataclass(hint):
+        return from_plain(hint, plain, key)  # type: ignore[arg-type]
+    if get_origin(hint) is dict and isinstance(plain, dict):
+        return {name: _value(get_args(hint)[1], value, f"{key}.{name}") for name, value in plain.items()}
+    if get_origin(hint) is tuple and isinstance(plain, list):
+        return tuple(_value(get_args(hint)[0], value, f"{key}[{i}]") for i, value in enumerate(plain))
+    if hint is float and isinstance(plain, str) and plain in _NOT_FINITE:
+        return _NOT_FINITE[plain]
+    if hint is float and isinstance(plain, int | float) and not isinstance(plain, bool):
+        return float(plain)
+    if hint in (str, int, bool) and type(plain) is hint:
+        return plain
+    wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+    raise ValueError(f"{key} is {short(plain)}; {wanted.get(get_origin(hint) or hint, 'a list')} is needed")
+
+
+def short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,140 @@
+"""The numbers of a run as rows, each beside its controls, and how a person reads them.
+
+Numbers stand together only where they have one key: evaluator, metric, and layer if not the pooled features. A
+result that does not beat its control says so.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, Evaluation, Result
+
+SUBJECTS = {PRETRAINED: "pretrained", RANDOM_START: "random start", PIXELS: "pixels"}  # in the order of columns
+NOTHING = "-"
+
+
+class Row(NamedTuple):
+    """One number of one evaluator, for every subject it was found of."""
+
+    evaluator: str
+    metric: str
+    layer: str  # "" for the pooled features
+    headline: bool  # of its evaluator; the others are the same metric under other conditions
+    higher_is_better: bool
+    values: dict[str, float]  # by subject, the pretrained encoder first
+
+    @property
+    def key(self) -> str:
+        """The column it stands in: linear.accuracy, linear.accuracy[-2]."""
+        return f"{self.evaluator}.{self.metric}" + f"[{self.layer}]" * bool(self.layer)
+
+    @property
+    def label(self) -> str:
+        words = f"{self.evaluator.replace('_', ' ')} {metric_name(self.metric)}"
+        return f"{words}, layer {self.layer}" if self.layer else words
+
+    @property
+    def controls(self) -> dict[str, float]:
+        return {subject: value for subject, value in self.values.items() if subject != PRETRAINED}
+
+    @property
+    def bars(self) -> bool:
+        """Whether its values can be drawn as shares of a whole bar."""
+        return is_share(self.metric) and all(0 <= value <= 1 for value in self.values.values())
+
+    def shown(self, subject: str) -> str:
+        return show(self.metric, self.values[subject]) if subject in self.values else NOTHING
+
+    def difference(self, subject: str = RANDOM_START) -> float | None:
+        """How far the pretrained encoder lies above a control; None where one of the two is missing."""
+        if PRETRAINED not in self.values or subject not in self.values:
+            return None
+        return self.values[PRETRAINED] - self.values[subject]
+
+    @property
+    def verdict(self) -> str:
+        """Which controls are not beaten by so much that it shows: "not above random start". Empty if all are."""
+        side = "above" if self.higher_is_better else "below"
+        if math.isnan(self.values.get(PRETRAINED, 0)):
+            return "not a number"
+        unbeaten = [subject_name(subject) for subject in self.controls if not self._beats(subject)]
+        return f"not {side} {' or '.join(unbeaten)}" if unbeaten else ""
+
+    def _beats(self, subject: str) -> bool:
+        difference = self.difference(subject)
+        if difference is None or math.isnan(difference):  # no claim to refute, or a control that fell over
+            return True
+        better = difference > 0 if self.higher_is_better else difference < 0
+        return better and self.shown(PRETRAINED) != self.shown(subject)
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of one, shown in percent: accuracies of every kind."""
+    return "accuracy" in metric
+
+
+def show(metric: str, value: float) -> str:
+    """A metric's value as a person reads it: 97.0 %, or four digits.
+
+    >>> show("accuracy@10%", 0.9704), show("effective_rank", 43.271), show("steps", 12345.6)
+    ('97.0 %', '43.27', '12,346')
+    """
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else f"{value:+}"
+    if is_share(metric):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def show_difference(metric: str, difference: float | None) -> str:
+    """The same with a sign: +13.6 points, -0.021.
+
+    >>> show_difference("accuracy", 0.136), show_difference("nmi", -0.0214)
+    ('+13.6 points', '-0.0214')
+    """
+    if difference is None or math.isnan(difference):
+        return NOTHING
+    if is_share(metric) and math.isfinite(difference):
+        return f"{100 * difference:+.1f} points"
+    return f"{'+' * (difference >= 0)}{show('', difference).lstrip('+')}"
+
+
+def result_rows(result: Result) -> list[Row]:
+    """Headlines, in the order they were found. Where an evaluator has its headline under several conditions
+    (accuracy@1%, accuracy@10%), each is a row."""
+    rows: dict[str, Row] = {}
+    for found in result.results:
+        for metric, value in found.metrics.items():
+            if metric.split("@")[0] != found.headline.split("@")[0]:
+                continue
+            row = Row(found.evaluator, metric, layer(found), metric == found.headline, found.higher_is_better, {})
+            rows.setdefault(row.key, row).values[found.subject] = value
+    return [row._replace(values={s: row.values[s] for s in sorted(row.values, key=_place)}) for row in rows.values()]
+
+
+def layer(found: Evaluation) -> str:
+    """The layer an evaluation read, "" for the pooled features."""
+    name = str(found.protocol.get("layer", "pooled"))
+    return "" if name == "pooled" else name
+
+
+def subjects(rows: Sequence[Row]) -> list[str]:
+    """Whom the rows are about, the pretrained encoder first."""
+    return sorted({subject for row in rows for subject in row.values}, key=_place)
+
+
+def metric_name(metric: str) -> str:
+    """
+    >>> metric_name("val_accuracy@10%")
+    'val accuracy at 10%'
+    """
+    return metric.replace("_", " ").replace("@", " at ")
+
+
+def subject_name(subject: str) -> str:
+    return SUBJECTS.get(subject, subject.replace("_", " "))
+
+
+def _place(subject: str) -> tuple[int, str]:
+    return (list(SUBJECTS).index(subject) if subject in SUBJECTS else len(SUBJECTS)), subject
