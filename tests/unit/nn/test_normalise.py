@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from ssl_runner.nn.normalise import Normalise
+
+
+def test_it_is_the_identity_until_it_is_fitted():
+    x = torch.rand(2, 3, 4, 5)
+    assert torch.equal(Normalise(3)(x), x)
+
+
+def test_each_channel_has_its_own_statistics():
+    normalise = Normalise(2)
+    normalise.fit(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.125]))
+    x = torch.tensor([1.0, 0.5]).view(1, 2, 1, 1).expand(3, 2, 2, 2)
+    assert torch.equal(normalise(x), torch.tensor([1.0, 2.0]).view(1, 2, 1, 1).expand(3, 2, 2, 2))
+
+
+def test_the_statistics_of_the_data_give_mean_zero_and_deviation_one():
+    x = torch.rand(50, 3, 8, 8) * torch.tensor([0.2, 0.5, 1.0]).view(3, 1, 1)
+    normalise = Normalise(3)
+    normalise.fit(x.mean((0, 2, 3)), x.std((0, 2, 3)))
+    z = normalise(x)
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def test_the_statistics_are_saved():
+    fitted, fresh = Normalise(1), Normalise(1)
+    fitted.fit(torch.tensor([0.1307]), torch.tensor([0.3081]))
+    fresh.load_state_dict(fitted.state_dict())
+    assert fresh.mean.item() == pytest.approx(0.1307)
+    assert fresh.std.item() == pytest.approx(0.3081)
+
+
+def test_statistics_that_do_not_fit_are_refused():
+    normalise = Normalise(3)
+    with pytest.raises(ValueError, match=r"\(1,\) and \(1,\) channels; the encoder reads 3"):
+        normalise.fit(torch.zeros(1), torch.ones(1))
+    with pytest.raises(ValueError, match="must be above 0"):
+        normalise.fit(torch.zeros(3), torch.tensor([1.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match="must be above 0"):
+        normalise.fit(torch.zeros(3), torch.tensor([1.0, float("nan"), 1.0]))
