@@ -30,13 +30,14 @@ from ssl_runner.reporting.rows import (
     NOTHING,
     Row,
     layer,
+    metric_name,
     result_rows,
     show,
     show_difference,
     subject_name,
     subjects,
 )
-from ssl_runner.reporting.tables import Comparison
+from ssl_runner.reporting.tables import Comparison, headlines
 
 
 class Shot(NamedTuple):
@@ -79,7 +80,7 @@ def write_report(folder: Path) -> Path:
         .get_template("report.html.j2")
         .render(
             result=result,
-            lead=_lead(rows),
+            lead=_typeset(_lead(rows)),
             rows=rows,
             subjects=subjects(rows),
             task=[shot for shot in loose if shot.kind == "pictures"],
@@ -95,10 +96,15 @@ def write_report(folder: Path) -> Path:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> Path:
-    """Write a page with the table of many runs, each linked to its report as seen from `path`."""
+    """Write a page with a table of runs a dataset, each run linked to its report as seen from `path`."""
     links = {line.run.folder: _link(line.run.folder / REPORT, path.parent) for line in comparison.lines}
-    page = _environment().get_template("compare.html.j2").render(comparison=comparison, links=links)
-    return write_atomically(path, page)
+    groups = []
+    for dataset in dict.fromkeys(line.run.result.name.dataset for line in comparison.lines):
+        lines = [line for line in comparison.lines if line.run.result.name.dataset == dataset]
+        columns = [column for column in headlines(comparison) if any(column in line.rows for line in lines)]
+        groups.append({"dataset": dataset, "lines": lines, "columns": columns})
+    template = _environment().get_template("compare.html.j2")
+    return write_atomically(path, template.render(groups=groups, links=links, count=len(comparison.lines)))
 
 
 def _environment() -> jinja2.Environment:
@@ -110,10 +116,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "show_difference": lambda row: _minus(show_difference(row.metric, row.difference())),
+        "show_difference": lambda row: _typeset(show_difference(row.metric, row.difference())),
         "duration": duration,
-        "count": lambda number: _minus(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
-        "minus": _minus,
+        "count": lambda number: _typeset(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
+        "typeset": _typeset,
+        "metric_name": metric_name,
         "subject": subject_name,
         "say": say,
         "moment": lambda iso: iso[:16].replace("T", " "),
@@ -148,15 +155,20 @@ def _lead(rows: Sequence[Row]) -> str:
     if not told:
         return "Nothing was evaluated."
     row = told[0]
-    sentence = f"{row.label.capitalize()}: {row.shown(PRETRAINED)}"
+    sentence = f"{row.label[0].upper()}{row.label[1:]}: {row.shown(PRETRAINED)}"
     difference = row.difference()
-    if row.verdict:
-        return f"{sentence}, {row.verdict}."
-    if difference is None:
+    if not row.controls:
         return f"{sentence}. There is no control to hold it against."
-    way = "above" if difference > 0 else "below"
-    size = show_difference(row.metric, abs(difference)).lstrip("+")
-    return f"{sentence}, {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})."
+    if difference is not None and RANDOM_START not in row.unbeaten:
+        size = show_difference(row.metric, abs(difference)).lstrip("+")
+        way = "above" if difference > 0 else "below"
+        sentence += f", {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})"
+    if row.unbeaten:
+        named = " or ".join(f"{subject_name(subject)} ({row.shown(subject)})" for subject in row.unbeaten)
+        sentence += (
+            f", {'but ' * (RANDOM_START not in row.unbeaten)}not {'above' if row.higher_is_better else 'below'} {named}"
+        )
+    return f"{sentence}."
 
 
 def _by_evaluator(results: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
@@ -187,7 +199,7 @@ def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> St
 
 
 def _cell(metrics: Mapping[str, float], name: str) -> str:
-    return _minus(show(name, metrics[name])) if name in metrics else NOTHING
+    return _typeset(show(name, metrics[name])) if name in metrics else NOTHING
 
 
 def _protocol(protocols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -265,5 +277,8 @@ def _link(report: Path, start: Path) -> str:
     return quote(Path(os.path.relpath(report, start)).as_posix()) if report.is_file() else ""
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
+def _typeset(text: str) -> str:
+    """Signs and spaces as a page wants them: a true minus, no break before %."""
+    if text == NOTHING:
+        return "\N{EN DASH}"
+    return text.replace("-", "\N{MINUS SIGN}").replace(" %", "\N{NO-BREAK SPACE}%")

@@ -1,6 +1,6 @@
 """Draw figures as PNG: no window, no global state of matplotlib, the same picture on every machine.
 
-Each is drawn for a light and for a dark page. Figures are about 11.5 cm wide with text of 8 points, so that they can be
+Each is drawn for a light and for a dark page. Figures are about 11.5 cm wide with text of 9 points, so that they can be
 read on a phone as well as on a desk. Colours can be told apart by colour-blind readers (after Okabe and Ito, and Paul
 Tol); curves differ in their dashes too, and classes are named where they lie.
 """
@@ -10,12 +10,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import matplotlib.patheffects
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
@@ -23,8 +23,8 @@ from ssl_runner.figures import Figure, Lines, Pictures, Scatter
 from ssl_runner.reporting.results import write_atomically
 
 WIDTH = 4.6  # inches
-DPI = 220
-TEXT = 8  # points
+DPI = 180
+TEXT = 9  # points
 MOST_PICTURES = 16  # columns drawn of `Pictures`
 MOST_NAMES = 20  # classes that are named in a `Scatter`
 DASHES = ("-", "--", "-.", ":")
@@ -122,7 +122,7 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     columns = min(MOST_PICTURES, max((len(row) for row in figure.rows.values()), default=0))
     if not columns:
         raise ValueError("no pictures to draw")
-    margin, gap, title_height, caption_height = 0.06, 0.05, 0.2, 0.15
+    margin, gap, title_height, caption_height = 0.01, 0.05, 0.22, 0.16
     side = min(1.1, (WIDTH - 2 * margin + gap) / columns - gap)  # inches a picture is wide
     heights = {name: side * row.shape[1] / row.shape[2] for name, row in figure.rows.items()}
     rows_height = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
@@ -168,30 +168,42 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
         raise ValueError(
             f"points have shape {figure.points.shape} with {len(figure.label)} labels; (n, 2) with n is needed"
         )
-    canvas, axes = _axes(theme, height=3.6)
-    axes.set_xticks([], [])
-    axes.set_yticks([], [])
+    canvas = Canvas(figsize=(WIDTH, 3.6))
+    axes = canvas.add_axes((0, 0, 1, 1), facecolor=theme.paper)
+    axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")
     size = float(np.clip(4000 / max(1, len(figure.points)), 3, 14))
     found = [int(label) for label in np.unique(figure.label)]
     order = {label: place for place, label in enumerate(label for label in found if label >= 0)}
     for label in found:
         points = figure.points[figure.label == label]
-        colour = theme.muted if label < 0 else _class_colour(order[label], len(order), theme)
+        colour = to_hex(theme.muted if label < 0 else _class_colour(order[label], len(order), theme))
         axes.scatter(*points.T, s=size, color=colour, alpha=0.8, linewidths=0, zorder=1 if label < 0 else 2)
-    if len(order) <= MOST_NAMES:
-        halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground=theme.paper)]
-        for label in order:
-            x, y = np.median(figure.points[figure.label == label], axis=0)
+        if label >= 0 and len(order) <= MOST_NAMES:
             name = figure.names[label] if label < len(figure.names) else str(label)
-            axes.text(
-                x, y, name, size=TEXT + 1, weight="bold", color=theme.ink, ha="center", va="center", zorder=3,
-                path_effects=halo, parse_math=False,
-            )  # fmt: skip
+            _tag(axes, _densest(points), name, colour, theme)
     return canvas
 
 
-def _class_colour(place: int, classes: int, theme: Theme) -> object:
+def _tag(axes: Axes, place: np.ndarray, name: str, colour: str, theme: Theme) -> None:
+    """A class's name on a ground of its colour."""
+    red, green, blue = to_rgb(colour)
+    ink = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.55 else "#ffffff"
+    box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": theme.paper, "linewidth": 1}
+    axes.text(
+        *place, name, size=TEXT, weight="bold", color=ink, ha="center", va="center", bbox=box, zorder=3
+    ).set_parse_math(False)
+
+
+def _densest(points: np.ndarray) -> np.ndarray:
+    """The point with the most of its own kind around it, among the first 500: a median may lie between two clusters."""
+    points = points[:500]
+    square = ((points[:, None] - points[None]) ** 2).sum(-1)
+    near = 0.02 * square.mean() or 1.0
+    return points[np.exp(-square / near).sum(1).argmax()]
+
+
+def _class_colour(place: int, classes: int, theme: Theme) -> Any:
     if classes <= len(theme.classes):
         return theme.classes[place]
     return colormaps["viridis"](0.15 + 0.8 * place / (classes - 1))  # too many to tell apart anyhow
@@ -201,7 +213,11 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
     for name, values in figure.y.items():
         if len(values) != len(figure.x):
             raise ValueError(f"curve {name!r} has {len(values)} values for {len(figure.x)} places")
-    canvas, axes = _axes(theme, height=2.7)
+    canvas = Canvas(figsize=(WIDTH, 2.7))
+    left = 0.155 if figure.y_label else 0.115  # the same for all, so that panels line up
+    axes = canvas.add_axes((left, 0.165, 0.985 - left, 0.805), facecolor=theme.paper)
+    for side, spine in axes.spines.items():
+        spine.set(color=theme.grid if side in ("left", "bottom") else "none", linewidth=0.8)
     if figure.log_x:
         axes.set_xscale("log")
     axes.grid(axis="y", color=theme.grid, linewidth=0.7)
@@ -222,11 +238,3 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
         for text in words:
             text.set_parse_math(False)
     return canvas
-
-
-def _axes(theme: Theme, height: float) -> tuple[Canvas, Axes]:
-    canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
-    axes = canvas.add_subplot(facecolor=theme.paper)
-    for side, spine in axes.spines.items():
-        spine.set(color=theme.grid if side in ("left", "bottom") else "none", linewidth=0.8)
-    return canvas, axes

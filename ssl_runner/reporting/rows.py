@@ -53,13 +53,17 @@ class Row(NamedTuple):
         return self.values[PRETRAINED] - self.values[subject]
 
     @property
+    def unbeaten(self) -> list[str]:
+        """The controls that the pretrained encoder is not better than by so much that it shows."""
+        return [subject for subject in self.controls if not self._beats(subject)]
+
+    @property
     def verdict(self) -> str:
-        """Which controls are not beaten by so much that it shows: "not above random start". Empty if all are."""
-        side = "above" if self.higher_is_better else "below"
+        """What to say of a number that does not beat its controls: "not above random start". Empty if it does."""
         if math.isnan(self.values.get(PRETRAINED, 0)):
             return "not a number"
-        unbeaten = [subject_name(subject) for subject in self.controls if not self._beats(subject)]
-        return f"not {side} {' or '.join(unbeaten)}" if unbeaten else ""
+        side = "above" if self.higher_is_better else "below"
+        return f"not {side} {' or '.join(map(subject_name, self.unbeaten))}" if self.unbeaten else ""
 
     def _beats(self, subject: str) -> bool:
         difference = self.difference(subject)
@@ -75,16 +79,19 @@ def is_share(metric: str) -> bool:
 
 
 def show(metric: str, value: float) -> str:
-    """A metric's value as a person reads it: 97.0 %, or four digits.
+    """A metric's value as a person reads it: a share in percent, any other with three or four digits.
 
-    >>> show("accuracy@10%", 0.9704), show("effective_rank", 43.271), show("steps", 12345.6)
-    ('97.0 %', '43.27', '12,346')
+    >>> show("accuracy@10%", 0.9704), show("effective_rank", 43.271), show("nmi", 0.61), show("mse", 0.01234)
+    ('97.0 %', '43.27', '0.610', '0.0123')
     """
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else f"{value:+}"
     if is_share(metric):
         return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    size = abs(value)
+    if 0 < size < 0.1:
+        return f"{value:.3g}"
+    return f"{value:,.{3 if size < 1 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
 
 
 def show_difference(metric: str, difference: float | None) -> str:

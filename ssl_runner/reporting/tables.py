@@ -106,7 +106,7 @@ def comparison_table(comparison: Comparison, columns: Sequence[str] | None = Non
 
 
 def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
-    """The same for a terminal of `width` characters: without folders where they do not fit, then wrapped, then in parts."""
+    """The same for a terminal of `width` characters: without folders where they do not fit, wrapped, in parts."""
     whole = comparison_table(comparison)
     if table_width(whole).maximum <= width:
         return [whole]
