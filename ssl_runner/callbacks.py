@@ -46,11 +46,9 @@ class Record(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.monotonic()
         if self.console.is_terminal:
-            columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}", "{task.fields[left]}"
-            self.bar = Progress(
-                TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console
-            )
-            self.bar.add_task("", total=1.0, loss="-", rate="-", left="-")
+            columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"
+            self.bar = Progress(TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console)
+            self.bar.add_task("", total=1.0, loss="-", rate="")
             self.bar.start()
 
     def on_train_batch_end(
@@ -93,7 +91,7 @@ class Record(pl.Callback):
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(
                 f"the loss is {loss} at step {trainer.global_step}; lower optimizer.lr, set trainer.clip_norm=1, "
-                "or compute in full precision with trainer.precision=32"
+                "or compute in full precision with trainer.precision=float32"
             )
         self._show(pl_module, loss)
 
@@ -104,12 +102,12 @@ class Record(pl.Callback):
 
     def _show(self, pl_module: Pretrainer, loss: float) -> None:
         done, seconds = pl_module.progress, pl_module.clock.seconds
-        rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s"
-        left = f"{seconds * (1 - done) / max(done, 1e-9):,.0f} s left"
+        left = seconds * (1 - done) / max(done, 1e-9)
+        rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate, left=left)
+            self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate)
         elif int(done * 10) > int(self._shown * 10):
-            self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}  {left}", highlight=False)
+            self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}", highlight=False)
             self._shown = done
 
 

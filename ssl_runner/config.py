@@ -52,7 +52,7 @@ class Trainer:
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: int
-    precision: Literal["auto", "bf16", "32"]
+    precision: Literal["auto", "bfloat16", "float32"]
     accumulate: int
     clip_norm: float | None
     compile: bool
@@ -99,12 +99,12 @@ def conf_dir() -> Path:
 def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
     """The composed config as a plain, resolved dict, with the chosen option of each axis as `names`."""
     names = {axis: option for axis, option in choices.items() if "hydra" not in axis and isinstance(option, str)}
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError([f"{key}: {str(error).splitlines()[0]}"]) from error
-    plain.pop("hydra", None)
     return {"evaluation": {}, "logger": {}} | plain | {"names": names}  # an empty choice leaves no key
 
 

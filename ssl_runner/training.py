@@ -148,10 +148,10 @@ class Pretrainer(pl.LightningModule):
 
 
 def precision(choice: str, device: torch.device) -> torch.dtype:
-    """bf16 where it is asked for, or `auto` and the hardware computes it fast."""
-    if choice == "32":
+    """bfloat16 where it is asked for, or `auto` and the hardware computes it fast."""
+    if choice == "float32":
         return torch.float32
-    if choice == "bf16":
+    if choice == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

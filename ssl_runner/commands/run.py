@@ -209,7 +209,7 @@ def pretrain(
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
-        "precision": "bf16" if dtype == torch.bfloat16 else "32",
+        "precision": str(dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost

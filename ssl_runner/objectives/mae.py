@@ -52,7 +52,7 @@ class MAE(Objective[Visible, Hidden]):
             )
         self.encoder = encoder
         self.patch = encoder.patch
-        self.shape = (spec.channels, spec.height, spec.width)
+        self.grid = encoder.grid
         self.decoder = PatchDecoder(
             encoder.dim,
             dim=decoder_dim,
@@ -68,7 +68,7 @@ class MAE(Objective[Visible, Hidden]):
         keep = order[:, : self.kept]
         hidden = torch.ones(len(image), self.places, dtype=torch.bool, device=image.device).scatter(1, keep, False)
         patches = patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5)
-        return Visible(unpatchify(patches, self.patch, self.shape), keep), Hidden(image, hidden)
+        return Visible(unpatchify(patches, self.patch, self.grid), keep), Hidden(image, hidden)
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
         error = squared_error(self._decode(x), patchify(y.image, self.patch)).mean(dim=2)
@@ -78,7 +78,7 @@ class MAE(Objective[Visible, Hidden]):
         hidden = torch.ones(len(x.keep), self.places, dtype=torch.bool, device=x.keep.device).scatter(1, x.keep, False)
         seen = patchify(x.image, self.patch)
         filled = torch.where(hidden[:, :, None], self._decode(x).to(seen.dtype).clamp(0, 1), seen)
-        return Hidden(unpatchify(filled, self.patch, self.shape), hidden)
+        return Hidden(unpatchify(filled, self.patch, self.grid), hidden)
 
     def reconstruct(self, x: Visible) -> Tensor:
         return self.predict(x).image

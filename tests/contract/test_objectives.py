@@ -1,0 +1,144 @@
+"""What every objective promises, for every YAML in conf/objective."""
+
+import copy
+
+import pytest
+import torch
+
+from ssl_runner import build
+from ssl_runner.config import Config, compose, conf_dir, typed
+from ssl_runner.interfaces import Batch, Objective, Predicts, Reconstructs
+
+OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
+BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
+SMALL = ["dataset=fake_images", "evaluation=[]", "logger=none"]
+
+
+def config(name: str) -> Config:
+    return typed(compose([*SMALL, f"objective={name}", *BACKBONE.get(name, ["backbone.widths=[8,16]"])]))
+
+
+@pytest.fixture(params=OBJECTIVES)
+def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
+    chosen = config(request.param)
+    source, spec = build.source(chosen)
+    data = source.load()["train"]
+    batch = Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
+    return build.objective(chosen, spec), batch
+
+
+def tensors(value: object) -> list[torch.Tensor]:
+    return [value] if isinstance(value, torch.Tensor) else list(value)
+
+
+def loss(objective: Objective, batch: Batch, seed: int = 0) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return objective.loss(*objective.split(batch)).value
+
+
+def test_objectives_are_found() -> None:
+    assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(OBJECTIVES)
+
+
+def test_split_leaves_batch_and_module_unchanged_and_repeats_under_a_seed(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    before, state = copy.deepcopy(batch), copy.deepcopy(objective.state_dict())
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        drawn.append([each for part in objective.split(batch) for each in tensors(part)])
+    for first, second in zip(*drawn, strict=True):
+        assert torch.equal(first, second)
+    for now, then in zip(batch, before, strict=True):
+        assert torch.equal(now, then)
+    for name, value in objective.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_loss_is_a_finite_scalar_and_moves_no_state(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    state = copy.deepcopy(objective.state_dict())
+    value = loss(objective, batch)
+    assert value.shape == ()
+    assert torch.isfinite(value)
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    for name, now in objective.state_dict().items():
+        assert name.endswith(statistics) or torch.equal(now, state[name]), name
+
+
+def test_every_trainable_parameter_gets_a_gradient(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    loss(objective, batch).backward()
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_every_trainable_parameter_is_in_one_group(task: tuple[Objective, Batch]) -> None:
+    objective, _ = task
+    grouped = [id(p) for group in objective.groups() for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in objective.parameters() if p.requires_grad)
+
+
+def test_a_few_steps_on_one_batch_lower_the_loss(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        value = loss(objective, batch)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_state_round_trips(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    objective.eval()
+    twin = copy.deepcopy(objective)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1)
+    twin.load_state_dict(objective.state_dict())
+    with torch.no_grad():
+        assert torch.equal(loss(objective, batch), loss(twin, batch))
+
+
+def test_a_prediction_has_the_form_of_y(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    if not isinstance(objective, Predicts):
+        pytest.skip("offers no prediction")
+    objective.eval()
+    x, y = objective.split(batch)
+    with torch.no_grad():
+        predicted = objective.predict(x)
+    assert type(predicted) is type(y)
+    for ours, theirs in zip(tensors(predicted), tensors(y), strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+
+
+def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    if not isinstance(objective, Reconstructs):
+        pytest.skip("reconstructs nothing")
+    objective.eval()
+    x, _ = objective.split(batch)
+    with torch.no_grad():
+        image = objective.reconstruct(x)
+    assert image.shape == batch.data.shape
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_docstring_says_the_equation(name: str) -> None:
+    from ssl_runner.config import locate
+
+    text = locate(config(name).objective["_target_"]).__doc__
+    assert text
+    assert "x =" in text
+    assert "loss =" in text
+    assert name == "supervised" or "Differs from" in text

@@ -1,0 +1,76 @@
+"""What may import what: the table of docs/design.md, held against every file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ssl_runner"
+OWN = {  # layer -> layers of this package that it may import
+    "figures": set(),
+    "interfaces": {"figures"},
+    "nn": {"interfaces"},
+    "losses": {"interfaces"},
+    "views": {"interfaces", "nn"},
+    "backbones": {"interfaces", "nn"},
+    "objectives": {"interfaces", "nn", "losses", "views"},
+    "data": {"interfaces"},
+    "evaluation": {"interfaces", "figures", "data", "nn"},
+    "reporting": {"figures"},
+    "loggers": set(),
+    "optim": set(),
+    "drawing": {"interfaces", "figures"},
+    "training": {"interfaces", "optim", "config"},
+    "callbacks": {"interfaces", "training"},
+    "config": {"interfaces"},
+    "build": {"interfaces", "config", "optim", "nn"},
+}
+TOP = {"commands", "__main__", "__init__"}  # may import all of it
+FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files
+    "interfaces": {"numpy", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchvision"},
+    "nn": {"pytorch_lightning", "hydra", "omegaconf", "wandb"},
+    "losses": {"pytorch_lightning", "hydra", "omegaconf", "wandb", "torchvision"},
+    "views": {"pytorch_lightning", "hydra", "omegaconf", "wandb", "torchvision"},
+    "backbones": {"pytorch_lightning", "hydra", "omegaconf", "wandb"},
+    "objectives": {"pytorch_lightning", "hydra", "omegaconf", "wandb", "torchvision"},
+    "evaluation": {"hydra", "omegaconf", "wandb", "matplotlib", "pytorch_lightning"},
+    "reporting": {"torch", "pytorch_lightning", "hydra", "omegaconf", "wandb"},
+    "loggers": {"pytorch_lightning", "hydra", "omegaconf"},
+    "figures": {"torch"},
+    "optim": {"pytorch_lightning", "hydra", "omegaconf"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "ssl_runner" else [node.module]
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    own = layer(path)
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "ssl_runner" and own not in TOP:
+            assert parts[1] in OWN[own] | {own}, f"{own} must not import {name}"
+        assert parts[0] not in FORBIDDEN.get(own, set()), f"{own} must not import {name}"
+
+
+def test_no_objective_imports_another() -> None:
+    for path in (PACKAGE / "objectives").glob("*.py"):
+        assert not [name for name in imported(path) if name.startswith("ssl_runner.objectives")], path.name
+
+
+def test_every_layer_is_in_the_table() -> None:
+    assert {layer(path) for path in FILES} == OWN.keys() | TOP
