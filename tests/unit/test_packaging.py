@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(wheel: zi
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == expected
     assert "ssl_runner/conf/config.yaml" in held
-    assert any(name.endswith(".html") and name.startswith("ssl_runner/reporting/") for name in held)
+    assert "ssl_runner/reporting/report.html.j2" in held
 
 
 def test_the_wheel_says_its_licence_and_its_python(wheel: zipfile.ZipFile) -> None:
