@@ -28,12 +28,12 @@ class Decoded(NamedTuple):
 def decode_all(root: Path, files: Sequence[Path], *, size: int, channels: int, cache: Path, workers: int) -> Decoded:
     """Decode `files` (under `root`), or take them from `cache` if neither they nor the settings have changed.
 
-    Files are known by their paths under `root`, lengths and times of change. Raises OSError where the cache cannot be
+    Files are known by their paths, lengths and times of change. Raises OSError where the cache cannot be
     written, ValueError where it is damaged.
     """
     stats = [file.stat() for file in files]
     known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns) for file, s in zip(files, stats, strict=True)]
-    identity = json.dumps([CACHE_FORMAT, size, channels, known])
+    identity = json.dumps([CACHE_FORMAT, str(root), size, channels, known])
     folder = cache / hashlib.sha256(identity.encode()).hexdigest()[:24]
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
