@@ -1,0 +1,180 @@
+"""What `interfaces` promises of every encoder, for every backbone that has a config."""
+
+import copy
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from ssl_runner.interfaces import Encoder, ImageSpec, MapEncoder, PatchEncoder
+
+CONF = Path(__file__).parents[2] / "conf" / "backbone"
+FILES = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.rglob("*.yaml"))}
+SMALLER = {  # parameters that cost time and change no promise
+    "vit_tiny": {"depth": 2},
+    "vit_small": {"depth": 2},
+    "resnet34": {"depth": 18},
+}
+SPECS = {"grey 28": (1, 28, 28), "colour 32": (3, 32, 32), "colour 64": (3, 64, 64), "grey 32 x 64": (1, 32, 64)}
+FEWER = {  # large ones are not tried at every size
+    "resnet18": ["grey 28", "colour 32"],
+    "resnet34": ["colour 32"],
+    "resnet50": ["colour 32"],
+    "vit_small": ["colour 32"],
+}
+CASES = [(name, size) for name in FILES for size in FEWER.get(name, SPECS)]
+
+
+def class_of(name: str) -> type[Encoder]:
+    module, _, cls = OmegaConf.load(FILES[name])["_target_"].rpartition(".")
+    return getattr(import_module(module), cls)
+
+
+def build(name: str, spec: ImageSpec, changes: Mapping[str, Any]) -> Encoder:
+    node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
+    del node["_target_"]
+    return class_of(name)(spec, **node | changes)
+
+
+def cases_of(kind: type[Encoder]) -> pytest.MarkDecorator:
+    cases = [case for case in CASES if issubclass(class_of(case[0]), kind)]
+    return pytest.mark.parametrize("case", cases, ids=" ".join, indirect=True)
+
+
+def spec_of(size: str) -> ImageSpec:
+    channels, height, width = SPECS[size]
+    return ImageSpec(channels=channels, height=height, width=width)
+
+
+@cache
+def original(name: str, size: str) -> Encoder:
+    """An encoder whose running statistics are of a few batches, in eval mode, normalising as it would in a run."""
+    torch.manual_seed(0)
+    encoder = build(name, spec_of(size), SMALLER.get(name, {}))
+    channels, height, width = SPECS[size]
+    encoder.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
+    with torch.no_grad():
+        encoder(torch.rand(4, channels, height, width))
+    return encoder.eval()
+
+
+@pytest.fixture(params=CASES, ids=" ".join)
+def case(request) -> tuple[str, str]:
+    return request.param
+
+
+@pytest.fixture
+def encoder(case) -> Encoder:
+    return copy.deepcopy(original(*case))
+
+
+@pytest.fixture
+def x(case) -> torch.Tensor:
+    return torch.rand(3, *SPECS[case[1]], generator=torch.Generator().manual_seed(1))
+
+
+def test_every_config_is_tried():
+    assert {"convnet", "resnet18", "resnet34", "resnet50", "vit_micro", "vit_small", "vit_tiny"} <= set(FILES)
+    assert {name for name, _ in CASES} == set(FILES)
+
+
+def test_shapes_are_as_promised(encoder, x):
+    with torch.inference_mode():
+        plain, full = encoder(x), encoder(x, layers=True)
+    assert plain.layers == ()
+    assert torch.equal(plain.tokens, full.tokens)
+    assert torch.equal(plain.pooled, full.pooled)
+    assert plain.pooled.shape == (3, encoder.dim)
+    assert plain.tokens.shape == (3, plain.tokens.shape[1], encoder.dim)
+    assert plain.pooled.isfinite().all()
+    torch.testing.assert_close(plain.tokens.mean(1), plain.pooled, atol=1e-5, rtol=1e-4)
+    assert len(full.layers) >= 2
+    assert all(layer.ndim == 2 and len(layer) == 3 for layer in full.layers)
+    torch.testing.assert_close(full.layers[-1], full.pooled)
+
+
+def test_features_tell_images_apart(encoder, x):
+    with torch.inference_mode():
+        pooled = encoder(x).pooled
+    assert (pooled - pooled.mean(0)).abs().max() > 1e-3
+
+
+def test_rows_are_independent_and_evaluation_is_deterministic(encoder, x):
+    with torch.inference_mode():
+        together = encoder(x)
+        alone = [encoder(x[i : i + 1]) for i in range(3)]
+        again = encoder(x)
+    assert torch.equal(again.pooled, together.pooled)
+    assert torch.equal(again.tokens, together.tokens)
+    for i in range(3):
+        torch.testing.assert_close(alone[i].pooled[0], together.pooled[i], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone[i].tokens[0], together.tokens[i], atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_reach_every_weight_and_the_image(encoder, x):
+    x.requires_grad_()
+    features = encoder.train()(x)
+    weight = torch.randn(features.pooled.shape, generator=torch.Generator().manual_seed(2))
+    (features.pooled * weight).sum().backward()
+    idle = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+    assert x.grad.any()
+
+
+def test_state_round_trips_strictly(case, encoder, x):
+    other = build(case[0], spec_of(case[1]), SMALLER.get(case[0], {})).eval()
+    result = other.load_state_dict(encoder.state_dict(), strict=True)
+    assert (result.missing_keys, result.unexpected_keys) == ([], [])
+    with torch.inference_mode():
+        assert torch.equal(other(x).pooled, encoder(x).pooled)
+
+
+def test_a_deep_copy_is_equal_and_separate(encoder, x):
+    twin = copy.deepcopy(encoder)
+    with torch.no_grad():
+        before = encoder(x).pooled
+        assert torch.equal(twin(x).pooled, before)
+        for p in twin.parameters():
+            p.add_(1)
+        assert torch.equal(encoder(x).pooled, before)
+
+
+def test_memory_layout_does_not_matter(encoder, x):
+    with torch.inference_mode():
+        expected = encoder(x)
+        features = encoder.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(features.pooled, expected.pooled, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features.tokens, expected.tokens, atol=1e-4, rtol=1e-4)
+
+
+@cases_of(MapEncoder)
+def test_the_map_of_a_map_encoder_is_its_tokens(encoder, x):
+    with torch.inference_mode():
+        grid = encoder.map(x)
+        assert torch.equal(grid.flatten(2).transpose(1, 2), encoder(x).tokens)
+        other = encoder.map(x[..., : x.shape[-2] // 2, : x.shape[-1] // 2 + 3])
+    assert other.shape[:2] == (3, encoder.dim)  # images of any height and width
+
+
+@cases_of(PatchEncoder)
+def test_a_patch_encoder_encodes_a_chosen_few(encoder, x):
+    down, across = encoder.grid
+    assert (down * encoder.patch, across * encoder.patch) == x.shape[2:]
+    n = down * across
+    keep = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i))[:5] for i in range(3)])
+    with torch.inference_mode():
+        every = encoder(x)
+        assert every.tokens.shape == (3, n, encoder.dim)
+        full = encoder(x, torch.arange(n).expand(3, n))
+        torch.testing.assert_close(full.tokens, every.tokens, atol=1e-5, rtol=1e-4)
+        few = encoder(x, keep)
+        hidden = torch.ones(3, n).scatter(1, keep, 0).bool()
+        cells = hidden.view(3, 1, down, across).repeat_interleave(encoder.patch, 2).repeat_interleave(encoder.patch, 3)
+        assert few.tokens.shape == (3, 5, encoder.dim)
+        assert torch.equal(encoder(x.masked_fill(cells, 0.7), keep).tokens, few.tokens)
+        assert (encoder(x.masked_fill(~cells, 0.7), keep).tokens - few.tokens).abs().max() > 1e-4
