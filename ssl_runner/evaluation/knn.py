@@ -1,0 +1,67 @@
+"""k nearest neighbours: how well an example's neighbours in feature space tell its class."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.interfaces import Evaluator, Finding, Subject
+
+SIMILARITIES = 2**25  # held at once: 128 MB of float32
+
+
+class NearestNeighbours(Evaluator):
+    """Classify "test" by a weighted vote of the nearest examples of "train"; nothing is trained or chosen.
+
+        votes for class c = sum over the k most similar training examples i of class c of exp(cos(x, x_i) / temperature)
+
+    Wu, Xiong, Yu, Lin 2018, https://arxiv.org/abs/1805.01978. Metric: accuracy in [0, 1]. Where there are fewer than k
+    training examples, all vote, and the protocol says how many.
+    """
+
+    def __init__(self, *, layer: str | int, k: int, temperature: float) -> None:
+        self.layer = named_layer("evaluation.knn.layer", layer)
+        if k < 1:
+            raise ValueError(f"evaluation.knn.k is {k}; it must be at least 1")
+        if temperature <= 0:
+            raise ValueError(f"evaluation.knn.temperature is {temperature}; it must be above 0 (paper: 0.07)")
+        self.k = k
+        self.temperature = temperature
+
+    def __call__(self, subject: Subject) -> Finding:
+        train, test = (subject.features(split, self.layer) for split in ("train", "test"))
+        k = min(self.k, len(train.label))
+        predicted = vote(
+            train.data.to(subject.device),
+            train.label.to(subject.device),
+            test.data.to(subject.device),
+            subject.data.spec.classes,
+            k=k,
+            temperature=self.temperature,
+        )
+        return Finding(
+            metrics={"accuracy": (predicted.cpu() == test.label).double().mean().item()},
+            protocol={
+                "evaluator": "weighted nearest neighbours",
+                "layer": self.layer,
+                "similarity": "cosine",
+                "split": "test",
+                "train": len(train.label),
+                "k": k,
+                "temperature": self.temperature,
+                "seed": subject.seed,
+            },
+        )
+
+
+def vote(train: Tensor, label: Tensor, test: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
+    """(n, D), (n,), (m, D) -> (m,): the class with most votes. Memory is bounded, whatever n and m."""
+    bank = F.normalize(train, dim=1)
+    predicted = []
+    for part in F.normalize(test, dim=1).split(max(1, SIMILARITIES // len(bank))):
+        similarity, neighbour = (part @ bank.mT).topk(k, dim=1)
+        # The greatest similarity is taken off, which changes no vote's rank and keeps exp() in float32's range.
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes = weight.new_zeros(len(part), classes).scatter_add_(1, label[neighbour], weight)
+        predicted.append(votes.argmax(dim=1))
+    return torch.cat(predicted)
