@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
@@ -104,7 +104,10 @@ def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
-        raise ConfigError([f"{key}: {str(error).splitlines()[0]}"]) from error
+        missing = isinstance(error, MissingMandatoryValue)
+        raise ConfigError(
+            [f"{key}: it must be set: {key}=..." if missing else f"{key}: {str(error).splitlines()[0]}"]
+        ) from error
     return {"evaluation": {}, "logger": {}} | plain | {"names": names}  # an empty choice leaves no key
 
 

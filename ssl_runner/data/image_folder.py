@@ -28,18 +28,18 @@ class _Files(NamedTuple):
 
 
 class ImageFolder(DataSource):
-    """Images under `root`, decoded and resized once: the shorter side to `size` pixels, the centre square kept.
+    """Images under `path`, decoded and resized once: the shorter side to `size` pixels, the centre square kept.
 
-    labels "folders": each folder in `root` is a class, in the order of their names; images may lie deeper in it.
-    labels "none": all images under `root`, unlabelled.
-    Where the folders in `root` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
+    labels "folders": each folder in `path` is a class, in the order of their names; images may lie deeper in it.
+    labels "none": all images under `path`, unlabelled.
+    Where the folders in `path` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
     out as above; a split that has no folder is held out of train. Hidden files are ignored.
     """
 
     def __init__(
         self,
         *,
-        root: str,
+        path: str,
         labels: Literal["folders", "none"],
         size: int,
         channels: Literal[1, 3],
@@ -62,7 +62,7 @@ class ImageFolder(DataSource):
             raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
-        self.root = Path(root).expanduser().absolute()
+        self.root = Path(path).expanduser().absolute()
         self.labels = labels
         self.size = size
         self.channels = channels
@@ -87,7 +87,7 @@ class ImageFolder(DataSource):
             holders = [folder / name for name in names] if part == "train" and names else [folder]
             for holder in holders:
                 if next(_images(holder), None) is None:
-                    raise ValueError(f"there is no image in {holder} (dataset.root); {_expected()}")
+                    raise ValueError(f"there is no image in {holder} (dataset.path); {_expected()}")
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
@@ -108,7 +108,7 @@ class ImageFolder(DataSource):
         part_of = torch.arange(3).repeat_interleave(torch.tensor([len(splits[part].paths) for part in PARTS]))
         counts = torch.bincount(part_of[decoded.kept], minlength=3).tolist()
         if 0 in counts:
-            raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.root) are broken")
+            raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.path) are broken")
         train, val, test = (
             Examples(*both) for both in zip(decoded.data.split(counts), label.split(counts), strict=True)
         )
@@ -116,7 +116,7 @@ class ImageFolder(DataSource):
 
     def _part_folders(self) -> dict[str, Path]:
         if not self.root.is_dir():
-            raise ValueError(f"dataset.root {self.root} is not a folder that is there; {_expected()}")
+            raise ValueError(f"dataset.path {self.root} is not a folder that is there; {_expected()}")
         folders = _folders(self.root)
         if "train" in folders and set(folders) <= set(PARTS):
             return {part: self.root / part for part in PARTS if part in folders}
@@ -130,11 +130,11 @@ class ImageFolder(DataSource):
         if not names:
             flat = next(_images(parts["train"]), None) is not None
             advice = "images lie flat in it: set dataset.labels=none" if flat else _expected()
-            raise ValueError(f"there are no class folders in {parts['train']} (dataset.root); {advice}")
+            raise ValueError(f"there are no class folders in {parts['train']} (dataset.path); {advice}")
         for part, folder in parts.items():
             if strange := sorted(set(_folders(folder)) - set(names)):
                 raise ValueError(
-                    f"{folder} (dataset.root) has class folders that train lacks: {', '.join(strange)} ({part})"
+                    f"{folder} (dataset.path) has class folders that train lacks: {', '.join(strange)} ({part})"
                 )
         return tuple(names)
 
@@ -150,7 +150,7 @@ class ImageFolder(DataSource):
         if not broken:
             return
         some = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
-        what = f"{len(broken)} of {n} images in {self.root} (dataset.root) cannot be read: {some}"
+        what = f"{len(broken)} of {n} images in {self.root} (dataset.path) cannot be read: {some}"
         if self.on_broken == "refuse":
             raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
         log.warning("skipped: %s", what)

@@ -13,7 +13,7 @@ from ssl_runner.data.image_folder import ImageFolder
 
 def source(root: Path, **changes: object) -> ImageFolder:
     settings = {
-        "root": str(root),
+        "path": str(root),
         "labels": "folders",
         "size": 4,
         "channels": 3,

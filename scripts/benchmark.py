@@ -1,0 +1,263 @@
+"""Speed, as ratios within one run on one machine. Nothing here is a test: run it on an idle machine and read the table.
+
+    python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, and of lightly with two workers
+    python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, one setting after the other
+    python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
+
+`simclr` needs the extra `benchmark` (lightly); MNIST is read from --root, or downloaded there.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ssl_runner import build
+from ssl_runner.commands.run import fresh, pretrain
+from ssl_runner.config import Config, compose, typed
+from ssl_runner.data.module import DataModule
+from ssl_runner.interfaces import Batch, DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.loggers.interface import Loggers
+from ssl_runner.training import precision
+
+WIDTHS, BATCH = [32, 64, 128], 256
+
+
+class ThreeChannels(DataSource):
+    """A grey dataset with its channel repeated, so that colour can be jittered."""
+
+    def __init__(self, source: DataSource) -> None:
+        self.source = source
+
+    @property
+    def spec(self) -> ImageSpec:
+        return replace(self.source.spec, channels=3)
+
+    def check(self) -> None:
+        self.source.check()
+
+    def load(self) -> Mapping[SplitName, Examples]:
+        splits = self.source.load()
+        return {name: Examples(e.data.expand(-1, 3, -1, -1).contiguous(), e.label) for name, e in splits.items()}
+
+
+def simclr_config(root: str, steps: int) -> Config:
+    return typed(
+        compose(
+            [
+                "dataset=mnist", f"dataset.root={root}", "objective=simclr", "objective/views=natural",
+                f"backbone.widths={WIDTHS}", f"batch_size={BATCH}", "budget.unit=steps", f"budget.amount={steps}",
+                "trainer.validations=0", "evaluation=[]", "logger=none",
+            ]
+        )
+    )  # fmt: skip
+
+
+def ours(config: Config, data: DataModule) -> float:
+    """Images/s through the whole trainer, as `ssl-run` trains."""
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
+        _, cost = pretrain(config, fresh(config, data), data, Loggers([]), Path(folder) / "c" / "last.ckpt", quiet)
+    return cost["examples_per_second"]
+
+
+def bare(config: Config, data: DataModule) -> float:
+    """Images/s of a plain loop over the same objective, with the data in memory."""
+    model = fresh(config, data)
+    optimizer = build.optimizer(config, model)
+    images = data.examples("pretrain").data
+    dtype = precision(config.trainer.precision, torch.device("cpu"))
+    label = torch.zeros(BATCH, dtype=torch.int64)
+    begun = time.monotonic()
+    for _ in range(int(config.budget.amount)):
+        index = torch.randint(len(images), (BATCH,))
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            x, y = model.split(Batch(images[index].float().div_(255), label, index))
+            loss = model.loss(x, y).value
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return BATCH * config.budget.amount / (time.monotonic() - begun)
+
+
+def lightly(config: Config, data: DataModule) -> float:
+    """Images/s of lightly's SimCLR: its transform in two workers, its head and loss, the same encoder."""
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from lightly.transforms import SimCLRTransform
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision.transforms.functional import to_pil_image
+
+    transform = SimCLRTransform(input_size=data.spec.height, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
+    images = data.examples("pretrain").data
+
+    class Views(Dataset):
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, i: int) -> list[Tensor]:
+            return transform(to_pil_image(images[i]))
+
+    encoder = fresh(config, data).encoder
+    head = SimCLRProjectionHead(encoder.dim, 128, 64)
+    criterion = NTXentLoss(temperature=0.2)
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, fused=True)
+    dtype = precision(config.trainer.precision, torch.device("cpu"))
+    loader = DataLoader(Views(), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    warm, steps, done = 3, int(config.budget.amount), 0
+    begun = time.monotonic()
+    for first, second in loader:
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            z = head(encoder(torch.cat([first, second])).pooled)
+            loss = criterion(*z.float().chunk(2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        done += 1
+        if done == warm:  # the workers' start is not counted
+            begun = time.monotonic()
+        if done == warm + steps:
+            break
+    return BATCH * steps / (time.monotonic() - begun)
+
+
+def simclr(root: str, steps: int, rounds: int) -> None:
+    config = simclr_config(root, steps)
+    data = DataModule(ThreeChannels(build.construct(config.dataset)), batch_size=BATCH, seed=0)
+    data.setup()
+    # lightly is some ten times slower: fewer steps take as long
+    slower = replace(config, budget=replace(config.budget, amount=max(steps // 5, 5)))
+    what: dict[str, Callable[[], float]] = {
+        "ssl_runner": lambda: ours(config, data),
+        "bare loop": lambda: bare(config, data),
+        "lightly, 2 workers": lambda: lightly(slower, data),
+    }
+    rates = rounds_of(what, rounds)
+    title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and colour; images/s, {rounds} rounds"
+    table(title, rates, "ssl_runner")
+
+
+def rounds_of(what: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each once a round, in turn, so that what slows the machine down slows all; the first round only warms up."""
+    found: dict[str, list[float]] = {name: [] for name in what}
+    for turn in range(rounds + 1):
+        for name, measure in what.items():
+            value = measure()
+            if turn:
+                found[name].append(value)
+    return found
+
+
+def table(title: str, found: Mapping[str, list[float]], base: str) -> None:
+    shown = Table("", "median", "least", "most", f"{base} / this, median of rounds", title=title)
+    for name, values in found.items():
+        ratio = statistics.median(a / b for a, b in zip(found[base], values, strict=True))
+        shown.add_row(name, *(f"{f(values):,.2f}" for f in (statistics.median, min, max)), f"{ratio:.2f}")
+    Console().print(shown)
+
+
+def probe(rounds: int) -> None:
+    """60,000 training features of width 256, ten overlapping classes, 24 settings."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    from ssl_runner.evaluation.logistic import Grid, fit_linear
+
+    generator = torch.Generator().manual_seed(0)
+    n, width, classes = 72_000, 256, 10
+    label = torch.randint(classes, (n,), generator=generator)
+    centre = torch.randn(classes, width, generator=generator) * 0.16
+    mix = torch.randn(width, width, generator=generator) / width**0.5
+    x = (centre[label] + torch.randn(n, width, generator=generator)) @ mix
+    parts = {"train": slice(0, 60_000), "val": slice(60_000, 66_000), "test": slice(66_000, None)}
+    (xt, yt), (xv, yv), (xe, ye) = ((x[p], label[p]) for p in parts.values())
+    mean, std = xt.mean(0), xt.std(0)
+    settings = compose(["evaluation=linear"])["evaluation"]["linear"]
+    grid = Grid(**{key: settings[key] for key in ("learning_rates", "weight_decays", "steps", "batch_size")})
+    accuracy: dict[str, float] = {}
+
+    def whole_grid() -> float:
+        begun = time.monotonic()
+        fit = fit_linear(xt, yt, xv, yv, classes, grid, seed=0)
+        seconds = time.monotonic() - begun
+        accuracy["ssl_runner, the grid"] = fit.accuracy(xe, ye)
+        return seconds
+
+    def one_by_one() -> float:
+        arrays = [((part - mean) / std).numpy() for part in (xt, xv, xe)]
+        begun = time.monotonic()
+        # scikit-learn has no learning rate: its settings are as many weight decays, over the same range
+        decays = np.geomspace(min(grid.weight_decays), max(grid.weight_decays), len(grid.settings))
+        strengths = [1 / (len(yt) * decay) for decay in decays]
+        fits = [LogisticRegression(C=c, max_iter=1000).fit(arrays[0], yt.numpy()) for c in strengths]
+        best = max(fits, key=lambda fit: fit.score(arrays[1], yv.numpy()))
+        seconds = time.monotonic() - begun
+        accuracy["scikit-learn, one by one"] = best.score(arrays[2], ye.numpy())
+        return seconds
+
+    found = rounds_of({"ssl_runner, the grid": whole_grid, "scikit-learn, one by one": one_by_one}, rounds)
+    table(f"linear probe, {len(grid.settings)} settings, 60,000 x 256; seconds", found, "ssl_runner, the grid")
+    for name, value in accuracy.items():
+        print(f"{name}: {100 * value:.2f} % on 6,000 test features")
+
+
+def startup(rounds: int) -> None:
+    def seconds(*words: str) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.monotonic()
+            subprocess.run([sys.executable, "-m", "ssl_runner", *words], cwd=folder, capture_output=True, check=False)
+            return time.monotonic() - begun
+
+    def first_step() -> float:
+        """From the command to the line that follows the first training step."""
+        words = ["budget.unit=steps", "budget.amount=1000", "trainer.log_every_n_steps=1", "trainer.validations=0"]
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.monotonic()
+            command = [sys.executable, "-u", "-m", "ssl_runner", *words]
+            with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+                for line in process.stdout or ():
+                    if line.startswith("pretraining"):
+                        break
+                spent = time.monotonic() - begun
+                process.kill()
+        return spent
+
+    what = {
+        "--help": lambda: seconds("--help"),
+        "a wrong key": lambda: seconds("objective.rati=1"),
+        "a value out of range": lambda: seconds("objective.loss.temperature=0"),
+        "what does not go together": lambda: seconds("objective=mae", "backbone=resnet18"),
+        "check=true": lambda: seconds("check=true"),
+        "to the first training step": first_step,
+    }
+    table(f"seconds, {rounds} rounds", rounds_of(what, rounds), "--help")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["simclr", "probe", "startup"])
+    parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.what == "simclr":
+        simclr(arguments.root, arguments.steps, arguments.rounds)
+    elif arguments.what == "probe":
+        probe(arguments.rounds)
+    else:
+        startup(arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
