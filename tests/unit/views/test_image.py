@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from torch import Tensor
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from ssl_runner.views.image import ImageViews
 
@@ -130,6 +131,19 @@ def test_autocast_does_not_coarsen_the_views() -> None:
     torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(views(images()), expected)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_stays_on_the_device_and_never_waits_for_it(device: str) -> None:
+    """Fake tensors have no values: whatever reads one (item, nonzero, boolean indexing) raises. No GPU is needed."""
+    if device == "cuda" and not torch.backends.cuda.is_built():
+        pytest.skip("this torch knows no CUDA")
+    with FakeTensorMode():
+        out = make(views=2, **EVERYTHING)(torch.rand(6, 3, 20, 26, device=device))
+        assert out.shape == (2, 6, 3, 20, 26)
+        assert out.device.type == device
+        with pytest.raises(DynamicOutputShapeException):
+            out[out > 0.5]
 
 
 def test_memory_order_of_the_input_does_not_matter() -> None:
