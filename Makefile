@@ -29,8 +29,8 @@ format: .venv/.dev ## put the code in the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: .venv/.runtime ## measure speed on this machine
-	$(BIN)/python scripts/benchmark.py $(ARGS)
+benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: simclr, probe or startup
+	$(BIN)/python scripts/benchmark.py $(or $(ARGS),startup)
 
 wheel: $(BIN)/python ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -54,6 +54,11 @@ clean: ## remove what tools left; keeps .venv and outputs
 	@echo "installing ssl_runner and what its developers need into .venv (once; PyTorch makes it some minutes)"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch .venv/.runtime .venv/.test $@
+
+.venv/.benchmark: pyproject.toml | $(BIN)/python
+	@echo "installing ssl_runner and what it is measured against into .venv (once; PyTorch makes it some minutes)"
+	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
+	@touch .venv/.runtime $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; name a Python >= 3.11: make PYTHON=..." >&2; exit 1; }
