@@ -12,10 +12,11 @@ Norm = Literal["batch", "group"]
 
 
 class ConvNet(MapEncoder):
-    """Stages of a 3 x 3 convolution, normalisation, ReLU and 2 x 2 max-pooling, one a width.
+    """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalisation and ReLU, one a width.
 
-    Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each
-    stage. Convolutions: Kaiming, normal, fan-out.
+    Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each stage.
+    Convolutions: Kaiming, normal, fan-out. Pooling before normalisation leaves a quarter of the values to normalise;
+    where the learned scale is positive the order changes nothing but the statistics.
     """
 
     def __init__(self, spec: ImageSpec, *, widths: list[int], norm: Norm) -> None:
@@ -46,7 +47,7 @@ class ConvNet(MapEncoder):
 def _stage(n_in: int, n_out: int, norm: Norm) -> nn.Sequential:
     conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, _norm(norm, n_out), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True))
+    return nn.Sequential(conv, nn.MaxPool2d(2, ceil_mode=True), _norm(norm, n_out), nn.ReLU(inplace=True))
 
 
 def _norm(norm: Norm, width: int) -> nn.Module:
