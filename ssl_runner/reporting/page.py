@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -28,16 +28,18 @@ from ssl_runner.reporting.results import (
 )
 from ssl_runner.reporting.rows import (
     NOTHING,
+    SUBJECTS,
     Row,
     layer,
     metric_name,
     result_rows,
     show,
-    show_difference,
     subject_name,
     subjects,
 )
 from ssl_runner.reporting.tables import Comparison, headlines
+
+LONG_PROTOCOL = 20  # lines; a longer one is folded away
 
 
 class Shot(NamedTuple):
@@ -116,7 +118,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "show_difference": lambda row: _typeset(show_difference(row.metric, row.difference())),
         "duration": duration,
         "count": lambda number: _typeset(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
         "typeset": _typeset,
@@ -127,6 +128,7 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "colours": {"light": LIGHT, "dark": DARK},
+        "LONG_PROTOCOL": LONG_PROTOCOL,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,
     }
@@ -156,12 +158,10 @@ def _lead(rows: Sequence[Row]) -> str:
         return "Nothing was evaluated."
     row = told[0]
     sentence = f"{row.label[0].upper()}{row.label[1:]}: {row.shown(PRETRAINED)}"
-    difference = row.difference()
     if not row.controls:
         return f"{sentence}. There is no control to hold it against."
-    if difference is not None and RANDOM_START not in row.unbeaten:
-        size = show_difference(row.metric, abs(difference)).lstrip("+")
-        way = "above" if difference > 0 else "below"
+    if RANDOM_START in row.controls and RANDOM_START not in row.unbeaten:
+        size, way = row.shown_difference[1:], "above" if row.shown_difference[0] == "+" else "below"
         sentence += f", {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})"
     if row.unbeaten:
         named = " or ".join(f"{subject_name(subject)} ({row.shown(subject)})" for subject in row.unbeaten)
@@ -194,7 +194,7 @@ def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> St
         ],
         protocol=_protocol({s: by_subject[s].protocol for s in there}),
         seconds=first.seconds,
-        shots=[shot for shot in shots if shot.name.split(".")[0] == first.evaluator and shot.kind != "scatter"],
+        shots=[shot for shot in shots if shot.name.startswith(f"{first.evaluator}-") and shot.kind != "scatter"],
     )
 
 
@@ -204,27 +204,37 @@ def _cell(metrics: Mapping[str, float], name: str) -> str:
 
 def _protocol(protocols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """A line a key; where subjects differ (a setting chosen for each), whose value is whose."""
+    flat = {subject: dict(_flat(protocol)) for subject, protocol in protocols.items()}
     lines = []
-    for key in dict.fromkeys(key for protocol in protocols.values() for key in protocol):
-        values = {subject: say(protocol[key]) for subject, protocol in protocols.items() if key in protocol}
-        if len(set(values.values())) == 1 and len(values) == len(protocols):
+    for key in dict.fromkeys(key for protocol in flat.values() for key in protocol):
+        values = {subject: say(protocol[key]) for subject, protocol in flat.items() if key in protocol}
+        if len(set(values.values())) == 1 and len(values) == len(flat):
             text = next(iter(values.values()))
         else:
-            text = " · ".join(f"{value} ({subject_name(subject)})" for subject, value in values.items())
-        lines.append((key.replace("_", " "), text))
+            text = ", ".join(f"{value} ({subject_name(subject)})" for subject, value in values.items())
+        lines.append((key, text))
     return lines
+
+
+def _flat(protocol: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in protocol.items():
+        name = f"{above}{str(key).replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}, ")
+        else:
+            yield name, value
 
 
 def say(value: object) -> str:
     """A value of a protocol in words.
 
-    >>> say(True), say(None), say([0.1, 1]), say({"k": 5})
-    ('yes', 'none', '0.1, 1', 'k 5')
+    >>> say(True), say(None), say([0.1, 1]), say("")
+    ('yes', 'none', '0.1, 1', 'none')
     """
     match value:
         case bool():
             return "yes" if value else "no"
-        case None:
+        case None | "" | [] | ():
             return "none"
         case float():
             return f"{value:.6g}"
@@ -264,7 +274,8 @@ def _shots(folder: Path) -> list[Shot]:
             order, kind, title, note = math.inf, "pictures", picture.stem, "Its caption cannot be read."
         dark = folder / "dark" / picture.name
         dark_png = _encode(dark.read_bytes()) if dark.is_file() else ""
-        placed.append((order, Shot(picture.stem, kind, title, note, _encode(picture.read_bytes()), dark_png)))
+        whose = next((place for place, subject in enumerate(SUBJECTS) if picture.stem.endswith(subject)), 0)
+        placed.append(((order, whose), Shot(picture.stem, kind, title, note, _encode(picture.read_bytes()), dark_png)))
     return [shot for _, shot in sorted(placed, key=lambda place: place[0])]
 
 

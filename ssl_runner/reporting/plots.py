@@ -83,7 +83,7 @@ def draw(figure: Figure, theme: Theme = LIGHT) -> bytes:
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    A figure that belongs to an evaluation is called after it: "knn.neighbours". Returns the path of the PNG.
+    A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG.
     """
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
     write_atomically(folder / "dark" / f"{name}.png", draw(figure, DARK))
@@ -103,7 +103,7 @@ def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
     return {
         panel: Lines(
             x=steps,
-            y={_part(name, panel): [row.get(name, math.nan) for row in rows] for name in panels[panel]},
+            y={_part(name, panel): [row.get(name, math.nan) for row in rows] for name in sorted(panels[panel])},
             x_label="step",
             y_label="",
         )
@@ -130,7 +130,7 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     canvas = Canvas(figsize=(WIDTH, height))
     top = height - margin
     for name, row in figure.rows.items():
-        _write(canvas, margin, top - 0.12, name, TEXT, theme.muted, height)
+        _write(canvas, margin, top - 0.13, name, TEXT - 1, theme.muted, height)
         top -= title_height + heights[name]
         captions = figure.captions.get(name, ())
         for column in range(min(columns, len(row))):
@@ -168,7 +168,8 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
         raise ValueError(
             f"points have shape {figure.points.shape} with {len(figure.label)} labels; (n, 2) with n is needed"
         )
-    canvas = Canvas(figsize=(WIDTH, 3.6))
+    across, down = np.ptp(figure.points, axis=0) if len(figure.points) else (0, 0)
+    canvas = Canvas(figsize=(WIDTH, WIDTH * float(np.clip(down / across if across else 1, 0.4, 0.9))))
     axes = canvas.add_axes((0, 0, 1, 1), facecolor=theme.paper)
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")

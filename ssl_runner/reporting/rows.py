@@ -46,11 +46,12 @@ class Row(NamedTuple):
     def shown(self, subject: str) -> str:
         return show(self.metric, self.values[subject]) if subject in self.values else NOTHING
 
-    def difference(self, subject: str = RANDOM_START) -> float | None:
-        """How far the pretrained encoder lies above a control; None where one of the two is missing."""
-        if PRETRAINED not in self.values or subject not in self.values:
-            return None
-        return self.values[PRETRAINED] - self.values[subject]
+    @property
+    def shown_difference(self) -> str:
+        """From the random start."""
+        if PRETRAINED not in self.values or RANDOM_START not in self.values:
+            return NOTHING
+        return show_difference(self.metric, self.values[PRETRAINED], self.values[RANDOM_START])
 
     @property
     def unbeaten(self) -> list[str]:
@@ -66,8 +67,8 @@ class Row(NamedTuple):
         return f"not {side} {' or '.join(map(subject_name, self.unbeaten))}" if self.unbeaten else ""
 
     def _beats(self, subject: str) -> bool:
-        difference = self.difference(subject)
-        if difference is None or math.isnan(difference):  # no claim to refute, or a control that fell over
+        difference = self.values.get(PRETRAINED, math.nan) - self.values[subject]
+        if math.isnan(difference):  # no claim to refute, or a control that fell over
             return True
         better = difference > 0 if self.higher_is_better else difference < 0
         return better and self.shown(PRETRAINED) != self.shown(subject)
@@ -88,23 +89,28 @@ def show(metric: str, value: float) -> str:
         return "not a number" if math.isnan(value) else f"{value:+}"
     if is_share(metric):
         return f"{100 * value:.1f} %"
-    size = abs(value)
-    if 0 < size < 0.1:
-        return f"{value:.3g}"
-    return f"{value:,.{3 if size < 1 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
+    return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:,.{_decimals(value)}f}"
 
 
-def show_difference(metric: str, difference: float | None) -> str:
-    """The same with a sign: +13.6 points, -0.021.
+def show_difference(metric: str, value: float, control: float) -> str:
+    """How far a value lies above a control, as finely as the larger of the two is shown.
 
-    >>> show_difference("accuracy", 0.136), show_difference("nmi", -0.0214)
-    ('+13.6 points', '-0.0214')
+    >>> show_difference("accuracy", 0.971, 0.835), show_difference("nmi", 0.5028, 0.5242)
+    ('+13.6 points', '-0.021')
     """
-    if difference is None or math.isnan(difference):
+    difference = value - control
+    if math.isnan(difference):
         return NOTHING
-    if is_share(metric) and math.isfinite(difference):
+    if not math.isfinite(difference):
+        return f"{difference:+}"
+    if is_share(metric):
         return f"{100 * difference:+.1f} points"
-    return f"{'+' * (difference >= 0)}{show('', difference).lstrip('+')}"
+    return f"{difference:+,.{_decimals(max(value, control, key=abs))}f}"
+
+
+def _decimals(value: float) -> int:
+    size = abs(value)
+    return 4 if 0 < size < 0.1 else 3 if size < 1 else 2 if size < 100 else 1 if size < 1000 else 0
 
 
 def result_rows(result: Result) -> list[Row]:

@@ -14,31 +14,35 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, Result, Run
-from ssl_runner.reporting.rows import NOTHING, Row, is_share, result_rows, show_difference, subject_name, subjects
+from ssl_runner.reporting.rows import NOTHING, Row, is_share, result_rows, subject_name, subjects
 
 LONGEST = 28  # characters before a name or a list of overrides goes on in the next line
 COSTS = ("seconds", "examples_per_second", "peak_memory_mb", "evaluation_seconds", "parameters", "device", "precision")
 
 
 def result_table(result: Result) -> Table:
-    """One row a number: the pretrained encoder, its controls, and how far it lies above its random start."""
+    """One row a number: the pretrained encoder, its controls, and how far it lies from its random start.
+
+    A number that does not beat its controls says so beneath its name.
+    """
     rows = result_rows(result)
     there = subjects(rows)
-    table = Table(title=_title(result), title_justify="left", title_style="bold")
+    table = Table(
+        title=_title(result), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD, pad_edge=False
+    )
     table.add_column("evaluation")
     for subject in there:
-        table.add_column(subject_name(subject), justify="right")
+        table.add_column(subject_name(subject).replace(" ", "\n"), justify="right", no_wrap=True)
     if RANDOM_START in there:
-        table.add_column("difference to random start", justify="right")
-    if any(row.verdict for row in rows):
-        table.add_column("", style="yellow")
+        table.add_column("difference to\nrandom start", justify="right", no_wrap=True)
     for row in rows:
-        cells = [row.label, *(row.shown(subject) for subject in there)]
+        label = Text(row.label)
+        if row.verdict:
+            label.append(f"\n  {row.verdict}", style="yellow")
+        cells = [row.shown(subject) for subject in there]
         if RANDOM_START in there:
-            cells.append(show_difference(row.metric, row.difference()))
-        if any(row.verdict for row in rows):
-            cells.append(row.verdict)
-        table.add_row(*(Text(cell) for cell in cells))
+            cells.append(row.shown_difference)
+        table.add_row(label, *map(Text, cells))
     return table
 
 

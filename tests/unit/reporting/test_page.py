@@ -1,0 +1,270 @@
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssl_runner.figures import Lines, Pictures, Scatter
+from ssl_runner.reporting.page import write_comparison, write_report
+from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.results import (
+    Cost,
+    Evaluation,
+    Git,
+    Name,
+    Pretraining,
+    Result,
+    ResultError,
+    Run,
+    write_result,
+)
+from ssl_runner.reporting.tables import compare
+
+EVIL = "<script>alert(1)</script>"
+
+
+def found(subject: str, accuracy: float, rate: float) -> Evaluation:
+    return Evaluation(
+        evaluator="linear",
+        subject=subject,
+        metrics={"accuracy": accuracy},
+        headline="accuracy",
+        higher_is_better=True,
+        protocol={"layer": "pooled", "rate": rate, "subsets": {"1%": {"labels": 36}}, "edge": ""},
+        seconds=75.0,
+    )
+
+
+RESULT = Result(
+    identity="5b1f0c9a",
+    name=Name(dataset="mnist_5k", objective="simclr", backbone="convnet"),
+    seed=3,
+    status="done",
+    command="ssl-run seed=3",
+    started="2026-11-23T15:41:07+00:00",
+    results=(found("pretrained", 0.95, 0.1), found("random_start", 0.8, 0.3)),
+    pretraining=Pretraining(epochs=2, steps=10, examples=2560, loss_first=5.25, loss_last=2.5),
+    cost=Cost(seconds=7500.0, peak_memory_mb=812.3, device="cpu"),
+    versions={"torch": "2.14.1"},
+    git=Git(commit="da1f340", dirty=True),
+    data={"fingerprint": "e3b0c4"},
+)
+
+
+class Page(HTMLParser):
+    """What a browser would load and show of a page, and how its elements nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = re.sub(r"[ \n]+", " ", "".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "img", "source", "link", "br"):
+            self.open.append(tag)
+        given = dict(attrs)
+        self.loaded += [given[key] or "" for key in ("src", "srcset", "data", "poster") if key in given]
+        if "href" in given:
+            (self.links if tag == "a" else self.loaded).append(given["href"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag in ("dt", "dd", "td", "th", "li", "div", "p"):
+            self.words.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+
+def whole(folder: Path, result: Result = RESULT) -> Path:
+    write_result(folder, result)
+    (folder / "config.yaml").write_text("seed: 3\nname: <b>bold</b>\n")
+    (folder / "metrics.csv").write_text("step,epoch,seconds,train/loss,val/loss\n1,0,1,5.0,\n2,1,2,nan,4.0\n")
+    figures = folder / "figures"
+    save_figure(figures, "task", Pictures({"x": np.zeros((2, 4, 4))}, note="What is x."), "What was asked", 0)
+    save_figure(figures, "linear-curve-random_start", Lines([1, 2], {"a": [1, 2]}, "x", "y"), "Control's curve", 1)
+    save_figure(figures, "linear-curve-pretrained", Lines([1, 2], {"a": [1, 2]}, "x", "y"), "Own curve", 1)
+    save_figure(figures, "projection-pca", Scatter(np.zeros((1, 2)), np.zeros(1)), "A plane", 2)
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(whole(tmp_path_factory.mktemp("run")))
+
+
+def test_the_report_shows_the_result_beside_its_control(page: Page) -> None:
+    assert (
+        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone at its random start (80.0\xa0%)." in page.text
+    )
+    assert "+15.0 points" in page.text
+    assert "not above" not in page.text
+
+
+def test_the_report_shows_what_ran_and_what_it_cost(page: Page) -> None:
+    for words in (
+        "ssl-run seed=3",
+        "commit da1f340, with changes that are not committed",
+        "torch 2.14.1",
+        "data, fingerprint e3b0c4",
+        "2 h 5 min",
+        "812 MB",
+        "seed: 3",
+    ):
+        assert words in page.text, words
+
+
+def test_the_protocol_says_what_was_chosen_for_whom(page: Page) -> None:
+    assert "0.1 (pretrained), 0.3 (random start)" in page.text
+    assert "subsets, 1%, labels 36" in page.text
+    assert "edge none" in page.text
+    assert "1 min 15 s" in page.text
+
+
+def test_figures_stand_where_they_belong_the_pretrained_first(page: Page) -> None:
+    places = [page.text.index(words) for words in ("What was asked", "Own curve", "Control's curve", "A plane")]
+    assert places == sorted(places)
+    sections = {
+        name: page.source.index(f'<section id="{name}"') for name in ("task", "evaluations", "projection", "cost")
+    }
+    at = {words: page.source.index(f">{words}<") for words in ("What was asked", "Own curve", "A plane")}
+    assert sections["task"] < at["What was asked"] < sections["evaluations"]
+    assert sections["evaluations"] < at["Own curve"] < sections["projection"] < at["A plane"] < sections["cost"]
+
+
+def test_a_loss_that_was_not_finite_is_named(page: Page) -> None:
+    assert "Not finite at some steps, and not drawn there: train/loss." in page.text
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    assert page.open == []
+    assert len(page.loaded) == 2 * 5  # four figures and the loss, each light and dark
+    assert all(url.startswith("data:image/png;base64,") for url in page.loaded)
+    assert page.links == []
+    assert "script" not in page.tags
+    assert "default-src 'none'" in page.source
+    assert not re.search(r"url\(|@import|https?:", page.source)
+
+
+def test_all_that_is_text_is_shown_as_text(tmp_path: Path) -> None:
+    evil = replace(
+        RESULT,
+        identity=EVIL,
+        name=Name(dataset=EVIL, objective=EVIL, backbone=EVIL),
+        command=EVIL,
+        started=EVIL,
+        status=EVIL,
+        results=(
+            replace(
+                RESULT.results[0],
+                evaluator=EVIL,
+                subject="pretrained",
+                metrics={EVIL: 1.0},
+                headline=EVIL,
+                protocol={EVIL: EVIL},
+            ),
+        ),
+        versions={EVIL: EVIL},
+        data={EVIL: EVIL},
+        git=Git(commit=EVIL, dirty=False),
+        cost=Cost(device=EVIL, precision=EVIL),
+    )
+    write_result(tmp_path, evil)
+    (tmp_path / "config.yaml").write_text(EVIL)
+    (tmp_path / "metrics.csv").write_text(f"step,train/{EVIL}\n1,1\n2,nan\n")
+    title = f'"><img src=x onerror={EVIL}>'
+    save_figure(tmp_path / "figures", "task", Pictures({"x": np.zeros((1, 2, 2))}, note=title), title)
+    page = Page(write_report(tmp_path))
+    assert "script" not in page.tags
+    assert all(url.startswith("data:image/png;base64,") for url in page.loaded)
+    assert page.text.count(EVIL) >= 12
+    assert title in page.text
+
+
+def test_parts_that_are_missing_are_named(tmp_path: Path) -> None:
+    write_result(tmp_path, replace(RESULT, results=(), pretraining=None, git=None, cost=Cost(), status="stopped"))
+    page = Page(write_report(tmp_path))
+    for words in (
+        "Nothing was evaluated",
+        "No pictures of the task were kept",
+        "There was no pretraining",
+        "metrics.csv was not written, so there are no curves",
+        "No projection was asked for",
+        "config.yaml is not in the run's folder",
+        "not run from a git checkout",
+        "stopped",
+    ):
+        assert words in page.text, words
+    assert page.loaded == []
+    assert page.open == []
+
+
+def test_damaged_parts_do_not_keep_the_rest_from_being_shown(tmp_path: Path) -> None:
+    whole(tmp_path)
+    (tmp_path / "metrics.csv").write_text("step,train/loss\n1,x\n")
+    (tmp_path / "figures" / "task.json").write_text('{"title": ')
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe")
+    page = Page(write_report(tmp_path))
+    assert "metrics.csv cannot be read: " in page.text
+    assert "Its caption cannot be read." in page.text
+    assert "95.0\xa0%" in page.text
+
+
+def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="does not exist"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "controls", "sentence"),
+    [
+        (0.95, {}, "Linear accuracy: 95.0 %. There is no control to hold it against."),
+        (0.7, {"random_start": 0.8}, "Linear accuracy: 70.0 %, not above random start (80.0 %)."),
+        (
+            0.9,
+            {"random_start": 0.8, "pixels": 0.95},
+            "Linear accuracy: 90.0 %, 10.0 points above the same backbone at its random start (80.0 %), "
+            "but not above pixels (95.0 %).",
+        ),
+        (math.nan, {}, "Linear accuracy: not a number. There is no control to hold it against."),
+    ],
+)
+def test_the_first_sentence(tmp_path: Path, own: float, controls: dict[str, float], sentence: str) -> None:
+    results = [found("pretrained", own, 0.1), *(found(name, value, 0.1) for name, value in controls.items())]
+    write_result(tmp_path, replace(RESULT, results=tuple(results)))
+    assert sentence in Page(write_report(tmp_path)).text.replace("\xa0", " ")
+
+
+def test_the_comparison_links_to_the_reports_there_are(tmp_path: Path) -> None:
+    runs = []
+    for name in ("a b#1", "without"):
+        folder = tmp_path / "runs" / name
+        write_result(folder, replace(RESULT, name=replace(RESULT.name, dataset=EVIL)))
+        runs.append(Run(name, folder, RESULT))
+    write_report(runs[0].folder)
+    page = Page(write_comparison(tmp_path / "pages" / "all.html", compare(runs)))
+    assert page.links == ["../runs/a%20b%231/report.html"]
+    assert page.loaded == []
+    assert page.open == []
+    assert "2 runs compared" in page.text
+    assert "95.0\xa0% 80.0\xa0%" in page.text
+    assert not re.search(r"url\(|@import|https?:", page.source)
+
+
+def test_the_comparison_escapes_names(tmp_path: Path) -> None:
+    evil = replace(RESULT, name=Name(dataset=EVIL, objective=EVIL, backbone=EVIL))
+    page = Page(write_comparison(tmp_path / "all.html", compare([Run(EVIL, tmp_path, evil)])))
+    assert "script" not in page.tags
+    assert page.text.count(EVIL) == 3
