@@ -41,8 +41,8 @@ class FineTune(Evaluator):
     def __call__(self, subject: Subject) -> Finding:
         spec, train, test = subject.data.spec, subject.data.examples("train"), subject.data.examples("test")
         frozen = subject.features("train").data
-        network = _Classifier(copy.deepcopy(subject.encoder), frozen, spec.classes).to(subject.device)
         with seeded(subject.seed):
+            network = _Classifier(copy.deepcopy(subject.encoder), frozen, spec.classes).to(subject.device)
             self._train(network, spec, train, subject.device)
         with evaluating(network), torch.inference_mode():
             right = sum(

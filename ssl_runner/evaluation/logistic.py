@@ -60,7 +60,7 @@ class LinearFit:
         return ((x - self.mean) / self.std) @ self.weight + self.bias
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
-        return (self.logits(x).argmax(dim=1) == y).double().mean().item()
+        return int((self.logits(x).argmax(dim=1) == y).sum()) / len(y)
 
 
 def fit_linear(
@@ -115,7 +115,8 @@ def fit_linear(
 def _principal_axes(x: Tensor) -> Tensor:
     """(n, D), centred -> (D, r), orthonormal; from whichever of the two Gram matrices is smaller."""
     n, dim = x.shape
-    variance, vectors = torch.linalg.eigh((x.mT @ x if dim <= n else x @ x.mT) / n)
+    gram = (x.mT @ x if dim <= n else x @ x.mT) / n
+    variance, vectors = (part.to(x.device) for part in torch.linalg.eigh(gram.cpu()))  # not every device has it
     kept = variance > RANK * variance[-1].clamp_min(1e-12)
     if dim <= n:
         return vectors[:, kept]

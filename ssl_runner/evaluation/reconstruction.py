@@ -42,8 +42,8 @@ class Reconstruction(Inspection):
                 truth = spec.to_input(test.data[index].to(subject.device))
                 x, _ = task.split(Batch(truth, test.label[index].to(subject.device), index.to(subject.device)))
                 filled = objective.reconstruct(x).float()
-                error += (filled - truth).square().sum(dtype=torch.double).item()
-                error_of_mean += (mean - truth).square().sum(dtype=torch.double).item()
+                error += (filled - truth).square().sum().item()
+                error_of_mean += (mean - truth).square().sum().item()
                 if not rows:
                     shown = {"truth": truth, **_seen(x, truth), "reconstruction": filled}
                     rows = {name: _picture(image[: self.pictures]) for name, image in shown.items()}
@@ -71,10 +71,8 @@ class Reconstruction(Inspection):
 def _mean_image(subject: Subject) -> Tensor:
     """The mean of "train" as input, on the subject's device: (C, H, W)."""
     data = subject.data.examples("train").data
-    total = sum(
-        subject.data.spec.to_input(part.to(subject.device)).sum(dim=0, dtype=torch.double) for part in data.split(CHUNK)
-    )
-    return (cast(Tensor, total) / len(data)).float()
+    sums = [subject.data.spec.to_input(part.to(subject.device)).sum(dim=0) for part in data.split(CHUNK)]
+    return torch.stack(sums).sum(dim=0) / len(data)
 
 
 def _seen(x: Any, truth: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,242 @@
+"""What `interfaces` promises of every evaluator, for each that has a config."""
+
+import inspect
+import json
+import math
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+import ssl_runner.evaluation
+from ssl_runner.evaluation.controls import Pixels
+from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.figures import Figure
+from ssl_runner.interfaces import (
+    Batch,
+    Encoder,
+    Evaluator,
+    Examples,
+    Features,
+    ImageSpec,
+    Inspection,
+    Loss,
+    Objective,
+    Reconstructs,
+    Subject,
+)
+
+CONF = Path(__file__).parents[2] / "conf" / "evaluation"
+FILES = {path.stem: path for path in sorted(CONF.glob("*.yaml"))}
+SETS = {name: path for name, path in FILES.items() if "_target_" not in OmegaConf.load(path)}
+SINGLE = {name: path for name, path in FILES.items() if name not in SETS}
+SMALLER = {  # numbers that cost time and change no promise
+    "linear": {"steps": 30},
+    "few_label": {"steps": 30, "per_class": [1]},
+    "finetune": {"epochs": 2, "batch_size": 8},
+}
+
+
+def class_of(name: str) -> type:
+    module, _, cls = OmegaConf.load(SINGLE[name])["_target_"].rpartition(".")
+    return getattr(import_module(module), cls)
+
+
+def build(name: str) -> Any:
+    node = OmegaConf.to_container(OmegaConf.load(SINGLE[name]))
+    del node["_target_"]
+    return class_of(name)(**node | SMALLER.get(name, {}))
+
+
+EVALUATORS = [name for name in SINGLE if issubclass(class_of(name), Evaluator)]
+INSPECTIONS = [name for name in SINGLE if issubclass(class_of(name), Inspection)]
+
+
+class Images:
+    """Noise; an image's class brightens one of its rows."""
+
+    def __init__(self) -> None:
+        self.spec = ImageSpec(channels=3, height=8, width=8, classes=3, class_names=("a", "b", "c"))
+        g = torch.Generator().manual_seed(0)
+        self.splits = {}
+        for split, n in {"train": 48, "val": 24, "test": 30}.items():
+            label = torch.arange(n) % 3
+            data = torch.randint(128, (n, 3, 8, 8), generator=g, dtype=torch.uint8)
+            data[torch.arange(n), :, 2 * label] += 127
+            self.splits[split] = Examples(data, label)
+
+    def examples(self, split: str) -> Examples:
+        return self.splits[split]
+
+
+class Net(Encoder):
+    """BatchNorm, dropout, and two blocks."""
+
+    kind = "a test's encoder"
+    dim = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
+        self.second = nn.Conv2d(4, 5, 3)
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        first = self.first(x)
+        second = self.second(first)
+        pooled = second.mean((2, 3))
+        return Features(second.flatten(2).mT, pooled, (first.mean((2, 3)), pooled) if layers else ())
+
+
+class Copy(Objective[Tensor, Tensor]):
+    """Reconstructs from noise and weights, so that all that can be moved is there."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = nn.Linear(encoder.dim, 3 * 64)
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return batch.data + 0.1 * torch.randn_like(batch.data), batch.data
+
+    def loss(self, x: Tensor, y: Tensor) -> Loss:
+        return Loss((self.reconstruct(x) - y).square().mean())
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x).pooled).view(-1, 3, 8, 8)
+
+
+def subject(encoder: Encoder) -> FrozenSubject:
+    return FrozenSubject(
+        encoder, Images(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16, cache=None
+    )
+
+
+def net() -> Net:
+    torch.manual_seed(1)
+    return Net()
+
+
+def ask(name: str, encoder: Encoder) -> Any:
+    asked = subject(encoder)
+    return build(name)(asked) if name in EVALUATORS else build(name)(Copy(encoder), asked)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_finding_can_be_written_down(name):
+    found = ask(name, net())
+    assert found.metrics
+    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
+    assert json.loads(json.dumps(found.protocol)) == found.protocol
+    assert {"evaluator", "split", "seed"} <= set(found.protocol)
+    assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_encoder_data_and_generators_are_left_as_they_were(name, training):
+    encoder = net().train(training)
+    encoder.second.eval()
+    whole = Copy(encoder)
+    weights = {key: value.clone() for key, value in whole.state_dict().items()}
+    modes = [part.training for part in whole.modules()]
+    asked = subject(encoder)
+    data = {split: [part.clone() for part in examples] for split, examples in asked.data.splits.items()}
+    torch.manual_seed(7)
+    following = torch.rand(3)
+    torch.manual_seed(7)
+    build(name)(asked) if name in EVALUATORS else build(name)(whole, asked)
+    assert torch.equal(torch.rand(3), following)
+    assert all(torch.equal(value, weights[key]) for key, value in whole.state_dict().items())
+    assert [part.training for part in whole.modules()] == modes
+    assert all(p.requires_grad and p.grad is None for p in whole.parameters())
+    for split, parts in data.items():
+        assert all(torch.equal(a, b) for a, b in zip(parts, asked.data.examples(split), strict=True))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_seed_repeats_whatever_was_drawn_before(name):
+    results = []
+    for before in (1, 2):
+        whole = Copy(net())
+        torch.manual_seed(before)
+        asked = subject(whole.encoder)
+        found = build(name)(asked) if name in EVALUATORS else build(name)(whole, asked)
+        results.append((found.metrics, found.protocol))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if not class_of(name).trains_encoder])
+def test_pixels_are_evaluated_alike(name):
+    assert build(name)(subject(Pixels(Images().spec))).metrics.keys() == build(name)(subject(net())).metrics.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if not class_of(name).needs_labels])
+def test_labels_are_not_needed_where_that_is_said(name):
+    asked, unlabelled = subject(net()), subject(net())
+    for split, examples in unlabelled.data.splits.items():
+        unlabelled.data.splits[split] = Examples(examples.data, torch.full_like(examples.label, -1))
+    assert build(name)(asked).metrics == build(name)(unlabelled).metrics
+
+
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if class_of(name).needs_labels])
+def test_labels_matter_where_that_is_said(name):
+    right, wrong = subject(net()), subject(net())
+    test = wrong.data.examples("test")
+    wrong.data.splits["test"] = Examples(test.data, test.label.sort().values)
+    assert build(name)(right).metrics != build(name)(wrong).metrics
+
+
+@pytest.mark.parametrize("name", INSPECTIONS)
+def test_inspections_say_what_they_ask_of_an_objective(name):
+    assert get_type_hints(class_of(name).__call__)["objective"] is Reconstructs
+    assert isinstance(Copy(net()), Reconstructs)
+
+
+def test_every_evaluator_has_a_config():
+    modules = [
+        import_module(f"ssl_runner.evaluation.{m.name}") for m in pkgutil.iter_modules(ssl_runner.evaluation.__path__)
+    ]
+    classes = {
+        cls
+        for module in modules
+        for cls in vars(module).values()
+        if inspect.isclass(cls)
+        and issubclass(cls, Evaluator | Inspection)
+        and not inspect.isabstract(cls)
+        and cls.__module__ == module.__name__
+    }
+    assert {class_of(name) for name in SINGLE} == classes
+    assert len(classes) == len(SINGLE) >= 8
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(name):
+    assert SINGLE[name].read_text().startswith(f"# @package evaluation.{name}\n# ")
+    parameters = list(inspect.signature(class_of(name).__init__).parameters.values())[1:]
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+    assert {p.name for p in parameters} == set(OmegaConf.load(SINGLE[name])) - {"_target_"}
+
+
+def test_sets_compose(tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    (tmp_path / "root.yaml").write_text("defaults: [_self_, {evaluation: image}]\n")
+    with initialize_config_dir(str(tmp_path), version_base=None):
+        override = [f"hydra.searchpath=[file://{CONF.parent}]"]
+        whole = compose("root", override)["evaluation"]
+        assert set(whole) == set(SINGLE) - {"finetune"}
+        two = compose(
+            "root", [*override, "evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"]
+        )
+        assert set(two["evaluation"]) == {"linear", "knn"}
+        assert (two["evaluation"]["knn"]["k"], two["evaluation"]["linear"]["layer"]) == (5, -2)
+        assert "evaluation" not in compose("root", [*override, "evaluation=[]"])
+
+
+def test_frozen_subject_is_a_subject():
+    assert set(get_type_hints(Subject)) <= set(vars(subject(net())))

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_runner.evaluation.geometry import Geometry, alignment, effective_rank, move, spread, uniformity
+
+
+def cloud(n=20, dim=4, seed=0):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(row):
+    return [v / math.hypot(*row) for v in row]
+
+
+def distance2(a, b):
+    return sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+
+
+def test_uniformity_is_the_double_loop():
+    x = cloud().tolist()
+    kernel = [math.exp(-2 * distance2(unit(x[i]), unit(x[j]))) for i in range(20) for j in range(i)]
+    assert uniformity(cloud()) == pytest.approx(math.log(sum(kernel) / 190), abs=1e-6)
+
+
+def test_uniformity_by_hand():
+    # Opposite ends of the circle's two axes: distances^2 are 4 (2 pairs) and 2 (4 pairs).
+    x = torch.tensor([[3.0, 0], [-1, 0], [0, 2], [0, -5]])
+    assert uniformity(x) == pytest.approx(math.log((2 * math.exp(-8) + 4 * math.exp(-4)) / 6))
+    assert uniformity(torch.ones(7, 3)) == pytest.approx(0, abs=1e-6)
+
+
+def test_alignment_is_the_loop():
+    x, y = cloud().tolist(), cloud(seed=1).tolist()
+    expected = sum(distance2(unit(a), unit(b)) for a, b in zip(x, y, strict=True)) / 20
+    assert alignment(cloud(), cloud(seed=1)) == pytest.approx(expected, abs=1e-6)
+    assert alignment(cloud(), -cloud()) == pytest.approx(4, abs=1e-5)
+    assert alignment(cloud(), 3 * cloud()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (5, 12)], ids=str)
+def test_effective_rank_against_numpy(shape):
+    x = cloud(*shape)
+    centred = x.double().numpy() - x.double().numpy().mean(0)
+    share = np.linalg.svd(centred, compute_uv=False)
+    share = share[share > 1e-9] / share.sum()
+    assert effective_rank(x) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-6)
+
+
+def test_effective_rank_by_hand():
+    equal = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]) + 7
+    assert effective_rank(equal) == pytest.approx(2)
+    assert effective_rank(torch.arange(6.0)[:, None] * torch.ones(3) + 5) == pytest.approx(1, abs=1e-5)
+    # Singular values in the ratio 3 to 1: entropy of (3/4, 1/4).
+    unequal = equal - 7
+    unequal[:2] *= 3
+    assert effective_rank(unequal) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
+
+
+def test_collapse():
+    same = torch.tensor([0.1, -3.0, 7.7]).expand(50, 3)
+    assert effective_rank(same) == 0
+    assert spread(same) == pytest.approx(0, abs=1e-6)
+
+
+def test_spread_by_hand():
+    assert spread(torch.tensor([[2.0, 0], [-1, 0], [0, 3], [0, -4]])) == pytest.approx(
+        1
+    )  # deviation 1/sqrt(2), times sqrt(2)
+    assert spread(torch.tensor([[2.0, 0], [-1, 0]])) == pytest.approx(2**0.5 / 2)  # deviations 1 and 0
+
+
+def test_move_by_hand():
+    image = torch.arange(12, dtype=torch.uint8).view(1, 1, 3, 4)
+    seen = set()
+    for seed in range(60):
+        g = torch.Generator().manual_seed(seed)
+        moved = move(image, 1, g)
+        g = torch.Generator().manual_seed(seed)
+        down, across = torch.randint(-1, 2, (2, 1, 1), generator=g).flatten().tolist()
+        seen.add((down, across))
+        for row in range(3):
+            for column in range(4):
+                source = min(max(row - down, 0), 2), min(max(column - across, 0), 3)
+                assert moved[0, 0, row, column] == image[0, 0, source[0], source[1]]
+    assert len(seen) == 9
+
+
+def test_each_image_moves_by_itself_and_channels_together():
+    images = torch.rand(40, 1, 9, 9, generator=torch.Generator().manual_seed(0)).expand(40, 2, 9, 9)
+    moved = move(images, 2, torch.Generator().manual_seed(1))
+    assert moved.shape == images.shape
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    still = (moved == images).flatten(1).all(1)
+    assert 0 < (~still).sum() < 40 or still.sum() < 10
+
+
+def test_the_evaluator_measures_the_features(subject):
+    frozen = subject("blocks")
+    found = Geometry(layer="pooled", examples=100, shift=1)(frozen)
+    x = frozen.features("test").data
+    assert list(found.metrics) == ["effective_rank", "spread", "uniformity", "alignment"]
+    assert found.metrics["effective_rank"] == pytest.approx(effective_rank(x))
+    assert found.metrics["uniformity"] == pytest.approx(uniformity(x))
+    assert 0 < found.metrics["alignment"] < 4
+    assert found.protocol["examples"] == 40
+    fewer = Geometry(layer="pooled", examples=10, shift=1)(frozen)
+    assert fewer.protocol["examples"] == 10
+    assert fewer.metrics["effective_rank"] != found.metrics["effective_rank"]
+
+
+def test_a_collapsed_encoder_is_seen(subject):
+    found = Geometry(layer="pooled", examples=100, shift=1)(subject("constant"))
+    expected = {"effective_rank": 0, "spread": 0, "uniformity": 0, "alignment": 0}
+    assert found.metrics == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"examples": 1}, {"shift": 0}], ids=str)
+def test_refusals(wrong):
+    with pytest.raises(ValueError, match=rf"evaluation\.geometry\.{next(iter(wrong))} is"):
+        Geometry(**{"layer": "pooled", "examples": 10, "shift": 1} | wrong)
