@@ -1,5 +1,6 @@
 """Make objects of a config: the only place where a `_target_` is called."""
 
+import inspect
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
             values[name] = tuple(value)
         elif name != "_target_":
             values[name] = value
-    takes = cls.__init__.__annotations__.keys() | set(cls.__init__.__code__.co_varnames)
+    takes = inspect.signature(cls).parameters
     given = {name: value for name, value in context.items() if name in takes}
     try:
         return cls(**given, **values)
@@ -72,7 +73,10 @@ def objective(config: Config, spec: DataSpec) -> Objective:
 
 def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
     """The optimizer over the objective's parameter groups, norms and biases undecayed."""
-    return construct(config.optimizer, params=decay_groups(model.groups()))
+    try:
+        return construct(config.optimizer, params=decay_groups(model.groups()))
+    except ConfigError as error:  # torch's own messages name no key
+        raise ConfigError([p if p.startswith("optimizer") else f"optimizer: {p}" for p in error.problems]) from error
 
 
 def schedule(config: Config) -> Schedule:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.figures import Pictures
-from ssl_runner.interfaces import Batch, Objective, Predicts
+from ssl_runner.interfaces import Batch, DataSpec, Examples, Objective, Predicts
 
 
 def task_pictures(objective: Objective, batch: Batch, predict: bool) -> Pictures:
@@ -27,9 +27,18 @@ def task_pictures(objective: Objective, batch: Batch, predict: bool) -> Pictures
             rows |= _rows(name, field, count)
             if field.shape == (count,) and not field.is_floating_point():
                 words[name] = [str(each) for each in field.tolist()]
-    seen = [name for name in rows if name.startswith("x")] or ["example"]
+    if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
+        del rows["example"]  # x or y shows it
+    seen = [name for name in rows if name.startswith("x")] or list(rows)
     captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
     return Pictures(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
+
+
+def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
+    """A batch of `count` examples from evenly over a split (which may be ordered by class), as input."""
+    index = torch.linspace(0, len(examples.label) - 1, min(count, len(examples.label))).long()
+    data = spec.to_input(examples.data[index].to(device))
+    return Batch(data, examples.label[index].to(device), index.to(device))
 
 
 def _fields(part: str, value: object) -> dict[str, Tensor]:

@@ -156,8 +156,8 @@ def precision(choice: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
+        # AVX512-BF16 alone does not suffice: without tiles small convolutions and attention were slower than in float32
+        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.float32
 
 

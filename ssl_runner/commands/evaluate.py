@@ -74,28 +74,16 @@ def evaluate(
 
 
 def draw_task(model: Any, data: Any, figures: Path) -> None:
-    """What the objective asked, and what it answers, on eight held-out examples."""
-    from ssl_runner.drawing import task_pictures
-    from ssl_runner.interfaces import Batch
+    """What the objective asked, and what it answers, of eight held-out examples."""
+    from ssl_runner.drawing import spread, task_pictures
     from ssl_runner.reporting.plots import save_figure
     from ssl_runner.training import step_seed
 
-    device = next(model.parameters()).device
-    batch = first_batch(data, device)
+    batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed("pictures"))
-        pictures = task_pictures(model, Batch(data.spec.to_input(batch.data), batch.label, batch.index), predict=True)
+        pictures = task_pictures(model, batch, predict=True)
     save_figure(figures, "task", pictures, "What the objective asked", 0)
-
-
-def first_batch(data: Any, device: torch.device, count: int = 8, split: str = "val") -> Any:
-    """The first examples of a split, as a batch."""
-    from ssl_runner.interfaces import Batch
-
-    examples = data.examples(split)
-    return Batch(
-        examples.data[:count].to(device), examples.label[:count].to(device), torch.arange(count, device=device)
-    )
 
 
 def task(cfg: DictConfig) -> None:

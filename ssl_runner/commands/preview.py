@@ -16,8 +16,7 @@ def task(cfg: DictConfig) -> None:
     import torch
 
     from ssl_runner import build
-    from ssl_runner.drawing import task_pictures
-    from ssl_runner.interfaces import Batch
+    from ssl_runner.drawing import spread, task_pictures
     from ssl_runner.reporting.plots import save_figure
 
     source, spec = build.validate(config)
@@ -27,9 +26,7 @@ def task(cfg: DictConfig) -> None:
         raise ConfigError([str(error)]) from error
     model = build.objective(config, spec)
     torch.manual_seed(config.seed)
-    count = min(8, len(examples.label))
-    batch = Batch(spec.to_input(examples.data[:count]), examples.label[:count], torch.arange(count))
-    pictures = task_pictures(model, batch, predict=False)
+    pictures = task_pictures(model, spread(examples, spec, 8, torch.device("cpu")), predict=False)
     names = config.names
     name = f"{names['objective']}-{names['dataset']}"
     path = save_figure(Path(config.output) / "previews", name, pictures, f"{names['objective']} on {names['dataset']}")

@@ -146,7 +146,7 @@ def pretrain(
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
 
-    from ssl_runner.callbacks import Checkpoint, Record, peak_memory_mb
+    from ssl_runner.callbacks import Checkpoint, DivergedError, Record, peak_memory_mb
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
@@ -193,7 +193,10 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
         warnings.filterwarnings("ignore", ".*max_epochs")  # the budget ends training
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
-        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except DivergedError as error:
+            raise ConfigError([str(error)]) from error
     model.to(device)
     pretraining = Pretraining(
         epochs=round(module.examples / data.spec.size, 2),

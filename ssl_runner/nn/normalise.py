@@ -32,4 +32,7 @@ class Normalise(nn.Module):
         self.std.copy_(std)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Raises ValueError for images of another number of channels, which would broadcast."""
+        if x.shape[1] != self.mean.numel():
+            raise ValueError(f"the images are of {x.shape[1]} channels; the encoder reads {self.mean.numel()}")
         return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)

@@ -41,3 +41,8 @@ def test_statistics_that_do_not_fit_are_refused():
         normalise.fit(torch.zeros(3), torch.tensor([1.0, 0.0, 1.0]))
     with pytest.raises(ValueError, match="must be above 0"):
         normalise.fit(torch.zeros(3), torch.tensor([1.0, float("nan"), 1.0]))
+
+
+def test_images_of_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="the images are of 1 channels; the encoder reads 3"):
+        Normalise(3)(torch.rand(2, 1, 4, 4))

@@ -1,0 +1,233 @@
+"""The main job, end to end, on made images: what a run leaves, and that it can be trusted."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ssl_runner import load_encoder
+from ssl_runner.commands import evaluate, preview
+from ssl_runner.commands.run import run
+from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner.reporting.results import Result, read_result
+
+SMALL = [
+    "dataset=fake_images", "dataset.examples=200", "dataset.test_examples=80", "dataset.height=16", "dataset.width=16",
+    "backbone.widths=[8,16]", "batch_size=32", "logger=csv", "budget.unit=steps", "budget.amount=12",
+    "trainer.log_every_n_steps=4", "trainer.validations=2", "evaluation=[linear,knn]",
+    "trainer.precision=float32", "dataset.noise=0.6", "trainer.accelerator=cpu",
+]  # fmt: skip
+
+
+def do(output: Path, *overrides: str) -> Path:
+    plain = compose([*SMALL, f"output={output}", *overrides])
+    return run(typed(plain), plain, list(overrides))
+
+
+def figures(result: Result) -> dict[tuple[str, str], dict[str, float]]:
+    return {(each.evaluator, each.subject): each.metrics for each in result.results}
+
+
+def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
+    folder = do(tmp_path)
+    result = read_result(folder)
+    assert result.status == "done"
+    assert set(figures(result)) == {
+        (evaluator, subject) for evaluator in ("linear", "knn") for subject in ("pretrained", "random_start", "pixels")
+    }
+    assert result.pretraining is not None
+    assert result.pretraining.steps == 12
+    assert result.pretraining.examples == 12 * 32
+    assert result.data["pretrain"] == 180
+    assert result.cost.examples_per_second
+    assert yaml.safe_load((folder / "config.yaml").read_text())["batch_size"] == 32
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == [4, 8, 12]
+    assert [int(row["step"]) for row in rows if row["val/loss"]] == [6, 12]
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    html = (folder / "report.html").read_text()
+    assert "simclr" in html
+    assert not re.search(r'(src|href)="https?:', html)
+    assert load_encoder(folder)(torch.rand(2, 3, 16, 16)).pooled.shape == (2, 16)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".tmp")]
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_gives_others(tmp_path: Path) -> None:
+    first, second, other = (do(tmp_path / name, f"seed={seed}") for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert figures(read_result(first)) == figures(read_result(second))
+    assert (first / "encoder" / "encoder.safetensors").read_bytes() == (
+        second / "encoder" / "encoder.safetensors"
+    ).read_bytes()
+    assert first.name == second.name != other.name
+    assert figures(read_result(first)) != figures(read_result(other))
+
+
+def test_a_finished_run_is_shown_and_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = do(tmp_path)
+    written = (folder / "result.json").stat().st_mtime_ns
+    capsys.readouterr()
+    do(tmp_path)
+    assert "finished before" in capsys.readouterr().out
+    assert (folder / "result.json").stat().st_mtime_ns == written
+    do(tmp_path, "resume=never")
+    assert (folder / "result.json").stat().st_mtime_ns > written
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after the first epoch's checkpoint (5 of 12 steps), and started again."""
+    from ssl_runner import callbacks
+
+    whole = do(tmp_path / "whole")
+    write = callbacks.Checkpoint.write
+
+    def write_and_stop(self: callbacks.Checkpoint, trainer: object) -> None:
+        write(self, trainer)
+        raise KeyboardInterrupt
+
+    slow = ["trainer.checkpoint_minutes=0.0000001"]
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Checkpoint, "write", write_and_stop)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            do(tmp_path / "cut", *slow)
+    again = do(tmp_path / "cut", *slow)
+    assert read_result(again).pretraining.steps == 12
+    assert figures(read_result(again)) == figures(read_result(whole))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = do(tmp_path)
+    (folder / "result.json").unlink()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="is damaged"):
+        do(tmp_path)
+
+
+def test_check_writes_nothing(tmp_path: Path) -> None:
+    do(tmp_path / "out", "check=true")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the loss is nan"):
+        do(tmp_path, "optimizer.lr=1e30", "schedule=constant", "objective=autoencoder")
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize(("unit", "amount", "steps"), [("epochs", 2, 10), ("steps", 7, 7), ("samples", 100, 4)])
+def test_budgets(tmp_path: Path, unit: str, amount: int, steps: int) -> None:
+    folder = do(tmp_path, f"budget.unit={unit}", f"budget.amount={amount}", "evaluation=[]")
+    assert read_result(folder).pretraining.steps == steps
+
+
+def test_a_budget_in_minutes_ends_in_time(tmp_path: Path) -> None:
+    folder = do(tmp_path, "budget.unit=minutes", "budget.amount=0.02", "evaluation=[]")
+    assert 1.2 <= read_result(folder).cost.seconds < 3
+
+
+def test_accumulation_makes_one_step_of_several_batches(tmp_path: Path) -> None:
+    folder = do(tmp_path, "trainer.accumulate=2", "evaluation=[]")
+    assert read_result(folder).pretraining.examples == 4 * 5 * 32  # 5 batches an epoch: 3 steps, the last of one
+
+
+def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = do(tmp_path)
+    evaluate.again(compose([f"run={folder}", "evaluation=[geometry]"], "evaluate"))
+    found = figures(read_result(folder))
+    assert ("geometry", "pretrained") in found
+    assert ("linear", "pretrained") in found
+    other = [
+        "dataset=fake_images",
+        "dataset.classes=3",
+        "dataset.height=16",
+        "dataset.width=16",
+        "dataset.examples=200",
+    ]
+    evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other], "evaluate"))
+    assert ("knn on fake_images", "random_start") in figures(read_result(folder))
+    with pytest.raises(ConfigError, match="does not suit an encoder"):
+        evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
+    with pytest.raises(ConfigError, match="no finished run"):
+        evaluate.again(compose([f"run={tmp_path / 'nowhere'}"], "evaluate"))
+
+
+def test_evaluating_again_gives_the_same_figures(tmp_path: Path) -> None:
+    folder = do(tmp_path)
+    before = figures(read_result(folder))
+    evaluate.again(
+        compose([f"run={folder}", "evaluation=[linear,knn]"], "evaluate") | {"trainer": compose(SMALL)["trainer"]}
+    )
+    assert figures(read_result(folder)) == before
+
+
+def test_reconstruction_is_inspected(tmp_path: Path) -> None:
+    folder = do(tmp_path, "objective=autoencoder", "evaluation=[reconstruction]", "objective.decoder_widths=[16,8]")
+    assert figures(read_result(folder)).keys() == {("reconstruction", "pretrained")}
+
+
+def test_unlabelled_data_are_evaluated_by_what_needs_no_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = do(tmp_path, "dataset.classes=0", "evaluation=image")
+    assert {evaluator for evaluator, _ in figures(read_result(folder))} == {"geometry", "projection"}
+    assert "left out: evaluation=linear: it needs labels" in capsys.readouterr().out.replace("\n", " ")
+
+
+def command(*words: str, cwd: Path, module: str = "ssl_runner") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["objective=simclr2"], "objective=simclr2: no such option; did you mean simclr?"),
+        (["objectiv=simclr"], "objectiv: no such key; did you mean objective?"),
+        (["objective.rati=1", "objective=mae", "backbone=vit_micro"], "did you mean objective.ratio?"),
+        (["+backbone.dept=3", "backbone=vit_micro"], "backbone.dept: no such parameter; did you mean depth?"),
+        (["objective=mae", "objective/loss=info_nce"], "objective/loss"),
+        (["objective.loss.temperature=0"], "objective.loss.temperature is 0"),
+        (["dataset=arrays"], "dataset.path: it must be set"),
+        (["seed=[1"], "write key=value"),
+    ],
+)
+def test_a_refusal_is_one_line_without_traceback(tmp_path: Path, words: list[str], said: str) -> None:
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_hydras_errors_import_no_torch(tmp_path: Path) -> None:
+    for words in (["--help"], ["objective.rati=1"], ["objective=nothing"]):
+        code = f"import sys; sys.argv[1:] = {words!r}\nfrom ssl_runner.__main__ import main\n"
+        code += "try:\n    main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "False", words
+
+
+def test_the_preview_is_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ssl-preview", "objective=rotation", *SMALL[:5]])
+    preview.main()
+    said = capsys.readouterr().out
+    path = tmp_path / said.split(":")[0]
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "y" in said
+
+
+def test_result_json_is_plain_json(tmp_path: Path) -> None:
+    plain = json.loads((do(tmp_path) / "result.json").read_text())
+    assert plain["name"] == {"dataset": "fake_images", "objective": "simclr", "backbone": "convnet"}
+    assert str(tmp_path) not in json.dumps({key: plain[key] for key in ("results", "versions", "cost", "data")})

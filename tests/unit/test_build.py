@@ -1,0 +1,153 @@
+"""Objects from configs: what fits together, exported encoders, damaged files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_runner import build, load_encoder
+from ssl_runner.config import Config, ConfigError, compose, conf_dir, typed
+
+FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
+AXES = {
+    axis: sorted(p.stem for p in (conf_dir() / axis).glob("*.yaml")) for axis in ("dataset", "backbone", "objective")
+}
+
+
+def config(*overrides: str) -> Config:
+    return typed(compose([*FAKE, *overrides]))
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        build.validate(config(*overrides))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["objective=mae"], "objective=mae needs a patch encoder (images cut in patches, of which it can encode a chosen"),
+        (["objective=mae", "backbone=resnet18"], "backbone=resnet18 is a map encoder"),
+        (["objective=mae", "backbone=resnet18"], "Backbones that fit: vit_micro, vit_small, vit_tiny"),
+        (["objective=mae", "backbone=vit_micro", "objective.ratio=1.2"], "objective.ratio is 1.2; it must lie in (0, 1)"),
+        (["objective=mae", "backbone=vit_micro", "objective.ratio=0.001"], "leave at least one of 64 patches"),
+        (["objective.loss.temperature=0"], "objective.loss.temperature is 0; it must be above 0"),
+        (["batch_size=1"], "batch_size is 1; a contrastive rule needs other images"),
+        (["objective.views.crop_scale=[0.5,1.5]"], "objective.views.crop_scale"),
+        (["objective.projector=[]"], "objective.projector is []"),
+        (["objective=rotation", "dataset.width=24"], "images are 32 x 24; objective=rotation needs square ones"),
+        (["objective=mae", "backbone=vit_micro", "backbone.patch=5"], "backbone.patch"),
+        (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
+        (["evaluation=[linear]", "dataset.classes=0"], "evaluation=linear: it needs labels, and dataset=fake_images has none"),
+        (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
+        (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, mae"),
+        (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer=lars", "optimizer.momentum=1"], "optimizer.momentum is 1"),
+        (["schedule.warmup=2"], "schedule.warmup is 2"),
+        (["start_from=nowhere"], "no encoder in 'nowhere'"),
+        (["dataset=mnist", "dataset.root=nowhere", "dataset.download=false"], "nowhere"),
+        (["dataset=arrays", "dataset.path=nowhere.npz"], "nowhere.npz"),
+        (["dataset=image_folder", "dataset.path=nowhere"], "nowhere"),
+        (["backbone.widths=[]"], "backbone.widths"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_in_words(overrides: list[str], said: str) -> None:
+    assert said in refused(*overrides)
+
+
+def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> None:
+    chosen = config("evaluation=image", "dataset.classes=0")
+    _, spec = build.validate(chosen)
+    evaluators, inspections, left_out = build.evaluations(chosen, spec)
+    assert set(evaluators) == {"geometry", "projection"}
+    assert not inspections
+    assert "labels" in left_out["linear"]
+
+
+@pytest.mark.parametrize("objective", AXES["objective"])
+@pytest.mark.parametrize("backbone", AXES["backbone"])
+def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
+    small = {"vit": ["backbone.depth=1"], "con": [], "res": []}[backbone[:3]]
+    try:
+        build.validate(config(f"objective={objective}", f"backbone={backbone}", *small))
+    except ConfigError as error:
+        assert "Backbones that fit" in str(error)  # noqa: PT017
+        assert objective == "mae"
+        assert not backbone.startswith("vit")
+    else:
+        assert objective != "mae" or backbone.startswith("vit")
+
+
+def test_validation_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build.validate(config())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_random_start_follows_the_seed_alone() -> None:
+    chosen = config()
+    _, spec = build.source(chosen)
+    first = build.objective(chosen, spec).state_dict()
+    torch.rand(10)
+    second = build.objective(chosen, spec).state_dict()
+    other = build.objective(config("seed=1"), spec).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    chosen = config("backbone.widths=[4,8]")
+    _, spec = build.source(chosen)
+    model = build.objective(chosen, spec)
+    build.fit_statistics(model, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6]))
+    build.export_encoder(tmp_path / "encoder", model.encoder, chosen.backbone, spec)
+    torch.save(model.encoder.state_dict(), tmp_path / "state.pt")
+    return tmp_path
+
+
+def test_an_exported_encoder_is_the_same(exported: Path) -> None:
+    for path in (exported, exported / "encoder", str(exported)):
+        encoder = load_encoder(path)
+        for name, value in torch.load(exported / "state.pt", weights_only=True).items():
+            assert torch.equal(encoder.state_dict()[name], value)
+    assert not encoder.training
+    assert encoder(torch.rand(2, 3, 32, 32)).pooled.shape == (2, 8)
+    assert encoder.normalise.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_damaged_encoders_are_refused(exported: Path) -> None:
+    weights, about = exported / "encoder" / "encoder.safetensors", exported / "encoder" / "config.yaml"
+    whole, text = weights.read_bytes(), about.read_text()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="cannot be read as an encoder"):
+        load_encoder(exported)
+    weights.write_bytes(whole)
+    for broken in (
+        "backbone: [",
+        "{}",
+        "backbone: 3\nspec: 4",
+        text.replace("ssl_runner.backbones.convnet.ConvNet", "os.system"),
+    ):
+        about.write_text(broken)
+        with pytest.raises((ConfigError, ValueError), match=r"config\.yaml"):
+            load_encoder(exported)
+    weights.unlink()
+    with pytest.raises((ConfigError, ValueError), match="no encoder in"):
+        load_encoder(exported)
+
+
+def test_weights_of_another_backbone_are_refused(exported: Path) -> None:
+    said = refused(f"start_from={exported}", "backbone.widths=[4,16]")
+    assert "holds the weights of another backbone" in said
+    assert "(8, 4, 3, 3) there and (16, 4, 3, 3) here" in said
+    build.validate(config(f"start_from={exported}", "backbone.widths=[4,8]"))
+
+
+def test_construct_refuses_what_is_not_allowed() -> None:
+    with pytest.raises(ConfigError, match="not allowed"):
+        build.construct({"_target_": "subprocess.Popen", "args": ["true"]})
