@@ -179,7 +179,9 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
     for label in found:
         points = figure.points[figure.label == label]
         colour = to_hex(theme.muted if label < 0 else _class_colour(order[label], len(order), theme))
-        axes.scatter(*points.T, s=size, color=colour, alpha=0.8, linewidths=0, zorder=1 if label < 0 else 2)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=size, color=colour, alpha=0.8, linewidths=0, zorder=1 if label < 0 else 2
+        )
         if label >= 0 and len(order) <= MOST_NAMES:
             name = figure.names[label] if label < len(figure.names) else str(label)
             _tag(axes, _densest(points), name, colour, theme)
