@@ -194,7 +194,7 @@ def _tag(axes: Axes, place: np.ndarray, name: str, colour: str, theme: Theme) ->
     ink = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.55 else "#ffffff"
     box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": theme.paper, "linewidth": 1}
     axes.text(
-        *place, name, size=TEXT, weight="bold", color=ink, ha="center", va="center", bbox=box, zorder=3
+        place[0], place[1], name, size=TEXT, weight="bold", color=ink, ha="center", va="center", bbox=box, zorder=3
     ).set_parse_math(False)
 
 
