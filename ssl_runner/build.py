@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ssl_runner.config import Config, ConfigError, check_fit, locate, parameters, unfit_evaluations
 from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective
+from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
 
@@ -83,6 +84,11 @@ def schedule(config: Config) -> Schedule:
     return construct(config.schedule)
 
 
+def loggers(config: Config, context: RunContext) -> Loggers:
+    """Where metrics go; nothing is opened yet."""
+    return Loggers([construct(node, context=context) for node in config.logger.values()])
+
+
 class Evaluations(NamedTuple):
     evaluators: dict[str, Evaluator]
     inspections: dict[str, Inspection]
@@ -112,6 +118,7 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     check_fit(config)
     found, spec = source(config)
     schedule(config)
+    loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
     evaluations(config, spec)
     model = objective(config, spec)
     optimizer(config, model)

@@ -58,7 +58,7 @@ def pretrain_and_evaluate(
     from ssl_runner.commands.evaluate import draw_task, evaluate
     from ssl_runner.data.module import DataModule
     from ssl_runner.evaluation.controls import Pixels
-    from ssl_runner.loggers.interface import Loggers, RunContext
+    from ssl_runner.loggers.interface import RunContext
     from ssl_runner.reporting.environment import environment
     from ssl_runner.reporting.page import write_report
 
@@ -86,9 +86,13 @@ def pretrain_and_evaluate(
         identity=identity(plain),
         seed=config.seed,
     )
-    loggers = Loggers([build.construct(node, context=context) for node in config.logger.values()])
+    loggers = build.loggers(config, context)
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    loggers.open(read_step(checkpoint))
+    step = read_step(checkpoint)
+    try:
+        loggers.open(step)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
     success = False
     try:
         loggers.log_config(dict(plain))

@@ -51,6 +51,7 @@ def refused(*overrides: str) -> str:
         (["dataset=arrays", "dataset.path=nowhere.npz"], "nowhere.npz"),
         (["dataset=image_folder", "dataset.path=nowhere"], "nowhere"),
         (["backbone.widths=[]"], "backbone.widths"),
+        (["logger=wandb", "logger.wandb.init_timeout=0"], "logger.wandb.init_timeout"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_in_words(overrides: list[str], said: str) -> None:

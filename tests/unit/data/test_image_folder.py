@@ -216,15 +216,15 @@ def test_a_cache_that_cannot_be_written_is_named(root) -> None:
 
 
 def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
-    with pytest.raises(ValueError, match=rf"dataset\.root {tmp_path}/none is not a folder"):
+    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none is not a folder"):
         source(tmp_path / "none").check()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no class folders in .*/empty \(dataset\.root\)"):
+    with pytest.raises(ValueError, match=r"no class folders in .*/empty \(dataset\.path\)"):
         source(tmp_path / "empty").check()
-    with pytest.raises(ValueError, match=r"no image in .*/empty \(dataset\.root\)"):
+    with pytest.raises(ValueError, match=r"no image in .*/empty \(dataset\.path\)"):
         source(tmp_path / "empty", labels="none").check()
     (root / "birds").mkdir()
-    with pytest.raises(ValueError, match=r"no image in .*/birds \(dataset\.root\)"):
+    with pytest.raises(ValueError, match=r"no image in .*/birds \(dataset\.path\)"):
         source(root).load()
 
 

@@ -14,7 +14,7 @@ def masks(source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return same & ~torch.eye(len(source), dtype=torch.bool), ~same
 
 
-@pytest.fixture()
+@pytest.fixture
 def z() -> torch.Tensor:
     torch.manual_seed(0)
     return torch.randn(12, 5, dtype=torch.float64)
