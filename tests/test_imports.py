@@ -19,6 +19,7 @@ OWN = {  # layer -> layers of this package that it may import
     "reporting": {"figures"},
     "loggers": set(),
     "optim": set(),
+    "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "optim", "config"},
     "callbacks": {"interfaces", "training"},

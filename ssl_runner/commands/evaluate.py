@@ -1,7 +1,5 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,78 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, typed, with_names
-
-
-def evaluate(
-    config: Config, subjects: Mapping[str, Any], objective: Any, data: Any, folder: Path, console: Console
-) -> list[Any]:
-    """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
-
-    `objective`: the pretrained one, or None where only encoders are asked. Returns results' `Evaluation`s.
-    """
-    from ssl_runner import build
-    from ssl_runner.commands.run import device_of
-    from ssl_runner.evaluation.subject import FrozenSubject
-    from ssl_runner.reporting.plots import save_figure
-    from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
-    from ssl_runner.training import precision
-
-    device = device_of(config.trainer.accelerator)
-    dtype = precision(config.trainer.precision, device)
-    evaluators, inspections, left_out = build.evaluations(config, data.spec)
-    for name, why in left_out.items():
-        console.print(f"left out: evaluation={name}: {why}")
-    frozen = {
-        name: FrozenSubject(
-            encoder.to(device), data, seed=config.seed, device=device, precision=dtype, batch_size=config.batch_size,
-            cache=None,
-        )
-        for name, encoder in subjects.items()
-    }  # fmt: skip
-    found = []
-
-    def add(name: str, subject: str, evaluator: Any, call: Any, order: int) -> None:
-        begun = time.monotonic()
-        try:
-            finding = call()
-        except ValueError as error:
-            raise ConfigError([f"evaluation={name}: {error}"]) from error
-        metrics = {metric: float(value) for metric, value in finding.metrics.items()}
-        found.append(
-            Evaluation(
-                evaluator=name, subject=subject, metrics=metrics, headline=next(iter(metrics), ""),
-                higher_is_better=evaluator.higher_is_better, protocol=dict(finding.protocol),
-                seconds=round(time.monotonic() - begun, 2),
-            )
-        )  # fmt: skip
-        for title, figure in finding.figures.items():
-            words = f"{name}: {title}" + ("" if subject == PRETRAINED else f" ({subject.replace('_', ' ')})")
-            save_figure(folder / "figures", f"{name}-{title}-{subject}".replace(" ", "-"), figure, words, order)
-
-    for order, (name, evaluator) in enumerate(evaluators.items(), start=10):
-        for subject, frozen_subject in frozen.items():
-            if not (subject == PIXELS and evaluator.trains_encoder):
-                console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
-                add(name, subject, evaluator, lambda e=evaluator, s=frozen_subject: e(s), order)
-    for order, (name, inspection) in enumerate(inspections.items(), start=5):
-        if objective is not None:
-            console.print(f"inspecting: {name}", style="dim")
-            add(name, PRETRAINED, inspection, lambda i=inspection: i(objective, frozen[PRETRAINED]), order)
-    return found
-
-
-def draw_task(model: Any, data: Any, figures: Path) -> None:
-    """What the objective asked, and what it answers, of eight held-out examples."""
-    from ssl_runner.drawing import spread, task_pictures
-    from ssl_runner.reporting.plots import save_figure
-    from ssl_runner.training import step_seed
-
-    batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_seed("pictures"))
-        pictures = task_pictures(model, batch, predict=True)
-    save_figure(figures, "task", pictures, "What the objective asked", 0)
+from ssl_runner.config import ConfigError, typed, with_names
 
 
 def task(cfg: DictConfig) -> None:
@@ -119,6 +46,7 @@ def again(asked: dict[str, Any]) -> None:
     pretrained_on = typed(plain)
 
     from ssl_runner import build
+    from ssl_runner.commands.findings import evaluate
     from ssl_runner.commands.run import finished, fresh, show
     from ssl_runner.data.module import DataModule
     from ssl_runner.evaluation.controls import Pixels
@@ -160,15 +88,16 @@ def again(asked: dict[str, Any]) -> None:
     if not other and (folder / "checkpoints" / "last.ckpt").is_file():
         model = fresh(pretrained_on, data)
         build.read_checkpoint(folder / "checkpoints" / "last.ckpt", model)
-    found = evaluate(config, subjects, model, data, folder, console)
-    if other:
-        found = [replace(each, evaluator=f"{each.evaluator} on {names['dataset']}") for each in found]
+    suffix = f" on {names['dataset']}" if other else ""
+    found, failures = evaluate(config, subjects, model, data, folder, console, suffix)
     new = {(each.evaluator, each.subject) for each in found}
     kept = [each for each in result.results if (each.evaluator, each.subject) not in new]
     result = replace(result, results=(*kept, *found))
     write_result(folder, result)
     write_report(folder)
     show(console, folder, result)
+    if failures:
+        raise ConfigError(failures)
 
 
 def main() -> None:

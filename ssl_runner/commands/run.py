@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError, identity
+from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
     PIXELS,
     PRETRAINED,
@@ -55,7 +56,7 @@ def pretrain_and_evaluate(
     config: Config, plain: Mapping[str, Any], overrides: list[str], source: Any, folder: Path, console: Console
 ) -> Result:
     """A whole run in `folder`; its result is written last."""
-    from ssl_runner.commands.evaluate import draw_task, evaluate
+    from ssl_runner.commands.findings import draw_task, evaluate
     from ssl_runner.data.module import DataModule
     from ssl_runner.evaluation.controls import Pixels
     from ssl_runner.loggers.interface import RunContext
@@ -105,7 +106,7 @@ def pretrain_and_evaluate(
             subjects[RANDOM_START] = fresh(config, data).encoder
         if "pixels" in config.controls:
             subjects[PIXELS] = Pixels(data.spec)
-        evaluations = evaluate(config, subjects, model, data, folder, console)
+        evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
         result = Result(
             identity=identity(plain),
@@ -131,6 +132,9 @@ def pretrain_and_evaluate(
     finally:
         loggers.finish(success)
     write_report(folder)
+    if failures:  # what was found is written; what was not is said
+        show(console, folder, result)
+        raise ConfigError(failures)
     return result
 
 
@@ -151,12 +155,15 @@ def pretrain(
     import pytorch_lightning as pl
 
     from ssl_runner.callbacks import Checkpoint, DivergedError, Record, peak_memory_mb
+    from ssl_runner.commands.findings import device_of
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings = config.trainer
     device = device_of(settings.accelerator)
     dtype = precision(settings.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     batches = len(data.train_dataloader())
     steps = total_steps(
         config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate * settings.devices
@@ -220,16 +227,6 @@ def pretrain(
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device a single process works on. Raises ConfigError for one that is not there."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if (accelerator == "gpu" and not cuda and not mps) or (accelerator == "mps" and not mps):
-        raise ConfigError([f"trainer.accelerator is {accelerator}, and there is none here; set auto or cpu"])
-    if accelerator == "cpu" or not (cuda or mps):
-        return torch.device("cpu")
-    return torch.device("cuda", 0) if cuda and accelerator != "mps" else torch.device("mps")
 
 
 def read_step(checkpoint: Path) -> int | None:

@@ -21,7 +21,7 @@ class FineTune(Evaluator):
     what is compared is the weights. Nothing is chosen: "val" is not used. Metric: accuracy in [0, 1].
     """
 
-    trains_encoder = True
+    pixels_are_control = False  # they have no weights to train
 
     def __init__(self, *, epochs: int, batch_size: int, learning_rate: float, weight_decay: float) -> None:
         for key, value, least in (

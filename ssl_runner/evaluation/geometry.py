@@ -22,6 +22,8 @@ class Geometry(Evaluator):
     """
 
     needs_labels: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = None
+    pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, layer: str | int, examples: int, shift: int) -> None:
         self.layer = named_layer("evaluation.geometry.layer", layer)

@@ -26,6 +26,8 @@ class Projection(Evaluator):
     """
 
     needs_labels: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = None
+    pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, layer: str | int, method: Literal["pca", "tsne"], examples: int) -> None:
         self.layer = named_layer("evaluation.projection.layer", layer)

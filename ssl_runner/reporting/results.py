@@ -42,7 +42,7 @@ class Evaluation:
     subject: str  # PRETRAINED, or a control
     metrics: dict[str, float]
     headline: str  # the metric to look at; "" where there is none
-    higher_is_better: bool  # of the headline
+    higher_is_better: bool | None  # of the headline; None: a description, neither is better
     protocol: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 

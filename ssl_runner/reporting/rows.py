@@ -21,7 +21,7 @@ class Row(NamedTuple):
     metric: str
     layer: str  # "" for the pooled features
     headline: bool  # of its evaluator; the others are the same metric under other conditions
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: a description, neither is better
     values: dict[str, float]  # by subject, the pretrained encoder first
 
     @property
@@ -56,6 +56,8 @@ class Row(NamedTuple):
     @property
     def unbeaten(self) -> list[str]:
         """The controls that the pretrained encoder is not better than by so much that it shows."""
+        if self.higher_is_better is None:
+            return []
         return [subject for subject in self.controls if not self._beats(subject)]
 
     @property

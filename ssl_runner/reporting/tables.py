@@ -210,4 +210,4 @@ def _rank(row: Row | None) -> float:
     value = math.nan if row is None else row.values.get(PRETRAINED, math.nan)
     if row is None or math.isnan(value):
         return math.inf
-    return -value if row.higher_is_better else value
+    return value if row.higher_is_better is False else -value

@@ -51,6 +51,7 @@ def refused(*overrides: str) -> str:
         (["dataset=arrays", "dataset.path=nowhere.npz"], "nowhere.npz"),
         (["dataset=image_folder", "dataset.path=nowhere"], "nowhere"),
         (["backbone.widths=[]"], "backbone.widths"),
+        (["evaluation=[knn]", "evaluation.knn.layer=-9"], "evaluation.knn.layer is -9; backbone=convnet has pooled, and -1"),
         (["logger=wandb", "logger.wandb.init_timeout=0"], "logger.wandb.init_timeout"),
     ],
 )  # fmt: skip

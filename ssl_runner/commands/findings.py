@@ -1,0 +1,126 @@
+"""What `ssl-run` and `ssl-evaluate` share: ask every evaluator of every subject, and draw what was found."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+
+from ssl_runner import build
+from ssl_runner.config import Config, ConfigError
+from ssl_runner.data.module import DataModule
+from ssl_runner.drawing import spread, task_pictures
+from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.figures import Figure, Lines
+from ssl_runner.interfaces import Encoder, Evaluator, Finding, Inspection, Objective
+from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
+from ssl_runner.training import precision, step_seed
+
+
+class Findings(NamedTuple):
+    evaluations: list[Evaluation]
+    failures: list[str]  # of evaluations that could not be done; the others stand
+
+
+def evaluate(
+    config: Config,
+    subjects: Mapping[str, Encoder],
+    objective: Objective | None,
+    data: DataModule,
+    folder: Path,
+    console: Console,
+    suffix: str = "",
+) -> Findings:
+    """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
+
+    `objective`: the pretrained one; None where there is only an encoder. `suffix` tells those on other data apart.
+    """
+    device = device_of(config.trainer.accelerator)
+    dtype = precision(config.trainer.precision, device)
+    evaluators, inspections, left_out = build.evaluations(config, data.spec)
+    for name, why in left_out.items():
+        console.print(f"left out: evaluation={name}: {why}", soft_wrap=True)
+    frozen = {
+        name: FrozenSubject(
+            encoder.to(device),
+            data,
+            seed=config.seed,
+            device=device,
+            precision=dtype,
+            batch_size=config.batch_size,
+            cache=None,  # shared in memory; on disk the features of MNIST and its pixels would be 250 MB a run
+        )
+        for name, encoder in subjects.items()
+    }
+    found, failures = [], []
+    figures: dict[tuple[str, str], dict[str, Figure]] = {}  # (evaluator, title) -> subject -> figure
+
+    def ask(name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
+        console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
+        begun = time.monotonic()
+        try:
+            finding = call()
+        except ValueError as error:
+            failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
+            return
+        metrics = {metric: float(value) for metric, value in finding.metrics.items()}
+        found.append(
+            Evaluation(
+                evaluator=name + suffix,
+                subject=subject,
+                metrics=metrics,
+                headline=next(iter(metrics), ""),
+                higher_is_better=asked.higher_is_better,
+                protocol=dict(finding.protocol),
+                seconds=round(time.monotonic() - begun, 2),
+            )
+        )
+        for title, figure in finding.figures.items():
+            figures.setdefault((name + suffix, title), {})[subject] = figure
+
+    for name, evaluator in evaluators.items():
+        for subject, each in frozen.items():
+            if subject != PIXELS or evaluator.pixels_are_control:
+                ask(name, subject, evaluator, partial(evaluator, each))
+    if objective is not None:
+        for name, inspection in inspections.items():
+            ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
+    for order, ((name, title), drawn) in enumerate(figures.items(), start=1):
+        draw(folder / "figures", name, title, drawn, order)
+    return Findings(found, failures)
+
+
+def draw(folder: Path, name: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
+    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
+    lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
+    if lines:
+        first = next(iter(lines.values()))
+        curves = {s.replace("_", " "): values for s, line in lines.items() for values in line.y.values()}
+        drawn = {PRETRAINED: first._replace(y=curves)}
+    for subject, figure in drawn.items():
+        whose = "" if len(drawn) == 1 else f", {subject.replace('_', ' ')}"
+        file = f"{name}-{title}-{subject}".replace(" ", "-")
+        save_figure(folder, file, figure, f"{name.replace('_', ' ')}: {title}{whose}", order)
+
+
+def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
+    """What the objective asked, and what it answers, of eight held-out examples."""
+    batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed("pictures"))
+        pictures = task_pictures(model, batch, predict=True)
+    save_figure(figures, "task", pictures, "What the objective asked", 0)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device a single process works on. Raises ConfigError for one that is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if (accelerator == "gpu" and not cuda and not mps) or (accelerator == "mps" and not mps):
+        raise ConfigError([f"trainer.accelerator is {accelerator}, and there is none here; set auto or cpu"])
+    if accelerator == "cpu" or not (cuda or mps):
+        return torch.device("cpu")
+    return torch.device("cuda", 0) if cuda and accelerator != "mps" else torch.device("mps")
