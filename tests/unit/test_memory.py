@@ -9,7 +9,7 @@ CODE = """
 import resource, torch
 from ssl_runner.memory import keep_freed_memory
 kept = keep_freed_memory()
-for _ in range(3):
+for _ in range(20):
     torch.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
