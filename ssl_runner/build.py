@@ -76,6 +76,13 @@ def objective(config: Config, spec: DataSpec) -> Objective:
     return model.to(memory_format=torch.channels_last)
 
 
+def random_start(config: Config, spec: DataSpec) -> Encoder:
+    """The encoder that `objective` starts with: it is built first, from the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        return encoder(config.backbone, spec).to(memory_format=torch.channels_last)
+
+
 def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
     """The optimizer over the objective's parameter groups, norms and biases undecayed."""
     try:
@@ -152,13 +159,15 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
-    """Whether the encoder has the layers that evaluations read. Raises ConfigError."""
+    """Whether the encoder reads such data, and has the layers that evaluations read. Raises ConfigError."""
     asked = {name: str(node["layer"]) for name, node in config.evaluation.items() if "layer" in node}
-    if set(asked.values()) <= {"pooled"}:
-        return
     model.eval()
-    with torch.no_grad():
-        count = len(model(spec.to_input(spec.fake(2)), layers=True).layers)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            count = len(model(spec.to_input(spec.fake(2)), layers=True).layers)
+    except (ValueError, RuntimeError) as error:
+        named = config.names.get("dataset")
+        raise ConfigError([f"dataset={named} does not suit this encoder: {str(error).splitlines()[0]}"]) from error
     known = {"pooled", *(str(-i) for i in range(1, count + 1))}
     problems = [
         f"evaluation.{name}.layer is {layer}; backbone={config.names.get('backbone')} has pooled, and -1 to -{count}"
@@ -221,16 +230,20 @@ def load_encoder(path: str | Path) -> Encoder:
     folder = encoder_folder(Path(path))
     try:
         about = yaml.safe_load((folder / "config.yaml").read_text())
-        fields = {key: value for key, value in about["spec"].items() if key != "_target_"}
-        fields["class_names"] = tuple(fields["class_names"])
-        spec = locate(about["spec"]["_target_"])(**fields)
-        model = encoder(about["backbone"], spec)
+        model = encoder(about["backbone"], exported_spec(folder))
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r} is damaged: {error!r}") from error
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     read_encoder(folder, model)
     return model.eval()
+
+
+def exported_spec(path: Path) -> DataSpec:
+    """What the data were that an exported encoder was pretrained on. Raises as the parts of a damaged file do."""
+    fields = yaml.safe_load((encoder_folder(path) / "config.yaml").read_text())["spec"]
+    cls = locate(fields.pop("_target_"))
+    return cls(**fields | {"class_names": tuple(fields["class_names"])})
 
 
 def read_encoder(path: Path, model: Encoder) -> None:

@@ -120,6 +120,7 @@ class Encoder(nn.Module, ABC):
 
     kind: ClassVar[str]  # in words, for messages: "a map encoder (...)"
     dim: int  # D
+    note: str = ""  # what it chose by itself to suit the data, in words; said when a run begins
 
     @abstractmethod
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:

@@ -151,9 +151,9 @@ def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys:
     ]
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other], "evaluate"))
     assert ("knn on fake_images", "random_start") in figures(read_result(folder))
-    with pytest.raises(ConfigError, match="does not suit an encoder"):
+    with pytest.raises(ConfigError, match="does not suit this encoder"):
         evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
-    with pytest.raises(ConfigError, match="no finished run"):
+    with pytest.raises(ConfigError, match=r"holds no config\.yaml"):
         evaluate.again(compose([f"run={tmp_path / 'nowhere'}"], "evaluate"))
 
 

@@ -19,7 +19,7 @@ class ResNet(MapEncoder):
       small  3 x 3 convolution of stride 1, no pooling, as SimCLR has it for CIFAR (https://arxiv.org/abs/2002.05709,
              appendix B.9); the grid is 1/8 of the image;
       auto   small where the shorter side of the dataset's images is at most 64 pixels, else large.
-    `pooled` is the mean over the grid; `layers` that of each of the four stages. `stem_note` says which stem it is.
+    `pooled` is the mean over the grid; `layers` that of each of the four stages. `note` says which stem it is.
     Initialisation is torchvision's: convolutions Kaiming, normal, fan-out.
     """
 
@@ -44,7 +44,7 @@ class ResNet(MapEncoder):
         if not small:
             conv = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        self.stem_note = (
+        self.note = (
             f"{'small' if small else 'large'} stem ("
             f"{'3x3 convolution, stride 1, no pooling' if small else '7x7 convolution, stride 2, and pooling'}"
             f"{f'; chosen for images of {spec.height}x{spec.width} pixels' if stem == 'auto' else ''})"

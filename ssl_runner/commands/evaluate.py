@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
 
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import ConfigError, typed, with_names
+from ssl_runner.config import Config, ConfigError, typed, with_names
 
 
 def task(cfg: DictConfig) -> None:
@@ -21,34 +20,12 @@ def task(cfg: DictConfig) -> None:
 
 def again(asked: dict[str, Any]) -> None:
     """Evaluate the encoder of a finished run, and add what is found to its result and report."""
-    run = asked.pop("run")
-    folder = Path(str(run))
-    path = folder / "config.yaml"
-    if run is None or not path.is_file():
-        raise ConfigError(
-            [f"run: no finished run in {str(folder)!r} (no config.yaml); run=outputs/.../... names one's folder"]
-        )
-    try:
-        plain = yaml.safe_load(path.read_text())
-        names = plain["names"] | {axis: asked["names"][axis] for axis in ("evaluation",) if axis in asked["names"]}
-        seed = plain["seed"]
-    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{str(path)!r} is damaged: {error!r}"]) from error
-    own = plain["names"]["dataset"]
-    other = asked.get("dataset") is not None
-    if other:
-        names["dataset"] = asked["names"]["dataset"]
-    if asked["seed"] is not None:
-        seed = asked["seed"]
-    taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
-    merged = plain | taken | {"names": names, "seed": seed} | ({"dataset": asked["dataset"]} if other else {})
-    config = typed(merged)
-    pretrained_on = typed(plain)
+    folder, plain = finished_run(asked["run"])
+    config, elsewhere = merge(plain, asked)
 
     from ssl_runner import build
     from ssl_runner.commands.findings import evaluate
-    from ssl_runner.commands.run import finished, fresh, show
-    from ssl_runner.data.module import DataModule
+    from ssl_runner.commands.run import finished, fresh, load, show
     from ssl_runner.evaluation.controls import Pixels
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, write_result
@@ -62,34 +39,24 @@ def again(asked: dict[str, Any]) -> None:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     build.evaluations(config, spec)
-    try:
-        with torch.no_grad():
-            encoder(spec.to_input(spec.fake(2)))
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(
-            [f"dataset={names['dataset']} does not suit an encoder of {own}: {str(error).splitlines()[0]}"]
-        ) from error
+    build.check_layers(config, encoder, spec)
 
     console = Console(highlight=False)
-    data = DataModule(source, batch_size=config.batch_size, seed=seed)
-    try:
-        data.setup()
-    except ValueError as error:
-        raise ConfigError([str(error)]) from error
+    data = load(config, source)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
-        subjects[RANDOM_START] = build.load_encoder(folder)
-        start = build.objective(pretrained_on, build.source(pretrained_on)[1]).encoder
-        normalisation = {k: v for k, v in encoder.state_dict().items() if k.startswith("normalise.")}
-        subjects[RANDOM_START].load_state_dict(start.state_dict() | normalisation)
+        statistics = {name: value for name, value in encoder.state_dict().items() if name.startswith("normalise.")}
+        start = build.random_start(typed(plain), build.exported_spec(folder))
+        start.load_state_dict(start.state_dict() | statistics)
+        subjects[RANDOM_START] = start
     if "pixels" in config.controls:
         subjects[PIXELS] = Pixels(data.spec)
     model = None
-    if not other and (folder / "checkpoints" / "last.ckpt").is_file():
-        model = fresh(pretrained_on, data)
-        build.read_checkpoint(folder / "checkpoints" / "last.ckpt", model)
-    suffix = f" on {names['dataset']}" if other else ""
-    found, failures = evaluate(config, subjects, model, data, folder, console, suffix)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if not elsewhere and checkpoint.is_file():
+        model = fresh(typed(plain), data)
+        build.read_checkpoint(checkpoint, model)
+    found, failures = evaluate(config, subjects, model, data, folder, console, elsewhere)
     new = {(each.evaluator, each.subject) for each in found}
     kept = [each for each in result.results if (each.evaluator, each.subject) not in new]
     result = replace(result, results=(*kept, *found))
@@ -98,6 +65,38 @@ def again(asked: dict[str, Any]) -> None:
     show(console, folder, result)
     if failures:
         raise ConfigError(failures)
+
+
+def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
+    """A run's folder and its config. Raises ConfigError where there is none."""
+    folder = Path(str(run))
+    path = folder / "config.yaml"
+    if run is None or not path.is_file():
+        where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
+        raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
+    try:
+        plain = yaml.safe_load(path.read_text())
+        typed(plain)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{str(path)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+    return folder, plain
+
+
+def merge(plain: dict[str, Any], asked: dict[str, Any]) -> tuple[Config, str]:
+    """The run's config with what is asked of it now; and " on <dataset>" where that is another one, else nothing."""
+    taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
+    names = dict(plain["names"])
+    elsewhere = ""
+    if asked.get("dataset") is not None:
+        taken["dataset"] = asked["dataset"]
+        names["dataset"] = asked["names"]["dataset"]
+        elsewhere = f" on {names['dataset']}"
+    if asked["seed"] is not None:
+        taken["seed"] = asked["seed"]
+    unknown = set(asked) - set(taken) - {"run", "seed", "names", "domain", "logger", "dataset"}
+    if unknown:
+        raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
+    return typed(plain | taken | {"names": names}), elsewhere
 
 
 def main() -> None:

@@ -57,21 +57,17 @@ def pretrain_and_evaluate(
 ) -> Result:
     """A whole run in `folder`; its result is written last."""
     from ssl_runner.commands.findings import draw_task, evaluate
-    from ssl_runner.data.module import DataModule
     from ssl_runner.evaluation.controls import Pixels
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.reporting.environment import environment
     from ssl_runner.reporting.page import write_report
 
     started = datetime.now(UTC)
-    data = DataModule(source, batch_size=config.batch_size, seed=config.seed)
-    try:
-        data.setup()
-        data.train_dataloader()
-    except ValueError as error:
-        raise ConfigError([str(error)]) from error
-    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    data = load(config, source)
     model = fresh(config, data)
+    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    if model.encoder.note:
+        console.print(f"backbone: {model.encoder.note}")
     if config.start_from is not None:
         build.read_encoder(Path(config.start_from), model.encoder)
 
@@ -103,7 +99,8 @@ def pretrain_and_evaluate(
         draw_task(model, data, folder / "figures")
         subjects = {PRETRAINED: model.encoder}
         if "random_start" in config.controls:
-            subjects[RANDOM_START] = fresh(config, data).encoder
+            subjects[RANDOM_START] = build.random_start(config, data.spec)
+            build.fit_statistics(subjects[RANDOM_START], *data.statistics())
         if "pixels" in config.controls:
             subjects[PIXELS] = Pixels(data.spec)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
@@ -139,6 +136,19 @@ def pretrain_and_evaluate(
 
 
 SPLITS = ("pretrain", "train", "val", "test")
+
+
+def load(config: Config, source: Any) -> Any:
+    """The data, read. Raises ConfigError for damaged files, and where a batch is larger than what there is."""
+    from ssl_runner.data.module import DataModule
+
+    data = DataModule(source, batch_size=config.batch_size, seed=config.seed)
+    try:
+        data.setup()
+        data.train_dataloader()
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    return data
 
 
 def fresh(config: Config, data: Any) -> Any:

@@ -22,13 +22,13 @@ def test_the_stem_follows_the_resolution(side, stem, grid):
 
 def test_the_shorter_side_decides():
     net = ResNet(ImageSpec(channels=3, height=64, width=200), depth=18, stem="auto")
-    assert net.stem_note == "small stem (3x3 convolution, stride 1, no pooling; chosen for images of 64x200 pixels)"
+    assert net.note == "small stem (3x3 convolution, stride 1, no pooling; chosen for images of 64x200 pixels)"
 
 
 def test_the_note_says_which_stem_it_is():
-    assert ResNet(spec(96), depth=18, stem="small").stem_note == "small stem (3x3 convolution, stride 1, no pooling)"
+    assert ResNet(spec(96), depth=18, stem="small").note == "small stem (3x3 convolution, stride 1, no pooling)"
     note = "large stem (7x7 convolution, stride 2, and pooling; chosen for images of 96x96 pixels)"
-    assert ResNet(spec(96), depth=18, stem="auto").stem_note == note
+    assert ResNet(spec(96), depth=18, stem="auto").note == note
 
 
 def test_with_the_large_stem_it_is_torchvisions():
