@@ -27,7 +27,7 @@ def refusals() -> Iterator[None]:
     except ConfigError as error:
         refuse(error.problems)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from the last checkpoint, where there is one", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         refuse([f"{error.strerror or error}: {error.filename}" if error.filename else str(error)])

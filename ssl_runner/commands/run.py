@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -16,6 +16,8 @@ from rich.console import Console
 
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError, identity
+from ssl_runner.interfaces import DataSource, Encoder, Objective
+from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
     PIXELS,
@@ -30,6 +32,9 @@ from ssl_runner.reporting.results import (
     write_atomically,
     write_result,
 )  # fmt: skip
+
+if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
+    from ssl_runner.data.module import DataModule
 
 
 def run(config: Config, plain: Mapping[str, Any], overrides: list[str]) -> Path:
@@ -53,12 +58,11 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str]) -> Path:
 
 
 def pretrain_and_evaluate(
-    config: Config, plain: Mapping[str, Any], overrides: list[str], source: Any, folder: Path, console: Console
+    config: Config, plain: Mapping[str, Any], overrides: list[str], source: DataSource, folder: Path, console: Console
 ) -> Result:
     """A whole run in `folder`; its result is written last."""
     from ssl_runner.commands.findings import draw_task, evaluate
     from ssl_runner.evaluation.controls import Pixels
-    from ssl_runner.loggers.interface import RunContext
     from ssl_runner.reporting.environment import environment
     from ssl_runner.reporting.page import write_report
 
@@ -97,7 +101,7 @@ def pretrain_and_evaluate(
         build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
         begun = time.monotonic()
         draw_task(model, data, folder / "figures")
-        subjects = {PRETRAINED: model.encoder}
+        subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
         if "random_start" in config.controls:
             subjects[RANDOM_START] = build.random_start(config, data.spec)
             build.fit_statistics(subjects[RANDOM_START], *data.statistics())
@@ -138,7 +142,7 @@ def pretrain_and_evaluate(
 SPLITS = ("pretrain", "train", "val", "test")
 
 
-def load(config: Config, source: Any) -> Any:
+def load(config: Config, source: DataSource) -> "DataModule":
     """The data, read. Raises ConfigError for damaged files, and where a batch is larger than what there is."""
     from ssl_runner.data.module import DataModule
 
@@ -151,7 +155,7 @@ def load(config: Config, source: Any) -> Any:
     return data
 
 
-def fresh(config: Config, data: Any) -> Any:
+def fresh(config: Config, data: "DataModule") -> Objective:
     """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
     model = build.objective(config, data.spec)
     build.fit_statistics(model, *data.statistics())
@@ -159,7 +163,7 @@ def fresh(config: Config, data: Any) -> Any:
 
 
 def pretrain(
-    config: Config, model: Any, data: Any, loggers: Any, checkpoint: Path, console: Console
+    config: Config, model: Objective, data: "DataModule", loggers: Loggers, checkpoint: Path, console: Console
 ) -> tuple[Pretraining, dict[str, Any]]:
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
@@ -218,6 +222,8 @@ def pretrain(
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except DivergedError as error:
             raise ConfigError([str(error)]) from error
+        except SystemExit as stop:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from stop
     model.to(device)
     pretraining = Pretraining(
         epochs=round(module.examples / data.spec.size, 2),
