@@ -107,6 +107,13 @@ def interval(values: Sequence[float]) -> str:
     return f"{100 * mean:.1f} ± {100 * half:.1f}"
 
 
+def gained(values: Sequence[float]) -> str:
+    """A mean difference with its interval; says so where that holds 0."""
+    text = interval(values)
+    mean, _, half = text.partition(" ± ")
+    return text + (" (not told apart)" if half and float(mean) <= float(half) else "")
+
+
 def rows(records: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
     """Records by objective and backbone."""
     found = defaultdict(list)
@@ -138,7 +145,7 @@ def table(records: Sequence[dict]) -> list[str]:
         cost = [record["result"]["cost"] for record in found]
         cells = [
             objective, backbone, f"**{interval(linear)}**", interval(start),
-            interval(figures(records, "linear", "pixels")[:1]), interval(gain),
+            interval(figures(records, "linear", "pixels")[:1]), gained(gain),
             interval(figures(found, "knn", "pretrained")), interval(figures(found, "knn", "random_start")),
             str(len(found)), f"{statistics.median(c['examples_per_second'] for c in cost):,.0f}",
             f"{statistics.median(c['seconds'] for c in cost):.0f}",

@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -56,19 +56,21 @@ class Record(pl.Callback):
     ) -> None:
         step = trainer.global_step
         if step % self.every == 0 and step != self._said:
-            self._read(trainer, pl_module)
+            self._read(trainer, cast(Pretrainer, pl_module))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.seconds += time.monotonic() - self._since
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = pl_module.tally["val"].read()
-        self._write(trainer, pl_module, {f"val/{name}": value for name, value in values.items()})
+        module = cast(Pretrainer, pl_module)
+        values = module.tally["val"].read()
+        self._write(trainer, module, {f"val/{name}": value for name, value in values.items()})
         self._since = time.monotonic()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if pl_module.tally["train"].count:
-            self._read(trainer, pl_module)
+        module = cast(Pretrainer, pl_module)
+        if module.tally["train"].count:
+            self._read(trainer, module)
         self.seconds += time.monotonic() - self._since
         self.close()
 

@@ -12,12 +12,13 @@ import inspect
 import json
 import os
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -99,9 +100,9 @@ def conf_dir() -> Path:
 def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
     """The composed config as a plain, resolved dict, with the chosen option of each axis as `names`."""
     names = {axis: option for axis, option in choices.items() if "hydra" not in axis and isinstance(option, str)}
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         missing = isinstance(error, MissingMandatoryValue)
@@ -131,7 +132,7 @@ def version_base() -> str | None:
 # ---------------------------------------------------------------------------------------------------------- signatures
 
 
-def locate(target: str) -> Callable[..., Any]:
+def locate(target: str) -> type[Any]:
     """The class that `_target_` names. Raises ConfigError unless it is on the allowlist and exists."""
     if not isinstance(target, str) or not target.startswith(ALLOWED):
         raise ConfigError([f"_target_: {target!r} is not allowed; a config may name classes of {', '.join(ALLOWED)}"])
@@ -145,7 +146,7 @@ def locate(target: str) -> Callable[..., Any]:
     return found
 
 
-def parameters(cls: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
+def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
     """The parameters of a class that a config sets: name -> (annotation, whether it is required)."""
     hints = get_type_hints(cls.__init__)
     return {
@@ -291,20 +292,29 @@ def unwritable(output: str) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- annotations
 
 
-def fitting(axis: str, fits: Callable[[type], bool]) -> str:
+def fitting(axis: str, fits: Callable[[type[Any]], bool]) -> str:
     """The options of an axis whose class fits, for messages."""
     options = []
     for file in sorted((conf_dir() / axis).glob("*.yaml")):
-        target = OmegaConf.load(file).get("_target_")
-        if target and fits(typing.cast(type, locate(target))):
+        target = yaml.safe_load(file.read_text()).get("_target_")
+        if target and fits(locate(target)):
             options.append(file.stem)
     return ", ".join(options) or "none yet"
+
+
+def is_kind(cls: type[Any], wanted: type[Any]) -> bool:
+    return issubclass(cls, wanted)
+
+
+def gives(source: type[Any], wanted: type[Any]) -> bool:
+    """Whether a DataSource's examples are of a spec's kind, by the annotation of its `spec`."""
+    return issubclass(get_type_hints(source.spec.fget)["return"], wanted)
 
 
 def check_fit(config: Config) -> None:
     """Hold the annotations of dataset, backbone and objective against each other. Raises ConfigError."""
     source, backbone, objective = (
-        typing.cast(type, locate(node["_target_"])) for node in (config.dataset, config.backbone, config.objective)
+        locate(node["_target_"]) for node in (config.dataset, config.backbone, config.objective)
     )
     spec = get_type_hints(source.spec.fget)["return"]
     name = {axis: f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "backbone", "objective")}
@@ -314,13 +324,13 @@ def check_fit(config: Config) -> None:
         if not issubclass(spec, reads):
             problems.append(
                 f"{name[axis]} reads {reads.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
-                + fitting("dataset", lambda s, r=reads: issubclass(get_type_hints(s.spec.fget)["return"], r))
+                + fitting("dataset", partial(gives, wanted=reads))
             )
     encoder = get_type_hints(objective.__init__)["encoder"]
     if not issubclass(backbone, encoder):
         problems.append(
             f"{name['objective']} needs {encoder.kind}; {name['backbone']} is {backbone.kind}. Backbones that fit: "
-            + fitting("backbone", lambda b: issubclass(b, encoder))
+            + fitting("backbone", partial(is_kind, wanted=encoder))
         )
     if problems:
         raise ConfigError(problems)
@@ -330,14 +340,14 @@ def unfit_evaluations(config: Config, classes: int, spec: type) -> dict[str, str
     """The evaluations that do not go with the data or the objective: name -> why."""
     from ssl_runner.interfaces import Inspection
 
-    objective = typing.cast(type, locate(config.objective["_target_"]))
+    objective = locate(config.objective["_target_"])
     why = {}
     for name, node in config.evaluation.items():
-        cls = typing.cast(type, locate(node["_target_"]))
+        cls = locate(node["_target_"])
         if issubclass(cls, Inspection):
             needs = get_type_hints(cls.__call__)["objective"]
             if not issubclass(objective, needs):
-                fit = fitting("objective", lambda o, n=needs: issubclass(o, n))
+                fit = fitting("objective", partial(is_kind, wanted=needs))
                 why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
         elif cls.needs_labels and classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"

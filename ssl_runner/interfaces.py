@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
     label: Tensor  # (B,) int64; -1 where unlabelled
-    index: Tensor  # (B,) int64, the example's place in the split it comes from
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, the example's place in the split; hides tuple.index
 
 
 SplitName = Literal["pretrain", "train", "val", "test"]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig
@@ -27,6 +27,7 @@ def again(asked: dict[str, Any]) -> None:
     from ssl_runner.commands.findings import evaluate
     from ssl_runner.commands.run import finished, fresh, load, show
     from ssl_runner.evaluation.controls import Pixels
+    from ssl_runner.interfaces import ImageSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, write_result
 
@@ -50,7 +51,7 @@ def again(asked: dict[str, Any]) -> None:
         start.load_state_dict(start.state_dict() | statistics)
         subjects[RANDOM_START] = start
     if "pixels" in config.controls:
-        subjects[PIXELS] = Pixels(data.spec)
+        subjects[PIXELS] = Pixels(cast(ImageSpec, data.spec))
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if not elsewhere and checkpoint.is_file():

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import yaml
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError, identity
-from ssl_runner.interfaces import DataSource, Encoder, Objective
+from ssl_runner.interfaces import DataSource, Encoder, ImageSpec, Objective, SplitName
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
@@ -106,7 +106,7 @@ def pretrain_and_evaluate(
             subjects[RANDOM_START] = build.random_start(config, data.spec)
             build.fit_statistics(subjects[RANDOM_START], *data.statistics())
         if "pixels" in config.controls:
-            subjects[PIXELS] = Pixels(data.spec)
+            subjects[PIXELS] = Pixels(cast(ImageSpec, data.spec))
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
         result = Result(
@@ -139,7 +139,7 @@ def pretrain_and_evaluate(
     return result
 
 
-SPLITS = ("pretrain", "train", "val", "test")
+SPLITS: tuple[SplitName, ...] = ("pretrain", "train", "val", "test")
 
 
 def load(config: Config, source: DataSource) -> "DataModule":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def float32(function: Callable[P, R]) -> Callable[P, R]:
     A bfloat16 has 8 bits of mantissa: similarities that differ by less than 0.4 % would be one number. float64 stays.
     """
 
-    def widen(value: object) -> object:
+    def widen(value: Any) -> Any:
         half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
         return value.float() if half else value
 
@@ -25,6 +25,7 @@ def float32(function: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
         with torch.autocast(device, enabled=False):
-            return function(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
+            wide: Any = function  # the arguments keep their number and names
+            return wide(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
 
     return wrapped
