@@ -108,7 +108,7 @@ class Evaluations(NamedTuple):
 
 def evaluations(config: Config, spec: DataSpec) -> Evaluations:
     """What is asked of the encoder afterwards. Raises ConfigError for what does not fit, unless `unfit=skip`."""
-    left_out = unfit_evaluations(config, spec.classes, type(spec))
+    left_out = unfit_evaluations(config, spec.classes)
     if left_out and config.unfit == "refuse":
         fit = ",".join(name for name in config.evaluation if name not in left_out)
         hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"

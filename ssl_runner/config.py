@@ -336,7 +336,7 @@ def check_fit(config: Config) -> None:
         raise ConfigError(problems)
 
 
-def unfit_evaluations(config: Config, classes: int, spec: type) -> dict[str, str]:
+def unfit_evaluations(config: Config, classes: int) -> dict[str, str]:
     """The evaluations that do not go with the data or the objective: name -> why."""
     from ssl_runner.interfaces import Inspection
 

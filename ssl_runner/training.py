@@ -3,7 +3,6 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -159,7 +158,3 @@ def precision(choice: str, device: torch.device) -> torch.dtype:
         # AVX512-BF16 alone does not suffice: without tiles small convolutions and attention were slower than in float32
         return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.float32
-
-
-def parameters(modules: Iterable[torch.nn.Module]) -> int:
-    return sum(p.numel() for module in modules for p in module.parameters())
