@@ -123,6 +123,7 @@ def pretrain_and_evaluate(
             git=git,
             data={"fingerprint": data.fingerprint()} | {s: len(data.examples(s).label) for s in SPLITS},
             overrides=tuple(overrides),
+            config=dict(plain),
         )
         write_result(folder, result)
         loggers.log_summary(

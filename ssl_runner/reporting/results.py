@@ -100,6 +100,8 @@ class Result:
     git: Git | None = None
     data: dict[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)  # composed and resolved; empty in results of older versions
+    sweep: str = ""  # the sweep it is part of
 
 
 class Run(NamedTuple):
