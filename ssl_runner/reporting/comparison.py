@@ -1,6 +1,6 @@
 """Many runs lined up: what differs between them is found, seeds are put together, and each number keeps its protocol.
 
-A *setting* is all that runs have in common but their seed. A *column* is one metric of one evaluator under one protocol.
+A *setting* is all that runs have in common but their seed. A *column* is one metric of an evaluator under one protocol.
 A *cell* is what the seeds of a setting say in a column.
 """
 
