@@ -2,6 +2,8 @@
 
 import os
 import resource
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import Pretrainer
+
+STATUS_SECONDS = 1.0  # between two notes of the status
 
 
 class Writes(Protocol):
@@ -28,13 +33,15 @@ class DivergedError(Exception):
 class Record(pl.Callback):
     """Read the tallied logs every `every` steps, write them, show progress; only then the host waits for the device.
 
-    Raises DivergedError at the first reading of a loss that is not finite.
+    `folder`: the run's, where its status is kept. Raises DivergedError at the first reading of a loss that is not
+    finite.
     """
 
-    def __init__(self, loggers: Sequence[Writes], every: int, console: Console) -> None:
+    def __init__(self, loggers: Sequence[Writes], every: int, console: Console, folder: Path) -> None:
         self.loggers = loggers
         self.every = every
         self.console = console
+        self.folder = folder
         self.first: float | None = None
         self.last: float | None = None
         self.seconds = 0.0  # of training steps alone
@@ -42,6 +49,7 @@ class Record(pl.Callback):
         self._since = 0.0
         self._said = -1  # the step last read
         self._shown = -1.0  # the progress last printed
+        self._noted = -STATUS_SECONDS  # when the status was last written
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.monotonic()
@@ -106,6 +114,9 @@ class Record(pl.Callback):
         done, seconds = pl_module.progress, pl_module.clock.seconds
         left = seconds * (1 - done) / max(done, 1e-9)
         rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"
+        if time.monotonic() - self._noted >= STATUS_SECONDS:
+            self._noted = time.monotonic()
+            write_status(self.folder, Status("pretraining", done, loss, left))
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate)
         elif int(done * 10) > int(self._shown * 10):
@@ -114,13 +125,33 @@ class Record(pl.Callback):
 
 
 class Checkpoint(pl.Callback):
-    """Write `last.ckpt` beside and rename it: every so many minutes, at an epoch's end, and when training is done."""
+    """Write `last.ckpt` beside and rename it: every so many minutes, at an epoch's end, when training is done, and when
+    SIGINT or SIGTERM asks to stop: then after the step at hand, so that it goes on as if it had not been stopped.
+
+    Asked to stop, it raises KeyboardInterrupt once the checkpoint is written; asked by SIGINT again, at once.
+    """
 
     def __init__(self, folder: Path, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = folder / "last.ckpt"
         self.seconds = 60 * minutes
         self.clock = clock
         self.written = clock()
+        self.asked = False
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():  # Python takes signals there alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._ask)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        stepped = trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches == 0
+        if self.asked and stepped:  # the batches before this one are done, to their `after_step`
+            self.write(trainer)
+            raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.clock() - self.written >= self.seconds:
@@ -128,12 +159,28 @@ class Checkpoint(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.write(trainer)
+        self._let_go()
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._let_go()
 
     def write(self, trainer: pl.Trainer) -> None:
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         os.replace(part, self.path)
         self.written = self.clock()
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def _let_go(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
 
 def peak_memory_mb(device: torch.device) -> float:

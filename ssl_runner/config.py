@@ -13,10 +13,10 @@ import json
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -25,8 +25,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
-    "names", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache", "dataset.download",
-    "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
+    "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
+    "dataset.download", "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
     "trainer.checkpoint_minutes",
 )  # fmt: skip
 
@@ -64,6 +64,22 @@ class Trainer:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Several runs: conf/config.yaml says what each key is."""
+
+    name: str | None
+    params: dict[str, Any]
+    search: Literal["grid", "random", "optuna"]
+    trials: int
+    metric: str
+    pruner: Literal["none", "median"]
+    monitor: str
+    engine: Literal["local", "submitit", "ray"]
+    jobs: int | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run, typed: conf/config.yaml. The axes' nodes stay plain dicts until `build` makes objects of them."""
 
@@ -84,6 +100,7 @@ class Config:
     output: str
     resume: Literal["auto", "never"]
     check: bool
+    sweep: Sweep
     names: dict[str, str]  # the chosen option of each axis, for messages and folders
     domain: dict[str, Any] | None = None
 
@@ -232,8 +249,8 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
         if field.name not in node:
             if field.default is not None:
                 problems.append(f"{dot}{field.name}: missing")
-        elif hint in (Budget, Trainer):
-            problems += check_fields(node[field.name], hint, dot + field.name)
+        elif is_dataclass(hint):
+            problems += check_fields(node[field.name], cast(type, hint), dot + field.name)
         else:
             problems += ill_typed(dot + field.name, node[field.name], hint)
     return problems
@@ -252,7 +269,8 @@ def typed(plain: dict[str, Any]) -> Config:
                 problems += check_node(node, f"{group}.{name}")
     if problems:
         raise ConfigError(problems)
-    config = Config(**{**plain, "budget": Budget(**plain["budget"]), "trainer": Trainer(**plain["trainer"])})
+    parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
+    config = Config(**{**plain, **{key: cls(**plain[key]) for key, cls in parts.items()}})
     problems = [
         f"{key} is {value}; it must be {least} or more"
         for key, value, least in (
@@ -263,6 +281,8 @@ def typed(plain: dict[str, Any]) -> Config:
             ("trainer.log_every_n_steps", config.trainer.log_every_n_steps, 1),
             ("trainer.validations", config.trainer.validations, 0),
             ("trainer.val_batches", config.trainer.val_batches, 1),
+            ("sweep.trials", config.sweep.trials, 1),
+            ("sweep.jobs", 1 if config.sweep.jobs is None else config.sweep.jobs, 1),
         )
         if value < least
     ]
@@ -367,3 +387,9 @@ def identity(plain: Mapping[str, Any]) -> str:
 
     text = json.dumps(keep(plain, ""), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
+    """<output>/<dataset>-<objective>-<backbone>/s<seed>-<identity>: the same config, the same folder."""
+    name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
+    return Path(config.output) / name / f"s{config.seed}-{identity(plain)}"

@@ -97,6 +97,7 @@ class Pretrainer(pl.LightningModule):
         self.tally = {"train": Tally(), "val": Tally()}
         self.carry: Any = None
         self.examples = 0
+        self.batches = 0  # begun, over all epochs
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
@@ -109,8 +110,8 @@ class Pretrainer(pl.LightningModule):
         self.clock.started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        step = self.trainer.fit_loop.total_batch_idx + 1  # batches begun, over all epochs
-        torch.manual_seed(step_seed(self.seed, self.global_rank, step))
+        self.batches += 1
+        torch.manual_seed(step_seed(self.seed, self.global_rank, self.batches))
         factor = self.schedule(self.clock.progress(self.trainer.global_step + 0.5))
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
@@ -139,11 +140,12 @@ class Pretrainer(pl.LightningModule):
         return self.objective.loss(x, y)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["budget"] = {"seconds": self.clock.seconds, "examples": self.examples}
+        checkpoint["budget"] = {"seconds": self.clock.seconds, "examples": self.examples, "batches": self.batches}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.spent = checkpoint["budget"]["seconds"]
         self.examples = checkpoint["budget"]["examples"]
+        self.batches = checkpoint["budget"]["batches"]
 
 
 def precision(choice: str, device: torch.device) -> torch.dtype:

@@ -22,7 +22,9 @@ OWN = {  # layer -> layers of this package that it may import
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "optim", "config"},
-    "callbacks": {"interfaces", "training"},
+    "callbacks": {"interfaces", "training", "reporting"},
+    "locking": set(),
+    "sweeps": {"config", "reporting", "locking"},
     "config": {"interfaces"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},
 }

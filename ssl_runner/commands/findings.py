@@ -18,6 +18,7 @@ from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import Encoder, Evaluator, Finding, Inspection, Objective
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
+from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
 
 
@@ -61,6 +62,7 @@ def evaluate(
 
     def ask(name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
         console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
+        write_status(folder, Status(f"evaluating {name}", 1.0))
         begun = time.monotonic()
         try:
             finding = call()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from omegaconf import DictConfig
 
 from ssl_runner.config import ConfigError, compose, conf_dir, version_base
+from ssl_runner.locking import BusyError
 
 
 def refuse(problems: Sequence[str]) -> None:
@@ -26,6 +27,8 @@ def refusals() -> Iterator[None]:
         yield
     except ConfigError as error:
         refuse(error.problems)
+    except BusyError as error:
+        refuse([str(error)])
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint, where there is one", file=sys.stderr)
         sys.exit(130)
@@ -36,16 +39,11 @@ def refusals() -> Iterator[None]:
 def hydra_main(task: Callable[[DictConfig], None], name: str) -> None:
     """Run `task(cfg)` under Hydra with conf/`name`.yaml, Hydra's own refusals in our words."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from hydra.types import RunMode
 
     def guarded(cfg: DictConfig) -> None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # an exception is this job's; an exit would end the sweep
+        with refusals():
             task(cfg)
-        else:
-            with refusals():
-                task(cfg)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions
     try:

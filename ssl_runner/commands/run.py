@@ -8,15 +8,16 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import yaml
 from rich.console import Console
 
 from ssl_runner import build
-from ssl_runner.config import Config, ConfigError, identity
+from ssl_runner.config import Config, ConfigError, identity, run_folder
 from ssl_runner.interfaces import DataSource, Encoder, ImageSpec, Objective, SplitName
+from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
@@ -37,10 +38,21 @@ if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed,
     from ssl_runner.data.module import DataModule
 
 
-def run(config: Config, plain: Mapping[str, Any], overrides: list[str]) -> Path:
+class Part(NamedTuple):
+    """A run's place in a sweep."""
+
+    sweep: str  # its name; "" outside of sweeps
+    label: str  # what tells the run apart from the others: "ratio=0.75 s0"
+
+
+ALONE = Part("", "")
+
+
+def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Part = ALONE) -> Path:
     """Do what a config says; return the run's folder.
 
     Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
+    Raises BusyError where another process does the same run.
     """
     console = Console(highlight=False)
     source, _ = build.validate(config)
@@ -52,13 +64,20 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str]) -> Path:
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
     else:
-        done = pretrain_and_evaluate(config, plain, overrides, source, folder, console)
+        with locked(folder):
+            done = pretrain_and_evaluate(config, plain, overrides, source, folder, console, part)
     show(console, folder, done)
     return folder
 
 
 def pretrain_and_evaluate(
-    config: Config, plain: Mapping[str, Any], overrides: list[str], source: DataSource, folder: Path, console: Console
+    config: Config,
+    plain: Mapping[str, Any],
+    overrides: list[str],
+    source: DataSource,
+    folder: Path,
+    console: Console,
+    part: Part,
 ) -> Result:
     """A whole run in `folder`; its result is written last."""
     from ssl_runner.commands.findings import draw_task, evaluate
@@ -75,29 +94,28 @@ def pretrain_and_evaluate(
     if config.start_from is not None:
         build.read_encoder(Path(config.start_from), model.encoder)
 
-    if config.resume == "never" and folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if config.resume == "never":
+        clear(folder)
     write_atomically(folder / "config.yaml", yaml.safe_dump(dict(plain), sort_keys=False))
     context = RunContext(
         folder=folder,
         outputs=Path(config.output),
-        name=f"{config.names.get('objective')}-{config.names.get('dataset')}-s{config.seed}",
+        name=part.label or f"{config.names.get('objective')}-{config.names.get('dataset')}-s{config.seed}",
         tags=tuple(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")),
         identity=identity(plain),
         seed=config.seed,
     )
     loggers = build.loggers(config, context)
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    step = read_step(checkpoint)
+    reached = read_progress(checkpoint)
     try:
-        loggers.open(step)
+        loggers.open(None if reached is None else reached.step)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     success = False
     try:
         loggers.log_config(dict(plain))
-        pretraining, cost = pretrain(config, model, data, loggers, checkpoint, console)
+        pretraining, cost = pretrain(config, model, data, loggers, checkpoint, reached, console)
         build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
         begun = time.monotonic()
         draw_task(model, data, folder / "figures")
@@ -124,6 +142,7 @@ def pretrain_and_evaluate(
             data={"fingerprint": data.fingerprint()} | {s: len(data.examples(s).label) for s in SPLITS},
             overrides=tuple(overrides),
             config=dict(plain),
+            sweep=part.sweep,
         )
         write_result(folder, result)
         loggers.log_summary(
@@ -163,8 +182,21 @@ def fresh(config: Config, data: "DataModule") -> Objective:
     return model
 
 
+class Reached(NamedTuple):
+    """Where a checkpoint was written."""
+
+    step: int  # of the optimizer
+    batches: int
+
+
 def pretrain(
-    config: Config, model: Objective, data: "DataModule", loggers: Loggers, checkpoint: Path, console: Console
+    config: Config,
+    model: Objective,
+    data: "DataModule",
+    loggers: Loggers,
+    checkpoint: Path,
+    reached: Reached | None,
+    console: Console,
 ) -> tuple[Pretraining, dict[str, Any]]:
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
@@ -180,6 +212,7 @@ def pretrain(
     if device.type == "cpu":
         keep_freed_memory()
     batches = len(data.train_dataloader())
+    data.seen = 0 if reached is None else reached.batches % batches * config.batch_size
     steps = total_steps(
         config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate * settings.devices
     )
@@ -194,7 +227,7 @@ def pretrain(
     )
     if settings.compile:
         model.encoder.compile()
-    record = Record([loggers], settings.log_every_n_steps, console)
+    record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -218,6 +251,7 @@ def pretrain(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
         warnings.filterwarnings("ignore", ".*max_epochs")  # the budget ends training
+        warnings.filterwarnings("ignore", ".*your dataloader is not resumable")  # DataModule.skip does that
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
@@ -246,22 +280,26 @@ def pretrain(
     return pretraining, cost
 
 
-def read_step(checkpoint: Path) -> int | None:
-    """The step that a checkpoint was written at; None where there is none. Raises ConfigError for a damaged one."""
+def clear(folder: Path) -> None:
+    """Remove all of an earlier run but the lock that this one holds."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def read_progress(checkpoint: Path) -> Reached | None:
+    """How far a checkpoint had come; None where there is none. Raises ConfigError for a damaged one."""
     if not checkpoint.exists():
         return None
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return Reached(int(state["global_step"]), int(state["budget"]["batches"]))
     except build.UNREADABLE as error:
         raise ConfigError(
             [f"{str(checkpoint)!r} is damaged ({str(error).splitlines()[0][:100]}); resume=never starts anew"]
         ) from error
-
-
-def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
-    """<output>/<dataset>-<objective>-<backbone>/s<seed>-<identity>: the same config, the same folder."""
-    name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
-    return Path(config.output) / name / f"s{config.seed}-{identity(plain)}"
 
 
 def describe(config: Config) -> str:

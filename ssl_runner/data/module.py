@@ -29,6 +29,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.spec: DataSpec = source.spec
+        self.seen = 0  # examples of the first epoch that a run which goes on has seen before
         self._splits: Mapping[SplitName, Examples] | None = None
 
     def prepare_data(self) -> None:
@@ -79,7 +80,7 @@ class DataModule(pl.LightningDataModule):
         n = len(examples.label)
         if n < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
-        return self._loader(examples, sampler=EpochOrder(n, self.seed), drop_last=True)
+        return self._loader(examples, sampler=EpochOrder(n, self.seed, self.seen), drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         examples = self.examples("val")

@@ -29,11 +29,15 @@ def identity(batch: Any) -> Any:
 
 
 class EpochOrder(Sampler[int]):
-    """A random order of `size` examples that follows from (seed, epoch) alone; Lightning calls `set_epoch`."""
+    """A random order of `size` examples that follows from (seed, epoch) alone; Lightning calls `set_epoch`.
 
-    def __init__(self, size: int, seed: int) -> None:
+    `skip`: so many examples are left out when it is next gone through, and then no more: they were seen before a stop.
+    """
+
+    def __init__(self, size: int, seed: int, skip: int = 0) -> None:
         self.size = size
         self.seed = seed
+        self.skip = skip
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,4 +49,6 @@ class EpochOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         # Mixed, so that (seed 0, epoch 1) and (seed 1, epoch 0) differ, as a sum of the two would not.
         generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch) % 2**63)
-        return iter(torch.randperm(self.size, generator=generator).tolist())
+        order = torch.randperm(self.size, generator=generator)[self.skip :]
+        self.skip = 0
+        return iter(order.tolist())

@@ -1,0 +1,192 @@
+"""Several runs: plan them, skip what is finished, run the rest in processes of their own, compare them all.
+
+Hydra calls `sweep` for `-m` and for the presets of conf/sweep/ (through hydra_plugins/).
+"""
+
+import hashlib
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from rich.console import Console
+
+from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, identity
+from ssl_runner.locking import locked
+from ssl_runner.reporting.results import Run, write_atomically
+from ssl_runner.sweeps.board import Board, outcome_table
+from ssl_runner.sweeps.engines import engine
+from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
+from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, finished, run_jobs
+from ssl_runner.sweeps.search import Guided, draw
+
+MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
+SWEEPS = "sweeps"  # folder of all sweeps, in `output`
+SWEEP = "sweep.yaml"
+
+
+def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
+    """Run a sweep and end the process: 0 all runs are finished; 1 some failed; 130 or 143 it was stopped.
+
+    Raises ConfigError and Hydra's exceptions before anything is run or written.
+    """
+    console = Console(highlight=False)
+    axes = read_axes(Composer(loader, name, hydra, []), arguments)
+    composer = Composer(loader, name, hydra, axes.fixed)
+    example = first(composer, axes)
+    config = example.config
+    folder = folder_of(config, axes)
+    jobs: list[Job] = []
+    if config.sweep.search == "optuna":
+        source: Source = Guided(composer, axes, config, folder)
+        done: list[Job] = []
+        rehearse([example])
+    else:
+        random = config.sweep.search == "random"
+        chosen = draw(axes, config.sweep.trials, config.seed) if random else combinations(axes)
+        planned = plan(composer, axes, chosen)
+        for why in planned.left_out:
+            console.print(f"left out: {why}", soft_wrap=True)
+        jobs = planned.jobs
+        ended = {job.identity for job in jobs if config.resume == "auto" and finished(job.folder)}
+        done = [job for job in jobs if job.identity in ended]
+        missing = [job for job in jobs if job.identity not in ended]
+        rehearse(missing)
+        source = Listed(missing)
+    if config.check:
+        console.print(f"valid: {len(jobs) or config.sweep.trials} runs, {len(done)} of them finished")
+        sys.exit(0)
+    with locked(folder) if config.sweep.search == "optuna" else nullcontext():
+        code = work(config, axes, source, jobs, done, arguments, console)
+    sys.exit(code)
+
+
+def first(composer: Composer, axes: Axes) -> Job:
+    """One of the runs, for the settings that all share. Raises ConfigError where no combination goes together."""
+    if axes.intervals:
+        middle = {key: str((interval.low + interval.high) / 2) for key, interval in axes.intervals.items()}
+    else:
+        middle = {}
+    tried = plan(composer, axes, ({**each, **middle} for each in combinations(axes)[:1]))
+    if not tried.jobs:
+        tried = plan(composer, axes, ({**each, **middle} for each in combinations(axes)))
+    if not tried.jobs:
+        raise ConfigError([f"no combination of the sweep goes together: {why}" for why in tried.left_out])
+    if axes.intervals and tried.jobs[0].config.sweep.search == "grid":
+        keys = ", ".join(axes.intervals)
+        raise ConfigError(
+            [f"{keys}: interval(...) has no end of values; set sweep.search=random or sweep.search=optuna"]
+        )
+    return tried.jobs[0]
+
+
+def rehearse(jobs: Sequence[Job]) -> None:
+    """The later gates, for each setting once whatever its seeds. Raises ConfigError for all that fail."""
+    from ssl_runner import build
+
+    settings = {identity({**job.plain, "seed": 0}): job for job in jobs}
+    problems: dict[str, str] = {}
+    for job in list(settings.values())[:MOST_REHEARSED]:
+        try:
+            build.validate(job.config)
+        except ConfigError as error:
+            problems |= {problem: job.label for problem in error.problems if problem not in problems}
+    if problems:
+        raise ConfigError([f"{label}: {problem}" for problem, label in problems.items()])
+
+
+def work(
+    config: Config,
+    axes: Axes,
+    source: Source,
+    jobs: Sequence[Job],
+    done: Sequence[Job],
+    arguments: Sequence[str],
+    console: Console,
+) -> int:
+    """Run what is missing, compare what there is; returns the exit code."""
+    folder = folder_of(config, axes)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    total = len(jobs) or config.sweep.trials
+    write_sweep(folder, config, axes, arguments, started, jobs)
+    settings = config.sweep
+    outcomes: list[Outcome] = []
+    left, code = 0, 0
+    if source.waiting():
+        runner = engine(
+            settings.engine, settings.jobs, source.waiting(), config.trainer.accelerator, settings.settings, folder
+        )
+        console.print(f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once")
+        try:
+            with Board(console, total, len(done), runner.slots) as board:
+                outcomes = run_jobs(source, runner, board, folder, folder.name)
+        except Interrupted as stop:
+            outcomes, left, code = stop.outcomes, stop.left, 128 + stop.signal
+        finally:
+            runner.close()
+    else:
+        console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
+    if not jobs:
+        write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
+    summarise(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
+    console.print(outcome_table(outcomes, len(done)))
+    if isinstance(source, Guided):
+        console.print(source.best())
+    if code:
+        how = "interrupted" if code == 128 + signal.SIGINT else "stopped"
+        console.print(f"{how}: {left} runs are left; the same command goes on with them")
+    elif any(outcome.state == "failed" for outcome in outcomes):
+        console.print("the same command runs what failed again, and nothing else")
+        code = 1
+    return code
+
+
+def folder_of(config: Config, axes: Axes) -> Path:
+    """<output>/sweeps/<name>-<hash>: the same whatever values an axis takes, so that a sweep can be extended."""
+    keys = [key for key in (*axes.choices, *axes.intervals) if len(axes.choices.get(key, "**")) > 1]
+    title = config.sweep.name or "-".join(short_names(keys).values()) or "run"
+    shared = sorted(each for each in axes.fixed if not _never_matters(each.lstrip("+~").split("=")[0]))
+    digest = hashlib.sha256(json.dumps([shared, sorted(keys)]).encode()).hexdigest()[:6]
+    return Path(config.output) / SWEEPS / f"{title.replace('/', '.')}-{digest}"
+
+
+def _never_matters(key: str) -> bool:
+    return any(key == each or key.startswith(f"{each}.") for each in NOT_IDENTITY if each != "sweep" or "." in key)
+
+
+def write_sweep(
+    folder: Path, config: Config, axes: Axes, arguments: Sequence[str], started: str, jobs: Sequence[Job]
+) -> None:
+    """What `ssl-compare` reads of a sweep: its command, axes, and runs relative to the output folder."""
+    output = Path(config.output)
+    about = {
+        "name": folder.name,
+        "command": shlex.join(["ssl-run", "-m", *arguments]),
+        "started": started,
+        "axes": {key: list(values) for key, values in axes.choices.items()}
+        | {key: f"interval({each.low},{each.high})" for key, each in axes.intervals.items()},
+        "runs": [job.folder.relative_to(output).as_posix() for job in jobs],
+    }
+    write_atomically(folder / SWEEP, yaml.safe_dump(about, sort_keys=False, width=120))
+
+
+def summarise(folder: Path, jobs: Sequence[Job], config: Config, console: Console) -> None:
+    """Compare all finished runs: in the terminal, as a page, and as a run of its own in wandb."""
+    from ssl_runner.reporting.comparison import compare
+    from ssl_runner.reporting.page import write_comparison
+    from ssl_runner.reporting.tables import comparison_tables
+
+    runs = [Run(job.label, job.folder, result) for job in jobs if (result := finished(job.folder)) is not None]
+    if not runs:
+        return
+    comparison = compare(runs)
+    console.print(*comparison_tables(comparison, console.width))
+    write_comparison(folder / "compare.html", comparison, title=folder.name)
+    console.print(f"comparison: {folder / 'compare.html'}", soft_wrap=True)

@@ -1,0 +1,31 @@
+"""What a run is doing now, in a file of its folder: whoever started it, on whatever machine, can watch it."""
+
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+STATUS = "status.json"
+
+
+class Status(NamedTuple):
+    doing: str  # in words: "pretraining", "evaluating linear"
+    progress: float = 0.0  # of pretraining, in [0, 1]
+    loss: float | None = None
+    seconds_left: float | None = None  # of pretraining
+    written: float = 0.0  # seconds since 1970
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Replace the file at once. It is not flushed to the disk: it means nothing after a crash."""
+    part = folder / f".{STATUS}.part"
+    part.write_text(json.dumps(status._replace(written=time.time())._asdict()))
+    part.replace(folder / STATUS)
+
+
+def read_status(folder: Path) -> Status | None:
+    """None where there is none, or none that can be read."""
+    try:
+        return Status(**json.loads((folder / STATUS).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""Many runs: planned, started in processes of their own, watched, summed up."""

@@ -1,0 +1,90 @@
+"""One run of a sweep, by itself: `python -m ssl_runner.sweeps.job FILE`. Any engine can run it.
+
+Exit codes: 0 done; 1 it failed, and the traceback is in the log; 2 its config or data were refused; `BUSY` another
+process does this run; 143 stopped by SIGTERM, with a checkpoint to go on from.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BUSY = 75  # EX_TEMPFAIL
+STOPPED = 128 + signal.SIGTERM
+
+
+def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
+    """Freeze a run: its resolved config, the overrides that made it, the sweep it is part of."""
+    from ssl_runner.reporting.results import write_atomically
+
+    content = {"sweep": sweep, "label": label, "overrides": list(overrides), "config": dict(plain)}
+    write_atomically(file, yaml.safe_dump(content, sort_keys=False))
+
+
+def work(file: Path) -> int:
+    """Do the run of `file`; returns an exit code."""
+    from ssl_runner.commands.run import Part, run
+    from ssl_runner.config import ConfigError, typed
+    from ssl_runner.locking import BusyError
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
+    job = yaml.safe_load(file.read_text())
+    try:
+        run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except BusyError as error:
+        print(error, file=sys.stderr)
+        return BUSY
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the checkpoint", file=sys.stderr)
+        return STOPPED
+    except Exception:  # the last line of the log has to say what it was, and the exit code that it was
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def forked(file: str, log: str, gpu: str | None) -> None:
+    """Do a job in a process that was forked for it."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    _end_with_parent()
+    sys.exit(work(Path(file)))
+
+
+def _end_with_parent() -> None:
+    """Stop as for SIGTERM when the process that started this one is gone: nothing would watch or count it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(argv: Sequence[str]) -> int:
+    """`--tied`: end when the starting process does."""
+    if "--tied" in argv:
+        _end_with_parent()
+    return work(Path(argv[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+"""Start jobs as slots come free, see them end, whatever their end, and say what became of each."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from ssl_runner.reporting.results import Result, ResultError, read_result
+from ssl_runner.sweeps.engines import Engine, Handle
+from ssl_runner.sweeps.job import BUSY, write_job
+from ssl_runner.sweeps.plan import Job
+
+POLL = 0.05  # seconds between two looks at the jobs
+RETRY = 5.0  # seconds before a run that another process does is looked at again
+TAIL = 4000  # bytes of a log in which its last line is sought
+
+State = Literal["done", "failed", "skipped", "pruned", "stopped"]
+
+
+class Outcome(NamedTuple):
+    """What became of a job."""
+
+    job: Job
+    state: State
+    why: str = ""  # of a failure: its last line; of what was skipped: who did it
+    log: Path | None = None
+    seconds: float = 0.0
+
+
+class Source(Protocol):
+    """Where jobs come from: a list, or a search that learns from results."""
+
+    def next(self) -> Job | None:
+        """The next job; None where there is none, or none before another one ends."""
+
+    def ended(self, outcome: Outcome, result: Result | None) -> None:
+        """Take note of an end; `result` where the run is finished."""
+
+    def hopeless(self, job: Job) -> bool:
+        """Whether a running job should be stopped, for what its curve shows."""
+
+    def waiting(self) -> int:
+        """How many jobs are still to come, as far as known."""
+
+
+class Watcher(Protocol):
+    """Who shows what goes on."""
+
+    def show(self, running: Sequence["Running"], outcomes: Sequence[Outcome], waiting: int) -> None: ...
+
+    def started(self, job: Job) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+    def stopping(self) -> None: ...
+
+
+class Running(NamedTuple):
+    job: Job
+    handle: Handle
+    log: Path
+    since: float
+
+
+class Listed:
+    """A `Source` of jobs that are known beforehand."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = list(jobs)[::-1]
+
+    def next(self) -> Job | None:
+        return self._jobs.pop() if self._jobs else None
+
+    def ended(self, outcome: Outcome, result: Result | None) -> None:
+        pass
+
+    def hopeless(self, job: Job) -> bool:
+        return False
+
+    def waiting(self) -> int:
+        return len(self._jobs)
+
+
+class Interrupted(Exception):  # noqa: N818 - no error: somebody asked
+    """The sweep was asked to stop; `outcomes` says what was done before."""
+
+    def __init__(self, outcomes: list[Outcome], left: int, signal: int) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+        self.left = left
+        self.signal = signal
+
+
+def run_jobs(source: Source, engine: Engine, watcher: Watcher, folder: Path, sweep: str) -> list[Outcome]:
+    """Run all jobs of `source`; job files and logs go to `folder`. Raises Interrupted."""
+    running: list[Running] = []
+    outcomes: list[Outcome] = []
+    busy: list[tuple[float, Job]] = []  # runs that another process does, and when to look again
+
+    def begin(job: Job) -> None:
+        file = folder / "jobs" / f"{job.identity}.yaml"
+        log = folder / "logs" / f"{_file_name(job.label)}-{job.identity}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        write_job(file, job.plain, job.overrides, sweep, job.label)
+        handle = engine.start(file, log, job.config.trainer.devices)
+        running.append(Running(job, handle, log, time.monotonic()))
+        watcher.started(job)
+
+    def end(outcome: Outcome, result: Result | None) -> None:
+        outcomes.append(outcome)
+        source.ended(outcome, result)
+        watcher.ended(outcome)
+
+    def look(pruned: set[str]) -> None:
+        for each in list(running):
+            code = each.handle.poll()
+            if code is None:
+                if each.job.identity not in pruned and source.hopeless(each.job):
+                    pruned.add(each.job.identity)
+                    each.handle.stop()
+                continue
+            running.remove(each)
+            if code == BUSY:
+                busy.append((time.monotonic() + RETRY, each.job))
+            else:
+                end(*_judge(each, code, each.job.identity in pruned))
+
+    pruned: set[str] = set()
+    with _signals() as asked:
+        while True:
+            while len(running) < engine.slots and not asked:
+                if busy and busy[0][0] <= time.monotonic():
+                    _, job = busy.pop(0)
+                    if (found := finished(job.folder)) is not None:
+                        end(Outcome(job, "skipped", "done by another process"), found)
+                        continue
+                elif (new := source.next()) is not None:
+                    job = new
+                else:
+                    break
+                begin(job)
+            if not running and (asked or not (busy or source.waiting())):
+                break
+            look(pruned)
+            watcher.show(running, outcomes, source.waiting() + len(busy))
+            if asked and running:
+                _stop(running, asked, watcher)
+            time.sleep(POLL)
+    if asked:
+        left = source.waiting() + len(busy) + sum(o.state == "stopped" for o in outcomes)
+        raise Interrupted(outcomes, left, asked[0])
+    return outcomes
+
+
+def _judge(each: Running, code: int, pruned: bool) -> tuple[Outcome, Result | None]:
+    """What an exit code and what lies in the run's folder say."""
+    seconds = time.monotonic() - each.since
+    result = finished(each.job.folder)
+    if code == 0 and result is not None:
+        return Outcome(each.job, "done", "", each.log, seconds), result
+    if pruned:
+        return Outcome(each.job, "pruned", "below the median of the others", each.log, seconds), None
+    if code == 128 + signal.SIGTERM:
+        return Outcome(each.job, "stopped", "", each.log, seconds), None
+    return Outcome(each.job, "failed", _reason(code, each.log), each.log, seconds), None
+
+
+def _reason(code: int, log: Path) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + "; for want of memory? lower sweep.jobs or batch_size" * (name == "SIGKILL")
+    last = last_line(log)
+    if code == 0:
+        return f"ended without a result; {last}"
+    return last if code in (1, 2) and last else f"ended with exit code {code}" + f"; {last}" * bool(last)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of a run that ended well, else None."""
+    try:
+        result = read_result(folder)
+    except ResultError:
+        return None
+    return result if result.status == "done" else None
+
+
+def _file_name(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "=.-" else "_" for c in label)[:80]
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of being ended by them."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: asked.append(number))
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(running: list[Running], asked: list[int], watcher: Watcher) -> None:
+    """Once asked, let jobs save and end; asked again, kill them."""
+    if len(asked) == 1:
+        watcher.stopping()
+        for each in running:
+            each.handle.stop()
+        asked.append(0)  # said; the next signal kills
+    elif len(asked) > 2:
+        for each in running:
+            each.handle.kill()

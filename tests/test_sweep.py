@@ -1,0 +1,178 @@
+"""Sweeps from end to end: real runs in real processes, some of which are made to end badly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import faulty
+import pytest
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from ssl_runner.commands.sweep import sweep
+from ssl_runner.config import ConfigError, compose, conf_dir, run_folder, typed, version_base
+from ssl_runner.reporting.results import read_result
+from ssl_runner.sweeps import engines
+
+SMALL = [
+    "dataset=fake_images", "dataset.examples=80", "dataset.test_examples=40", "dataset.height=8", "dataset.width=8",
+    "backbone.widths=[4,8]", "batch_size=16", "logger=csv", "budget.unit=steps", "budget.amount=3",
+    "trainer.validations=0", "evaluation=[knn]", "controls=[]", "trainer.accelerator=cpu",
+]  # fmt: skip
+
+
+def run_sweep(output: Path, *arguments: str) -> int:
+    """As `ssl-run -m` does; returns the exit code."""
+    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
+        loader = GlobalHydra.instance().config_loader()
+        with pytest.raises(SystemExit) as end:
+            sweep(loader, "config", [], [*SMALL, f"output={output}", *arguments])
+    return int(end.value.code or 0)
+
+
+def started(output: Path) -> Counter[str]:
+    path = output / "started.txt"
+    return Counter(path.read_text().split("\n")[:-1]) if path.exists() else Counter()
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says which jobs are to fail."""
+    monkeypatch.setattr(engines.job, "forked", faulty.forked)
+    return tmp_path / "faults.json"
+
+
+def test_a_sweep_survives_its_failures_and_goes_on(
+    tmp_path: Path, faults: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """15 runs of which one raises, one exits, one is killed: 12 are done, and the next call runs those three alone."""
+    words = ["objective.loss.temperature=0.1,0.2,0.3,0.4,0.5", "seed=0,1,2", "sweep.jobs=3"]
+    wrong = {"temperature=0.2 s0": "raise", "temperature=0.4 s1": "exit", "temperature=0.5 s2": "kill"}
+    faults.write_text(json.dumps(wrong))
+    assert run_sweep(tmp_path, *words) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12 done 3 failed" in said
+    assert "ArithmeticError: made to fail" in said
+    assert "ended with exit code 3" in said
+    assert "killed by SIGKILL; for want of memory? lower sweep.jobs or batch_size" in said
+    assert sum(started(tmp_path).values()) == 15
+    assert len(list(tmp_path.rglob("result.json"))) == 12
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    about = yaml.safe_load((folder / "sweep.yaml").read_text())
+    assert len(about["runs"]) == 15
+    assert about["axes"]["seed"] == ["0", "1", "2"]
+    assert sum((tmp_path / run / "result.json").exists() for run in about["runs"]) == 12
+    assert "<svg" in (folder / "compare.html").read_text()
+
+    faults.write_text("{}")
+    (tmp_path / "started.txt").unlink()
+    assert run_sweep(tmp_path, *words) == 0
+    assert "3 done 12 skipped" in " ".join(capsys.readouterr().out.split())
+    assert started(tmp_path) == Counter(wrong.keys())
+    assert read_result(tmp_path / about["runs"][0]).sweep == folder.name
+
+    (tmp_path / "started.txt").unlink()
+    assert run_sweep(tmp_path, *words) == 0
+    assert "all 15 runs are finished" in capsys.readouterr().out
+    assert not started(tmp_path)
+
+
+COMMAND = "import faulty\nfrom ssl_runner.sweeps import engines\nengines.job.forked = faulty.forked\n"
+COMMAND += "if __name__ == '__main__':\n    from ssl_runner.__main__ import main\n    main()\n"
+
+
+def command(script: Path, output: Path, *words: str) -> subprocess.Popen[str]:
+    """`ssl-run -m` as a process, with jobs that note their start."""
+    script.write_text(COMMAND)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    return subprocess.Popen(
+        [sys.executable, str(script), "-m", *SMALL, f"output={output}", *words],
+        cwd=script.parent, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def wait_for(count: int, output: Path, seconds: float = 120) -> None:
+    """Until so many results are there."""
+    end = time.monotonic() + seconds
+    while len(list(output.rglob("result.json"))) < count:
+        assert time.monotonic() < end, "no results came"
+        time.sleep(0.05)
+
+
+def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    """SIGKILL to the sweep: its runs end with it, nothing is run twice to the end, nothing is lost."""
+    words = ["seed=0,1,2,3,4,5", "sweep.jobs=2"]
+    first = command(tmp_path / "first.py", tmp_path / "out", *words)
+    wait_for(2, tmp_path / "out")
+    first.kill()
+    first.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}
+    second = command(tmp_path / "second.py", tmp_path / "out", *words)
+    said, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, said
+    results = list((tmp_path / "out").rglob("result.json"))
+    assert sorted(read_result(path.parent).seed for path in results) == [0, 1, 2, 3, 4, 5]
+    assert all(path.stat().st_mtime_ns == time_ for path, time_ in before.items())
+    assert all(count <= 2 for count in started(tmp_path / "out").values())
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".part", ".tmp")]
+
+
+def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
+    words = ["seed=0,1,2,3", "sweep.jobs=2", "budget.amount=30"]
+    both = [command(tmp_path / f"{name}.py", tmp_path / "out", *words) for name in ("a", "b")]
+    said = [each.communicate(timeout=300)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    results = list((tmp_path / "out").rglob("result.json"))
+    assert sorted(read_result(path.parent).seed for path in results) == [0, 1, 2, 3]
+
+
+def test_ctrl_c_saves_says_what_is_left_and_goes_on(tmp_path: Path) -> None:
+    """Stopped in training, each run goes on from its checkpoint to the end that it would have had."""
+    slow = ["seed=0,1,2", "sweep.jobs=2", "budget.amount=3000", "trainer.log_every_n_steps=1"]
+    first = command(tmp_path / "first.py", tmp_path / "out", *slow)
+    end = time.monotonic() + 120
+    while len(list((tmp_path / "out").rglob("status.json"))) < 2:
+        assert time.monotonic() < end, "no run began"
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=120)
+    assert first.returncode == 130, said
+    assert "interrupted: 3 runs are left; the same command goes on with them" in said
+    assert "Traceback" not in said
+    assert len(list((tmp_path / "out").rglob("last.ckpt"))) == 2
+
+
+def test_what_is_wrong_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    for words, said in (
+        (["objective.loss.temperature=0.1,0"], "temperature=0: objective.loss.temperature is 0"),
+        (["backbone=convnet,vit_micro", "objective=mae", "~backbone.widths"], "backbone"),
+        (["optimizer.lr=interval(0.001,0.1)"], "set sweep.search=random or sweep.search=optuna"),
+        (["sweep.jobs=0", "seed=0,1"], "sweep.jobs is 0"),
+    ):
+        with pytest.raises((ConfigError, Exception)) as refused:
+            run_sweep(tmp_path / "out", *words)
+        assert said in str(refused.value), words
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_is_a_file_and_a_command(tmp_path: Path) -> None:
+    from ssl_runner.sweeps.job import write_job
+
+    plain = compose([*SMALL, f"output={tmp_path / 'out'}"])
+    write_job(tmp_path / "job.yaml", plain, SMALL, "by-hand", "alone")
+    done = subprocess.run(
+        [sys.executable, "-m", "ssl_runner.sweeps.job", "job.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_result(run_folder(typed(plain), plain)).sweep == "by-hand"
