@@ -27,7 +27,7 @@ CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # paramet
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
-    "trainer.checkpoint_minutes",
+    "trainer.checkpoint_minutes", "trainer.monitor_examples",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ class Trainer:
     log_every_n_steps: int
     validations: int
     val_batches: int
+    monitor_examples: int
     checkpoint_minutes: float
 
 
@@ -283,6 +284,7 @@ def typed(plain: dict[str, Any]) -> Config:
             ("trainer.val_batches", config.trainer.val_batches, 1),
             ("sweep.trials", config.sweep.trials, 1),
             ("sweep.jobs", 1 if config.sweep.jobs is None else config.sweep.jobs, 1),
+            ("trainer.monitor_examples", config.trainer.monitor_examples, 0),
         )
         if value < least
     ]
@@ -292,6 +294,11 @@ def typed(plain: dict[str, Any]) -> Config:
     problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
         problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+    if config.trainer.monitor_examples and not config.trainer.validations:
+        problems.append(
+            f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
+            "the monitor looks at each validation: set trainer.validations to 1 or more"
+        )
     problems += unwritable(config.output)
     if problems:
         raise ConfigError(problems)

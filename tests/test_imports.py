@@ -22,7 +22,7 @@ OWN = {  # layer -> layers of this package that it may import
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "optim", "config"},
-    "callbacks": {"interfaces", "training", "reporting"},
+    "callbacks": {"interfaces", "training", "data", "evaluation", "reporting"},
     "locking": set(),
     "sweeps": {"config", "reporting", "locking"},
     "config": {"interfaces"},

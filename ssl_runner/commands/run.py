@@ -55,7 +55,10 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     Raises BusyError where another process does the same run.
     """
     console = Console(highlight=False)
-    source, _ = build.validate(config)
+    source, spec = build.validate(config)
+    if config.trainer.monitor_examples and spec.classes == 0:
+        unlabelled = f"dataset={config.names.get('dataset', '?')} has no labels"
+        raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabelled}: set it to 0"])
     if config.check:
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
@@ -201,7 +204,7 @@ def pretrain(
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
 
-    from ssl_runner.callbacks import Checkpoint, DivergedError, Record, peak_memory_mb
+    from ssl_runner.callbacks import Checkpoint, DivergedError, Monitor, Record, peak_memory_mb
     from ssl_runner.commands.findings import device_of
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
@@ -228,6 +231,8 @@ def pretrain(
     if settings.compile:
         model.encoder.compile()
     record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
+    watched = settings.monitor_examples
+    monitor = [Monitor(data, watched, [loggers], dtype, config.batch_size)] if watched else []
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -245,7 +250,7 @@ def pretrain(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=checkpoint.parent,
-        callbacks=[record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)],
+        callbacks=[*monitor, record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)],
     )
     checkpoint.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():

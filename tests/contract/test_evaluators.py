@@ -39,6 +39,7 @@ SMALLER = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1]},
     "finetune": {"epochs": 2, "batch_size": 8},
+    "few_label_finetune": {"fractions": [0.1, 1.0], "epochs": 2, "least_steps": 5, "batch_size": 8},
 }
 
 
@@ -229,7 +230,7 @@ def test_sets_compose(tmp_path):
     with initialize_config_dir(str(tmp_path), version_base=None):
         override = [f"hydra.searchpath=[file://{CONF.parent}]"]
         whole = compose("root", override)["evaluation"]
-        assert set(whole) == set(SINGLE) - {"finetune"}
+        assert set(whole) == set(SINGLE) - {"finetune", "few_label_finetune"}
         two = compose(
             "root", [*override, "evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"]
         )

@@ -294,12 +294,12 @@ def test_the_message_says_what_is_needed() -> None:
     )
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_presets_make_views(path: Path) -> None:
-    config = yaml.safe_load(path.read_text())
+@pytest.mark.parametrize("name", ["digits", "natural"])
+def test_presets_make_views(name: str) -> None:
+    config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert config.pop("_target_") == "ssl_runner.views.image.ImageViews"
     torch.manual_seed(0)
-    out = ImageViews(**config)(alike(4, channels=1 if path.stem == "digits" else 3))
+    out = ImageViews(**config)(alike(4, channels=1 if name == "digits" else 3))
     assert out.shape[:2] == (2, 4)
     assert len({tuple(view.flatten().tolist()) for view in out.flatten(0, 1)}) == 8
 
