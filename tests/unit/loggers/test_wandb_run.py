@@ -235,7 +235,7 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_finish_timeout(
     fresh_wandb()
     assert time.monotonic() - started < 6
     (folder,) = runs(context)
-    expected = f"warning: wandb had not sent all after 1 s; `wandb sync {folder}` sends the rest\n"
+    expected = f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest\n"
     assert capfd.readouterr() == ("", expected)
     assert summary(folder)["summary"]["loss"] == 1
 
