@@ -52,13 +52,21 @@ class WandbServer(ThreadingHTTPServer):
             case "CreateRunFiles":
                 files = [{"name": f, "uploadUrl": f"{self.url}/put/{variables['run']}/{f}"} for f in variables["files"]]
                 return {"createRunFiles": {"runID": "4", "uploadHeaders": [], "files": files}}
+            case "ArtifactType":
+                return {"project": None}
+            case "CreateArtifact":  # of a table; "committed": no need to send it, as it comes with the run's files too
+                sequence = {"id": "5", "latestArtifact": None}
+                return {"createArtifact": {"artifact": {"id": "6", "state": "COMMITTED", "artifactSequence": sequence}}}
             case "Runs":  # from here on: what wandb.Api and reports ask
                 return {"project": self._project(variables)}
+            case "GetDefaultEntity":
+                return {"viewer": {"id": "3", "entity": "somebody"}}
             case "GetProjects":
                 page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
                 names = {run["project"] for run in self.runs.values()}
-                about = {"__typename": "Project", "id": "1", "entityName": "somebody", "isBenchmark": False}
-                edges = [{"node": about | {"name": name, "createdAt": DATE}} for name in sorted(names)]
+                about = {"__typename": "Project", "id": "1", "entityName": "somebody", "createdAt": DATE}
+                about |= {"isBenchmark": False, "user": None}
+                edges = [{"node": about | {"name": name}} for name in sorted(names)]
                 return {"models": {"pageInfo": page, "edges": edges}}
             case "ProjectInternalId":
                 return {"project": {"id": "1", "internalId": "1"}}
@@ -80,7 +88,8 @@ class WandbServer(ThreadingHTTPServer):
             node = {"id": name, "name": name, "displayName": run.get("displayName"), "projectId": "1", "tags": []}
             node |= {"group": run.get("groupName"), "jobType": run.get("jobType"), "config": run.get("config", "{}")}
             node |= {"state": "finished", "createdAt": DATE, "heartbeatAt": DATE, "systemMetrics": "{}"}
-            node |= {"summaryMetrics": json.dumps(self.summary[name]), "user": None, "historyLineCount": 0}
+            node |= {"summaryMetrics": json.dumps(self.summary[name]), "historyLineCount": 0}
+            node["user"] = {"name": "somebody", "username": "somebody"}
             if all(node[key] == value for key, value in json.loads(variables["filters"]).items()):
                 nodes.append({"node": node, "cursor": name})
         page = {"endCursor": None, "hasNextPage": False}

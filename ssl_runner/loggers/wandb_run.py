@@ -94,11 +94,9 @@ class WandbRun(RunLogger):
             self._go_online(run_id, resumes=resumes, offline_id=offline_id)
 
     def _go_offline(self, run_id: str) -> None:
-        import wandb
-
         try:
             self._run = self._start("offline", run_id)
-        except wandb.Error as error:
+        except Exception as error:  # as in `_mirror`
             say(f"warning: this run is not logged to wandb: {_line(error)}")
 
     def _go_online(self, run_id: str, *, resumes: bool, offline_id: str) -> None:
@@ -107,7 +105,7 @@ class WandbRun(RunLogger):
         earlier = self.folders(run_id)
         try:
             self._run = self._start("online", run_id, "allow" if resumes else None)
-        except wandb.Error as error:
+        except Exception as error:  # as in `_mirror`
             if self._mode == "online":
                 raise ValueError(
                     f"logger.wandb.mode is online, but {_line(error)} Set it to auto or offline"
@@ -193,19 +191,21 @@ class WandbRun(RunLogger):
         try:
             self._mirror(lambda run: run.finish(exit_code=0 if success else 1))
         except TimeoutError:
-            seconds = self._finish_timeout
-            say(f"warning: wandb had not sent all after {seconds:g} s; `wandb sync --include-online {folder}` sends the rest")
+            late = f"wandb had not sent all after {self._finish_timeout:g} s"
+            say(f"warning: {late}; `wandb sync --include-online {folder}` sends the rest")
         self._run = None
 
     def _mirror(self, write: Callable[[Any], object]) -> None:
-        """Do something with the run. If wandb's own process is gone, say so once and go on without: it is a mirror."""
+        """Do something with the run. If that fails, say so once and go on without: it is a mirror."""
         if self._run is None:
             return
-        import wandb
-
         try:
             write(self._run)
-        except (wandb.Error, ConnectionError) as error:
+        except TimeoutError:  # of `finish`, which has a word of its own on it
+            raise
+        except (
+            Exception
+        ) as error:  # when its own process is gone, wandb raises what has no base class and no public name
             say(f"warning: wandb stopped, and nothing more is logged there: {_line(error)}")
             self._run = None
 
