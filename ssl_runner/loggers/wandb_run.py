@@ -122,8 +122,8 @@ class WandbRun(RunLogger):
             say(f"wandb: {self._run.url}")
 
     def folders(self, run_id: str) -> set[Path]:
-        """Where wandb has written a run, once for each time that it was begun."""
-        return set((self._dir / "wandb").glob(f"*run-*-{run_id}"))
+        """Where wandb has written runs whose id begins like this, one for each time that they were begun."""
+        return set((self._dir / "wandb").glob(f"*run-*-{run_id}*"))
 
     def _start(self, mode: Literal["online", "offline"], run_id: str, resume: Literal["allow"] | None = None) -> Any:
         import wandb

@@ -24,15 +24,18 @@ def log_comparison(
     its runs were logged with. The wandb run is called by the context's name, whatever the runs were called.
 
     The id of the wandb run follows from the group: logged again, online it goes on in the same run, which then shows
-    the new table; offline the folder written last replaces the earlier ones.
+    the new table. What is on disk is replaced: the folder written last is the only one.
 
     A mirror, as the runs' own: whatever fails is said in one line, and nothing is raised.
     """
     comparison = context._replace(job_type="comparison")
     run_id = hashlib.sha256(f"comparison of {context.group}".encode()).hexdigest()[:16]
+    offline_id = (
+        f"{run_id}-offline"  # another: once it could not go online as `run_id`, wandb refuses to begin that again
+    )
     try:
         run = WandbRun(comparison, **{**settings, "name": None})
-        run.begin(run_id, resumes=True, offline_id=run_id)
+        run.begin(run_id, resumes=True, offline_id=offline_id)
     except ValueError as error:
         say(f"warning: the comparison is not logged to wandb: {error}")
         return
