@@ -30,9 +30,7 @@ def log_comparison(
     """
     comparison = context._replace(job_type="comparison")
     run_id = hashlib.sha256(f"comparison of {context.group}".encode()).hexdigest()[:16]
-    offline_id = (
-        f"{run_id}-offline"  # another: once it could not go online as `run_id`, wandb refuses to begin that again
-    )
+    offline_id = f"{run_id}-offline"  # once it could not go online as `run_id`, wandb begins nothing more by that id
     try:
         run = WandbRun(comparison, **{**settings, "name": None})
         run.begin(run_id, resumes=True, offline_id=offline_id)
@@ -47,5 +45,5 @@ def log_comparison(
 
 
 def _begun(folder: Path) -> str:
-    """ "20270131_235959-...": when wandb began it, from its name."""
+    """When wandb began it, from its name: offline-run-20270131_235959-..."""
     return folder.name.rpartition("run-")[2]
