@@ -12,10 +12,12 @@ class RunContext(NamedTuple):
 
     folder: Path  # the run's own
     outputs: Path  # the folder that all runs share
-    name: str  # for people: "simclr-mnist-s0"
+    name: str  # for people: "simclr-mnist-s0"; in a sweep what differs: "ratio=0.75 s0"
     tags: tuple[str, ...]
     identity: str  # hash of the resolved config
     seed: int
+    group: str = ""  # the sweep that it belongs to; empty: none
+    job_type: str = "pretrain"
 
 
 class RunLogger(ABC):
@@ -40,8 +42,10 @@ class RunLogger(ABC):
     def log_config(self, config: Mapping[str, Any]) -> None:  # noqa: B027 - not every logger has a place for it
         """Write the resolved config: plain dicts, lists and values."""
 
-    def log_summary(self, summary: Mapping[str, float]) -> None:  # noqa: B027
-        """Write the numbers that stand for the whole run: those of the evaluation."""
+    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:  # noqa: B027
+        """Write the numbers that stand for the whole run: those of the evaluation.
+
+        `higher_is_better` says of the names where it is known which way is better."""
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:  # noqa: B027
         """Show PNG files by name."""
@@ -68,9 +72,9 @@ class Loggers(RunLogger):
         for logger in self._loggers:
             logger.log_config(config)
 
-    def log_summary(self, summary: Mapping[str, float]) -> None:
+    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
         for logger in self._loggers:
-            logger.log_summary(summary)
+            logger.log_summary(summary, higher_is_better)
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         for logger in self._loggers:

@@ -49,7 +49,7 @@ class TensorBoard(RunLogger):
         self._config = _flat(config)
         self._writer.add_text("config", f"```json\n{json.dumps(config, indent=2, default=str)}\n```")
 
-    def log_summary(self, summary: Mapping[str, float]) -> None:
+    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
         """Fill a row of the HPARAMS tab: the config's leaves beside these numbers."""
         from torch.utils.tensorboard.summary import hparams
 

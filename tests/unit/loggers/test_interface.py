@@ -30,8 +30,8 @@ class Noted(RunLogger):
     def log_config(self, config: Mapping[str, object]) -> None:
         self._note("config", dict(config))
 
-    def log_summary(self, summary: Mapping[str, float]) -> None:
-        self._note("summary", dict(summary))
+    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
+        self._note("summary", dict(summary), dict(higher_is_better))
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         self._note("figures", dict(figures))
@@ -46,14 +46,14 @@ def test_several_loggers_are_each_told_everything() -> None:
     both.open(7)
     both.log_config({"x": 1})
     both.log_metrics({"loss": 0.5}, 8)
-    both.log_summary({"acc": 0.9})
+    both.log_summary({"acc": 0.9}, {"acc": True})
     both.log_figures({"f": Path("f.png")})
     both.finish(success=True)
     expected = [
         ("open", 7),
         ("config", {"x": 1}),
         ("metrics", {"loss": 0.5}, 8),
-        ("summary", {"acc": 0.9}),
+        ("summary", {"acc": 0.9}, {"acc": True}),
         ("figures", {"f": Path("f.png")}),
         ("finish", True),
     ]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from wandb.util import get_core_path
 from wandb_server import KEY, WandbServer
 
 from ssl_runner.loggers.interface import RunContext
@@ -38,12 +40,20 @@ def runs(context: RunContext, pattern: str = "*run-*") -> list[Path]:
 
 
 def inspect(path: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(path)]
+    """`wandb leet inspect`, without the time that it takes to import wandb."""
+    (file,) = path.glob("*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options, "--run-file", file, path]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def summary(path: Path) -> dict[str, Any]:
     return json.loads(inspect(path, "--summary"))
+
+
+def records(path: Path, kind: str) -> list[dict[str, Any]]:
+    """What wandb wrote of a kind ("run", "metric"), in order."""
+    lines = [json.loads(line) for line in inspect(path).splitlines()]
+    return [line[kind] for line in lines if line["type"] == kind]
 
 
 # ------------------------------------------------------------------------------------------------------------- offline
@@ -235,7 +245,7 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_finish_timeout(
     fresh_wandb()
     assert time.monotonic() - started < 6
     (folder,) = runs(context)
-    expected = f"warning: wandb had not sent all after 1 s; `wandb sync {folder}` sends the rest\n"
+    expected = f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest\n"
     assert capfd.readouterr() == ("", expected)
     assert summary(folder)["summary"]["loss"] == 1
 
@@ -257,6 +267,199 @@ def test_if_the_environment_wants_online_and_there_is_no_key_it_is_said(
     wandb_run.finish(success=True)
     assert "wandb cannot go online: No API key" in capfd.readouterr().err
     assert len(runs(context, "offline-run-*")) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- sweeps
+
+
+SWEEP = """
+import multiprocessing, os
+from pathlib import Path
+
+def job(i):
+    from ssl_runner.loggers.interface import RunContext
+    from ssl_runner.loggers.wandb_run import WandbRun
+    outputs = Path({outputs!r})
+    context = RunContext(outputs / f"run{{i}}", outputs, f"ratio=0.{{i}} s0", ("mae",), f"id{{i}}", 0, "ratios")
+    run = WandbRun(context, **{settings!r})
+    run.open()
+    run.log_config({{"objective": {{"ratio": i / 10}}}})
+    for step in (1, 2, 3):
+        run.log_metrics({{"val/loss": 1 / (step + i)}}, step)
+    run.log_summary({{"pretrained/knn/accuracy": i / 4}}, {{"pretrained/knn/accuracy": True}})
+    run.finish(success=True)
+
+if __name__ == "__main__":
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["wandb", "ssl_runner.loggers.wandb_run"])
+    jobs = [processes.Process(target=job, args=(i,)) for i in range(3)]
+    [job.start() for job in jobs]
+    [job.join() for job in jobs]
+    print(*[job.pid for job in jobs], *[job.exitcode for job in jobs])
+"""
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_the_jobs_of_a_sweep_at_once_in_forked_processes_are_as_many_runs(
+    mode: str, context: RunContext, tmp_path: Path, server: WandbServer
+) -> None:
+    program = tmp_path / "sweep.py"
+    program.write_text(SWEEP.format(outputs=str(context.outputs), settings=SETTINGS | {"group": None, "mode": mode}))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_") and k != "NETRC"}
+    environment |= {"HOME": str(tmp_path), "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    # a process of wandb that is gone, as of the sweep before: nobody may wait for it
+    environment |= {"WANDB_SERVICE": f"3-1-unix-{tmp_path}/gone"}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=100)
+    *pids, first, second, third = done.stdout.split()
+    assert [first, second, third] == ["0", "0", "0"], done.stderr
+
+    names = [f"ratio=0.{i} s0" for i in range(3)]
+    if mode == "offline":
+        assert server.paths == []
+        folders = runs(context, "offline-run-*")
+        found = {summary(folder)["name"]: (summary(folder), records(folder, "run")[0]) for folder in folders}
+        assert sorted(found) == names
+        assert len(folders) == 3
+        for i, name in enumerate(names):
+            read, run = found[name]
+            assert (run["run_group"], run["job_type"]) == ("ratios", "pretrain")
+            assert read["config"]["objective"] == {"ratio": i / 10}
+            assert read["summary"]["pretrained/knn/accuracy"] == i / 4
+            assert read["exit_code"] == 0
+    else:
+        found = {run["displayName"]: run_id for run_id, run in server.runs.items()}
+        assert sorted(found) == names
+        assert len(server.runs) == 3
+        for i, name in enumerate(names):
+            run = server.runs[found[name]]
+            assert (run["groupName"], run["jobType"]) == ("ratios", "pretrain")
+            assert json.loads(run["config"])["objective"] == {"value": {"ratio": i / 10}}
+            assert server.summary[found[name]]["pretrained/knn/accuracy"] == i / 4
+            assert [row["trainer/step"] for row in server.history[found[name]]] == [1, 2, 3]
+            assert server.exit_codes[found[name]] == 0
+    deadline = time.monotonic() + 10  # it looks after its parent every second or so
+    while (left := services(pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def services(parents: list[str]) -> list[str]:
+    """The command lines of wandb's own processes that belong to processes `parents`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            arguments = path.read_text().split("\0")
+            if "wandb-core" in arguments[0] and set(arguments) & set(parents):
+                found.append(" ".join(arguments))
+    return found
+
+
+def test_a_run_is_filed_under_its_sweep_unless_a_group_is_set(
+    context: RunContext, fresh_wandb: Callable[..., None]
+) -> None:
+    sweep = context._replace(group="a" * 130, job_type="evaluate")
+    for group in (None, "paper"):
+        wandb_run = logger(sweep, group=group, mode="offline", name=str(group))
+        wandb_run.open()
+        wandb_run.finish(success=True)
+    found = {run["display_name"]: run for folder in runs(context, "off*") for run in records(folder, "run")[:1]}
+    assert found["paper"]["run_group"] == "paper"
+    cut = found["None"]["run_group"]
+    assert len(cut) == 128
+    assert cut.startswith("a" * 119 + "-")
+    assert {run["job_type"] for run in found.values()} == {"evaluate"}
+
+
+def test_the_summary_says_which_way_is_better_and_keeps_the_value_given(
+    context: RunContext, tmp_path: Path, fresh_wandb: Callable[..., None]
+) -> None:
+    Image.new("RGB", (5, 7), "red").save(tmp_path / "f.png")
+    wandb_run = logger(context, mode="offline")
+    wandb_run.open()
+    for step, loss in ((1, 0.5), (2, 0.25), (3, 0.375)):
+        wandb_run.log_metrics({"val/loss": loss}, step)
+    values = {"val/loss": 0.375, "knn/accuracy": 0.75, "geometry/rank": 7.0}
+    wandb_run.log_summary(values, {"val/loss": False, "knn/accuracy": True, "absent": True})
+    wandb_run.log_figures({"views": tmp_path / "f.png"})
+    wandb_run.finish(success=True)
+    (folder,) = runs(context, "off*")
+    assert {name: summary(folder)["summary"][name] for name in values} == values
+    told = {metric["name"]: metric for metric in records(folder, "metric") if "name" in metric}
+    assert told["val/loss"]["summary"] == {"min": True}
+    assert told["knn/accuracy"]["summary"] == {"max": True}
+    assert told["knn/accuracy"]["step_metric"] == "trainer/step"
+    assert not {"absent", "geometry/rank"} & told.keys()
+
+
+# ------------------------------------------------------------------------------------------- a server that fails midway
+
+
+@pytest.mark.parametrize("failure", ["failing", "silent"])
+def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
+    failure: str,
+    context: RunContext,
+    tmp_path: Path,
+    server: WandbServer,
+    fresh_wandb: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB__FILE_STREAM_TRANSMIT_INTERVAL="0.2")
+    wandb_run = logger(context._replace(group="ratios"), group=None, init_timeout=10.0, finish_timeout=1.0)
+    wandb_run.open()
+    wandb_run.log_metrics({"loss": 1.0}, 1)
+    (run_id,) = server.runs
+    wait_for(lambda: server.history[run_id])
+    getattr(server, failure).set()
+    for step in range(2, 6):
+        wandb_run.log_metrics({"loss": 1 / step}, step)
+    wandb_run.log_config({"objective": {"ratio": 0.75}})
+    wandb_run.log_summary({"knn/accuracy": 0.75})
+    started = time.monotonic()
+    wandb_run.finish(success=True)
+    fresh_wandb()
+    assert time.monotonic() - started < 8
+    (folder,) = runs(context)
+    said = capfd.readouterr().err.splitlines()
+    assert said[1:] == [
+        f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest"
+    ]
+    assert summary(folder)["summary"]["knn/accuracy"] == 0.75
+    assert "knn/accuracy" not in server.summary[run_id]
+
+    getattr(server, failure).clear()
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]  # as it was said
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert {row["trainer/step"]: row["loss"] for row in server.history[run_id]} == {s: 1 / s for s in range(1, 6)}
+    assert server.summary[run_id]["knn/accuracy"] == 0.75
+    assert json.loads(server.runs[run_id]["config"])["objective"] == {"value": {"ratio": 0.75}}
+    assert server.runs[run_id]["groupName"] == "ratios"
+    assert server.exit_codes == {run_id: 0}
+    assert list(server.runs) == [run_id]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.05)
+
+
+def test_a_run_resumed_while_the_server_is_away_keeps_what_it_wrote_before(
+    context: RunContext, server: WandbServer, fresh_wandb: Callable[..., None]
+) -> None:
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+    wandb_run = logger(context)
+    wandb_run.open()
+    wandb_run.finish(success=False)
+    (before,) = runs(context)
+    server.silent.set()
+    wandb_run = logger(context)
+    wandb_run.open(resume_step=7)
+    wandb_run.log_metrics({"loss": 1.0}, 8)
+    wandb_run.finish(success=True)
+    offline, same = runs(context)
+    assert same == before
+    assert summary(offline)["summary"]["trainer/step"] == 8
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -295,6 +498,8 @@ def test_a_bad_environment_is_refused(context: RunContext, fresh_wandb: Callable
         ({"project": "a/b"}, r"logger.wandb.project is 'a/b'; it must have 1 to 128 characters, none of / "),
         ({"project": ""}, r"logger.wandb.project is ''"),
         ({"tags": ["x" * 65]}, r"logger.wandb.tags has 'x+'; a tag must have 1 to 64 characters"),
+        ({"group": "x" * 129}, r"logger.wandb.group is 'x+'; it must have at most 128 characters"),
+        ({"name": "x" * 129}, r"logger.wandb.name is 'x+';"),
         ({"init_timeout": 0.0}, r"logger.wandb.init_timeout is 0; it must be a number of seconds above 0"),
         ({"finish_timeout": -1.0}, r"logger.wandb.finish_timeout is -1;"),
     ],
