@@ -4,7 +4,6 @@ A swept number is a curve with its band, a choice is bars, two axes together are
 datasets never share a picture.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -131,10 +130,12 @@ def say_value(value: Any) -> str:
 
 
 def datasets(comparison: Comparison) -> dict[str, list[Setting]]:
-    """Settings by the dataset they were pretrained on."""
+    """Settings by the data they were trained and judged on: a dataset's name, and what else tells it apart."""
+    about = [axis for axis in comparison.axes if axis.key.startswith("dataset.") and not axis.numeric]
     by_dataset: dict[str, list[Setting]] = {}
     for setting in comparison.settings:
-        by_dataset.setdefault(_first(setting).result.name.dataset, []).append(setting)
+        parts = (_first(setting).result.name.dataset, setting_name(setting, about))
+        by_dataset.setdefault(", ".join(filter(None, parts)), []).append(setting)
     return by_dataset
 
 
@@ -199,8 +200,9 @@ def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figu
 
 def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_label: str, log_x: bool) -> Lines:
     """The first few curves of two points or more: with their bands, their runs as dots, the random start beneath."""
-    whole = [curve for curve, places in curves.items() if len(places) > 1]
-    shown = {curve or PRETRAINED: curves[curve] for curve in whole[:MOST_CURVES]}
+    whole = [curve for curve, places in curves.items() if len(places) > 1][:MOST_CURVES]
+    whole.sort(key=lambda curve: min(group.settings.index(place.setting) for place in curves[curve]))
+    shown = {curve or PRETRAINED: curves[curve] for curve in whole}
     every = [place for places in shown.values() for place in places]
     column = every[0].column
     x = sorted({place.x for place in every})
@@ -216,7 +218,7 @@ def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_la
         x=x,
         y=_drawn(cells, column.metric, "mean"),
         x_label=x_label,
-        y_label=name + ", %" * is_share(column.metric),
+        y_label=name + " (%)" * is_share(column.metric),
         log_x=log_x,
         note=" ".join([*notes, *_direction(column)]),
         low=_drawn(cells, column.metric, "low"),
@@ -286,7 +288,7 @@ def _plane(
     return Dots(
         points={name: [point(place) for place in members] for name, members in groups.items()},
         x_label=x_label,
-        y_label=column_name(column) + ", %" * is_share(column.metric),
+        y_label=column_name(column) + " (%)" * is_share(column.metric),
         log_x=log_x,
         note=" ".join([note, *_direction(column)]),
         low={name: [scale * place.cell.interval.low for place in members] for name, members in groups.items()},
@@ -371,7 +373,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
         Bars(
             labels=[label or "none" for label in shown],
             values=_drawn(cells, column.metric, "mean"),
-            value_label=column_name(column) + ", %" * is_share(column.metric),
+            value_label=column_name(column) + " (%)" * is_share(column.metric),
             decimals=_decimals(column.metric, [_scale(column.metric) * place.cell.interval.mean for place in every]),
             note=" ".join([*notes, *_direction(column)]),
             low=_drawn(cells, column.metric, "low"),
@@ -416,12 +418,12 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 
 def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
     """Accuracy over the number of labels: a curve a setting, the random start beneath."""
-    probes: dict[str, list[Column]] = {}
+    probes: dict[tuple[str, str], list[Column]] = {}
     for column in group.columns:
         if column.metric.startswith("accuracy@"):
-            protocol = json.dumps(column.protocol, sort_keys=True, default=str)
-            probes.setdefault(f"{column.evaluator} {protocol}", []).append(column)
-    for columns in probes.values():
+            condition = column.key.removeprefix(f"{column.evaluator}.{column.metric}")  # of the protocol: "{steps=500}"
+            probes.setdefault((column.evaluator, condition), []).append(column)
+    for (evaluator, condition), columns in probes.items():
         curves: dict[str, list[Place]] = {}
         for column in columns:
             for setting, cell in group.found(column):
@@ -432,7 +434,7 @@ def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
         if not any(len(places) > 1 for places in curves.values()):
             continue
         order = sorted(curves, key=lambda name: -sum(p.cell.interval.mean for p in curves[name]) / len(curves[name]))
-        name = f"{columns[0].evaluator.replace('_', ' ')} accuracy"
+        name = metric_name(f"{evaluator} accuracy {condition}".strip())
         lines = _curves(group, name, {name: curves[name] for name in order}, "labelled examples", True)
         yield f"{name[0].upper()}{name[1:]} by number of labels", lines
 
@@ -464,7 +466,7 @@ def _training(group: Group) -> Iterator[tuple[str, Figure]]:
         title = f"Training loss, {objective}" if len(by_objective) > 1 else "Training loss"
         yield from _over_steps(group, "train/loss", alike, title, "loss", read)
     yield from _over_steps(
-        group, "val/knn_accuracy", settings, "k-NN accuracy while training", "k-NN accuracy on validation, %", read
+        group, "val/knn_accuracy", settings, "k-NN accuracy while training", "validation k-NN accuracy (%)", read
     )
 
 
@@ -480,7 +482,7 @@ def _over_steps(
     scale = _scale(name)
     axes = _differing(group.axes, settings)
     histories: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for setting in settings[:MOST_CURVES]:
+    for setting in sorted(settings[:MOST_CURVES], key=group.settings.index):
         of_seeds = []
         for run in setting.runs.values():
             rows = [row for row in read(run.folder) if "step" in row and math.isfinite(row.get(name, math.nan))]
@@ -498,7 +500,8 @@ def _over_steps(
         curve: np.mean([np.interp(x, steps, values, math.nan, math.nan) for steps, values in of_seeds], axis=0).tolist()
         for curve, of_seeds in histories.items()
     }
-    notes = ["Mean over seeds, as far as all of them went."]
+    several = any(len(of_seeds) > 1 for of_seeds in histories.values())
+    notes = ["Mean over seeds, as far as all of them went."] if several else []
     if len(settings) > MOST_CURVES:
         notes.append(f"Shown are {MOST_CURVES} of {len(settings)} settings.")
     yield title, Lines(x=x.tolist(), y=y, x_label="step", y_label=y_label, note=" ".join(notes))

@@ -1,6 +1,6 @@
 """Draw figures as PNG or SVG: no window, no global state of matplotlib, the same picture on every machine.
 
-A PNG is drawn for a light or for a dark page; an SVG takes its colours from the page. Figures are about 11.5 cm wide
+A PNG is drawn for a light or for a dark page; an SVG takes its colours from the page. Figures are about 10.5 cm wide
 with text of 9 points, so that they can be read on a phone as well as on a desk. Colours can be told apart by
 colour-blind readers (after Okabe and Ito, and Paul Tol); curves differ in their dashes too, and classes are named where
 they lie.
@@ -24,19 +24,20 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
 from ssl_runner.reporting.results import write_atomically
 
-WIDTH = 4.6  # inches
-DPI = 180
+WIDTH = 4.1  # inches
+DPI = 200
 TEXT = 9  # points
 MOST_PICTURES = 16  # columns drawn of `Pictures`
 MOST_NAMES = 20  # classes that are named in a `Scatter`
 MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which no names are written
+MOST_MARKS = 10  # places of a curve that are all marked on its axis
 LONGEST_KEY = 46  # characters of a name in a legend
-LONGEST_LABEL = 20  # characters of a label beside bars or cells
+LONGEST_LABEL = 24  # characters of a label beside bars or cells
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
 DOTS = (0.0, (1.0, 1.6))  # of what curves are held against
@@ -106,7 +107,8 @@ def draw_svg(figure: Figure, name: str) -> str:
             root.remove(defs)
     for element in root.iter():
         _suit_page(element, name)
-    root.attrib = {"viewBox": root.attrib["viewBox"]}
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib = {"viewBox": root.attrib["viewBox"], "width": width, "height": height}  # style sheets scale it
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -319,7 +321,8 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
     canvas, axes = _plane(2.17, left * WIDTH, handles, theme)
     x = np.asarray(figure.x, dtype=float)
     if figure.log_x:
-        _log_axis(axes, x)
+        axes.set_xscale("log")
+    _mark(axes, x)
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
         there = np.isfinite(y)  # a curve logged at fewer steps is drawn through the gaps
@@ -463,7 +466,7 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
     canvas, axes = _plane(2.6, 0.155 * WIDTH, handles, theme)
     axes.margins(0.06)
     if figure.log_x:
-        _log_axis(axes, ())
+        axes.set_xscale("log")
     named = []
     for name, points in figure.points.items():
         if name in figure.low and name in figure.high:
@@ -472,6 +475,7 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
                     axes.plot([point.x, point.x], [low, high], color=colours[name], linewidth=1.2, alpha=0.6)
         _dot(axes, points, 24, colours[name])
         named += [point for point in points if point.name and math.isfinite(point.x) and math.isfinite(point.y)]
+    _mark(axes, ())
     if len(named) <= MOST_NAMED_DOTS:
         _name_dots(axes, named, theme)
     _label(axes, figure.x_label, figure.y_label, theme)
@@ -479,34 +483,43 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
 
 
 def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
-    """Write names towards the middle of the plane, one above the other where dots lie close."""
+    """Write names beside dots, towards the middle of the plane; no two at one height, so that none hides another."""
     axes.autoscale_view()  # places on the canvas follow from the limits
     box = axes.get_window_extent()
     pixel = 72 / axes.figure.dpi  # in points
-    placed = [(axes.transData.transform((point.x, point.y)), point) for point in points]
-    for side in (-1, 1):  # dots in the right half, in the left half
-        here = [(at[1] * pixel, point) for at, point in placed if (at[0] < (box.x0 + box.x1) / 2) == (side > 0)]
-        here.sort(key=lambda pair: pair[0])
-        heights = _apart([height for height, _ in here], TEXT + 1.5)
-        for (height, point), moved in zip(here, heights, strict=True):
-            text = axes.annotate(
-                _cut(point.name, 26), (point.x, point.y), (6 * side, moved - height), textcoords="offset points",
-                size=TEXT - 1, color=theme.ink, ha="left" if side > 0 else "right", va="center_baseline",
-            )  # fmt: skip
-            text.set_parse_math(False)
+    placed = [(*axes.transData.transform((point.x, point.y)), point) for point in points]
+    placed.sort(key=lambda at: at[1])
+    heights = [(y - box.y0) * pixel for _, y, _ in placed]
+    moved = _apart(heights, TEXT + 1.0, box.height * pixel)
+    for (x, _, point), height, now in zip(placed, heights, moved, strict=True):
+        side = 1 if x < (box.x0 + box.x1) / 2 else -1
+        text = axes.annotate(
+            _cut(point.name, 32), (point.x, point.y), (8 * side, now - height), textcoords="offset points",
+            size=TEXT - 1, color=theme.ink, ha="left" if side > 0 else "right", va="center_baseline",
+            arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
+        text.set_parse_math(False)
 
 
-def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places moved until `gap` lies between each two, their mean kept.
+def _apart(places: Sequence[float], gap: float, most: float) -> list[float]:
+    """Ascending places between 0 and `most`, moved as little as leaves `gap` between each two.
 
-    >>> _apart([0, 1, 10], 2)
-    [-0.333..., 1.666..., 9.666...]
+    Less i gaps, they must not descend: the least squares are the means of the runs that would (pool adjacent
+    violators, Ayer et al. 1955, https://doi.org/10.1214/aoms/1177728423).
+
+    >>> _apart([1, 1, 10], 2, 12)
+    [0.0, 2.0, 10.0]
     """
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + gap) if moved else place)
-    shift = (sum(moved) - sum(places)) / max(1, len(moved))
-    return [place - shift for place in moved]
+    pools: list[tuple[float, int]] = []  # sum, number
+    for rank, place in enumerate(places):
+        total, number = place - rank * gap, 1
+        while pools and pools[-1][0] / pools[-1][1] > total / number:
+            before = pools.pop()
+            total, number = total + before[0], number + before[1]
+        pools.append((total, number))
+    means = [total / number for total, number in pools for _ in range(number)]
+    room = max(0.0, most - gap * (len(places) - 1))
+    return [min(max(mean, 0.0), room) + rank * gap for rank, mean in enumerate(means)]
 
 
 def _same_length(what: str, values: Sequence[Any], places: Sequence[Any]) -> None:
@@ -526,7 +539,7 @@ def _plane(
     names = [_cut(str(handle.get_label()), LONGEST_KEY) for handle in handles]
     across = max(1, int((WIDTH - 0.3) / (CHARACTER * max(map(len, names)) + 0.45))) if names else 1
     lines = math.ceil(len(names) / across)
-    bottom, top = 0.445, 0.08 + 0.185 * lines + 0.06 * bool(lines)
+    bottom, top = 0.445, 0.08 + 0.165 * lines + 0.06 * bool(lines)
     height = bottom + tall + top
     canvas = Canvas(figsize=(WIDTH, height))
     axes = canvas.add_axes((left / WIDTH, bottom / height, 0.985 - left / WIDTH, tall / height), facecolor=theme.paper)
@@ -544,21 +557,23 @@ def _plane(
     return canvas, axes
 
 
-def _log_axis(axes: Axes, places: Sequence[float] | np.ndarray) -> None:
-    """Make the lying axis logarithmic, marked where its few places are, or at 1, 2 and 5 of each decade."""
-    axes.set_xscale("log")
+def _mark(axes: Axes, places: Iterable[float]) -> None:
+    """Mark the lying axis where its places are, if they are few; on a logarithmic one, else, at round numbers."""
     found = sorted({float(place) for place in places})
-    if 0 < len(found) <= 12:
+    scale = math.log if axes.get_xscale() == "log" else float
+    if 0 < len(found) <= MOST_MARKS:
         kept = found[:1]
         for place in found[1:]:
-            if math.log(place / kept[-1]) >= 0.1 * math.log(found[-1] / found[0]):
+            if scale(place) - scale(kept[-1]) >= 0.1 * (scale(found[-1]) - scale(found[0])):  # room for its words
                 kept.append(place)
         axes.xaxis.set_major_locator(FixedLocator(kept))
+    elif scale is math.log:
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     else:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        return
     axes.xaxis.set_minor_locator(NullLocator())
-    formatter: Formatter = FuncFormatter(lambda place, _: f"{place:g}")
-    axes.xaxis.set_major_formatter(formatter)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
 
 
 def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
