@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import jinja2
 
-from ssl_runner.figures import Figure
 from ssl_runner.reporting.comparison import Axis, Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
     MOST_FIGURES,
@@ -23,6 +22,7 @@ from ssl_runner.reporting.comparison_figures import (
     comparison_figures,
     datasets,
     say_value,
+    setting_name,
     show_interval,
 )
 from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
@@ -72,7 +72,6 @@ class Drawing(NamedTuple):
     title: str
     note: str
     svg: str
-    kind: str  # of figures.py, in lower case
 
 
 class Listing(NamedTuple):
@@ -141,7 +140,7 @@ def write_comparison(
     links = {folder: link for folder, link in links.items() if link}
     panels = comparison_figures(comparison, links)
     drawn = [
-        Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"figure-{place}"), _kind(panel.figure))
+        Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"figure-{place}"))
         for place, panel in enumerate(panels[:MOST_FIGURES])
     ]
     page = (
@@ -190,10 +189,6 @@ def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return [(key, names[0][key]) for key in ("dataset", "objective", "backbone") if len({n[key] for n in names}) == 1]
 
 
-def _kind(figure: Figure) -> str:
-    return type(figure).__name__.lower()
-
-
 def _seconds(setting: Setting) -> str:
     """What pretraining took, on average over the seeds that measured it."""
     seconds = [run.result.cost.seconds for run in setting.runs.values()]
@@ -217,6 +212,7 @@ def _environment() -> jinja2.Environment:
         "subject": subject_name,
         "say": say,
         "column_name": column_name,
+        "setting_name": setting_name,
         "interval": lambda interval, metric: _typeset(show_interval(metric, interval)),
         "is_share": is_share,
         "say_value": say_value,

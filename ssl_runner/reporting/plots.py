@@ -562,9 +562,10 @@ def _mark(axes: Axes, places: Iterable[float]) -> None:
     found = sorted({float(place) for place in places})
     scale = math.log if axes.get_xscale() == "log" else float
     if 0 < len(found) <= MOST_MARKS:
+        room = CHARACTER * (1 + max(len(_short(place)) for place in found)) / (axes.get_position().width * WIDTH)
         kept = found[:1]
         for place in found[1:]:
-            if scale(place) - scale(kept[-1]) >= 0.1 * (scale(found[-1]) - scale(found[0])):  # room for its words
+            if scale(place) - scale(kept[-1]) >= room * (scale(found[-1]) - scale(found[0])):
                 kept.append(place)
         axes.xaxis.set_major_locator(FixedLocator(kept))
     elif scale is math.log:
@@ -573,7 +574,16 @@ def _mark(axes: Axes, places: Iterable[float]) -> None:
     else:
         return
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _short(place)))
+
+
+def _short(place: float) -> str:
+    """A place on an axis in three digits that count, or as a whole number.
+
+    >>> _short(0.000177828), _short(3600.0), _short(2e6)
+    ('0.000178', '3600', '2e+06')
+    """
+    return f"{place:.0f}" if 1000 <= place < 1e6 else f"{place:.3g}"
 
 
 def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
