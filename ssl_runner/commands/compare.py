@@ -1,18 +1,26 @@
-"""ssl-compare: one table of many finished runs.
+"""ssl-compare: what finished runs say, their seeds put together, each number beside its control.
 
 Reads only what runs left behind, needs no torch, and starts at once.
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from ssl_runner.reporting.results import METRICS, RESULT, ResultError, Run, read_result, write_atomically
-from ssl_runner.reporting.tables import Comparison, compare, comparison_table, comparison_tables, table_width, to_csv
+from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
+from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
+from ssl_runner.reporting.results import RESULT, Run, write_atomically
+from ssl_runner.reporting.runs import find_runs, where
+from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
+
+
+class _AskedError(ValueError):
+    """What was asked for cannot be had; the message names the option."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,77 +33,78 @@ def main(argv: Sequence[str] | None = None) -> int:
         places = ", ".join(str(path) for path in options.path)
         return _refuse(f"no finished run in {places}: no folder there has a readable {RESULT}")
     try:
-        comparison = compare(runs, options.sort)
-    except ValueError as error:
-        return _refuse(f"--sort: {error}")
-    try:
-        if options.csv == "-":
-            print(to_csv(comparison), end="")
-            return 0
-        if options.csv is not None:
-            write_atomically(Path(options.csv), to_csv(comparison))
-        if options.html is not None:
-            from ssl_runner.reporting.page import write_comparison  # jinja2 and matplotlib: only where asked for
-
-            write_comparison(options.html, comparison)
+        comparison = _asked(runs, options)
+        for problem in comparison.problems:
+            print(f"note: {problem}", file=sys.stderr)
+        comparison = comparison._replace(problems=(*problems, *comparison.problems))
+        columns = comparison.columns if options.columns or options.all else headlines(comparison)
+        alone = _write(comparison, columns, options)
+    except _AskedError as error:
+        return _refuse(str(error))
     except OSError as error:
         return _refuse(f"cannot write {error.filename}: {error.strerror}")
-    _print(comparison)
+    if not alone:
+        _print(comparison, columns)
     return 0
 
 
-def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """All finished runs in and under `paths`, each once, and a line for each that is broken or did not finish."""
-    runs, problems, seen = [], [], set()
-    for path in paths:
-        if not path.exists():
-            problems.append(f"{path} does not exist")
-        for folder in _run_folders(path):
-            if folder.resolve() in seen:
-                continue
-            seen.add(folder.resolve())
-            if not (folder / RESULT).exists():
-                problems.append(f"{folder} has no {RESULT}: the run did not finish, or is still running")
-                continue
-            try:
-                result = read_result(folder)
-            except ResultError as error:
-                problems.append(str(error))
-                continue
-            if result.status == "done":
-                runs.append(Run("", folder, result))
-            else:
-                problems.append(f"{folder}: the run ended as {result.status!r}")
-    return _named(runs), problems
-
-
-def _named(runs: Sequence[Run]) -> list[Run]:
-    """Call each run by its folder, as seen from the folder that holds them all."""
+def _asked(runs: Sequence[Run], options: argparse.Namespace) -> Comparison:
+    with _option("--where"):
+        runs = where(runs, options.where)
+    runs = [run for run in runs if options.seeds is None or run.result.seed in options.seeds]
     if not runs:
-        return []
-    parents = [str(run.folder.resolve().parent) for run in runs]
-    start = os.path.commonpath(parents)
-    return [run._replace(name=os.path.relpath(run.folder.resolve(), start)) for run in runs]
+        raise _AskedError("no run is left by --where and --seeds")
+    comparison = compare(runs)
+    if options.runs:
+        comparison = each_run(comparison)
+    if options.columns is not None:
+        with _option("--columns"):
+            comparison = select(comparison, options.columns, options.all)
+    if options.sort is not None:
+        with _option("--sort"):
+            comparison = sort(comparison, options.sort)
+    return comparison
 
 
-def _run_folders(path: Path) -> Iterator[Path]:
-    """Folders with a result, or with the curves of a run that has none yet; hidden folders apart."""
-    if path.is_file():
-        path = path.parent
-    for folder, inside, files in os.walk(path):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        if RESULT in files or METRICS in files:
-            yield Path(folder)
+def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.Namespace) -> bool:
+    """Write the files asked for. Returns whether something was written to standard output, where it stands alone."""
+    texts: list[tuple[str | None, Callable[[], str]]] = [
+        (options.csv, partial(runs_csv if options.runs else settings_csv, comparison)),
+        (options.json, partial(summary_json, comparison)),
+        (options.markdown, lambda: markdown(sheet(comparison, columns))),
+        (options.latex, lambda: latex(sheet(comparison, columns))),
+    ]
+    if sum(path == "-" for path, _ in texts) > 1:
+        raise _AskedError("only one of --csv, --json, --markdown and --latex can go to standard output")
+    for path, write in texts:
+        if path is not None and path != "-":
+            write_atomically(Path(path), write())
+    if options.html is not None:
+        from ssl_runner.reporting.page import write_comparison  # jinja2 and matplotlib: only where asked for
+
+        write_comparison(options.html, comparison)
+    for path, write in texts:
+        if path == "-":
+            print(write(), end="")
+    return any(path == "-" for path, _ in texts)
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: Comparison, columns: Sequence[Column]) -> None:
     """In a terminal the table takes its width, or is cut in several; in a file or a pipe it takes all that it needs."""
-    console = Console()
+    console = Console(highlight=False)
     if console.is_terminal:
-        console.print(*comparison_tables(comparison, console.width))
+        console.print(*comparison_tables(comparison, console.width, columns))
     else:
-        table = comparison_table(comparison)
-        Console(width=table_width(table).maximum).print(table)
+        table = as_table(sheet(comparison, columns))
+        Console(width=table_width(table).maximum, highlight=False).print(table)
+
+
+@contextmanager
+def _option(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise _AskedError(f"{name}: {error}") from error
 
 
 def _refuse(message: str) -> int:
@@ -103,12 +112,42 @@ def _refuse(message: str) -> int:
     return 2
 
 
+def _words(written: str) -> list[str]:
+    return [word.strip() for word in written.split(",") if word.strip()]
+
+
+def _seeds(written: str) -> list[int]:
+    return [int(word) for word in _words(written)]
+
+
+_seeds.__name__ = "list of seeds"  # in argparse's refusal
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ssl-compare", description="Make one table of many finished runs.")
-    parser.add_argument("path", nargs="+", type=Path, help="a run's folder, or one with runs somewhere under it")
-    parser.add_argument("--csv", metavar="FILE", help="write every number in full; - for standard output, alone")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write the table as a page with links to the reports")
-    parser.add_argument("--sort", metavar="METRIC", help="best first within each dataset, by a column: linear.accuracy")
+    parser = argparse.ArgumentParser(
+        prog="ssl-compare",
+        description="Compare finished runs: one row for those that differ in their seed alone, each number beside its "
+        "control.",
+    )
+    parser.add_argument(
+        "path", nargs="+", type=Path, help="a run's folder, a sweep's, one with runs under it, a pattern"
+    )
+    parser.add_argument("--runs", action="store_true", help="one row a run, not a setting")
+    choose = parser.add_argument_group("what is shown")
+    choose.add_argument(
+        "--where", metavar="CONDITION", action="append", default=[], help="only runs of which it is true: "
+        "objective=simclr, 'ratio>=0.5'; = != < > <= >=; may be repeated",
+    )  # fmt: skip
+    choose.add_argument("--seeds", metavar="0,1,...", type=_seeds, help="only runs with these seeds")
+    choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these: linear,knn.accuracy")
+    choose.add_argument("--all", action="store_true", help="every metric, not only each evaluator's headline")
+    choose.add_argument("--sort", metavar="NAME[:asc|:desc]", help="by a column (best first), an axis, or seconds")
+    write = parser.add_argument_group("what is written (FILE may be - for standard output, then alone)")
+    write.add_argument("--csv", metavar="FILE", help="every number in full: a line a setting and column, or a run")
+    write.add_argument("--json", metavar="FILE", help="everything, the values of each seed and run included")
+    write.add_argument("--markdown", metavar="FILE", help="the table")
+    write.add_argument("--latex", metavar="FILE", help="the table, with the rules of booktabs")
+    write.add_argument("--html", metavar="FILE", type=Path, help="a page with table, plots and links to the reports")
     return parser
 
 

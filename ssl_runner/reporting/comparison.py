@@ -4,19 +4,20 @@ A *setting* is all that runs have in common but their seed. A *column* is one me
 A *cell* is what the seeds of a setting say in a column.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from ssl_runner.reporting.results import Run
+from ssl_runner.reporting import protocols
+from ssl_runner.reporting.axes import Axis, describe, find_axes, matching
+from ssl_runner.reporting.protocols import Number, numbers
+from ssl_runner.reporting.results import PRETRAINED, Run
+from ssl_runner.reporting.rows import show, subject_name, subject_place
+from ssl_runner.reporting.statistics import ALPHA, Interval, holm, interval, paired_p
+from ssl_runner.reporting.values import text
 
-
-class Axis(NamedTuple):
-    """A key of the config in which the runs differ: the name of an option, or a value."""
-
-    key: str  # "objective", "objective.ratio"
-    short: str  # as few of its last words as tell it apart from the other axes: "ratio"
-    values: tuple[Any, ...]  # in ascending order if all are numbers, else as met; None where a run has no such key
-    numeric: bool  # all values but None are numbers
+COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; keys of results.Cost
 
 
 class Setting(NamedTuple):
@@ -25,6 +26,13 @@ class Setting(NamedTuple):
     label: str  # what tells it apart: "ratio=0.75"; "-" where nothing does
     values: Mapping[str, Any]  # by an axis's key
     runs: Mapping[int, Run]  # by seed
+    section: str = ""  # what it was trained and judged on, where that is not the same for all: "cifar10"
+
+    def cost(self, key: str) -> Interval | None:
+        """One of COSTS over its runs; None where it was not measured."""
+        costs = [getattr(run.result.cost, key) for run in self.runs.values()]
+        measured = [cost for cost in costs if cost is not None]
+        return interval(measured) if measured else None
 
 
 class Column(NamedTuple):
@@ -33,18 +41,9 @@ class Column(NamedTuple):
     key: str  # "linear.accuracy"; with what tells its protocol apart where there are several: "knn.accuracy{k=20}"
     evaluator: str
     metric: str
-    protocol: Mapping[str, Any]  # less what the evaluator chose by itself, and the seed
+    protocol: Mapping[str, Any]  # less what the evaluator chose by itself, and the seed; by section where that differs
     headline: bool
     higher_is_better: bool | None  # None: a description, neither is better
-
-
-class Interval(NamedTuple):
-    """Mean over seeds with its 95 % confidence interval (Student's t); low and high are nan for a single seed."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 class Cell(NamedTuple):
@@ -55,7 +54,9 @@ class Cell(NamedTuple):
     controls: Mapping[str, Interval]  # by subject: random_start, pixels, ...
     differences: Mapping[str, Interval]  # pretrained less control, in pairs over common seeds
     verdict: str  # "not above random start", or empty
-    tied: bool  # it cannot be told apart from the best of its column (the best itself included)
+    tied: bool  # it cannot be told apart from the best of its column and section (the best itself included)
+    p: float = math.nan  # of that test, corrected for their number; nan where there was none
+    control_values: Mapping[str, Mapping[int, float]] = {}  # by subject and seed
 
 
 class Comparison(NamedTuple):
@@ -63,3 +64,240 @@ class Comparison(NamedTuple):
     settings: tuple[Setting, ...]
     columns: tuple[Column, ...]
     cells: Mapping[tuple[str, str], Cell]  # by (Setting.label, Column.key)
+    problems: tuple[str, ...] = ()  # what was left out or could not be done as asked, a line each
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Put the seeds of each setting together, number by number.
+
+    Of two runs with the same setting and seed the one that started later counts; the other is named in `problems`.
+    """
+    descriptions, problems = describe(runs)
+    axes = tuple(find_axes(descriptions))
+    latest: dict[tuple[Any, ...], dict[int, Run]] = {}
+    for run, description in sorted(zip(runs, descriptions, strict=True), key=lambda pair: pair[0].result.started):
+        seeds = latest.setdefault(tuple(description.get(axis.key) for axis in axes), {})
+        earlier = seeds.get(run.result.seed)
+        if earlier is not None:
+            problems.append(
+                f"{earlier.folder} is left out: {run.folder} has the same setting and seed and started later"
+            )
+        seeds[run.result.seed] = run
+    settings = [
+        Setting(
+            label=_label(zip(axes, values, strict=True)),
+            values=dict(zip((axis.key for axis in axes), values, strict=True)),
+            runs=dict(sorted(seeds.items())),
+            section=_section(zip(axes, values, strict=True)),
+        )
+        for values, seeds in latest.items()
+    ]
+    places = {axis.key: {value: place for place, value in enumerate(axis.values)} for axis in axes}
+    settings.sort(key=lambda s: [places[key][value] for key, value in s.values.items()])
+    sections = list(dict.fromkeys(setting.section for setting in settings))
+    settings.sort(key=lambda s: sections.index(s.section))
+    columns, cells = _cells(settings)
+    return Comparison(axes, tuple(settings), columns, cells, tuple(problems))
+
+
+def each_run(comparison: Comparison) -> Comparison:
+    """The same runs and columns, the seed an axis like the others: every run a setting of its own."""
+    seeds = sorted({seed for setting in comparison.settings for seed in setting.runs})
+    axis = Axis("seed", "seed", tuple(seeds), True)
+    settings, cells = [], dict[tuple[str, str], Cell]()
+    for setting in comparison.settings:
+        for seed, run in setting.runs.items():
+            label = f"{setting.label} seed={seed}".removeprefix("- ")
+            settings.append(Setting(label, {**setting.values, "seed": seed}, {seed: run}, setting.section))
+            for column in comparison.columns:
+                cell = comparison.cells.get((setting.label, column.key))
+                if cell is not None and seed in cell.values:
+                    subjects = {PRETRAINED: cell.values, **cell.control_values}
+                    own = {subject: {seed: of[seed]} for subject, of in subjects.items() if seed in of}
+                    cells[label, column.key] = _cell(column, own)
+    tested = _tested(settings, comparison.columns, cells)
+    return comparison._replace(axes=(*comparison.axes, axis), settings=tuple(settings), cells=tested)
+
+
+def _label(values: Iterable[tuple[Axis, Any]]) -> str:
+    return " ".join(f"{axis.short}={text(value)}" for axis, value in values if value is not None) or "-"
+
+
+def _section(values: Iterable[tuple[Axis, Any]]) -> str:
+    """The dataset, and what was set of it: numbers found on other data are no better and no worse."""
+    said = [(axis, value) for axis, value in values if axis.key.partition(".")[0] == "dataset" and value is not None]
+    return " ".join(text(value) if axis.key == "dataset" else f"{axis.short}={text(value)}" for axis, value in said)
+
+
+def _cells(settings: Sequence[Setting]) -> tuple[tuple[Column, ...], dict[tuple[str, str], Cell]]:
+    found: dict[tuple[str, str], list[tuple[Setting, int, Number]]] = {}
+    for setting in settings:
+        for seed, run in setting.runs.items():
+            for number in numbers(run.result):
+                found.setdefault((number.evaluator, number.metric), []).append((setting, seed, number))
+    columns, cells = [], dict[tuple[str, str], Cell]()
+    for (evaluator, metric), all_runs in found.items():
+        sections = [(setting.section, number) for setting, _, number in all_runs]
+        parts = protocols.columns(sections)
+        for (_, places), suffix in zip(parts, protocols.suffixes([called for called, _ in parts]), strict=True):
+            column = Column(
+                key=f"{evaluator}.{metric}{suffix}",
+                evaluator=evaluator,
+                metric=metric,
+                protocol=protocols.together([sections[place] for place in places]),
+                headline=any(sections[place][1].headline for place in places),
+                higher_is_better=sections[places[0]][1].higher_is_better,
+            )
+            columns.append(column)
+            values: dict[str, dict[str, dict[int, float]]] = {}  # by setting, subject and seed
+            for setting, seed, number in (all_runs[place] for place in places):
+                for subject, value in number.values.items():
+                    values.setdefault(setting.label, {}).setdefault(subject, {})[seed] = value
+            cells |= {(label, column.key): _cell(column, by_subject) for label, by_subject in values.items()}
+    return tuple(columns), _tested(settings, columns, cells)
+
+
+def _cell(column: Column, values: Mapping[str, Mapping[int, float]]) -> Cell:
+    """What seeds say, by subject and seed; not yet held against other settings."""
+    own = values[PRETRAINED]
+    controls = {subject: values[subject] for subject in sorted(values, key=subject_place) if subject != PRETRAINED}
+    pairs = {subject: [own[seed] - of[seed] for seed in own if seed in of] for subject, of in controls.items()}
+    return Cell(
+        values=own,
+        interval=interval(list(own.values())),
+        controls={subject: interval(list(of.values())) for subject, of in controls.items()},
+        differences={subject: interval(differences) for subject, differences in pairs.items() if differences},
+        verdict=_verdict(column, own, controls),
+        tied=False,
+        control_values=controls,
+    )
+
+
+def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Mapping[int, float]]) -> str:
+    """What to say of a number that is none, or that does not beat its controls. Empty if it does."""
+    lost = sum(not math.isfinite(value) for value in own.values())
+    if lost:
+        return "not a number" + f" in {lost} of {len(own)} seeds" * (len(own) > 1)
+    if column.higher_is_better is None:
+        return ""
+    sign = 1 if column.higher_is_better else -1
+    unbeaten = []
+    for subject, of in controls.items():
+        common = [
+            seed for seed in own if seed in of and math.isfinite(of[seed])
+        ]  # a control that fell over says nothing
+        gain = interval([sign * (own[seed] - of[seed]) for seed in common]) if common else None
+        if gain is None or gain.low > 0:
+            continue
+        shown_alike = any(show(column.metric, own[seed]) == show(column.metric, of[seed]) for seed in common)
+        if gain.n > 1 or gain.mean <= 0 or shown_alike:
+            unbeaten.append(subject_name(subject))
+    return f"not {'above' if sign > 0 else 'below'} {' or '.join(unbeaten)}" if unbeaten else ""
+
+
+def _tested(
+    settings: Sequence[Setting], columns: Sequence[Column], cells: Mapping[tuple[str, str], Cell]
+) -> dict[tuple[str, str], Cell]:
+    """The same cells, each held against the best of its column and section, by the mean.
+
+    A paired t-test over common seeds, corrected for the number of tests there (Holm). What has fewer than two seeds in
+    common with the best cannot be told apart from it, nor what is better than it on those.
+    """
+    tested = dict(cells)
+    for column in columns:
+        rivals: dict[str, list[str]] = {}
+        for setting in settings:
+            cell = cells.get((setting.label, column.key))
+            if cell is not None and math.isfinite(cell.interval.mean) and column.higher_is_better is not None:
+                section = "" if protocols.elsewhere(column.evaluator) else setting.section
+                rivals.setdefault(section, []).append(setting.label)
+        sign = 1 if column.higher_is_better else -1
+        for labels in rivals.values():
+            best = cells[max(labels, key=lambda label: sign * cells[label, column.key].interval.mean), column.key]
+            p = {}
+            for label in labels:
+                values = cells[label, column.key].values
+                common = [seed for seed in best.values if seed in values]
+                if len(common) > 1 and values is not best.values:
+                    ours, theirs = [values[seed] for seed in common], [best.values[seed] for seed in common]
+                    p[label] = paired_p(ours, theirs) if sign * (sum(theirs) - sum(ours)) > 0 else 1.0
+            corrected = dict(zip(p, holm(list(p.values())), strict=True))
+            for label in labels:
+                told_apart = corrected.get(label, 1.0) <= ALPHA
+                tested[label, column.key] = cells[label, column.key]._replace(
+                    tied=not told_apart, p=corrected.get(label, math.nan)
+                )
+    return tested
+
+
+# ------------------------------------------------------------------------------------------------- selecting, sorting
+
+
+def select(comparison: Comparison, words: Sequence[str], everything: bool) -> Comparison:
+    """Keep the columns that words name, in the order of the words: a column's key, its evaluator and metric
+    ("knn.accuracy"), or either of the two, of which only headlines are meant unless `everything` is.
+
+    Raises ValueError for a word that names no column.
+    """
+    kept = {column.key: column for word in words for column in _named(word, comparison.columns, everything)}
+    return comparison._replace(columns=tuple(kept.values()))
+
+
+def sort(comparison: Comparison, by: str) -> Comparison:
+    """Sort settings within their sections by a column, an axis or one of COSTS; what is missing comes last.
+
+    Columns are sorted best first, axes and costs ascending; ":asc" or ":desc" after the name says otherwise. Raises
+    ValueError for what is none of these, or several.
+    """
+    word, _, order = by.rpartition(":") if by.endswith((":asc", ":desc")) else (by, "", "")
+    axes = matching(word, [axis.key for axis in comparison.axes])
+    descending = False
+    value: Callable[[Setting], Any]
+    if len(axes) == 1:
+        (axis,) = (axis for axis in comparison.axes if axis.key == axes[0])
+        value = partial(_place_on, axis)
+    elif word in COSTS:
+        value = partial(_cost_of, word)
+    else:
+        found = _named(word, comparison.columns, everything=False)
+        if len(found) > 1:
+            raise ValueError(f"{word!r} is more than one column; choose one of: {_keys(found)}")
+        value = partial(_mean_in, comparison, found[0])
+        descending = found[0].higher_is_better is not False
+    descending = order == "desc" if order else descending
+    sections = list(dict.fromkeys(setting.section for setting in comparison.settings))
+
+    def place(setting: Setting) -> tuple[int, bool, float]:
+        number = value(setting)
+        missing = math.isnan(number)
+        return sections.index(setting.section), missing, 0 if missing else -number if descending else number
+
+    return comparison._replace(settings=tuple(sorted(comparison.settings, key=place)))
+
+
+def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Column]:
+    exact = [column for column in columns if word in (column.key, f"{column.evaluator}.{column.metric}")]
+    near = [column for column in columns if word in (column.evaluator, column.metric)]
+    near = near if everything else [column for column in near if column.headline] or near
+    if not exact and not near:
+        raise ValueError(f"{word!r} is no column; choose one of: {_keys(columns) or 'none'}")
+    return exact or near
+
+
+def _keys(columns: Sequence[Column]) -> str:
+    return ", ".join(column.key for column in columns)
+
+
+def _place_on(axis: Axis, setting: Setting) -> float:
+    value = setting.values[axis.key]
+    return math.nan if value is None else axis.values.index(value)
+
+
+def _cost_of(key: str, setting: Setting) -> float:
+    cost = setting.cost(key)
+    return math.nan if cost is None else cost.mean
+
+
+def _mean_in(comparison: Comparison, column: Column, setting: Setting) -> float:
+    cell = comparison.cells.get((setting.label, column.key))
+    return math.nan if cell is None else cell.interval.mean

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, Evaluation, Result
+from ssl_runner.reporting.statistics import Interval
 
 SUBJECTS = {PRETRAINED: "pretrained", RANDOM_START: "random start", PIXELS: "pixels"}  # in the order of columns
 NOTHING = "-"
@@ -110,6 +111,21 @@ def show_difference(metric: str, value: float, control: float) -> str:
     return f"{difference:+,.{_decimals(max(value, control, key=abs))}f}"
 
 
+def show_interval(metric: str, interval: Interval) -> str:
+    """A mean and half the width of its interval, as finely as the mean is shown; a single number without.
+
+    >>> show_interval("accuracy", Interval(0.972, 0.969, 0.975, 3)), show_interval("nmi", Interval(0.61, 0.6, 0.62, 3))
+    ('97.2 ± 0.3 %', '0.610 ± 0.010')
+    """
+    mean = show(metric, interval.mean)
+    half = (interval.high - interval.low) / 2
+    if not math.isfinite(half):
+        return mean
+    if is_share(metric):
+        return f"{mean.removesuffix(' %')} ± {100 * half:.1f} %"
+    return f"{mean} ± {half:.1e}" if "e" in mean else f"{mean} ± {half:,.{_decimals(interval.mean)}f}"
+
+
 def _decimals(value: float) -> int:
     size = abs(value)
     return 4 if 0 < size < 0.1 else 3 if size < 1 else 2 if size < 100 else 1 if size < 1000 else 0
@@ -125,7 +141,9 @@ def result_rows(result: Result) -> list[Row]:
                 continue
             row = Row(found.evaluator, metric, layer(found), metric == found.headline, found.higher_is_better, {})
             rows.setdefault(row.key, row).values[found.subject] = value
-    return [row._replace(values={s: row.values[s] for s in sorted(row.values, key=_place)}) for row in rows.values()]
+    return [
+        row._replace(values={s: row.values[s] for s in sorted(row.values, key=subject_place)}) for row in rows.values()
+    ]
 
 
 def layer(found: Evaluation) -> str:
@@ -136,7 +154,7 @@ def layer(found: Evaluation) -> str:
 
 def subjects(rows: Sequence[Row]) -> list[str]:
     """Whom the rows are about, the pretrained encoder first."""
-    return sorted({subject for row in rows for subject in row.values}, key=_place)
+    return sorted({subject for row in rows for subject in row.values}, key=subject_place)
 
 
 def metric_name(metric: str) -> str:
@@ -151,5 +169,5 @@ def subject_name(subject: str) -> str:
     return SUBJECTS.get(subject, subject.replace("_", " "))
 
 
-def _place(subject: str) -> tuple[int, str]:
+def subject_place(subject: str) -> tuple[int, str]:
     return (list(SUBJECTS).index(subject) if subject in SUBJECTS else len(SUBJECTS)), subject

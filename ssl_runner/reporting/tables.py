@@ -1,11 +1,10 @@
-"""Tables of one run and of many, for the terminal and as CSV."""
+"""Tables of one run and of many, as text."""
 
-import csv
-import io
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import rich.box
 from rich.console import Console
@@ -13,11 +12,22 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, Result, Run
-from ssl_runner.reporting.rows import NOTHING, Row, is_share, result_rows, subject_name, subjects
+from ssl_runner.reporting.comparison import COSTS, Cell, Column, Comparison
+from ssl_runner.reporting.results import RANDOM_START, Result
+from ssl_runner.reporting.rows import (
+    NOTHING,
+    is_share,
+    result_rows,
+    show,
+    show_interval,
+    subject_name,
+    subject_place,
+    subjects,
+)
+from ssl_runner.reporting.values import text
 
-LONGEST = 28  # characters before a name or a list of overrides goes on in the next line
-COSTS = ("seconds", "examples_per_second", "peak_memory_mb", "evaluation_seconds", "parameters", "device", "precision")
+LONGEST = 28  # characters before a name or a value goes on in the next line
+UNBEATEN, TIED = "*", "="  # marks beside a number
 
 
 def result_table(result: Result) -> Table:
@@ -46,83 +56,76 @@ def result_table(result: Result) -> Table:
     return table
 
 
-class Line(NamedTuple):
-    """One run of a comparison."""
+class Sheet(NamedTuple):
+    """A table as text, for a terminal or a document."""
 
-    run: Run
-    differs: str  # the overrides that not all runs share
-    rows: dict[str, Row]  # by column
-
-
-class Comparison(NamedTuple):
-    columns: list[str]  # keys of rows, in the order they were met
-    lines: list[Line]  # by dataset, then by name and seed, or best first
-
-
-def compare(runs: Sequence[Run], sort: str | None = None) -> Comparison:
-    """Line up runs. `sort`: a column, or what comes before its dot; within each dataset the best run comes first.
-
-    Raises ValueError for a `sort` that is no column, or several.
-    """
-    found = [{row.key: row for row in result_rows(run.result)} for run in runs]
-    columns = list(dict.fromkeys(key for rows in found for key in rows))
-    shared = set.intersection(*(set(run.result.overrides) for run in runs)) if runs else set()
-    lines = [
-        Line(run, " ".join(o for o in run.result.overrides if o not in shared and _tells(o)), rows)
-        for run, rows in zip(runs, found, strict=True)
-    ]
-    lines.sort(key=lambda line: (*_name(line.run), line.run.result.seed, line.run.name))
-    if sort is not None:
-        column = _column(sort, columns)
-        lines.sort(key=lambda line: (line.run.result.name.dataset, _rank(line.rows.get(column))))
-    return Comparison(columns, lines)
+    title: str
+    headers: list[str]  # lines apart
+    right: list[bool]  # which columns are numbers
+    rows: list[list[str]]
+    strong: set[tuple[int, int]]  # (row, column) of cells that stand out
+    ends: set[int]  # rows after which a section ends
+    legend: list[str]
 
 
-def comparison_table(comparison: Comparison, columns: Sequence[str] | None = None, folders: bool = True) -> Table:
-    """One row a run, one column a headline: the other conditions of a metric are in the CSV.
+class _Part(NamedTuple):
+    """A column of a sheet."""
 
-    `columns`: only these. `folders`: seconds and folder too.
+    header: str
+    right: bool
+    cells: list[str]
+    strong: list[bool]
+
+
+def sheet(comparison: Comparison, columns: Sequence[Column] | None = None) -> Sheet:
+    """One row a setting: its axes, its number of seeds, what was found, what it cost.
+
+    `columns`: only these; None: every evaluator's headline.
     """
     columns = headlines(comparison) if columns is None else columns
-    table = Table(
-        box=rich.box.SIMPLE_HEAD, caption_justify="left", caption_style="", pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    table.caption = _legend(comparison)
-    for title in ("dataset", "objective", "backbone", "seed"):
-        table.add_column(title, justify="right" if title == "seed" else "left", no_wrap=True)
-    table.add_column("differs", overflow="fold", max_width=LONGEST)
-    for column in columns:
-        unit = " %" * is_share(column)
-        table.add_column(Text(column.replace(".", "\n", 1).replace("_", " ") + unit), justify="right")
-    if folders:
-        table.add_column("seconds", justify="right", no_wrap=True)
-        table.add_column("run", overflow="fold", max_width=LONGEST)
-    last = len(comparison.lines) - 1
-    for place, line in enumerate(comparison.lines):
-        name, seconds = line.run.result.name, line.run.result.cost.seconds
-        cells = [name.dataset, name.objective, name.backbone, str(line.run.result.seed), line.differs]
-        cells += [_beside(line.rows.get(column)) for column in columns]
-        if folders:
-            cells += [NOTHING if seconds is None else f"{seconds:,.0f}", line.run.name]
-        ends = place < last and comparison.lines[place + 1].run.result.name.dataset != name.dataset
-        table.add_row(*(Text(cell) for cell in cells), end_section=ends)
-    return table
+    return _sheet(comparison, columns, _results(comparison, columns) + _costs(comparison))
 
 
-def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
-    """The same for a terminal of `width` characters: without folders where they do not fit, wrapped, in parts."""
-    whole = comparison_table(comparison)
+def comparison_tables(comparison: Comparison, width: int, columns: Sequence[Column] | None = None) -> list[Table]:
+    """The same for a terminal of `width` characters: in parts where it does not fit, each with the axes."""
+    columns = headlines(comparison) if columns is None else columns
+    whole = as_table(sheet(comparison, columns))
     if table_width(whole).maximum <= width:
         return [whole]
-    parts: list[list[str]] = [[]]
-    for column in headlines(comparison):
-        if parts[-1] and table_width(comparison_table(comparison, [*parts[-1], column], folders=False)).minimum > width:
+    parts: list[list[_Part]] = [[]]
+    for part in _results(comparison, columns) + _costs(comparison):
+        longer = _sheet(comparison, columns, [*parts[-1], part])
+        if parts[-1] and table_width(as_table(longer)).minimum > width:
             parts.append([])
-        parts[-1].append(column)
-    tables = [comparison_table(comparison, part, folders=False) for part in parts]
-    for table in tables[:-1]:
-        table.caption = None
-    return tables
+        parts[-1].append(part)
+    sheets = [_sheet(comparison, columns, part) for part in parts]
+    sheets = [sheets[0], *(each._replace(title="") for each in sheets[1:])]
+    sheets = [*(each._replace(legend=[]) for each in sheets[:-1]), sheets[-1]]
+    return [as_table(each) for each in sheets]
+
+
+def as_table(sheet: Sheet) -> Table:
+    """For the terminal."""
+    table = Table(
+        title=Text(sheet.title, style="bold") if sheet.title else None,
+        title_justify="left",
+        title_style="",
+        caption=Text("\n".join(sheet.legend)) if sheet.legend else None,
+        caption_justify="left",
+        caption_style="",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for header, right in zip(sheet.headers, sheet.right, strict=True):
+        if right:
+            table.add_column(Text(header), justify="right")
+        else:
+            table.add_column(Text(header), overflow="fold", max_width=LONGEST)
+    for row, cells in enumerate(sheet.rows):
+        styled = [Text(cell, style="bold" if (row, place) in sheet.strong else "") for place, cell in enumerate(cells)]
+        table.add_row(*styled, end_section=row in sheet.ends)
+    return table
 
 
 def table_width(table: Table) -> Measurement:
@@ -131,83 +134,111 @@ def table_width(table: Table) -> Measurement:
     return Measurement.get(console, console.options, table)
 
 
-def headlines(comparison: Comparison) -> list[str]:
+def headlines(comparison: Comparison) -> list[Column]:
     """The columns that are their evaluator's headline."""
-    wanted = {key for line in comparison.lines for key, row in line.rows.items() if row.headline}
-    return [column for column in comparison.columns if column in wanted]
+    return [column for column in comparison.columns if column.headline]
 
 
-def to_csv(comparison: Comparison) -> str:
-    """Every number in full, a run a line; controls in columns of their own: linear.accuracy:random_start."""
-    columns = []
-    for column in comparison.columns:
-        rows = [line.rows[column] for line in comparison.lines if column in line.rows]
-        columns += [(column, subject) for subject in subjects(rows)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ["run", "identity", "dataset", "objective", "backbone", "seed", "differs", "started"]
-    headers = [column if subject == PRETRAINED else f"{column}:{subject}" for column, subject in columns]
-    writer.writerow([*names, *headers, *COSTS])
-    for line in comparison.lines:
-        result = line.run.result
-        name = result.name
-        values = [line.rows[c].values.get(s, "") if c in line.rows else "" for c, s in columns]
-        cost = asdict(result.cost)
-        costs = ["" if cost[key] is None else cost[key] for key in COSTS]
-        about = [line.run.folder, result.identity, name.dataset, name.objective, name.backbone, result.seed]
-        writer.writerow([*about, line.differs, result.started, *values, *costs])
-    return text.getvalue()
+def _sheet(comparison: Comparison, columns: Sequence[Column], parts: Sequence[_Part]) -> Sheet:
+    settings = comparison.settings
+    about = [
+        _Part(axis.short, axis.numeric, [_value(setting.values[axis.key]) for setting in settings], [])
+        for axis in comparison.axes
+    ]
+    if not _single(comparison):
+        about.append(_Part("seeds", True, [str(len(setting.runs)) for setting in settings], []))
+    every = [*about, *parts]
+    return Sheet(
+        title=_comparison_title(comparison),
+        headers=[part.header for part in every],
+        right=[part.right for part in every],
+        rows=[list(cells) for cells in zip(*(part.cells for part in every), strict=True)],
+        strong={(row, place) for place, part in enumerate(every) for row, strong in enumerate(part.strong) if strong},
+        ends={row for row, (one, next_) in enumerate(pairwise(settings)) if one.section != next_.section},
+        legend=_legend(comparison, columns),
+    )
 
 
-def _beside(row: Row | None) -> str:
-    """A number and its control, without their unit, and a mark where it does not beat one."""
-    if row is None:
+def _results(comparison: Comparison, columns: Sequence[Column]) -> list[_Part]:
+    parts = []
+    rivals = Counter(setting.section for setting in comparison.settings)
+    marked = [not _single(comparison) and rivals[setting.section] > 1 for setting in comparison.settings]
+    for column in columns:
+        cells = [comparison.cells.get((setting.label, column.key)) for setting in comparison.settings]
+        tied = [cell is not None and cell.tied and mark for cell, mark in zip(cells, marked, strict=True)]
+        header = f"{column.evaluator}\n{column.key.removeprefix(column.evaluator + '.')}".replace("_", " ")
+        unit = " %" * is_share(column.metric)
+        shown = [_beside(column, cell) + TIED * mark for cell, mark in zip(cells, tied, strict=True)]
+        parts.append(_Part(header + unit, True, shown, tied))
+    return parts
+
+
+def _costs(comparison: Comparison) -> list[_Part]:
+    """What was measured of pretraining, the mean over seeds; and where each run lies, if every setting is one run."""
+    parts = []
+    for key, header in zip(COSTS, ("pretraining\nseconds", "examples\n/ second", "peak\nMB"), strict=True):
+        costs = [setting.cost(key) for setting in comparison.settings]
+        if any(cost is not None for cost in costs):
+            cells = [NOTHING if cost is None else f"{cost.mean:,.0f}" for cost in costs]
+            parts.append(_Part(header, True, cells, []))
+    if _single(comparison):
+        runs = [run.name for setting in comparison.settings for run in setting.runs.values()]
+        parts.append(_Part("run", False, runs, []))
+    return parts
+
+
+def _single(comparison: Comparison) -> bool:
+    """Whether every setting is one run."""
+    return all(len(setting.runs) == 1 for setting in comparison.settings)
+
+
+def _beside(column: Column, cell: Cell | None) -> str:
+    """A mean with its interval, its control's mean, both without their unit, and a mark where it does not beat one."""
+    if cell is None:
         return NOTHING
-    control = f" ({row.shown(RANDOM_START)})" if RANDOM_START in row.values else ""
-    return (row.shown(PRETRAINED) + control).replace(" %", "") + "*" * bool(row.verdict)
+    control = f" ({show(column.metric, cell.controls[RANDOM_START].mean)})" if RANDOM_START in cell.controls else ""
+    return (show_interval(column.metric, cell.interval) + control).replace(" %", "") + UNBEATEN * bool(cell.verdict)
 
 
-def _legend(comparison: Comparison) -> str | None:
-    rows = [row for line in comparison.lines for row in line.rows.values() if row.headline]
+def _value(value: Any) -> str:
+    return NOTHING if value is None else text(value)
+
+
+def _comparison_title(comparison: Comparison) -> str:
+    """How much is compared, and what all of it has in common."""
+    runs = [run for setting in comparison.settings for run in setting.runs.values()]
+    said = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    if not _single(comparison):
+        said += f", {len(comparison.settings)} setting{'s' * (len(comparison.settings) != 1)}"
+    names = [asdict(run.result.name) for run in runs]
+    shared = [name for axis, name in names[0].items() if all(other[axis] == name for other in names)] if names else []
+    return said + (f" of {', '.join(shared)}" if shared else "")
+
+
+def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
+    shown = {column.key for column in columns}
+    cells = [cell for (_, key), cell in comparison.cells.items() if key in shown]
     said = []
-    if any(RANDOM_START in row.values for row in rows):
+    if any(cell.interval.n > 1 for cell in cells):
+        said.append("± half of the 95 % confidence interval of the mean over seeds (Student's t)")
+    if any(RANDOM_START in cell.controls for cell in cells):
         said.append("(in parentheses: the same backbone at its random start)")
-    if any(row.verdict for row in rows):
-        controls = " or ".join(subject_name(subject) for subject in subjects(rows) if subject != PRETRAINED)
-        said.append(f"* not a number, or not better than {controls}" if controls else "* not a number")
-    return "\n".join(said) or None
+    if any(cell.verdict for cell in cells):
+        subjects = sorted({subject for cell in cells for subject in cell.controls}, key=subject_place)
+        named = f", or not better than {' or '.join(map(subject_name, subjects))}" if subjects else ""
+        doubt = ": the interval of the difference in pairs holds 0" * any(cell.interval.n > 1 for cell in cells)
+        said.append(f"{UNBEATEN} not a number{named}{doubt}")
+    sections = len({setting.section for setting in comparison.settings})
+    if not _single(comparison) and len(comparison.settings) > sections and any(cell.tied for cell in cells):
+        where = " on its data" * (sections > 1)
+        said.append(
+            f"{TIED} the best of its column{where}, or not told apart from it (paired t-test over common seeds, "
+            "Holm's correction, 5 %)"
+        )
+    if any(cell.interval.n == 1 for cell in cells) and len(comparison.settings) > 1:
+        said.append("one seed says nothing of chance: without two seeds in common nothing is told apart")
+    return said
 
 
 def _title(result: Result) -> str:
     return f"{result.name.objective}, {result.name.dataset}, {result.name.backbone}, seed {result.seed}"
-
-
-def _name(run: Run) -> tuple[str, str, str]:
-    name = run.result.name
-    return name.dataset, name.objective, name.backbone
-
-
-def _tells(override: str) -> bool:
-    """Whether an override says something that the other columns do not: not the names, nor what changes no number."""
-    key = override.lstrip("+~").partition("=")[0]
-    return key not in ("dataset", "objective", "backbone", "seed", "logger") and not key.startswith(
-        ("hydra.", "logger.")
-    )
-
-
-def _column(sort: str, columns: Sequence[str]) -> str:
-    if sort in columns:
-        return sort
-    near = [column for column in columns if sort in column.partition(".")[::2]]
-    if len(near) == 1:
-        return near[0]
-    among = ", ".join(near or columns) or "none"
-    raise ValueError(f"{sort!r} is {'more than one column' if near else 'no column'}; choose one of: {among}")
-
-
-def _rank(row: Row | None) -> float:
-    """Best first, what is missing or not a number last."""
-    value = math.nan if row is None else row.values.get(PRETRAINED, math.nan)
-    if row is None or math.isnan(value):
-        return math.inf
-    return value if row.higher_is_better is False else -value

@@ -1,0 +1,119 @@
+"""Find finished runs on disk, and choose among them."""
+
+import difflib
+import operator
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from ssl_runner.reporting.axes import describe, matching
+from ssl_runner.reporting.results import METRICS, RESULT, ResultError, Run, read_result
+from ssl_runner.reporting.values import is_number, parse, text
+
+SWEEP = "sweep.yaml"  # of <output>/sweeps/<name>/: names its runs, as seen from <output>
+ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
+
+
+def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """All finished runs that `paths` lead to, each once, and a line for each that is broken or did not finish.
+
+    A path is a run's folder or a file in it, a sweep's folder, a folder with such folders somewhere under it, or a
+    pattern of paths (*, ?, [...], ** for any number of folders).
+    """
+    runs, problems, seen = [], [], set()
+    for path in paths:
+        found = [path] if path.exists() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
+        if not found:
+            problems.append(f"{path} does not exist")
+        for folder in (folder for place in found for folder in _run_folders(place, problems)):
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            if not (folder / RESULT).exists():
+                problems.append(f"{folder} has no {RESULT}: the run did not finish, or is still running")
+                continue
+            try:
+                result = read_result(folder)
+            except ResultError as error:
+                problems.append(str(error))
+                continue
+            if result.status == "done":
+                runs.append(Run("", folder, result))
+            else:
+                problems.append(f"{folder}: the run ended as {result.status!r}")
+    return _named(runs), problems
+
+
+def _run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
+    """Folders with a result, or with the curves of a run that has none yet; hidden folders apart, and what lies within
+    a run's folder. A sweep's runs."""
+    if path.is_file():
+        path = path.parent
+    for folder, inside, files in os.walk(path):
+        if RESULT in files or METRICS in files:
+            inside.clear()
+            yield Path(folder)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        if SWEEP in files:
+            yield from _swept(Path(folder), problems)
+
+
+def _swept(folder: Path, problems: list[str]) -> list[Path]:
+    import yaml
+
+    path = folder / SWEEP
+    try:
+        runs = yaml.safe_load(path.read_text(encoding="utf-8"))["runs"]
+        return [folder.parent.parent / run for run in runs]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        problems.append(f"{path} cannot be read ({str(error).splitlines()[0]}); it must list its folders under runs:")
+        return []
+
+
+def _named(runs: Sequence[Run]) -> list[Run]:
+    """Call each run by its folder, as seen from the folder that holds them all."""
+    if not runs:
+        return []
+    folders = [run.folder.resolve() for run in runs]
+    start = os.path.commonpath([folder.parent for folder in folders])
+    return [run._replace(name=os.path.relpath(folder, start)) for run, folder in zip(runs, folders, strict=True)]
+
+
+def where(runs: Sequence[Run], conditions: Iterable[str]) -> list[Run]:
+    """The runs whose configs meet every condition: "objective=simclr", "ratio>=0.5".
+
+    Before the sign stands a group of options or a key of the config, or as few of its last words as tell it apart. A
+    run without the key meets != alone; order is for numbers. Raises ValueError for what is no condition or no key.
+    """
+    described, _ = describe(runs)
+    kept = list(zip(runs, described, strict=True))
+    keys = list(dict.fromkeys(key for each in described for key in (*each.options, *each.values)))
+    for condition in conditions:
+        key, sign, value = _condition(condition, keys)
+        kept = [(run, each) for run, each in kept if _meets(each.get(key), sign, value)]
+    return [run for run, _ in kept]
+
+
+def _condition(condition: str, keys: Sequence[str]) -> tuple[str, str, str]:
+    parts = re.fullmatch(r"\s*([^=!<>\s]+)\s*(!=|<=|>=|=|<|>)(.*)", condition)
+    if parts is None:
+        raise ValueError(f"{condition!r} is no condition; write key=value, or one of != < > <= >= for =")
+    word, sign, value = parts.groups()
+    found = matching(word, keys)
+    if len(found) != 1:
+        near = found or difflib.get_close_matches(word, keys, n=3)
+        among = f"; {'choose one of' if found else 'did you mean'}: {', '.join(near)}" if near else ""
+        raise ValueError(f"{word!r} is {'more than one key' if found else 'no key'} of these runs' configs{among}")
+    if sign not in ("=", "!=") and not is_number(parse(value)):
+        raise ValueError(f"{condition!r} compares with {value!r}; {sign} needs a number")
+    return found[0], sign, value.strip()
+
+
+def _meets(value: Any, sign: str, wanted: str) -> bool:
+    if sign in ("=", "!="):
+        same = value == parse(wanted) or (value is not None and text(value) == wanted)
+        return same == (sign == "=")
+    return is_number(value) and ORDERS[sign](value, parse(wanted))
