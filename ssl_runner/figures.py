@@ -26,8 +26,18 @@ class Scatter(NamedTuple):
     note: str = ""
 
 
+class Point(NamedTuple):
+    """A single result in a figure: what it is, and the page it leads to."""
+
+    x: float
+    y: float
+    title: str  # said where one points at it: "ratio=0.5, seed 1: 97.2 %"
+    link: str = ""  # a URL, as seen from the page that shows the figure; "" where there is none
+    name: str = ""  # written beside it, in `Dots`
+
+
 class Lines(NamedTuple):
-    """Curves over one axis."""
+    """Curves over one axis, with bands around them where `low` and `high` are finite."""
 
     x: Sequence[float]
     y: Mapping[str, Sequence[float]]  # name -> len(x) values
@@ -35,6 +45,50 @@ class Lines(NamedTuple):
     y_label: str
     log_x: bool = False
     note: str = ""
+    low: Mapping[str, Sequence[float]] = {}  # name of a curve -> len(x) values
+    high: Mapping[str, Sequence[float]] = {}
+    references: Mapping[str, Sequence[float]] = {}  # drawn thin; one named like a curve has its colour
+    points: Mapping[str, Sequence[Point]] = {}  # name of a curve -> the single results behind it
 
 
-Figure = Pictures | Scatter | Lines
+class Bars(NamedTuple):
+    """Lying bars: a group a label, in it a bar a series."""
+
+    labels: Sequence[str]
+    values: Mapping[str, Sequence[float]]  # series -> len(labels) values; nan: no bar
+    value_label: str
+    decimals: int = 1  # of the numbers written beside the bars
+    note: str = ""
+    low: Mapping[str, Sequence[float]] = {}  # series -> len(labels) values
+    high: Mapping[str, Sequence[float]] = {}
+    references: Mapping[str, Sequence[float]] = {}  # series -> len(labels) values, a mark across each bar
+    points: Mapping[str, Sequence[Point]] = {}  # series -> single results; x: the place of a label, y: the value
+
+
+class HeatMap(NamedTuple):
+    """A table of numbers, the larger the stronger in colour."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: np.ndarray  # (rows, columns); nan: a blank cell
+    row_label: str
+    column_label: str
+    decimals: int = 1  # of the numbers written in the cells
+    span: tuple[float, float] | None = None  # values of the palest and the strongest colour; None: least and greatest
+    note: str = ""
+    points: Sequence[Point] = ()  # what cells lead to; x: the place of a column, y: of a row
+
+
+class Dots(NamedTuple):
+    """Results in the plane of two numbers, coloured by group, with an upright bar from `low` to `high`."""
+
+    points: Mapping[str, Sequence[Point]]  # by group
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    note: str = ""
+    low: Mapping[str, Sequence[float]] = {}  # group -> a value a point; nan: no bar
+    high: Mapping[str, Sequence[float]] = {}
+
+
+Figure = Pictures | Scatter | Lines | Bars | HeatMap | Dots

@@ -8,13 +8,24 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 
-from ssl_runner.reporting.plots import DARK, LIGHT, draw, loss_curves
+from ssl_runner.reporting.comparison import Axis, Column, Comparison, Setting
+from ssl_runner.reporting.comparison_figures import (
+    MOST_FIGURES,
+    column_name,
+    comparison_figures,
+    datasets,
+    say_value,
+    setting_name,
+    show_interval,
+)
+from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
 from ssl_runner.reporting.results import (
     METRICS,
     PRETRAINED,
@@ -22,6 +33,7 @@ from ssl_runner.reporting.results import (
     REPORT,
     Evaluation,
     ResultError,
+    Run,
     read_metrics,
     read_result,
     write_atomically,
@@ -30,6 +42,7 @@ from ssl_runner.reporting.rows import (
     NOTHING,
     SUBJECTS,
     Row,
+    is_share,
     layer,
     metric_name,
     result_rows,
@@ -37,8 +50,8 @@ from ssl_runner.reporting.rows import (
     subject_name,
     subjects,
 )
-from ssl_runner.reporting.tables import Comparison, headlines
 
+LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
 
 
@@ -51,6 +64,24 @@ class Shot(NamedTuple):
     note: str
     light: str  # base64 PNG
     dark: str  # "" where there is none
+
+
+class Drawing(NamedTuple):
+    """A figure of a comparison, ready for its page."""
+
+    title: str
+    note: str
+    svg: str
+
+
+class Listing(NamedTuple):
+    """The table of the settings on one dataset."""
+
+    dataset: str
+    axes: list[Axis]
+    columns: list[Column]  # headlines
+    others: list[Column]
+    settings: list[Setting]
 
 
 class Study(NamedTuple):
@@ -97,16 +128,72 @@ def write_report(folder: Path) -> Path:
     return write_atomically(folder / REPORT, page)
 
 
-def write_comparison(path: Path, comparison: Comparison) -> Path:
-    """Write a page with a table of runs a dataset, each run linked to its report as seen from `path`."""
-    links = {line.run.folder: _link(line.run.folder / REPORT, path.parent) for line in comparison.lines}
-    groups = []
-    for dataset in dict.fromkeys(line.run.result.name.dataset for line in comparison.lines):
-        lines = [line for line in comparison.lines if line.run.result.name.dataset == dataset]
-        columns = [column for column in headlines(comparison) if any(column in line.rows for line in lines)]
-        groups.append({"dataset": dataset, "lines": lines, "columns": columns})
-    template = _environment().get_template("compare.html.j2")
-    return write_atomically(path, template.render(groups=groups, links=links, count=len(comparison.lines)))
+def write_comparison(
+    path: Path, comparison: Comparison, title: str = "Runs compared", problems: Sequence[str] = ()
+) -> Path:
+    """Write a page that compares runs: tables and pictures, in which each point leads to its run's report.
+
+    `problems`: a line for each run that was left out.
+    """
+    runs = [run for setting in comparison.settings for run in setting.runs.values()]
+    links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
+    links = {folder: link for folder, link in links.items() if link}
+    panels = comparison_figures(comparison, links)
+    drawn = [
+        Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"figure-{place}"))
+        for place, panel in enumerate(panels[:MOST_FIGURES])
+    ]
+    page = (
+        _environment()
+        .get_template("compare.html.j2")
+        .render(
+            title=title,
+            runs=len(runs),
+            settings=len(comparison.settings),
+            axes=comparison.axes,
+            shared=_shared(runs),
+            tables=[
+                Listing(
+                    dataset=dataset,
+                    axes=[axis for axis in comparison.axes if axis.key != "dataset"],
+                    columns=_there(comparison, settings, headline=True),
+                    others=_there(comparison, settings, headline=False),
+                    settings=settings,
+                )
+                for dataset, settings in datasets(comparison).items()
+            ],
+            cells=comparison.cells,
+            seeds=max((len(setting.runs) for setting in comparison.settings), default=0),
+            protocols=[(column, list(_flat(column.protocol))) for column in comparison.columns],
+            links=links,
+            drawings=drawn,
+            more=len(panels) - len(drawn),
+            problems=problems,
+        )
+    )
+    return write_atomically(path, page)
+
+
+def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) -> list[Column]:
+    """The columns in which these settings have a number."""
+    return [
+        column
+        for column in comparison.columns
+        if column.headline == headline and any((setting.label, column.key) in comparison.cells for setting in settings)
+    ]
+
+
+def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """The names that all runs have in common."""
+    names = [asdict(run.result.name) for run in runs]
+    return [(key, names[0][key]) for key in ("dataset", "objective", "backbone") if len({n[key] for n in names}) == 1]
+
+
+def _seconds(setting: Setting) -> str:
+    """What pretraining took, on average over the seeds that measured it."""
+    seconds = [run.result.cost.seconds for run in setting.runs.values()]
+    known = [cost for cost in seconds if cost is not None]
+    return duration(sum(known) / len(known)) if known else NOTHING
 
 
 def _environment() -> jinja2.Environment:
@@ -124,11 +211,19 @@ def _environment() -> jinja2.Environment:
         "metric_name": metric_name,
         "subject": subject_name,
         "say": say,
+        "column_name": column_name,
+        "setting_name": setting_name,
+        "interval": lambda interval, metric: _typeset(show_interval(metric, interval)),
+        "is_share": is_share,
+        "say_value": say_value,
+        "seconds": _seconds,
         "moment": lambda iso: iso[:16].replace("T", " "),
     }
     environment.globals |= {
         "colours": {"light": LIGHT, "dark": DARK},
         "LONG_PROTOCOL": LONG_PROTOCOL,
+        "LONG_TABLE": LONG_TABLE,
+        "NOTHING": NOTHING,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,
     }

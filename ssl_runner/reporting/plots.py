@@ -1,33 +1,47 @@
-"""Draw figures as PNG: no window, no global state of matplotlib, the same picture on every machine.
+"""Draw figures as PNG or SVG: no window, no global state of matplotlib, the same picture on every machine.
 
-Each is drawn for a light and for a dark page. Figures are about 11.5 cm wide with text of 9 points, so that they can be
-read on a phone as well as on a desk. Colours can be told apart by colour-blind readers (after Okabe and Ito, and Paul
-Tol); curves differ in their dashes too, and classes are named where they lie.
+A PNG is drawn for a light or for a dark page; an SVG takes its colours from the page. Figures are about 10.5 cm wide
+with text of 9 points, so that they can be read on a phone as well as on a desk. Colours can be told apart by
+colour-blind readers (after Okabe and Ito, and Paul Tol); curves differ in their dashes too, and classes are named where
+they lie.
 """
 
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, assert_never
+from xml.etree import ElementTree
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ssl_runner.figures import Figure, Lines, Pictures, Scatter
+from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
 from ssl_runner.reporting.results import write_atomically
 
-WIDTH = 4.6  # inches
-DPI = 180
+WIDTH = 4.1  # inches
+DPI = 200
 TEXT = 9  # points
 MOST_PICTURES = 16  # columns drawn of `Pictures`
 MOST_NAMES = 20  # classes that are named in a `Scatter`
-DASHES = ("-", "--", "-.", ":")
+MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which no names are written
+MOST_MARKS = 10  # places of a curve that are all marked on its axis
+LONGEST_KEY = 46  # characters of a name in a legend
+LONGEST_LABEL = 24  # characters of a label beside bars or cells
+Dash = Literal["-", "--", "-.", ":"]
+DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
+DOTS = (0.0, (1.0, 1.6))  # of what curves are held against
+CHARACTER = 0.6 * TEXT / 72  # inches a character is wide, about
 
 
 class Theme(NamedTuple):
@@ -68,16 +82,92 @@ def draw(figure: Figure, theme: Theme = LIGHT) -> bytes:
 
     Of `Pictures`, the first `MOST_PICTURES` columns. Raises ValueError for shapes that are not as figures.py says.
     """
+    png = io.BytesIO()
+    _canvas(figure, theme).savefig(png, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
+    return png.getvalue()
+
+
+def draw_svg(figure: Figure, name: str) -> str:
+    """The same drawing as an <svg> element to stand in a page. `name`: unique on the page; its ids begin with it.
+
+    Colours are the style sheet's variables, so that one drawing suits a light and a dark page; text is text, in the
+    page's font. Each `Point` says its title where one points at it, and leads to its link.
+    """
+    svg = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):  # the salt keeps ids the same every time
+        _canvas(figure, LIGHT).savefig(
+            svg, format="svg", facecolor=LIGHT.paper, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    root = ElementTree.fromstring(svg.getvalue())
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+    for defs in root.findall("defs"):
+        if defs.find("style") is not None:  # it would hold for the whole page
+            root.remove(defs)
+    for element in root.iter():
+        _suit_page(element, name)
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib = {"viewBox": root.attrib["viewBox"], "width": width, "height": height}  # style sheets scale it
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _canvas(figure: Figure, theme: Theme) -> Canvas:
     match figure:
         case Pictures():
-            canvas = _pictures(figure, theme)
+            return _pictures(figure, theme)
         case Scatter():
-            canvas = _scatter(figure, theme)
+            return _scatter(figure, theme)
         case Lines():
-            canvas = _lines(figure, theme)
-    png = io.BytesIO()
-    canvas.savefig(png, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
-    return png.getvalue()
+            return _lines(figure, theme)
+        case Bars():
+            return _bars(figure, theme)
+        case HeatMap():
+            return _heat_map(figure, theme)
+        case Dots():
+            return _dots(figure, theme)
+        case _:
+            assert_never(figure)
+
+
+VARIABLES = {  # colour of the light theme -> the style sheet's name for it
+    LIGHT.paper: "var(--paper)",
+    LIGHT.ink: "var(--ink)",
+    LIGHT.muted: "var(--muted)",
+    LIGHT.grid: "var(--line)",
+    **{colour: f"var(--curve-{place})" for place, colour in enumerate(LIGHT.curves)},
+}
+
+
+def _suit_page(element: ElementTree.Element, name: str) -> None:
+    """Make an element of matplotlib's SVG one of a page: its ids, its colours, its font, its link."""
+    given = element.attrib
+    if "id" in given:
+        given["id"] = f"{name}-{given['id']}"
+    if given.get("href", "").startswith("#"):
+        given["href"] = f"#{name}-{given['href'][1:]}"
+    if "clip-path" in given:
+        given["clip-path"] = given["clip-path"].replace("url(#", f"url(#{name}-")
+    if "style" in given:
+        kept = [part for part in given["style"].split("; ") if not part.startswith("font-family")]
+        given["style"] = re.sub("#[0-9a-f]{6}", lambda code: VARIABLES.get(code[0], code[0]), "; ".join(kept))
+    match element.tag:
+        case "g" | "text":  # nothing refers to these
+            given.pop("id", None)
+            if given.get("transform", "").startswith("rotate(-0 "):
+                del given["transform"]
+        case "a":
+            title, link = json.loads(given["href"])
+            element.tag = "a" if link else "g"
+            element.attrib = {"href": link} if link else {}
+            words = ElementTree.Element("title")
+            words.text = title
+            element.insert(0, words)
+
+
+def _url(point: Point) -> str:
+    """What matplotlib is told of a point, for `_suit_page` to read."""
+    return json.dumps([point.title, point.link])
 
 
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
@@ -214,30 +304,306 @@ def _class_colour(place: int, classes: int, theme: Theme) -> Any:
 
 def _lines(figure: Lines, theme: Theme) -> Canvas:
     for name, values in figure.y.items():
-        if len(values) != len(figure.x):
-            raise ValueError(f"curve {name!r} has {len(values)} values for {len(figure.x)} places")
-    canvas = Canvas(figsize=(WIDTH, 2.7))
+        _same_length(f"curve {name!r}", values, figure.x)
+    for kind, curves in (("low", figure.low), ("high", figure.high), ("reference", figure.references)):
+        for name, values in curves.items():
+            _same_length(f"{kind} {name!r}", values, figure.x)
+    handles: list[Artist] = []
+    styles = {name: _style(place, theme) for place, name in enumerate(figure.y)}
+    if len(figure.y) + len(figure.references.keys() - figure.y.keys()) > 1:
+        handles += [Line2D([], [], color=styles[name][0], linestyle=styles[name][1], label=name) for name in figure.y]
+    handles += [
+        Line2D([], [], color=theme.muted, linestyle=DOTS, linewidth=1.2, label=name)
+        for name in figure.references
+        if name not in figure.y
+    ]
     left = 0.155 if figure.y_label else 0.115  # the same for all, so that panels line up
-    axes = canvas.add_axes((left, 0.165, 0.985 - left, 0.805), facecolor=theme.paper)
-    for side, spine in axes.spines.items():
-        spine.set(color=theme.grid if side in ("left", "bottom") else "none", linewidth=0.8)
+    canvas, axes = _plane(2.17, left * WIDTH, handles, theme)
+    x = np.asarray(figure.x, dtype=float)
     if figure.log_x:
         axes.set_xscale("log")
-    axes.grid(axis="y", color=theme.grid, linewidth=0.7)
-    axes.set_axisbelow(True)
-    x = np.asarray(figure.x, dtype=float)
-    for place, (name, values) in enumerate(figure.y.items()):
+    _mark(axes, x)
+    for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
         there = np.isfinite(y)  # a curve logged at fewer steps is drawn through the gaps
-        colour, dash = theme.curves[place % len(theme.curves)], DASHES[place % len(DASHES)]
-        marker = "o" if there.sum() <= 12 else ""
-        axes.plot(x[there], y[there], dash, color=colour, label=name, linewidth=1.5, marker=marker, markersize=3)
-    axes.set_xlabel(figure.x_label, size=TEXT, color=theme.muted, parse_math=False)
-    axes.set_ylabel(figure.y_label, size=TEXT, color=theme.muted, parse_math=False)
-    axes.tick_params(labelsize=TEXT, colors=theme.muted, width=0.6, length=2.5, which="both")
-    if len(figure.y) > 1:
-        legend = axes.legend(fontsize=TEXT, frameon=False, labelcolor=theme.ink, handlelength=2.2)
-        words: list[Text] = legend.get_texts()
-        for text in words:
-            text.set_parse_math(False)
+        colour, dash = styles[name]
+        marker = "o" if there.sum() <= 12 and name not in figure.points else ""
+        axes.plot(x[there], y[there], dash, color=colour, linewidth=1.5, marker=marker, markersize=3)
+        if name in figure.low and name in figure.high:
+            band = [np.asarray(edge[name], dtype=float)[there] for edge in (figure.low, figure.high)]
+            axes.fill_between(x[there], *band, color=colour, alpha=0.16, linewidth=0)
+        _dot(axes, figure.points.get(name, ()), 12, colour)
+    for name, values in figure.references.items():
+        y = np.asarray(values, dtype=float)
+        there = np.isfinite(y)
+        axes.plot(
+            x[there], y[there], linestyle=DOTS, color=styles[name][0] if name in styles else theme.muted, linewidth=1.2
+        )
+    _label(axes, figure.x_label, figure.y_label, theme)
     return canvas
+
+
+def _bars(figure: Bars, theme: Theme) -> Canvas:
+    for kind, series in (
+        ("series", figure.values), ("low", figure.low), ("high", figure.high), ("reference", figure.references)
+    ):  # fmt: skip
+        for name, values in series.items():
+            _same_length(f"{kind} {name!r}", values, figure.labels)
+    if not figure.labels or not figure.values:
+        raise ValueError("no bars to draw")
+    thick, gap = 0.19, 0.1  # inches
+    group = thick * len(figure.values) + gap
+    colours = {name: _style(place, theme)[0] for place, name in enumerate(figure.values)}
+    handles: list[Artist] = []
+    if len(figure.values) > 1:
+        handles += [Patch(color=colour, label=name) for name, colour in colours.items()]
+    left = 0.12 + CHARACTER * min(LONGEST_LABEL, max(len(label) for label in figure.labels))
+    canvas, axes = _plane(group * len(figure.labels), left, handles, theme, grid="x")
+    width = WIDTH - left
+    nothing = [math.nan] * len(figure.labels)
+    farthest = 0.0
+    texts = []
+    for place, (name, values) in enumerate(figure.values.items()):
+        y = [(gap / 2 + (place + 0.5) * thick) / group + label for label in range(len(figure.labels))]
+        low, high = figure.low.get(name, nothing), figure.high.get(name, nothing)
+        marks = figure.references.get(name, nothing)
+        axes.barh(y, np.nan_to_num(values), 0.84 * thick / group, color=colours[name], linewidth=0)
+        for at, value, least, most, mark in zip(y, values, low, high, marks, strict=True):
+            if math.isfinite(mark):
+                half = 0.5 * thick / group
+                axes.plot([mark, mark], [at - half, at + half], color=theme.ink, linewidth=1)
+            if not math.isfinite(value):
+                continue
+            words = f"{value:.{figure.decimals}f}"
+            if math.isfinite(most - least):
+                axes.plot([least, most], [at, at], color=theme.ink, linewidth=1)
+                words += f" ± {(most - least) / 2:.{figure.decimals}f}"
+            end = max(edge for edge in (value, most, mark, 0.0) if math.isfinite(edge))
+            texts.append((end, at, words))
+            farthest = max(farthest, end)
+        shifted = [point._replace(x=point.y, y=y[int(point.x)]) for point in figure.points.get(name, ())]
+        _dot(axes, shifted, 8, theme.ink)
+        farthest = max([farthest, *(point.x for point in shifted if math.isfinite(point.x))])
+    least = min(0.0, axes.dataLim.x0)
+    room = 0.1 + 0.85 * CHARACTER * max((len(words) for _, _, words in texts), default=0)
+    axes.set_xlim(least, least + (farthest - least or 1.0) * width / max(0.3 * width, width - room))
+    axes.set_ylim(len(figure.labels), 0)
+    axes.set_xticks([tick for tick in axes.get_xticks() if least <= tick <= farthest])  # none beneath the numbers
+    for end, at, words in texts:
+        axes.annotate(
+            words, (end, at), (4, 0), textcoords="offset points", size=TEXT - 1, color=theme.ink, va="center_baseline"
+        )
+    axes.set_yticks(np.arange(len(figure.labels)) + 0.5, [_cut(label, LONGEST_LABEL) for label in figure.labels])
+    _plain(axes.get_yticklabels(), theme.ink)
+    axes.tick_params(axis="y", length=0)
+    _label(axes, figure.value_label, "", theme)
+    return canvas
+
+
+def _heat_map(figure: HeatMap, theme: Theme) -> Canvas:
+    if figure.values.shape != (len(figure.rows), len(figure.columns)) or not figure.values.size:
+        raise ValueError(
+            f"values have shape {figure.values.shape}; ({len(figure.rows)}, {len(figure.columns)}), as the labels, "
+            "and at least one is needed"
+        )
+    there = figure.values[np.isfinite(figure.values)]
+    least, most = figure.span or ((there.min(), there.max()) if len(there) else (0.0, 1.0))
+    left = 0.36 + CHARACTER * min(LONGEST_LABEL, max(len(row) for row in figure.rows))
+    side = (WIDTH - left - 0.05) / len(figure.columns)  # inches a cell is wide
+    longest = min(LONGEST_LABEL, max(len(column) for column in figure.columns))
+    turned = CHARACTER * longest > 0.95 * side
+    bottom = 0.32 + (CHARACTER * longest if turned else 0.16)
+    tall = min(0.45, max(0.22, side))
+    height = tall * len(figure.rows) + bottom + 0.05
+    canvas = Canvas(figsize=(WIDTH, height))
+    place = (left / WIDTH, bottom / height, 1 - (left + 0.05) / WIDTH, tall * len(figure.rows) / height)
+    axes = canvas.add_axes(place, facecolor=theme.paper)
+    points = {(int(point.y), int(point.x)): point for point in figure.points}
+    longest_number = max((len(f"{value:.{figure.decimals}f}") for value in there), default=1)
+    size = min(float(TEXT), 0.9 * side * 72 / (0.6 * longest_number))
+    for (row, column), value in np.ndenumerate(figure.values):
+        if not math.isfinite(value):
+            continue
+        share = float(np.clip((value - least) / (most - least), 0, 1)) if most > least else 0.5
+        strength = 0.08 + 0.82 * share
+        cell = Rectangle((column + 0.02, row + 0.03), 0.96, 0.94, color=theme.curves[0], alpha=strength, linewidth=0)
+        words = f"{value:.{figure.decimals}f}"
+        if (row, column) in points:
+            cell.set_url(_url(points[row, column]))
+        axes.add_patch(cell)
+        text = axes.text(
+            column + 0.5, row + 0.5, words, size=size, color=theme.paper if strength > 0.65 else theme.ink,
+            ha="center", va="center_baseline",
+        )  # fmt: skip
+        if (row, column) in points:
+            text.set_url(_url(points[row, column]))
+    axes.set_xlim(0, len(figure.columns))
+    axes.set_ylim(len(figure.rows), 0)
+    columns = [_cut(column, LONGEST_LABEL) for column in figure.columns]
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if turned else 0)
+    axes.set_yticks(np.arange(len(figure.rows)) + 0.5, [_cut(row, LONGEST_LABEL) for row in figure.rows])
+    axes.tick_params(labelsize=TEXT, length=0)
+    _plain([*axes.get_xticklabels(), *axes.get_yticklabels()], theme.ink)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel(figure.column_label, size=TEXT, color=theme.muted, parse_math=False)
+    canvas.text(0.02, place[1] + place[3] / 2, figure.row_label, size=TEXT, color=theme.muted, rotation=90, ha="left",
+                va="center", parse_math=False)  # fmt: skip
+    return canvas
+
+
+def _dots(figure: Dots, theme: Theme) -> Canvas:
+    for kind, edges in (("low", figure.low), ("high", figure.high)):
+        for name, values in edges.items():
+            _same_length(f"{kind} {name!r}", values, figure.points.get(name, ()))
+    colours = {name: _style(place, theme)[0] for place, name in enumerate(figure.points)}
+    handles: list[Artist] = []
+    if len(colours) > 1:
+        handles += [
+            Line2D([], [], color=colour, linestyle="", marker="o", markersize=4, label=name)
+            for name, colour in colours.items()
+        ]
+    canvas, axes = _plane(2.6, 0.155 * WIDTH, handles, theme)
+    axes.margins(0.06)
+    if figure.log_x:
+        axes.set_xscale("log")
+    named = []
+    for name, points in figure.points.items():
+        if name in figure.low and name in figure.high:
+            for point, low, high in zip(points, figure.low[name], figure.high[name], strict=True):
+                if math.isfinite(high - low):
+                    axes.plot([point.x, point.x], [low, high], color=colours[name], linewidth=1.2, alpha=0.6)
+        _dot(axes, points, 24, colours[name])
+        named += [point for point in points if point.name and math.isfinite(point.x) and math.isfinite(point.y)]
+    _mark(axes, ())
+    if len(named) <= MOST_NAMED_DOTS:
+        _name_dots(axes, named, theme)
+    _label(axes, figure.x_label, figure.y_label, theme)
+    return canvas
+
+
+def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
+    """Write names beside dots, towards the middle of the plane; no two at one height, so that none hides another."""
+    axes.autoscale_view()  # places on the canvas follow from the limits
+    box = axes.get_window_extent()
+    pixel = 72 / axes.figure.dpi  # in points
+    placed = [(*axes.transData.transform((point.x, point.y)), point) for point in points]
+    placed.sort(key=lambda at: at[1])
+    heights = [(y - box.y0) * pixel for _, y, _ in placed]
+    moved = _apart(heights, TEXT + 1.0, box.height * pixel)
+    for (x, _, point), height, now in zip(placed, heights, moved, strict=True):
+        side = 1 if x < (box.x0 + box.x1) / 2 else -1
+        text = axes.annotate(
+            _cut(point.name, 32), (point.x, point.y), (8 * side, now - height), textcoords="offset points",
+            size=TEXT - 1, color=theme.ink, ha="left" if side > 0 else "right", va="center_baseline",
+            arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
+        text.set_parse_math(False)
+
+
+def _apart(places: Sequence[float], gap: float, most: float) -> list[float]:
+    """Ascending places between 0 and `most`, moved as little as leaves `gap` between each two.
+
+    Less i gaps, they must not descend: the least squares are the means of the runs that would (pool adjacent
+    violators, Ayer et al. 1955, https://doi.org/10.1214/aoms/1177728423).
+
+    >>> _apart([1, 1, 10], 2, 12)
+    [0.0, 2.0, 10.0]
+    """
+    pools: list[tuple[float, int]] = []  # sum, number
+    for rank, place in enumerate(places):
+        total, number = place - rank * gap, 1
+        while pools and pools[-1][0] / pools[-1][1] > total / number:
+            before = pools.pop()
+            total, number = total + before[0], number + before[1]
+        pools.append((total, number))
+    means = [total / number for total, number in pools for _ in range(number)]
+    room = max(0.0, most - gap * (len(places) - 1))
+    return [min(max(mean, 0.0), room) + rank * gap for rank, mean in enumerate(means)]
+
+
+def _same_length(what: str, values: Sequence[Any], places: Sequence[Any]) -> None:
+    if len(values) != len(places):
+        raise ValueError(f"{what} has {len(values)} values for {len(places)} places")
+
+
+def _style(place: int, theme: Theme) -> tuple[str, Dash]:
+    """Colour and dash of a curve: they come round only together."""
+    return theme.curves[place % len(theme.curves)], DASHES[place % len(DASHES)]
+
+
+def _plane(
+    tall: float, left: float, handles: Sequence[Artist], theme: Theme, grid: Literal["x", "y"] = "y"
+) -> tuple[Canvas, Axes]:
+    """Axes `tall` inches high and `left` inches from the edge, with a legend above them that hides nothing."""
+    names = [_cut(str(handle.get_label()), LONGEST_KEY) for handle in handles]
+    across = max(1, int((WIDTH - 0.3) / (CHARACTER * max(map(len, names)) + 0.45))) if names else 1
+    lines = math.ceil(len(names) / across)
+    bottom, top = 0.445, 0.08 + 0.165 * lines + 0.06 * bool(lines)
+    height = bottom + tall + top
+    canvas = Canvas(figsize=(WIDTH, height))
+    axes = canvas.add_axes((left / WIDTH, bottom / height, 0.985 - left / WIDTH, tall / height), facecolor=theme.paper)
+    for side, spine in axes.spines.items():
+        spine.set(color=theme.grid if side in ("left", "bottom") else "none", linewidth=0.8)
+    axes.grid(axis=grid, color=theme.grid, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=TEXT, colors=theme.muted, width=0.6, length=2.5, which="both")
+    if names:
+        legend = canvas.legend(
+            handles, names, loc="upper left", bbox_to_anchor=(0, 1), ncols=across, fontsize=TEXT, frameon=False,
+            labelcolor=theme.ink, handlelength=2.0, borderaxespad=0.1, labelspacing=0.25, columnspacing=1.2,
+        )  # fmt: skip
+        _plain(legend.get_texts(), theme.ink)
+    return canvas, axes
+
+
+def _mark(axes: Axes, places: Iterable[float]) -> None:
+    """Mark the lying axis where its places are, if they are few; on a logarithmic one, else, at round numbers."""
+    found = sorted({float(place) for place in places})
+    scale = math.log if axes.get_xscale() == "log" else float
+    if 0 < len(found) <= MOST_MARKS:
+        room = CHARACTER * (1 + max(len(_short(place)) for place in found)) / (axes.get_position().width * WIDTH)
+        kept = found[:1]
+        for place in found[1:]:
+            if scale(place) - scale(kept[-1]) >= room * (scale(found[-1]) - scale(found[0])):
+                kept.append(place)
+        axes.xaxis.set_major_locator(FixedLocator(kept))
+    elif scale is math.log:
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    else:
+        return
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _short(place)))
+
+
+def _short(place: float) -> str:
+    """A place on an axis in three digits that count, or as a whole number.
+
+    >>> _short(0.000177828), _short(3600.0), _short(2e6)
+    ('0.000178', '3600', '2e+06')
+    """
+    return f"{place:.0f}" if 1000 <= place < 1e6 else f"{place:.3g}"
+
+
+def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
+    axes.set_xlabel(_cut(x_label, 48), size=TEXT, color=theme.muted, parse_math=False)
+    axes.set_ylabel(_cut(y_label, 30), size=TEXT, color=theme.muted, parse_math=False)
+
+
+def _dot(axes: Axes, points: Sequence[Point], size: float, colour: str) -> None:
+    there = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    if there:
+        x, y = [point.x for point in there], [point.y for point in there]
+        drawn = axes.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3, clip_on=False)
+        drawn.set_urls([_url(point) for point in there])
+
+
+def _plain(texts: Iterable[Text], colour: str) -> None:
+    """Show words as they are, a $ included."""
+    for text in texts:
+        text.set(parse_math=False, color=colour)
+
+
+def _cut(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparisons import ERROR, KNN, LINEAR, compared
 
 from ssl_runner.figures import Lines, Pictures, Scatter
+from ssl_runner.reporting.comparison import Comparison, Interval
 from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import (
@@ -18,10 +20,8 @@ from ssl_runner.reporting.results import (
     Pretraining,
     Result,
     ResultError,
-    Run,
     write_result,
 )
-from ssl_runner.reporting.tables import compare
 
 EVIL = "<script>alert(1)</script>"
 
@@ -74,7 +74,7 @@ class Page(HTMLParser):
             self.open.append(tag)
         given = dict(attrs)
         self.loaded += [given[key] or "" for key in ("src", "srcset", "data", "poster") if key in given]
-        if "href" in given:
+        if "href" in given and not (given["href"] or "").startswith("#"):  # else a part of the page itself
             (self.links if tag == "a" else self.loaded).append(given["href"] or "")
 
     def handle_endtag(self, tag: str) -> None:
@@ -247,24 +247,114 @@ def test_the_first_sentence(tmp_path: Path, own: float, controls: dict[str, floa
     assert sentence in Page(write_report(tmp_path)).text.replace("\xa0", " ")
 
 
-def test_the_comparison_links_to_the_reports_there_are(tmp_path: Path) -> None:
-    runs = []
-    for name in ("a b#1", "without"):
-        folder = tmp_path / "runs" / name
-        write_result(folder, replace(RESULT, name=replace(RESULT.name, dataset=EVIL)))
-        runs.append(Run(name, folder, RESULT))
-    write_report(runs[0].folder)
-    page = Page(write_comparison(tmp_path / "pages" / "all.html", compare(runs)))
-    assert page.links == ["../runs/a%20b%231/report.html"]
-    assert page.loaded == []
-    assert page.open == []
-    assert "2 runs compared" in page.text
-    assert "95.0\xa0% 80.0\xa0%" in page.text
-    assert not re.search(r"url\(|@import|https?:", page.source)
+RATIOS = [0.25, 0.5, 0.75]
 
 
-def test_the_comparison_escapes_names(tmp_path: Path) -> None:
-    evil = replace(RESULT, name=Name(dataset=EVIL, objective=EVIL, backbone=EVIL))
-    page = Page(write_comparison(tmp_path / "all.html", compare([Run(EVIL, tmp_path, evil)])))
+def swept(folder: Path) -> Comparison:
+    """Three ratios and three seeds: the last cannot be told apart from the best, the first is not above its control."""
+    runs = compared(folder, {"objective.ratio": RATIOS}, lambda v, _, s: v["objective.ratio"] + 0.01 * s, [LINEAR, KNN])
+    cells = dict(runs.cells)
+    cells["ratio=0.25", LINEAR.key] = cells["ratio=0.25", LINEAR.key]._replace(verdict="not above random start")
+    for label in ("ratio=0.5", "ratio=0.75"):
+        cells[label, LINEAR.key] = cells[label, LINEAR.key]._replace(tied=True)
+    return runs._replace(cells=cells)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("compared")
+    runs = swept(folder / "runs #1")
+    for setting in runs.settings[:2]:
+        report = setting.runs[0].folder / "report.html"
+        report.parent.mkdir(parents=True)
+        report.touch()
+    page = write_comparison(folder / "pages" / "all.html", runs, "Masks <b>", ["runs/broken: half a file <b>"])
+    return Page(page)
+
+
+def test_the_comparison_shows_means_with_intervals_above_the_random_start(sweep: Page) -> None:
+    assert "Masks <b>" in sweep.text
+    assert "runs 9" in sweep.text
+    assert "What differs between the runs: ratio (3)." in sweep.text
+    assert "26.0 ± 2.5 50.0 not above random start" in sweep.text
+    assert "51.0 ± 2.5\xa0= 50.0" in sweep.text
+    assert "76.0 ± 2.5\xa0= 50.0" in sweep.text
+    assert sweep.text.count("\xa0=") == 2
+    assert "1 min 1 s" in sweep.text
+
+
+def test_the_comparison_says_how_its_numbers_were_found_and_what_was_left_out(sweep: Page) -> None:
+    assert sweep.tags.count("details") == 2
+    assert "layer pooled" in sweep.text
+    assert "k 20" in sweep.text
+    assert "runs/broken: half a file <b>" in sweep.text
+    assert "left out: 1" in sweep.text
+
+
+def test_the_comparison_s_points_and_seeds_lead_to_the_reports_there_are(sweep: Page) -> None:
+    addresses = [f"../runs%20%231/ratio%3D{ratio}-s0/report.html" for ratio in ("0.25", "0.5")]
+    assert set(sweep.links) == set(addresses)
+    assert sweep.links[:2] == addresses  # the table's
+    assert min(sweep.links.count(address) for address in addresses) >= 3  # a curve each for two columns, the cost
+    titles = [title for title in re.findall("<title>([^<]*)", sweep.source) if title.startswith("ratio=0.25, seed")]
+    assert "ratio=0.25, seed 2: 27.0 %" in titles
+
+
+def test_the_comparison_loads_nothing_and_is_well_formed(sweep: Page) -> None:
+    assert sweep.open == []
+    assert sweep.loaded == []
+    assert "script" not in sweep.tags
+    assert sweep.tags.count("svg") == sweep.tags.count("figure") == 3
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in sweep.source
+    assert not re.search(r"url\((?!#)|@import|https?:", sweep.source)
+    ids = re.findall(r' id="([^"]*)"', sweep.source)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', sweep.source)) <= set(ids)
+    drawn = sweep.source[sweep.source.index("<svg") :]
+    assert set(re.findall(r"var\((--[^)]*)\)", drawn)) <= set(re.findall(r"(--[\w-]+):", sweep.source))
+
+
+def test_all_that_is_text_in_a_comparison_is_shown_as_text(tmp_path: Path) -> None:
+    column = LINEAR._replace(key=f"linear.{EVIL}", protocol={EVIL: EVIL})
+    axes = {"objective": [EVIL, "$x_y$"], "dataset": [EVIL], EVIL: [1, 2, 3]}
+    runs = compared(tmp_path, axes, lambda v, *_: v[EVIL] / 9, [column])
+    page = Page(write_comparison(tmp_path / "all.html", runs, EVIL, [EVIL]))
     assert "script" not in page.tags
-    assert page.text.count(EVIL) == 3
+    assert page.open == []
+    assert page.text.count(EVIL) > 12
+    assert "$x_y$" in page.text
+
+
+def test_other_metrics_are_folded_away_and_one_seed_is_said_to_tell_nothing(tmp_path: Path) -> None:
+    other = LINEAR._replace(key="linear.val_accuracy", metric="val_accuracy", headline=False)
+    runs = compared(tmp_path, {"a.x": [1, 2]}, lambda v, *_: v["a.x"] / 4, [LINEAR, other, ERROR], seeds=[0])
+    tied = {key: cell._replace(tied=True) for key, cell in runs.cells.items()}
+    page = Page(write_comparison(tmp_path / "all.html", runs._replace(cells=tied)))
+    assert "other metrics, 1" in page.text
+    assert "reconstruction mse lower is better" in page.text
+    assert "nothing is told apart" in page.text
+    assert "±" not in page.text
+    assert "\xa0=" not in page.text
+
+
+def test_each_dataset_has_a_table_of_its_own(tmp_path: Path) -> None:
+    runs = compared(tmp_path, {"dataset": ["mnist", "cifar10"]}, lambda *_: 0.5)
+    page = Page(write_comparison(tmp_path / "all.html", runs))
+    assert "Results on mnist" in page.text
+    assert "Results on cifar10" in page.text
+    assert page.tags.count("table") == 2
+
+
+def test_a_number_that_is_none_says_so(tmp_path: Path) -> None:
+    runs = compared(tmp_path, {}, lambda *_: 0.5)
+    lost = runs.cells["-", LINEAR.key]._replace(interval=Interval(math.nan, math.nan, math.nan, 3))
+    page = Page(write_comparison(tmp_path / "all.html", runs._replace(cells={("-", LINEAR.key): lost})))
+    assert "not a number" in page.text
+    assert "The runs differ in their seed alone." in page.text
+
+
+def test_nothing_to_compare_is_a_page_that_says_so(tmp_path: Path) -> None:
+    page = Page(write_comparison(tmp_path / "all.html", Comparison((), (), (), {}), problems=["runs/a: broken"]))
+    assert "There are no finished runs." in page.text
+    assert "runs/a: broken" in page.text
+    assert page.open == []

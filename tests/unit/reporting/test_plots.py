@@ -1,20 +1,60 @@
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from struct import unpack
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from ssl_runner.figures import Figure, Lines, Pictures, Scatter
-from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, draw, loss_curves, save_figure
+from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
+from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, draw, draw_svg, loss_curves, save_figure
 
 GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
 FIGURES = {
     "pictures": Pictures({"x": GREY, "y": np.stack([GREY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
     "scatter": Scatter(np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 4 - 1, ["$x^$", "b"], "Points."),
     "lines": Lines([1, 10, 100], {"$a_^": [1, 2, 3], "b": [math.nan, 1, math.inf]}, "x", "y", True, "Curves."),
+    "band": Lines(
+        x=[1, 2, 3],
+        y={"a": [1, 2, 3], "b": [1, math.nan, 3]},
+        x_label="$x_y$",
+        y_label="<script>",
+        low={"a": [0, 1, math.nan]},
+        high={"a": [2, 3, math.nan]},
+        references={"a": [0, 0, math.nan], "random start": [1, 1, 1]},
+        points={"a": [Point(1, 1.5, "seed 0: <b>", "a%20b/report.html?x&y"), Point(2, math.nan, "none")]},
+    ),
+    "bars": Bars(
+        labels=["<script>", "$x_y$" * 9],
+        values={"a": [97.25, 3], "b": [math.nan, -2]},
+        value_label="accuracy",
+        low={"a": [96.25, math.nan]},
+        high={"a": [98.25, math.nan]},
+        references={"a": [80, math.nan]},
+        points={"a": [Point(0, 97, "seed 0", "r.html"), Point(1, 3, "seed 1")]},
+    ),
+    "heat map": HeatMap(
+        rows=["$r_1$", "b"],
+        columns=["<script>", "y" * 40, "z"],
+        values=np.array([[1, math.nan, 3], [4, 5, 6.04]]),
+        row_label="r",
+        column_label="c",
+        points=[Point(2, 1, "cell", "r.html"), Point(1, 0, "blank", "never.html")],
+    ),
+    "dots": Dots(
+        points={
+            "a": [Point(1, 1, "one", "r.html", "$n_1$"), Point(1.01, 1, "two", "", "n2")],
+            "<b>": [Point(900, 2, "three")],
+        },
+        x_label="s",
+        y_label="a",
+        log_x=True,
+        low={"a": [0.5, math.nan]},
+        high={"a": [1.5, math.nan]},
+    ),
 }
 
 
@@ -73,6 +113,13 @@ def test_pictures_out_of_range_are_clipped_and_rows_keep_their_shape() -> None:
         (Scatter(np.zeros((3, 3)), np.zeros(3)), r"points have shape \(3, 3\)"),
         (Scatter(np.zeros((3, 2)), np.zeros(4)), "with 4 labels"),
         (Lines([1, 2], {"a": [1]}, "x", "y"), "curve 'a' has 1 values for 2 places"),
+        (Lines([1, 2], {"a": [1, 2]}, "x", "y", low={"a": [1]}), "low 'a' has 1 values for 2 places"),
+        (Lines([1, 2], {"a": [1, 2]}, "x", "y", references={"s": []}), "reference 's' has 0 values for 2 places"),
+        (Bars(["l"], {"a": [1, 2]}, "v"), "series 'a' has 2 values for 1 places"),
+        (Bars([], {}, "v"), "no bars"),
+        (HeatMap(["r"], ["c"], np.zeros((2, 1)), "", ""), r"values have shape \(2, 1\); \(1, 1\)"),
+        (HeatMap([], [], np.zeros((0, 0)), "", ""), "at least one"),
+        (Dots({"a": [Point(1, 1, "")]}, "x", "y", low={"a": []}), "low 'a' has 0 values for 1 places"),
     ],
 )
 def test_shapes_that_are_not_as_promised_are_refused(figure: Figure, message: str) -> None:
@@ -119,3 +166,97 @@ def test_curves_are_paired_the_loss_first_the_learning_rate_last() -> None:
     assert list(panels["lr"].y) == ["lr"]
     assert list(panels["lr"].y["lr"]) == [0.1, 0.2]
     assert loss_curves([]) == {}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_svg_stands_in_a_page_by_itself(name: str) -> None:
+    svg = draw_svg(FIGURES[name], "f1")
+    assert svg == draw_svg(FIGURES[name], "f1")
+    root = ElementTree.fromstring(svg)  # no namespace, no doctype
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert len(set(ids)) == len(ids)
+    assert all(name.startswith("f1-") for name in ids)
+    referred = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg)
+    assert {one or other for one, other in referred} <= set(ids)
+    assert not re.search("<style|<metadata|font-family|https?:|<script", svg)
+
+
+def test_an_svg_follows_the_theme_of_its_page() -> None:
+    styles = " ".join(element.attrib.get("style", "") for element in ElementTree.fromstring(svg_of("band")).iter())
+    assert {"var(--paper)", "var(--ink)", "var(--muted)", "var(--curve-0)"} <= set(re.findall(r"var\(.*?\)", styles))
+    assert not re.search("#[0-9a-f]{6}", styles)
+
+
+def svg_of(name: str) -> str:
+    return draw_svg(FIGURES[name], "f")
+
+
+def test_words_of_an_svg_are_shown_as_they_are() -> None:
+    for name in ("band", "bars", "heat map"):
+        words = [text.text for text in ElementTree.fromstring(svg_of(name)).iter("text")]
+        assert "<script>" in words
+    assert "$x_y$" in [text.text for text in ElementTree.fromstring(svg_of("band")).iter("text")]
+    assert "97.2 ± 1.0" in [text.text for text in ElementTree.fromstring(svg_of("bars")).iter("text")]
+    numbers = [text.text for text in ElementTree.fromstring(svg_of("heat map")).iter("text")]
+    assert [word for word in numbers if word and word[0].isdigit()] == ["1.0", "3.0", "4.0", "5.0", "6.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "titles"),
+    [
+        ("band", ["a%20b/report.html?x&y"], ["seed 0: <b>"]),
+        ("bars", ["r.html"], ["seed 0", "seed 1"]),
+        ("heat map", ["r.html", "r.html"], ["cell", "cell"]),  # the cell and its number
+        ("dots", ["r.html"], ["one", "two", "three"]),
+    ],
+)
+def test_points_lead_to_their_reports_and_say_what_they_are(name: str, links: list[str], titles: list[str]) -> None:
+    root = ElementTree.fromstring(svg_of(name))
+    assert [anchor.attrib for anchor in root.iter("a")] == [{"href": link} for link in links]
+    assert [title.text for title in root.iter("title")] == titles
+
+
+def test_a_band_lies_between_its_edges_and_a_reference_at_its_height() -> None:
+    """Places in the picture, read back from the paths of its SVG."""
+    lines = Lines([0, 1], {"a": [1, 1]}, "", "", low={"a": [0, 0]}, high={"a": [2, 2]}, references={"s": [1.5, 1.5]})
+    heights = {}
+    for path in ElementTree.fromstring(draw_svg(lines, "f")).iter("path"):
+        style, places = path.attrib.get("style", ""), re.findall(r"[ML] (\S+) (\S+)", path.attrib["d"])
+        if "stroke-dasharray: 1.2" in style and len(places) == 2:
+            heights["reference"] = float(places[-1][1])
+        elif "var(--curve-0)" in style and len(places) == 2:
+            heights["curve"] = float(places[-1][1])
+    band = next(
+        path
+        for path in ElementTree.fromstring(draw_svg(lines, "f")).iter("path")
+        if path.attrib["d"].count("L") > 3 and "-" in path.attrib["d"]
+    )
+    edges = sorted(float(y) for _, y in re.findall(r"[ML] (\S+) (\S+)", band.attrib["d"]))
+    low, high = edges[0], edges[-1]
+    assert high - low == pytest.approx(4 * (heights["curve"] - heights["reference"]), rel=1e-3)
+
+
+def test_bars_end_where_their_values_say() -> None:
+    shown = pixels(draw(Bars(["a", "b"], {"s": [40, 80]}, "v")))
+    blue = tuple(int(LIGHT.curves[0][i : i + 2], 16) for i in (1, 3, 5))
+    rows = (shown == blue).all(-1).sum(1)
+    lengths = sorted({length for length in rows if length > 20})
+    assert lengths[-1] / lengths[0] == pytest.approx(2, rel=0.02)
+
+
+def test_the_largest_number_of_a_heat_map_is_strongest_in_colour() -> None:
+    cells = re.findall(r"opacity: ([\d.]+)", svg_of("heat map"))
+    assert [float(cell) for cell in cells] == sorted(map(float, cells))
+    assert len(cells) == 5
+    flat = draw_svg(HeatMap(["r"], ["c", "d"], np.ones((1, 2)), "", ""), "f")
+    assert len(set(re.findall(r"opacity: ([\d.]+)", flat))) == 1
+
+
+def test_names_of_dots_never_hide_one_another() -> None:
+    points = [Point(x, 1 + x / 1e4, "", "", f"name {x}") for x in range(14)]
+    root = ElementTree.fromstring(draw_svg(Dots({"": points}, "x", "y"), "f"))
+    heights = sorted(float(text.attrib["y"]) for text in root.iter("text") if (text.text or "").startswith("name"))
+    assert len(heights) == 14
+    assert min(np.diff(heights)) > 8
+    many = [*points, Point(20, 1, "", "", "name too many")]
+    assert "name" not in draw_svg(Dots({"": many}, "x", "y"), "f")

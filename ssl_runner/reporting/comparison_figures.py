@@ -1,0 +1,653 @@
+"""What a comparison shows in pictures, decided from its data alone.
+
+A swept number is a curve with its band, a choice is bars, two axes together are a heat map. Settings on different
+datasets never share a picture.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Point
+from ssl_runner.reporting.comparison import Axis, Cell, Column, Comparison, Interval, Setting
+from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
+from ssl_runner.reporting.results import METRICS, PRETRAINED, RANDOM_START, ResultError, Run, read_metrics
+from ssl_runner.reporting.rows import is_share, metric_name, show
+
+MAIN = "linear.accuracy"  # the column to draw first, where there is one
+MOST_FIGURES = 12  # that are shown
+MOST_CURVES = 6  # in one picture: the best
+MOST_MAPS = 4  # of one pair of axes
+MOST_BARS = 20
+MOST_CELLS = 16  # rows or columns of a heat map
+MOST_STEPS = 200  # places of a training curve
+LEAST_SWEPT = 3  # values of an axis that make a curve
+LEAST_RANKED = 4  # settings that make a rank correlation
+
+
+class Panel(NamedTuple):
+    """A figure of a comparison."""
+
+    name: str  # of its file: letters, digits and hyphens; no two are alike
+    title: str
+    figure: Figure
+
+
+class Group(NamedTuple):
+    """The settings on one dataset."""
+
+    dataset: str
+    settings: tuple[Setting, ...]
+    axes: tuple[Axis, ...]  # those in which these settings differ
+    columns: tuple[Column, ...]  # those with a number here; headlines first, the main one before all
+    cells: Mapping[tuple[str, str], Cell]  # by (Setting.label, Column.key); those with a finite mean
+    links: Mapping[Path, str]  # a run's folder -> the URL of its report
+
+    def link(self, setting: Setting) -> str:
+        """To the report of the first seed that has one."""
+        return next((self.links[run.folder] for run in setting.runs.values() if run.folder in self.links), "")
+
+    def found(self, column: Column) -> list[tuple[Setting, Cell]]:
+        """The settings that have a number in a column, best first where one is better."""
+        pairs = [(setting, self.cells.get((setting.label, column.key))) for setting in self.settings]
+        there = [(setting, cell) for setting, cell in pairs if cell is not None]
+        if column.higher_is_better is not None:
+            there.sort(key=lambda pair: pair[1].interval.mean, reverse=column.higher_is_better)
+        return there
+
+
+class Place(NamedTuple):
+    """A cell and where it stands on an axis."""
+
+    x: float
+    setting: Setting
+    cell: Cell
+    column: Column
+
+
+def comparison_figures(comparison: Comparison, links: Mapping[Path, str] | None = None) -> list[Panel]:
+    """All pictures of a comparison, the most informative first. `links`: a run's folder -> the URL of its report."""
+    groups = _groups(comparison, links or {})
+    panels: list[Panel] = []
+    for make in (_of_main_column, _few_labels, _training, _ranks, _of_other_columns):
+        for group in groups:
+            for title, figure in make(group):
+                whole = f"{title}, on {group.dataset}" if len(groups) > 1 else title
+                name = re.sub(r"[^a-z0-9]+", "-", whole.lower()).strip("-")[:80]
+                if any(panel.name == name for panel in panels):
+                    name += f"-{len(panels)}"
+                panels.append(Panel(name, whole, figure))
+    return panels
+
+
+def save_comparison_figures(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write the first `MOST_FIGURES` pictures as `save_figure` does. Returns the paths of the PNGs, in order."""
+    panels = comparison_figures(comparison)[:MOST_FIGURES]
+    return [save_figure(folder, panel.name, panel.figure, panel.title, place) for place, panel in enumerate(panels)]
+
+
+def column_name(column: Column) -> str:
+    """A column in words: "knn accuracy", "few label accuracy at 1%"."""
+    return metric_name(column.key.replace(".", " ", 1).replace("{", " {", 1))
+
+
+def show_interval(metric: str, interval: Interval) -> str:
+    """Mean and half the width of its interval, as a person reads them; a share in percent, without the sign.
+
+    >>> show_interval("accuracy", Interval(0.9721, 0.9693, 0.9749, 3))
+    '97.2 ± 0.3'
+    >>> show_interval("nmi", Interval(0.61, math.nan, math.nan, 1))
+    '0.610'
+    """
+    mean = show(metric, interval.mean).removesuffix(" %")
+    half = (interval.high - interval.low) / 2
+    if not math.isfinite(half):
+        return mean
+    if "e" in mean:
+        return f"{mean} ± {half:.2e}"
+    return f"{mean} ± {half * _scale(metric):.{len(mean.partition('.')[2])}f}"
+
+
+def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
+    """What tells a setting apart on `axes`: "simclr, ratio=0.75". Empty where nothing does."""
+    named = [(axis, setting.values.get(axis.key)) for axis in axes]
+    return ", ".join(
+        say_value(value) if _names_option(axis) else f"{axis.short}={say_value(value)}"
+        for axis, value in named
+        if value is not None
+    )
+
+
+def say_value(value: Any) -> str:
+    """A value of an axis, as short as it can be told."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def datasets(comparison: Comparison) -> dict[str, list[Setting]]:
+    """Settings by the data they were trained and judged on: a dataset's name, and what else tells it apart."""
+    about = [axis for axis in comparison.axes if axis.key.startswith("dataset.") and not axis.numeric]
+    by_dataset: dict[str, list[Setting]] = {}
+    for setting in comparison.settings:
+        parts = (_first(setting).result.name.dataset, setting_name(setting, about))
+        by_dataset.setdefault(", ".join(filter(None, parts)), []).append(setting)
+    return by_dataset
+
+
+def _groups(comparison: Comparison, links: Mapping[Path, str]) -> list[Group]:
+    cells = {key: cell for key, cell in comparison.cells.items() if math.isfinite(cell.interval.mean)}
+    groups = []
+    for dataset, settings in datasets(comparison).items():
+        columns = [c for c in comparison.columns if any((setting.label, c.key) in cells for setting in settings)]
+        columns.sort(key=lambda c: (not c.headline, c.higher_is_better is None, c.key.partition("{")[0] != MAIN))
+        axes = _differing(comparison.axes, settings)
+        groups.append(Group(dataset, tuple(settings), tuple(axes), tuple(columns), cells, links))
+    return groups
+
+
+# -------------------------------------------------------------------------------------------------- what was swept
+
+
+def _of_main_column(group: Group) -> Iterator[tuple[str, Figure]]:
+    for column in _headlines(group)[:1]:
+        yield from _of_column(group, column)
+        yield from _cost(group, column)
+
+
+def _of_other_columns(group: Group) -> Iterator[tuple[str, Figure]]:
+    for column in _headlines(group)[1:]:
+        yield from _of_column(group, column)
+
+
+def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
+    for axis in group.axes:
+        if _swept(group, axis):
+            yield from _along(group, column, axis)
+    maps = list(_maps(group, column))
+    yield from maps
+    choices = [axis for axis in group.axes if not _swept(group, axis)]
+    if not maps or any(axis not in (_pair(group) or ()) for axis in choices):  # else the maps say it all
+        yield from _bars(group, column, choices)
+
+
+def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figure]]:
+    """A column over a swept axis: curves, a setting of the other axes each, or dots where those never stand still."""
+    there = [(setting, cell) for setting, cell in group.found(column) if setting.values.get(axis.key) is not None]
+    others = [
+        other
+        for other in _differing(group.axes, [setting for setting, _ in there])
+        if other != axis and not _goes_along(group, axis, other)
+    ]
+    curves: dict[str, list[Place]] = {}
+    for setting, cell in there:
+        x = setting.values[axis.key]
+        curves.setdefault(setting_name(setting, others), []).append(Place(float(x), setting, cell, column))
+    places = [place for curve in curves.values() for place in curve]
+    if len({place.x for place in places}) < LEAST_SWEPT:
+        return
+    title = f"{_title(column)} by {axis.short}"
+    log = log_scale([place.x for place in places])
+    if max(len(curve) for curve in curves.values()) < LEAST_SWEPT:
+        yield title, _plane(group, column, places, axis.short, log, _about_seeds(places, "line"))
+        return
+    yield title, _curves(group, column_name(column), curves, axis.short, log)
+
+
+def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_label: str, log_x: bool) -> Lines:
+    """The first few curves of two points or more: with their bands, their runs as dots, the random start beneath."""
+    whole = [curve for curve, places in curves.items() if len(places) > 1][:MOST_CURVES]
+    whole.sort(key=lambda curve: min(group.settings.index(place.setting) for place in curves[curve]))
+    shown = {curve or PRETRAINED: curves[curve] for curve in whole}
+    every = [place for places in shown.values() for place in places]
+    column = every[0].column
+    x = sorted({place.x for place in every})
+    cells = {curve: _in_order(places, x) for curve, places in shown.items()}
+    references = _merged(_starts(cells, column.metric))
+    notes = [_about_seeds(every, "band")]
+    if references:
+        notes.append("Dotted: the same backbone at its random start.")
+    if len(curves) > len(shown):
+        which = "" if column.higher_is_better is None else ": the best that have two points or more"
+        notes.append(f"Shown are {len(shown)} of {len(curves)} curves{which}.")
+    return Lines(
+        x=x,
+        y=_drawn(cells, column.metric, "mean"),
+        x_label=x_label,
+        y_label=name + " (%)" * is_share(column.metric),
+        log_x=log_x,
+        note=" ".join([*notes, *_direction(column)]),
+        low=_drawn(cells, column.metric, "low"),
+        high=_drawn(cells, column.metric, "high"),
+        references=references,
+        points={curve: _runs(group, places) for curve, places in shown.items()},
+    )
+
+
+def _in_order(places: Iterable[Place], x: Iterable[float]) -> list[Cell | None]:
+    at = {place.x: place.cell for place in places}
+    return [at.get(value) for value in x]
+
+
+def _drawn(
+    cells: Mapping[str, Sequence[Cell | None]], metric: str, part: Literal["mean", "low", "high"]
+) -> dict[str, list[float]]:
+    """One part of each interval, nan where there is no cell."""
+    scale = _scale(metric)
+    return {
+        name: [math.nan if cell is None else scale * cell.interval._asdict()[part] for cell in series]
+        for name, series in cells.items()
+    }
+
+
+def _starts(cells: Mapping[str, Sequence[Cell | None]], metric: str) -> dict[str, list[float]]:
+    """The mean of each random start, nan where there is none."""
+    scale = _scale(metric)
+    return {
+        name: [
+            scale * cell.controls[RANDOM_START].mean if cell is not None and RANDOM_START in cell.controls else math.nan
+            for cell in series
+        ]
+        for name, series in cells.items()
+    }
+
+
+def _merged(starts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """One reference for all curves where they agree, or one each; none where there are none."""
+    known = {curve: values for curve, values in starts.items() if any(math.isfinite(value) for value in values)}
+    together: list[float] = []
+    for values in zip(*known.values(), strict=True):
+        finite = [value for value in values if math.isfinite(value)]
+        if finite and not np.allclose(finite, finite[0], rtol=1e-6, atol=0):
+            return {curve: list(values) for curve, values in known.items()}
+        together.append(finite[0] if finite else math.nan)
+    return {"random start": together} if known else {}
+
+
+def _plane(
+    group: Group, column: Column, places: Sequence[Place], x_label: str, log_x: bool, note: str, named: bool = False
+) -> Dots:
+    """A dot a setting, coloured by the first option in which the settings differ."""
+    scale = _scale(column.metric)
+    option = next(filter(_names_option, group.axes), None)
+    groups: dict[str, list[Place]] = {}
+    for place in places:
+        groups.setdefault(say_value(place.setting.values.get(option.key)) if option else "", []).append(place)
+    if len(groups) > MOST_CURVES:  # more than there are colours
+        groups = {"": list(places)}
+
+    def point(place: Place) -> Point:
+        name = setting_name(place.setting, group.axes)
+        title = f"{name or place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
+        return Point(place.x, scale * place.cell.interval.mean, title, group.link(place.setting), name if named else "")
+
+    return Dots(
+        points={name: [point(place) for place in members] for name, members in groups.items()},
+        x_label=x_label,
+        y_label=column_name(column) + " (%)" * is_share(column.metric),
+        log_x=log_x,
+        note=" ".join([note, *_direction(column)]),
+        low={name: [scale * place.cell.interval.low for place in members] for name, members in groups.items()},
+        high={name: [scale * place.cell.interval.high for place in members] for name, members in groups.items()},
+    )
+
+
+def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
+    """A column over two axes of three values or more: a map for each setting of the others, where half is there."""
+    pair = _pair(group)
+    if pair is None:
+        return
+    down, across = pair
+    rows, columns = _values(group, down), _values(group, across)
+    others = [axis for axis in group.axes if axis not in pair]
+    maps: dict[str, list[tuple[Setting, Cell]]] = {}
+    for setting, cell in group.found(column):
+        if setting.values.get(down.key) is not None and setting.values.get(across.key) is not None:
+            maps.setdefault(setting_name(setting, others), []).append((setting, cell))
+    full = {name: found for name, found in maps.items() if 2 * len(found) >= len(rows) * len(columns)}
+    shown = dict(list(full.items())[:MOST_MAPS])
+    means = [cell.interval.mean * _scale(column.metric) for found in shown.values() for _, cell in found]
+    for name, found in shown.items():
+        values = np.full((len(rows), len(columns)), math.nan)
+        points = []
+        for setting, cell in found:
+            row, place = rows.index(setting.values[down.key]), columns.index(setting.values[across.key])
+            values[row, place] = cell.interval.mean * _scale(column.metric)
+            title = f"{setting.label}: {show_interval(column.metric, cell.interval)}"
+            points.append(Point(place, row, title, group.link(setting)))
+        unit = " in %" * is_share(column.metric)
+        notes = [f"{_title(column)}{unit}, mean over seeds; blank where there is no run."]
+        if len(maps) > len(shown):
+            notes.append(f"Shown are {len(shown)} of {len(maps)} maps.")
+        yield (
+            f"{_title(column)} by {down.short} and {across.short}" + f", {name}" * bool(name),
+            HeatMap(
+                rows=[say_value(value) for value in rows],
+                columns=[say_value(value) for value in columns],
+                values=values,
+                row_label=down.short,
+                column_label=across.short,
+                decimals=_decimals(column.metric, means),
+                span=(min(means), max(means)),  # the same for all maps
+                note=" ".join([*notes, *_direction(column)]),
+                points=points,
+            ),
+        )
+
+
+def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tuple[str, Figure]]:
+    """A column by the choices that were made, at the best of what was swept."""
+    swept = [axis for axis in group.axes if axis not in choices]
+    if swept and column.higher_is_better is None:
+        return  # there is no best
+    best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
+    labelled, others = _labelled(group, choices)
+    for setting, cell in group.found(column):  # best first
+        best.setdefault((setting_name(setting, labelled), setting_name(setting, others)), (setting, cell))
+    if len(best) < 2:
+        return
+    names = sorted({name for _, name in best})
+    labels = list(dict.fromkeys(label for label, _ in best))
+    shown = labels[: max(1, MOST_BARS // len(names))]
+    series = {
+        name: [Place(x, *best[label, name], column) for x, label in enumerate(shown) if (label, name) in best]
+        for name in names
+    }
+    every = [place for places in series.values() for place in places]
+    cells = {name: _in_order(places, range(len(shown))) for name, places in series.items()}
+    starts = _starts(cells, column.metric)
+    notes = [_about_seeds(every, "line")]
+    if any(math.isfinite(value) for values in starts.values() for value in values):
+        notes.append("Mark across a bar: the same backbone at its random start.")
+    if swept:
+        over = " and ".join(axis.short for axis in swept)
+        notes.append(f"Each bar is the best over {over}, chosen by this very number.")
+    if len(shown) < len(labels):
+        notes.append(f"Shown are the best {len(shown)} of {len(labels)}.")
+    yield (
+        f"{_title(column)} by {' and '.join(axis.short for axis in choices)}",
+        Bars(
+            labels=[label or "none" for label in shown],
+            values=_drawn(cells, column.metric, "mean"),
+            value_label=column_name(column) + " (%)" * is_share(column.metric),
+            decimals=_decimals(column.metric, [_scale(column.metric) * place.cell.interval.mean for place in every]),
+            note=" ".join([*notes, *_direction(column)]),
+            low=_drawn(cells, column.metric, "low"),
+            high=_drawn(cells, column.metric, "high"),
+            references=starts,
+            points={name: _runs(group, places) for name, places in series.items()},
+        ),
+    )
+
+
+def _labelled(group: Group, choices: Sequence[Axis]) -> tuple[list[Axis], list[Axis]]:
+    """The axis that labels bars, and those that are series beside each other: where each goes with each."""
+    if len(choices) > 1:
+        first = max(choices, key=lambda axis: len(_values(group, axis)))
+        others = [axis for axis in choices if axis is not first]
+        labels = {setting_name(setting, [first]) for setting in group.settings}
+        series = {setting_name(setting, others) for setting in group.settings}
+        both = {setting_name(setting, choices) for setting in group.settings}
+        if len(series) <= MOST_CURVES and len(both) == len(labels) * len(series):
+            return [first], others
+    return list(choices), []
+
+
+def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
+    """A column against the seconds that pretraining took, a dot a setting."""
+    places = []
+    for setting, cell in group.found(column):
+        costs = [run.result.cost.seconds for run in setting.runs.values()]
+        seconds = [cost for cost in costs if cost is not None and math.isfinite(cost) and cost > 0]
+        if seconds:
+            places.append(Place(sum(seconds) / len(seconds), setting, cell, column))
+    if len(places) < 2:
+        return
+    note = f"{_about_seeds(places, 'line')} Seconds as the runs measured them: one that shared its machine took longer."
+    log = log_scale([min(place.x for place in places), max(place.x for place in places)])
+    named = len(places) <= MOST_NAMED_DOTS
+    yield f"{_title(column)} against cost", _plane(group, column, places, "pretraining, seconds", log, note, named)
+
+
+# ------------------------------------------------------------------------------------------ beyond what was swept
+
+
+def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
+    """Accuracy over the number of labels: a curve a setting, the random start beneath."""
+    probes: dict[tuple[str, str], list[Column]] = {}
+    for column in group.columns:
+        if column.metric.startswith("accuracy@"):
+            condition = column.key.removeprefix(f"{column.evaluator}.{column.metric}")  # of the protocol: "{steps=500}"
+            probes.setdefault((column.evaluator, condition), []).append(column)
+    for (evaluator, condition), columns in probes.items():
+        curves: dict[str, list[Place]] = {}
+        for column in columns:
+            for setting, cell in group.found(column):
+                labels = _labels(setting, column)
+                if labels is not None:
+                    name = setting_name(setting, group.axes)
+                    curves.setdefault(name, []).append(Place(labels, setting, cell, column))
+        if not any(len(places) > 1 for places in curves.values()):
+            continue
+        order = sorted(curves, key=lambda name: -sum(p.cell.interval.mean for p in curves[name]) / len(curves[name]))
+        name = metric_name(f"{evaluator} accuracy {condition}".strip())
+        lines = _curves(group, name, {name: curves[name] for name in order}, "labelled examples", True)
+        yield f"{name[0].upper()}{name[1:]} by number of labels", lines
+
+
+def _labels(setting: Setting, column: Column) -> float | None:
+    """How many labels a column of few labels stands for, as the protocol of a run says it."""
+    subset = column.metric.partition("@")[2]
+    for run in setting.runs.values():
+        for found in run.result.results:
+            if found.evaluator != column.evaluator or found.subject != PRETRAINED or column.metric not in found.metrics:
+                continue
+            subsets = found.protocol.get("subsets")
+            about = subsets.get(subset) if isinstance(subsets, Mapping) else None
+            labels = about.get("labels") if isinstance(about, Mapping) else None
+            if isinstance(labels, int | float) and labels > 0:
+                return float(labels)
+    return None
+
+
+def _training(group: Group) -> Iterator[tuple[str, Figure]]:
+    """The curves of pretraining over one another: losses of one objective alone, as they have no common unit."""
+    ranked = [setting for column in _headlines(group)[:1] for setting, _ in group.found(column)]
+    settings = ranked + [setting for setting in group.settings if setting not in ranked]
+    read = cache(_metrics)
+    by_objective: dict[str, list[Setting]] = {}
+    for setting in settings:
+        by_objective.setdefault(_first(setting).result.name.objective, []).append(setting)
+    for objective, alike in by_objective.items():
+        title = f"Training loss, {objective}" if len(by_objective) > 1 else "Training loss"
+        yield from _over_steps(group, "train/loss", alike, title, "loss", read)
+    yield from _over_steps(
+        group, "val/knn_accuracy", settings, "k-NN accuracy while training", "validation k-NN accuracy (%)", read
+    )
+
+
+def _over_steps(
+    group: Group,
+    name: str,
+    settings: Sequence[Setting],
+    title: str,
+    y_label: str,
+    read: Callable[[Path], list[dict[str, float]]],
+) -> Iterator[tuple[str, Figure]]:
+    """One metric of metrics.csv, the mean over the seeds of the first few settings."""
+    scale = _scale(name)
+    axes = _differing(group.axes, settings)
+    histories: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for setting in sorted(settings[:MOST_CURVES], key=group.settings.index):
+        of_seeds = []
+        for run in setting.runs.values():
+            rows = [row for row in read(run.folder) if "step" in row and math.isfinite(row.get(name, math.nan))]
+            points = sorted((row["step"], row[name]) for row in rows)
+            if len(points) > 1:
+                steps, values = np.array(points).T
+                of_seeds.append((steps, scale * values))
+        if of_seeds:
+            histories[setting_name(setting, axes) or PRETRAINED] = of_seeds
+    if not histories:
+        return
+    every = np.unique(np.concatenate([steps for of_seeds in histories.values() for steps, _ in of_seeds]))
+    x = every if len(every) <= MOST_STEPS else np.linspace(every[0], every[-1], MOST_STEPS)
+    y = {
+        curve: np.mean([np.interp(x, steps, values, math.nan, math.nan) for steps, values in of_seeds], axis=0).tolist()
+        for curve, of_seeds in histories.items()
+    }
+    several = any(len(of_seeds) > 1 for of_seeds in histories.values())
+    notes = ["Mean over seeds, as far as all of them went."] if several else []
+    if len(settings) > MOST_CURVES:
+        notes.append(f"Shown are {MOST_CURVES} of {len(settings)} settings.")
+    yield title, Lines(x=x.tolist(), y=y, x_label="step", y_label=y_label, note=" ".join(notes))
+
+
+def _metrics(folder: Path) -> list[dict[str, float]]:
+    try:
+        return read_metrics(folder / METRICS)
+    except ResultError:  # missing or broken: the other runs have theirs
+        return []
+
+
+def _ranks(group: Group) -> Iterator[tuple[str, Figure]]:
+    """Whether evaluators agree on which setting is better."""
+    from scipy.stats import spearmanr  # takes a second to import
+
+    columns = [column for column in _headlines(group) if column.higher_is_better is not None]
+    if len(columns) < 2:
+        return
+    values = np.full((len(columns), len(columns)), math.nan)
+    numbers = []
+    for row, first in enumerate(columns):
+        for place, second in enumerate(columns):
+            pairs = [(_rank(group, setting, first), _rank(group, setting, second)) for setting in group.settings]
+            both = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if len(both) >= LEAST_RANKED and all(len(set(side)) > 1 for side in zip(*both, strict=True)):
+                values[row, place] = spearmanr(*zip(*both, strict=True)).statistic
+                numbers.append(len(both))
+    if not np.isfinite(values[~np.eye(len(columns), dtype=bool)]).any():
+        return
+    names = [column_name(column) for column in columns]
+    note = (
+        f"Spearman's rho over {_range(numbers)} settings: 1 where two evaluations put the settings in the same order, "
+        "0 where neither tells of the other."
+    )
+    yield "How far the evaluations agree", HeatMap(names, names, values, "", "", 2, (0.0, 1.0), note)
+
+
+def _rank(group: Group, setting: Setting, column: Column) -> float | None:
+    """A number that is the higher the better."""
+    cell = group.cells.get((setting.label, column.key))
+    return None if cell is None else cell.interval.mean * (1 if column.higher_is_better else -1)
+
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+
+
+def _headlines(group: Group) -> list[Column]:
+    return [column for column in group.columns if column.headline]
+
+
+def _names_option(axis: Axis) -> bool:
+    return not axis.numeric and "." not in axis.key
+
+
+def _differing(axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    return [axis for axis in axes if len({repr(setting.values.get(axis.key)) for setting in settings}) > 1]
+
+
+def _first(setting: Setting) -> Run:
+    return next(iter(setting.runs.values()))
+
+
+def _values(group: Group, axis: Axis) -> list[Any]:
+    """The values of an axis that are there, in its order."""
+    there = {repr(setting.values.get(axis.key)) for setting in group.settings}
+    return [value for value in axis.values if value is not None and repr(value) in there]
+
+
+def _swept(group: Group, axis: Axis) -> bool:
+    return axis.numeric and len(_values(group, axis)) >= LEAST_SWEPT
+
+
+def _pair(group: Group) -> tuple[Axis, Axis] | None:
+    """The two axes of most values, where both have enough for a map and no more than it can show."""
+    long = [axis for axis in group.axes if LEAST_SWEPT <= len(_values(group, axis)) <= MOST_CELLS]
+    long.sort(key=lambda axis: -len(_values(group, axis)))
+    return (long[0], long[1]) if len(long) > 1 else None
+
+
+def _goes_along(group: Group, axis: Axis, other: Axis) -> bool:
+    """Whether two numbers were swept as one: each value with its own of the other, in one order."""
+    if not other.numeric:
+        return False
+    pairs = {(setting.values.get(axis.key), setting.values.get(other.key)) for setting in group.settings}
+    known = sorted((a, b) for a, b in pairs if a is not None and b is not None)
+    steps = [(c > a, (d > b) - (d < b)) for (a, b), (c, d) in pairwise(known)]
+    return len(known) == len(pairs) and steps in ([(True, 1)] * len(steps), [(True, -1)] * len(steps))
+
+
+def log_scale(places: Iterable[float]) -> bool:
+    """Whether values ask for a logarithmic axis: they span a factor of 20, or grow by one factor.
+
+    >>> log_scale([0.25, 0.5, 0.75]), log_scale([0.05, 0.1, 0.2]), log_scale([1, 30]), log_scale([0, 1, 1000])
+    (False, True, True, False)
+    """
+    found = sorted(set(places))
+    if len(found) < 2 or found[0] <= 0:
+        return False
+    factors = [high / low for low, high in pairwise(found)]
+    return found[-1] / found[0] >= 20 or (len(factors) > 1 and max(factors) < 1.05 * min(factors))
+
+
+def _runs(group: Group, places: Iterable[Place]) -> list[Point]:
+    """A point a seed, which leads to its report."""
+    return [
+        Point(
+            place.x,
+            _scale(place.column.metric) * value,
+            f"{place.setting.label}, seed {seed}: {show(place.column.metric, value)}",
+            group.links.get(place.setting.runs[seed].folder, ""),
+        )
+        for place in places
+        for seed, value in place.cell.values.items()
+        if math.isfinite(value)
+    ]
+
+
+def _scale(metric: str) -> float:
+    return 100.0 if is_share(metric) else 1.0
+
+
+def _decimals(metric: str, values: Iterable[float]) -> int:
+    """Digits after the point such that the largest value has three that count; a share has one."""
+    largest = max(map(abs, values), default=0.0)
+    if is_share(metric) or not largest:
+        return 1
+    return min(6, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def _title(column: Column) -> str:
+    name = column_name(column)
+    return name[0].upper() + name[1:]
+
+
+def _direction(column: Column) -> list[str]:
+    return ["Lower is better."] if column.higher_is_better is False else []
+
+
+def _about_seeds(places: Sequence[Place], mark: str) -> str:
+    seeds = [place.cell.interval.n for place in places]
+    if max(seeds) == 1:
+        return "One seed each: how far another would move these numbers is not known."
+    return f"{mark.capitalize()}: 95 % interval of the mean over {_range(seeds)} seeds."
+
+
+def _range(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(most) if least == most else f"{least} to {most}"
