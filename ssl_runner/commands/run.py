@@ -5,7 +5,7 @@ import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -25,6 +25,7 @@ from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
     Cost,
+    Evaluation,
     Name,
     Pretraining,
     Result,
@@ -107,6 +108,7 @@ def pretrain_and_evaluate(
         tags=tuple(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")),
         identity=identity(plain),
         seed=config.seed,
+        group=part.sweep,
     )
     loggers = build.loggers(config, context)
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -148,9 +150,7 @@ def pretrain_and_evaluate(
             sweep=part.sweep,
         )
         write_result(folder, result)
-        loggers.log_summary(
-            {f"{e.subject}/{e.evaluator}/{name}": value for e in evaluations for name, value in e.metrics.items()}
-        )
+        loggers.log_summary(*summary(evaluations))
         loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
         success = True
     finally:
@@ -292,6 +292,19 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != LOCK:
             path.unlink()
+
+
+def summary(evaluations: Sequence[Evaluation]) -> tuple[dict[str, float], dict[str, bool]]:
+    """The figures of a run by name, "pretrained/linear/accuracy", and which way each headline is better."""
+    values: dict[str, float] = {}
+    better: dict[str, bool] = {}
+    for found in evaluations:
+        for metric, value in found.metrics.items():
+            name = f"{found.subject}/{found.evaluator}/{metric}"
+            values[name] = value
+            if found.higher_is_better is not None and metric.split("@")[0] == found.headline.split("@")[0]:
+                better[name] = found.higher_is_better
+    return values, better
 
 
 def read_progress(checkpoint: Path) -> Reached | None:

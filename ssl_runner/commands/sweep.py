@@ -20,7 +20,9 @@ from rich.console import Console
 
 from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, identity
 from ssl_runner.locking import locked
-from ssl_runner.reporting.results import Run, write_atomically
+from ssl_runner.reporting.comparison import Comparison, compare
+from ssl_runner.reporting.results import RANDOM_START, Run, write_atomically
+from ssl_runner.reporting.tables import comparison_tables, headlines
 from ssl_runner.sweeps.board import Board, outcome_table
 from ssl_runner.sweeps.engines import engine
 from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
@@ -179,9 +181,10 @@ def write_sweep(
 
 def summarise(folder: Path, jobs: Sequence[Job], config: Config, console: Console) -> None:
     """Compare all finished runs: in the terminal, as a page, and as a run of its own in wandb."""
-    from ssl_runner.reporting.comparison import compare
+    from ssl_runner.loggers.interface import RunContext
+    from ssl_runner.loggers.wandb_sweep import log_comparison
+    from ssl_runner.reporting.comparison_figures import save_comparison_figures
     from ssl_runner.reporting.page import write_comparison
-    from ssl_runner.reporting.tables import comparison_tables
 
     runs = [Run(job.label, job.folder, result) for job in jobs if (result := finished(job.folder)) is not None]
     if not runs:
@@ -190,3 +193,31 @@ def summarise(folder: Path, jobs: Sequence[Job], config: Config, console: Consol
     console.print(*comparison_tables(comparison, console.width))
     write_comparison(folder / "compare.html", comparison, title=folder.name)
     console.print(f"comparison: {folder / 'compare.html'}", soft_wrap=True)
+    if "wandb" in config.logger:
+        pictures = save_comparison_figures(folder / "figures", comparison)
+        settings = {key: value for key, value in config.logger["wandb"].items() if key != "_target_"}
+        context = RunContext(folder, Path(config.output), folder.name, (), "", config.seed, folder.name)
+        columns, rows = listed(comparison)
+        figures = {path.stem: path for path in pictures}
+        log_comparison(context, settings, columns=columns, rows=rows, figures=figures)
+
+
+def listed(comparison: Comparison) -> tuple[list[str], list[list[str | float | None]]]:
+    """A comparison as one table of plain values: a setting a row, mean and interval of each headline."""
+    columns = headlines(comparison)
+    names = [axis.key for axis in comparison.axes] + ["seeds"]
+    names += [f"{column.key}{part}" for column in columns for part in ("", " low", " high", " at random start")]
+    rows: list[list[str | float | None]] = []
+    for setting in comparison.settings:
+        row: list[str | float | None] = [
+            value if isinstance(value, int | float) or value is None else str(value)
+            for value in (setting.values.get(axis.key) for axis in comparison.axes)
+        ]
+        row.append(len(setting.runs))
+        for column in columns:
+            cell = comparison.cells.get((setting.label, column.key))
+            start = None if cell is None else cell.controls.get(RANDOM_START)
+            row += [None] * 3 if cell is None else cell.interval[:3]
+            row.append(None if start is None else start.mean)
+        rows.append(row)
+    return names, rows
