@@ -117,10 +117,10 @@ def _words(written: str) -> list[str]:
 
 
 def _seeds(written: str) -> list[int]:
-    return [int(word) for word in _words(written)]
-
-
-_seeds.__name__ = "list of seeds"  # in argparse's refusal
+    try:
+        return [int(word) for word in _words(written)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{written!r} is no list of whole numbers; write --seeds 0,1,2") from error
 
 
 def _parser() -> argparse.ArgumentParser:
