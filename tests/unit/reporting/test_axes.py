@@ -1,4 +1,6 @@
+import random
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import yaml
 from made_runs import made_config, made_run
 
 from ssl_runner.config import NOT_IDENTITY
-from ssl_runner.reporting.axes import NOT_A_SETTING, Axis, describe, find_axes, matching, shortest
+from ssl_runner.reporting.axes import NOT_A_SETTING, Axis, Description, describe, find_axes, matching, shortest
 from ssl_runner.reporting.values import parse, text
 
 
@@ -122,6 +124,36 @@ def test_an_older_result_is_described_by_its_config_file(tmp_path: Path) -> None
     assert len(describe([old])[1]) == 1
 
 
+def test_runs_that_agree_in_all_axes_agree_in_every_setting() -> None:
+    triplet = {"objective__loss": {"_target_": "Triplet", "margin": 1.0}, "names": {"objective/loss": "triplet"}}
+    plain = {"objective__views": {"_target_": "Views", "flip": 0.0}, "names": {"objective/views": "digits"}}
+    changes: list[dict[str, Any]] = [{}, {"batch_size": 8}, {"backbone__depth": 2}]
+    own: dict[str, list[dict[str, Any]]] = {
+        "rotation": [],
+        "mae": [{"objective__ratio": 0.5}],
+        "simclr": [triplet, plain, {"objective__loss__temperature": 0.5}, {"objective__projector": [8]}],
+    }
+    made = [
+        made_config(objective, dataset, **{**change, "names": {**change.get("names", {})}})
+        for objective, more in own.items()
+        for dataset in ("mnist", "cifar")
+        for change in changes + more
+    ]
+    everything, _ = describe([made_run(str(place), config) for place, config in enumerate(made)])
+    draw = random.Random(0)
+    for _ in range(200):
+        some = draw.sample(everything, draw.randint(2, 8))
+        found = find_axes(some)
+        for one, other in combinations(some, 2):
+            alike = all(one.get(axis.key) == other.get(axis.key) for axis in found)
+            assert alike == (settings(one) == settings(other))
+
+
+def settings(described: Description) -> dict[str, Any]:
+    ours = ("objective", "dataset.name", "backbone", "batch_size")
+    return {key: value for key, value in described.values.items() if key.startswith(ours)}
+
+
 def test_short_names_are_as_long_as_they_must_be() -> None:
     all_keys = ["optimizer.lr", "objective.loss.scale", "objective.views.scale", "objective/loss", "objective"]
     assert [shortest(key, all_keys) for key in all_keys] == ["lr", "loss.scale", "views.scale", "loss", "objective"]
@@ -139,7 +171,26 @@ def test_a_key_is_found_by_its_last_words() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0, 1.5, 1e-05, True, None, "mae", "64", "1e-3", "true", "null", "[1]", "a b", "", (1, 2.5), ("a", "b"), ()],
+    [
+        0,
+        1.5,
+        1e-05,
+        True,
+        None,
+        "mae",
+        "64",
+        "1e-3",
+        "true",
+        "null",
+        "[1]",
+        "a b",
+        "",
+        "a,b",
+        (1, 2.5),
+        ("a,b", "c"),
+        ("a", "b"),
+        (),
+    ],
 )
 def test_what_is_written_is_read_as_the_same(value: Any) -> None:
     assert parse(text(value)) == value

@@ -108,7 +108,8 @@ def test_a_columns_protocol_says_by_section_what_is_not_the_same() -> None:
         ([{"k": 20, "t": 1}, {"k": 200, "t": 1}], ["{k=20}", "{k=200}"]),
         ([{"a": 1, "k": 1}, {"a": 1, "k": 2}, {"a": 2, "k": 3}], ["{k=1}", "{k=2}", "{k=3}"]),
         ([{"a": 1, "k": 1}, {"a": 1, "k": 2}, {"a": 2, "k": 2}], ["{a=1,k=1}", "{a=1,k=2}", "{a=2,k=2}"]),
-        ([{}, {"k": 1}], ["{k=null}", "{k=1}"]),
+        ([{}, {"k": 1}, {"k": None}], ["{k=-}", "{k=1}", "{k=null}"]),
+        ([{"k": ("a,b",)}, {"k": ("a", "b")}], ['{k=["a,b"]}', "{k=[a,b]}"]),
     ],
 )
 def test_keys_are_told_apart_by_as_little_as_possible(protocols: list[dict[str, Any]], said: list[str]) -> None:
