@@ -155,6 +155,7 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
         (["--seeds", "7"], "no run is left by --where and --seeds"),
         (["--columns", "nmi"], "--columns: 'nmi' is no column; choose one of: linear.accuracy, linear.val_accuracy"),
         (["--sort", "nmi"], "--sort: 'nmi' is no column; choose one of: linear.accuracy"),
+        (["--html", "-"], "--html needs a file"),
         (["--csv", "-", "--json", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),
     ],
 )
