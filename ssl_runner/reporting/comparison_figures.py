@@ -15,10 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Point
-from ssl_runner.reporting.comparison import Axis, Cell, Column, Comparison, Interval, Setting
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
 from ssl_runner.reporting.results import METRICS, PRETRAINED, RANDOM_START, ResultError, Run, read_metrics
-from ssl_runner.reporting.rows import is_share, metric_name, show
+from ssl_runner.reporting.rows import is_share, metric_name, show, show_interval
+from ssl_runner.reporting.values import text
 
 MAIN = "linear.accuracy"  # the column to draw first, where there is one
 MOST_FIGURES = 12  # that are shown
@@ -97,23 +99,6 @@ def column_name(column: Column) -> str:
     return metric_name(column.key.replace(".", " ", 1).replace("{", " {", 1))
 
 
-def show_interval(metric: str, interval: Interval) -> str:
-    """Mean and half the width of its interval, as a person reads them; a share in percent, without the sign.
-
-    >>> show_interval("accuracy", Interval(0.9721, 0.9693, 0.9749, 3))
-    '97.2 ± 0.3'
-    >>> show_interval("nmi", Interval(0.61, math.nan, math.nan, 1))
-    '0.610'
-    """
-    mean = show(metric, interval.mean).removesuffix(" %")
-    half = (interval.high - interval.low) / 2
-    if not math.isfinite(half):
-        return mean
-    if "e" in mean:
-        return f"{mean} ± {half:.2e}"
-    return f"{mean} ± {half * _scale(metric):.{len(mean.partition('.')[2])}f}"
-
-
 def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
     """What tells a setting apart on `axes`: "simclr, ratio=0.75". Empty where nothing does."""
     named = [(axis, setting.values.get(axis.key)) for axis in axes]
@@ -126,7 +111,7 @@ def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
 
 def say_value(value: Any) -> str:
     """A value of an axis, as short as it can be told."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else text(value)
 
 
 def datasets(comparison: Comparison) -> dict[str, list[Setting]]:
@@ -401,10 +386,9 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
     """A column against the seconds that pretraining took, a dot a setting."""
     places = []
     for setting, cell in group.found(column):
-        costs = [run.result.cost.seconds for run in setting.runs.values()]
-        seconds = [cost for cost in costs if cost is not None and math.isfinite(cost) and cost > 0]
-        if seconds:
-            places.append(Place(sum(seconds) / len(seconds), setting, cell, column))
+        seconds = setting.cost("seconds")
+        if seconds is not None and seconds.mean > 0:
+            places.append(Place(seconds.mean, setting, cell, column))
     if len(places) < 2:
         return
     note = f"{_about_seeds(places, 'line')} Seconds as the runs measured them: one that shared its machine took longer."
@@ -572,12 +556,13 @@ def _values(group: Group, axis: Axis) -> list[Any]:
 
 
 def _swept(group: Group, axis: Axis) -> bool:
-    return axis.numeric and len(_values(group, axis)) >= LEAST_SWEPT
+    return axis.numeric and axis.key != "seed" and len(_values(group, axis)) >= LEAST_SWEPT
 
 
 def _pair(group: Group) -> tuple[Axis, Axis] | None:
     """The two axes of most values, where both have enough for a map and no more than it can show."""
-    long = [axis for axis in group.axes if LEAST_SWEPT <= len(_values(group, axis)) <= MOST_CELLS]
+    axes = [axis for axis in group.axes if axis.key != "seed"]
+    long = [axis for axis in axes if LEAST_SWEPT <= len(_values(group, axis)) <= MOST_CELLS]
     long.sort(key=lambda axis: -len(_values(group, axis)))
     return (long[0], long[1]) if len(long) > 1 else None
 

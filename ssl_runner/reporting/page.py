@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import jinja2
 
-from ssl_runner.reporting.comparison import Axis, Column, Comparison, Setting
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.comparison import Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
     MOST_FIGURES,
     column_name,
@@ -23,7 +24,6 @@ from ssl_runner.reporting.comparison_figures import (
     datasets,
     say_value,
     setting_name,
-    show_interval,
 )
 from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
 from ssl_runner.reporting.results import (
@@ -47,6 +47,7 @@ from ssl_runner.reporting.rows import (
     metric_name,
     result_rows,
     show,
+    show_interval,
     subject_name,
     subjects,
 )
@@ -133,7 +134,7 @@ def write_comparison(
 ) -> Path:
     """Write a page that compares runs: tables and pictures, in which each point leads to its run's report.
 
-    `problems`: a line for each run that was left out.
+    `problems`: a line for each run that was left out, besides what the comparison notes itself.
     """
     runs = [run for setting in comparison.settings for run in setting.runs.values()]
     links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
@@ -168,7 +169,7 @@ def write_comparison(
             links=links,
             drawings=drawn,
             more=len(panels) - len(drawn),
-            problems=problems,
+            problems=[*comparison.problems, *problems],
         )
     )
     return write_atomically(path, page)
@@ -191,9 +192,8 @@ def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _seconds(setting: Setting) -> str:
     """What pretraining took, on average over the seeds that measured it."""
-    seconds = [run.result.cost.seconds for run in setting.runs.values()]
-    known = [cost for cost in seconds if cost is not None]
-    return duration(sum(known) / len(known)) if known else NOTHING
+    seconds = setting.cost("seconds")
+    return NOTHING if seconds is None else duration(seconds.mean)
 
 
 def _environment() -> jinja2.Environment:
@@ -213,7 +213,7 @@ def _environment() -> jinja2.Environment:
         "say": say,
         "column_name": column_name,
         "setting_name": setting_name,
-        "interval": lambda interval, metric: _typeset(show_interval(metric, interval)),
+        "interval": lambda interval, metric: _typeset(show_interval(metric, interval).removesuffix(" %")),
         "is_share": is_share,
         "say_value": say_value,
         "seconds": _seconds,

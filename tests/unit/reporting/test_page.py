@@ -9,7 +9,7 @@ import pytest
 from comparisons import ERROR, KNN, LINEAR, compared
 
 from ssl_runner.figures import Lines, Pictures, Scatter
-from ssl_runner.reporting.comparison import Comparison, Interval
+from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import (
@@ -22,6 +22,7 @@ from ssl_runner.reporting.results import (
     ResultError,
     write_result,
 )
+from ssl_runner.reporting.statistics import Interval
 
 EVIL = "<script>alert(1)</script>"
 
@@ -288,7 +289,7 @@ def test_the_comparison_says_how_its_numbers_were_found_and_what_was_left_out(sw
     assert "layer pooled" in sweep.text
     assert "k 20" in sweep.text
     assert "runs/broken: half a file <b>" in sweep.text
-    assert "left out: 1" in sweep.text
+    assert "notes: 1" in sweep.text
 
 
 def test_the_comparison_s_points_and_seeds_lead_to_the_reports_there_are(sweep: Page) -> None:
