@@ -114,6 +114,11 @@ def say_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else text(value)
 
 
+def differing(axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    """The axes in which some settings differ."""
+    return [axis for axis in axes if len({repr(setting.values.get(axis.key)) for setting in settings}) > 1]
+
+
 def datasets(comparison: Comparison) -> dict[str, list[Setting]]:
     """Settings by the data they were trained and judged on: a dataset's name, and what else tells it apart."""
     about = [axis for axis in comparison.axes if axis.key.startswith("dataset.") and not axis.numeric]
@@ -130,7 +135,7 @@ def _groups(comparison: Comparison, links: Mapping[Path, str]) -> list[Group]:
     for dataset, settings in datasets(comparison).items():
         columns = [c for c in comparison.columns if any((setting.label, c.key) in cells for setting in settings)]
         columns.sort(key=lambda c: (not c.headline, c.higher_is_better is None, c.key.partition("{")[0] != MAIN))
-        axes = _differing(comparison.axes, settings)
+        axes = differing(comparison.axes, settings)
         groups.append(Group(dataset, tuple(settings), tuple(axes), tuple(columns), cells, links))
     return groups
 
@@ -156,6 +161,7 @@ def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
     maps = list(_maps(group, column))
     yield from maps
     choices = [axis for axis in group.axes if not _swept(group, axis)]
+    choices = _telling(group, choices, group.settings)
     if not maps or any(axis not in (_pair(group) or ()) for axis in choices):  # else the maps say it all
         yield from _bars(group, column, choices)
 
@@ -163,11 +169,8 @@ def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figure]]:
     """A column over a swept axis: curves, a setting of the other axes each, or dots where those never stand still."""
     there = [(setting, cell) for setting, cell in group.found(column) if setting.values.get(axis.key) is not None]
-    others = [
-        other
-        for other in _differing(group.axes, [setting for setting, _ in there])
-        if other != axis and not _goes_along(group, axis, other)
-    ]
+    others = [other for other in group.axes if other != axis and not _goes_along(group, axis, other)]
+    others = _telling(group, others, [setting for setting, _ in there])
     curves: dict[str, list[Place]] = {}
     for setting, cell in there:
         x = setting.values[axis.key]
@@ -259,6 +262,7 @@ def _plane(
     """A dot a setting, coloured by the first option in which the settings differ."""
     scale = _scale(column.metric)
     option = next(filter(_names_option, group.axes), None)
+    telling = _telling(group, group.axes, group.settings)
     groups: dict[str, list[Place]] = {}
     for place in places:
         groups.setdefault(say_value(place.setting.values.get(option.key)) if option else "", []).append(place)
@@ -266,8 +270,8 @@ def _plane(
         groups = {"": list(places)}
 
     def point(place: Place) -> Point:
-        name = setting_name(place.setting, group.axes)
-        title = f"{name or place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
+        name = setting_name(place.setting, telling)
+        title = f"{place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
         return Point(place.x, scale * place.cell.interval.mean, title, group.link(place.setting), name if named else "")
 
     return Dots(
@@ -288,7 +292,7 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
         return
     down, across = pair
     rows, columns = _values(group, down), _values(group, across)
-    others = [axis for axis in group.axes if axis not in pair]
+    others = _telling(group, [axis for axis in group.axes if axis not in pair], group.settings)
     maps: dict[str, list[tuple[Setting, Cell]]] = {}
     for setting, cell in group.found(column):
         if setting.values.get(down.key) is not None and setting.values.get(across.key) is not None:
@@ -326,7 +330,8 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 
 def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tuple[str, Figure]]:
     """A column by the choices that were made, at the best of what was swept."""
-    swept = [axis for axis in group.axes if axis not in choices]
+    swept = [axis for axis in group.axes if _swept(group, axis)]
+    along = [axis.short for axis in group.axes if axis not in choices and axis not in swept]
     if swept and column.higher_is_better is None:
         return  # there is no best
     best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
@@ -348,13 +353,15 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     notes = [_about_seeds(every, "line")]
     if any(math.isfinite(value) for values in starts.values() for value in values):
         notes.append("Mark across a bar: the same backbone at its random start.")
+    if along:
+        notes.append(f"With this went {_listed(along)}: what differs may be theirs.")
     if swept:
-        over = " and ".join(axis.short for axis in swept)
+        over = _listed([axis.short for axis in swept])
         notes.append(f"Each bar is the best over {over}, chosen by this very number.")
     if len(shown) < len(labels):
         notes.append(f"Shown are the best {len(shown)} of {len(labels)}.")
     yield (
-        f"{_title(column)} by {' and '.join(axis.short for axis in choices)}",
+        f"{_title(column)} by {_listed([axis.short for axis in choices])}",
         Bars(
             labels=[label or "none" for label in shown],
             values=_drawn(cells, column.metric, "mean"),
@@ -409,11 +416,12 @@ def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
             probes.setdefault((column.evaluator, condition), []).append(column)
     for (evaluator, condition), columns in probes.items():
         curves: dict[str, list[Place]] = {}
+        telling = _telling(group, group.axes, group.settings)
         for column in columns:
             for setting, cell in group.found(column):
                 labels = _labels(setting, column)
                 if labels is not None:
-                    name = setting_name(setting, group.axes)
+                    name = setting_name(setting, telling)
                     curves.setdefault(name, []).append(Place(labels, setting, cell, column))
         if not any(len(places) > 1 for places in curves.values()):
             continue
@@ -464,7 +472,7 @@ def _over_steps(
 ) -> Iterator[tuple[str, Figure]]:
     """One metric of metrics.csv, the mean over the seeds of the first few settings."""
     scale = _scale(name)
-    axes = _differing(group.axes, settings)
+    axes = _telling(group, group.axes, settings)
     histories: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for setting in sorted(settings[:MOST_CURVES], key=group.settings.index):
         of_seeds = []
@@ -541,8 +549,16 @@ def _names_option(axis: Axis) -> bool:
     return not axis.numeric and "." not in axis.key
 
 
-def _differing(axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
-    return [axis for axis in axes if len({repr(setting.values.get(axis.key)) for setting in settings}) > 1]
+def _telling(group: Group, axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    """Of some axes those that tell settings apart: without choices that follow from the others."""
+    kept: list[Axis] = []
+    told = 1
+    for axis in axes:
+        keys = {repr([setting.values.get(a.key) for a in (*kept, axis)]) for setting in settings}
+        if len(keys) > told or (_swept(group, axis) and differing([axis], settings)):
+            kept.append(axis)
+            told = len(keys)
+    return kept
 
 
 def _first(setting: Setting) -> Run:
@@ -636,3 +652,7 @@ def _about_seeds(places: Sequence[Place], mark: str) -> str:
 def _range(numbers: Sequence[int]) -> str:
     least, most = min(numbers), max(numbers)
     return str(most) if least == most else f"{least} to {most}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -22,6 +22,7 @@ from ssl_runner.reporting.comparison_figures import (
     column_name,
     comparison_figures,
     datasets,
+    differing,
     say_value,
     setting_name,
 )
@@ -79,7 +80,8 @@ class Listing(NamedTuple):
     """The table of the settings on one dataset."""
 
     dataset: str
-    axes: list[Axis]
+    axes: list[Axis]  # in which they differ
+    common: str  # what they have in common, of what differs between the tables
     columns: list[Column]  # headlines
     others: list[Column]
     settings: list[Setting]
@@ -156,7 +158,8 @@ def write_comparison(
             tables=[
                 Listing(
                     dataset=dataset,
-                    axes=[axis for axis in comparison.axes if axis.key != "dataset"],
+                    axes=differing(comparison.axes, settings),
+                    common=setting_name(settings[0], _common(comparison.axes, settings)),
                     columns=_there(comparison, settings, headline=True),
                     others=_there(comparison, settings, headline=False),
                     settings=settings,
@@ -182,6 +185,10 @@ def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) 
         for column in comparison.columns
         if column.headline == headline and any((setting.label, column.key) in comparison.cells for setting in settings)
     ]
+
+
+def _common(axes: Sequence[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    return [axis for axis in axes if axis.key != "dataset" and axis not in differing(axes, settings)]
 
 
 def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:

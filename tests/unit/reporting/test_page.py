@@ -80,7 +80,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-        if tag in ("dt", "dd", "td", "th", "li", "div", "p"):
+        if tag in ("dt", "dd", "td", "th", "li", "div", "p", "h2"):
             self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
@@ -338,11 +338,12 @@ def test_other_metrics_are_folded_away_and_one_seed_is_said_to_tell_nothing(tmp_
     assert "\xa0=" not in page.text
 
 
-def test_each_dataset_has_a_table_of_its_own(tmp_path: Path) -> None:
-    runs = compared(tmp_path, {"dataset": ["mnist", "cifar10"]}, lambda *_: 0.5)
+def test_each_dataset_has_a_table_of_its_own_with_what_differs_in_it(tmp_path: Path) -> None:
+    axes = {"dataset": ["mnist", "cifar10"], "objective": ["simclr", "mae"], "a.x": [1, 2]}
+    runs = compared(tmp_path, axes, lambda v, *_: 0.5 if (v["dataset"] == "mnist") == (v["a.x"] == 1) else None)
     page = Page(write_comparison(tmp_path / "all.html", runs))
-    assert "Results on mnist" in page.text
-    assert "Results on cifar10" in page.text
+    assert "Results on mnist All with x=1. setting objective linear accuracy (%)" in page.text
+    assert "Results on cifar10 All with x=2. setting objective linear accuracy (%)" in page.text
     assert page.tags.count("table") == 2
 
 
