@@ -169,7 +169,8 @@ def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figure]]:
     """A column over a swept axis: curves, a setting of the other axes each, or dots where those never stand still."""
     there = [(setting, cell) for setting, cell in group.found(column) if setting.values.get(axis.key) is not None]
-    others = [other for other in group.axes if other != axis and not _goes_along(group, axis, other)]
+    along = [other for other in group.axes if other != axis and _goes_along(group, axis, other)]
+    others = [other for other in group.axes if other != axis and other not in along]
     others = _telling(group, others, [setting for setting, _ in there])
     curves: dict[str, list[Place]] = {}
     for setting, cell in there:
@@ -183,7 +184,8 @@ def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figu
     if max(len(curve) for curve in curves.values()) < LEAST_SWEPT:
         yield title, _plane(group, column, places, axis.short, log, _about_seeds(places, "line"))
         return
-    yield title, _curves(group, column_name(column), curves, axis.short, log)
+    lines = _curves(group, column_name(column), curves, axis.short, log)
+    yield title, lines._replace(note=" ".join([lines.note, *_went_along(along)]))
 
 
 def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_label: str, log_x: bool) -> Lines:
@@ -331,7 +333,7 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tuple[str, Figure]]:
     """A column by the choices that were made, at the best of what was swept."""
     swept = [axis for axis in group.axes if _swept(group, axis)]
-    along = [axis.short for axis in group.axes if axis not in choices and axis not in swept]
+    along = [axis for axis in group.axes if axis not in choices and axis not in swept]
     if swept and column.higher_is_better is None:
         return  # there is no best
     best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
@@ -353,8 +355,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     notes = [_about_seeds(every, "line")]
     if any(math.isfinite(value) for values in starts.values() for value in values):
         notes.append("Mark across a bar: the same backbone at its random start.")
-    if along:
-        notes.append(f"With this went {_listed(along)}: what differs may be theirs.")
+    notes += _went_along(along)
     if swept:
         over = _listed([axis.short for axis in swept])
         notes.append(f"Each bar is the best over {over}, chosen by this very number.")
@@ -640,6 +641,11 @@ def _title(column: Column) -> str:
 
 def _direction(column: Column) -> list[str]:
     return ["Lower is better."] if column.higher_is_better is False else []
+
+
+def _went_along(axes: Sequence[Axis]) -> list[str]:
+    said = _listed([axis.short for axis in axes])
+    return [f"Together with it changed {said}, so what is seen may be owed to either."] if axes else []
 
 
 def _about_seeds(places: Sequence[Place], mark: str) -> str:
