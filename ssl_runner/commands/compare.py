@@ -76,6 +76,8 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
     ]
     if sum(path == "-" for path, _ in texts) > 1:
         raise _AskedError("only one of --csv, --json, --markdown and --latex can go to standard output")
+    if str(options.html) == "-":
+        raise _AskedError("--html needs a file: its links to the reports are relative to it")
     for path, write in texts:
         if path is not None and path != "-":
             write_atomically(Path(path), write())
@@ -117,10 +119,10 @@ def _words(written: str) -> list[str]:
 
 
 def _seeds(written: str) -> list[int]:
-    return [int(word) for word in _words(written)]
-
-
-_seeds.__name__ = "list of seeds"  # in argparse's refusal
+    try:
+        return [int(word) for word in _words(written)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{written!r} is no list of whole numbers; write --seeds 0,1,2") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these: linear,knn.accuracy")
     choose.add_argument("--all", action="store_true", help="every metric, not only each evaluator's headline")
     choose.add_argument("--sort", metavar="NAME[:asc|:desc]", help="by a column (best first), an axis, or seconds")
-    write = parser.add_argument_group("what is written (FILE may be - for standard output, then alone)")
+    write = parser.add_argument_group("what is written (- for standard output, then alone; a page needs a file)")
     write.add_argument("--csv", metavar="FILE", help="every number in full: a line a setting and column, or a run")
     write.add_argument("--json", metavar="FILE", help="everything, the values of each seed and run included")
     write.add_argument("--markdown", metavar="FILE", help="the table")

@@ -27,7 +27,7 @@ class Axis(NamedTuple):
 
 
 class Description(NamedTuple):
-    """A run's config, flat."""
+    """What was configured of a run."""
 
     options: Mapping[str, str]  # by group: {"objective": "simclr", "objective/loss": "info_nce"}
     values: Mapping[str, Any]  # by dotted key, lists as tuples
@@ -46,7 +46,10 @@ def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
         said = f"{without[0]} {f'and {len(without) - 1} more have' if len(without) > 1 else 'has'} no readable config"
         return [_by_overrides(run) for run in runs], [f"{said}: runs are told apart by names and overrides alone"]
     return [
-        Description(_names(run) | config.get("names", {}), dict(flat(config)))
+        Description(
+            _names(run) | config.get("names", {}),
+            dict(flat({key: value for key, value in config.items() if key != "names"})),
+        )
         for run, config in zip(runs, configs, strict=True)
     ], []
 
@@ -90,8 +93,8 @@ def find_axes(runs: Sequence[Description]) -> list[Axis]:
 
     So runs that agree in all axes agree in every setting.
     """
-    met = dict.fromkeys(key for run in runs for key in run.values if _is_setting(key))
-    keys = [key for key in met if len({run.values.get(key) for run in runs}) > 1]
+    met = dict.fromkeys(key for run in runs for key in run.values)
+    keys = [key for key in met if _is_setting(key) and len({run.values.get(key) for run in runs}) > 1]
     groups = sorted(dict.fromkeys(group for run in runs for group in run.options), key=_first)
     axes = []
     for group in groups:

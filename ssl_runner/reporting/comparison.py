@@ -183,9 +183,8 @@ def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Ma
     sign = 1 if column.higher_is_better else -1
     unbeaten = []
     for subject, of in controls.items():
-        common = [
-            seed for seed in own if seed in of and math.isfinite(of[seed])
-        ]  # a control that fell over says nothing
+        # A control that is not a number says nothing.
+        common = [seed for seed in own if seed in of and math.isfinite(of[seed])]
         gain = interval([sign * (own[seed] - of[seed]) for seed in common]) if common else None
         if gain is None or gain.low > 0:
             continue
@@ -254,8 +253,7 @@ def sort(comparison: Comparison, by: str) -> Comparison:
     descending = False
     value: Callable[[Setting], Any]
     if len(axes) == 1:
-        (axis,) = (axis for axis in comparison.axes if axis.key == axes[0])
-        value = partial(_place_on, axis)
+        value = partial(_place_on, next(axis for axis in comparison.axes if axis.key == axes[0]))
     elif word in COSTS:
         value = partial(_cost_of, word)
     else:

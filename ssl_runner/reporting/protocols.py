@@ -126,10 +126,11 @@ def suffixes(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(protocols) == 1:
         return [""]
     keys = list(dict.fromkeys(key for protocol in protocols for key in protocol))
-    keys = [key for key in keys if any(each.get(key) != protocols[0].get(key) for each in protocols)]
+    said = [{key: text(each[key]) if key in each else "-" for key in keys} for each in protocols]
+    keys = [key for key in keys if len({each[key] for each in said}) > 1]
     for count in range(1, len(keys) + 1):
         for some in combinations(keys, count):
-            found = [f"{{{','.join(f'{key}={text(each.get(key))}' for key in some)}}}" for each in protocols]
+            found = [f"{{{','.join(f'{key}={each[key]}' for key in some)}}}" for each in said]
             if len(set(found)) == len(found):
                 return found
     raise ValueError(f"these protocols are no different: {protocols}")

@@ -4,12 +4,12 @@ import difflib
 import operator
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from ssl_runner.reporting.axes import describe, matching
+from ssl_runner.reporting.axes import Description, describe, matching
 from ssl_runner.reporting.results import METRICS, RESULT, ResultError, Run, read_result
 from ssl_runner.reporting.values import is_number, parse, text
 
@@ -82,27 +82,32 @@ def _named(runs: Sequence[Run]) -> list[Run]:
     return [run._replace(name=os.path.relpath(folder, start)) for run, folder in zip(runs, folders, strict=True)]
 
 
-def where(runs: Sequence[Run], conditions: Iterable[str]) -> list[Run]:
+def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     """The runs whose configs meet every condition: "objective=simclr", "ratio>=0.5".
 
     Before the sign stands a group of options or a key of the config, or as few of its last words as tell it apart. A
     run without the key meets != alone; order is for numbers. Raises ValueError for what is no condition or no key.
     """
+    if not conditions:
+        return list(runs)
     described, _ = describe(runs)
     kept = list(zip(runs, described, strict=True))
-    keys = list(dict.fromkeys(key for each in described for key in (*each.options, *each.values)))
     for condition in conditions:
-        key, sign, value = _condition(condition, keys)
+        key, sign, value = _condition(condition, described)
         kept = [(run, each) for run, each in kept if _meets(each.get(key), sign, value)]
     return [run for run, _ in kept]
 
 
-def _condition(condition: str, keys: Sequence[str]) -> tuple[str, str, str]:
+def _condition(condition: str, described: Sequence[Description]) -> tuple[str, str, str]:
+    """Key, sign and value. Of several keys that end in the same words, those count in which the runs differ."""
     parts = re.fullmatch(r"\s*([^=!<>\s]+)\s*(!=|<=|>=|=|<|>)(.*)", condition)
     if parts is None:
         raise ValueError(f"{condition!r} is no condition; write key=value, or one of != < > <= >= for =")
     word, sign, value = parts.groups()
+    keys = list(dict.fromkeys(key for each in described for key in (*each.options, *each.values)))
     found = matching(word, keys)
+    if len(found) > 1:
+        found = [key for key in found if len({each.get(key) for each in described}) > 1] or found
     if len(found) != 1:
         near = found or difflib.get_close_matches(word, keys, n=3)
         among = f"; {'choose one of' if found else 'did you mean'}: {', '.join(near)}" if near else ""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import rich.box
 from rich.console import Console
@@ -118,10 +118,8 @@ def as_table(sheet: Sheet) -> Table:
         padding=(0, 1, 0, 0),
     )
     for header, right in zip(sheet.headers, sheet.right, strict=True):
-        if right:
-            table.add_column(Text(header), justify="right")
-        else:
-            table.add_column(Text(header), overflow="fold", max_width=LONGEST)
+        justify: Literal["right", "left"] = "right" if right else "left"
+        table.add_column(Text(header), justify=justify, overflow="fold", max_width=None if right else LONGEST)
     for row, cells in enumerate(sheet.rows):
         styled = [Text(cell, style="bold" if (row, place) in sheet.strong else "") for place, cell in enumerate(cells)]
         table.add_row(*styled, end_section=row in sheet.ends)

@@ -1,6 +1,7 @@
 """Values of configs and protocols: made hashable, flattened, written and read as the command line does."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def freeze(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """A value as a config writes it. Text that would be read as something else is quoted.
+    """A value as a config writes it, no two alike. Text that would be read as something else is quoted.
 
     >>> text(0.75), text(1e-05), text(True), text(None), text((128, 64)), text("mae"), text("64")
     ('0.75', '1e-05', 'true', 'null', '[128,64]', 'mae', '"64"')
@@ -41,7 +42,7 @@ def text(value: Any) -> str:
         case list() | tuple():
             return f"[{','.join(map(text, value))}]"
         case str():
-            return value if parse(value) == value else json.dumps(value)
+            return value if parse(value) == value and not set(value) & set(",[]") else json.dumps(value)
         case _:
             return str(value)
 
@@ -55,13 +56,11 @@ def parse(written: str) -> Any:
     word = written.strip()
     if word.lower() in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[word.lower()]
-    if word.startswith("[") and word.endswith("]"):
+    if word[:1] + word[-1:] in ("[]", '""'):
         try:
             return freeze(json.loads(word))
         except ValueError:  # words without quotes
-            return tuple(parse(part) for part in word[1:-1].split(","))
-    if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'":
-        return word[1:-1]
+            return tuple(map(parse, re.findall(r'"(?:[^"\\]|\\.)*"|[^,]+', word[1:-1])))
     for kind in (int, float):
         try:
             return kind(word)

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from ssl_runner.reporting.results import Evaluation, Name, Result
-from ssl_runner.reporting.rows import Row, result_rows, show, show_difference, subject_name, subjects
+from ssl_runner.reporting.rows import Row, result_rows, show, show_difference, show_interval, subject_name, subjects
+from ssl_runner.reporting.statistics import Interval
 
 
 def result(*found: Evaluation) -> Result:
@@ -112,6 +113,22 @@ def test_numbers_as_a_person_reads_them(metric: str, value: float, text: str) ->
 def test_differences_have_a_sign_and_the_digits_of_their_numbers(metric: str, values: tuple, text: str) -> None:
     assert show_difference(metric, *values) == text
     assert row({"pretrained": values[0], "random_start": values[1]}, metric).shown_difference == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval", "text"),
+    [
+        ("accuracy", (0.97249, 0.96949, 0.97549, 3), "97.2 ± 0.3 %"),
+        ("accuracy", (0.97249, math.nan, math.nan, 1), "97.2 %"),
+        ("accuracy", (math.nan, math.nan, math.nan, 3), "not a number"),
+        ("rank", (43.271, 33.0, 53.542, 3), "43.27 ± 10.27"),
+        ("nmi", (0.5, 0.5, 0.5, 2), "0.500 ± 0.000"),
+        ("mse", (1.2e-5, 1.0e-5, 1.4e-5, 2), "1.20e-05 ± 2.0e-06"),
+        ("mse", (1.2e-5, math.nan, math.nan, 1), "1.20e-05"),
+    ],
+)
+def test_a_mean_with_half_its_interval(metric: str, interval: tuple, text: str) -> None:
+    assert show_interval(metric, Interval(*interval)) == text
 
 
 def test_no_difference_without_a_random_start() -> None:

@@ -1,55 +1,24 @@
-import csv
 import io
+import math
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
+from made_runs import made_config, made_run, seeds
 from rich.console import Console
 from rich.table import Table
 
-from ssl_runner.reporting.results import Cost, Evaluation, Name, Result, Run
+from ssl_runner.reporting.comparison import compare, each_run, sort
+from ssl_runner.reporting.results import Cost, Run
 from ssl_runner.reporting.tables import (
-    compare,
-    comparison_table,
+    as_table,
     comparison_tables,
     headlines,
     result_table,
+    sheet,
     table_width,
-    to_csv,
 )
 
-
-def run(
-    name: str,
-    accuracy: float,
-    *,
-    dataset: str = "mnist",
-    seed: int = 0,
-    control: float = 0.8,
-    overrides: tuple[str, ...] = (),
-    more: dict[str, float] | None = None,
-) -> Run:
-    def found(evaluator: str, subject: str, metrics: dict[str, float], up: bool = True) -> Evaluation:
-        headline = next(iter(metrics))
-        return Evaluation(evaluator=evaluator, subject=subject, metrics=metrics, headline=headline, higher_is_better=up)
-
-    results = [
-        found("linear", "pretrained", {"accuracy": accuracy, "val_accuracy": 0.5}),
-        found("linear", "random_start", {"accuracy": control, "val_accuracy": 0.5}),
-        *(found(name, "pretrained", {"mse": value}, False) for name, value in (more or {}).items()),
-    ]
-    result = Result(
-        identity=f"id-{name}",
-        name=Name(dataset=dataset, objective="mae", backbone="vit"),
-        seed=seed,
-        status="done",
-        command="",
-        started="2026-11-23T15:41:07",
-        results=tuple(results),
-        cost=Cost(seconds=1234.5, device="cpu"),
-        overrides=overrides,
-    )
-    return Run(name, Path("out") / name, result)
+GOOD, CLOSE, BAD = [0.90, 0.91, 0.92], [0.91, 0.90, 0.92], [0.70, 0.72, 0.71]
+STARTS = [0.80, 0.81, 0.81]
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -63,8 +32,13 @@ def text(table: Table, width: int = 200) -> str:
     return console.file.getvalue()
 
 
+def one(accuracy: float, control: float = 0.8) -> Run:
+    metrics = {"pretrained": {"accuracy": accuracy}, "random_start": {"accuracy": control}}
+    return made_run("a", metrics={"linear": metrics})
+
+
 def test_the_table_of_a_run_has_a_control_beside_each_number() -> None:
-    table = result_table(run("a", 0.95).result)
+    table = result_table(one(0.95).result)
     assert [str(column.header) for column in table.columns] == [
         "evaluation",
         "pretrained",
@@ -76,93 +50,117 @@ def test_the_table_of_a_run_has_a_control_beside_each_number() -> None:
 
 
 def test_a_run_no_better_than_its_random_start_says_so_in_words() -> None:
-    assert cells(result_table(run("a", 0.79).result)) == [
+    assert cells(result_table(one(0.79).result)) == [
         ["linear accuracy\n  not above random start", "79.0 %", "80.0 %", "-1.0 points"]
     ]
 
 
 def test_the_table_of_a_run_without_evaluations_is_empty() -> None:
-    assert cells(result_table(replace(run("a", 0.9).result, results=()))) == []
+    assert cells(result_table(replace(one(0.9).result, results=()))) == []
+
+
+def test_one_row_a_setting_with_marks_and_what_they_mean() -> None:
+    runs = [
+        *seeds(GOOD, STARTS, objective__ratio=0.5),
+        *seeds(CLOSE, STARTS, objective__ratio=0.75),
+        *seeds(BAD, STARTS, objective__ratio=0.9),
+    ]
+    shown = sheet(compare(runs))
+    assert shown.title == "9 runs, 3 settings of mnist, mae, vit"
+    assert shown.headers == ["ratio", "seeds", "linear\naccuracy %", "pretraining\nseconds"]
+    assert shown.right == [True] * 4
+    # Half the width is 4.303 s / sqrt(3), s = 0.01.
+    assert shown.rows == [
+        ["0.5", "3", "91.0 ± 2.5 (80.7)=", "100"],
+        ["0.75", "3", "91.0 ± 2.5 (80.7)=", "100"],
+        ["0.9", "3", "71.0 ± 2.5 (80.7)*", "100"],
+    ]
+    assert shown.strong == {(0, 2), (1, 2)}
+    assert shown.legend == [
+        "± half of the 95 % confidence interval of the mean over seeds (Student's t)",
+        "(in parentheses: the same backbone at its random start)",
+        "* not a number, or not better than random start: the interval of the difference in pairs holds 0",
+        "= the best of its column, or not told apart from it (paired t-test over common seeds, Holm's correction, 5 %)",
+    ]
+
+
+def test_single_runs_have_no_marks_of_rank_and_say_where_they_lie() -> None:
+    shown = sheet(compare([*seeds([0.9], objective__ratio=0.5), *seeds([math.nan], objective__ratio=0.75)]))
+    assert shown.title == "2 runs of mnist, mae, vit"
+    assert shown.headers == ["ratio", "linear\naccuracy %", "pretraining\nseconds", "run"]
+    assert shown.rows == [["0.5", "90.0", "100", "0.5-0"], ["0.75", "not a number*", "100", "0.75-0"]]
+    assert shown.legend == [
+        "* not a number",
+        "one seed says nothing of chance: without two seeds in common nothing is told apart",
+    ]
+    shown = sheet(each_run(compare(seeds(GOOD))))
+    assert shown.headers[0] == "seed"
+    assert [row[:2] for row in shown.rows] == [["0", "90.0"], ["1", "91.0"], ["2", "92.0"]]
+
+
+def test_datasets_are_sections_each_with_its_best() -> None:
+    runs = [
+        run for data in ("cifar", "mnist") for size in (8, 16) for run in seeds(GOOD, dataset=data, batch_size=size)
+    ]
+    shown = sheet(
+        compare([*runs, made_run("x", made_config("rotation", "mnist"), {"knn": {"pretrained": {"nmi": 1}}})])
+    )
+    assert [row[0] for row in shown.rows] == ["cifar", "cifar", "mnist", "mnist", "mnist"]
+    assert shown.ends == {1}
+    assert shown.rows[-1][-3:-1] == ["-", "1.00="]
+    assert any(line.startswith("= the best of its column on its data, or not") for line in shown.legend)
+    alone = sheet(compare([*seeds(GOOD, dataset="cifar"), *seeds(GOOD, dataset="mnist")]))
+    assert [row[2] for row in alone.rows] == ["91.0 ± 2.5", "91.0 ± 2.5"]  # nothing to be better than
+    assert alone.ends == {0}
+
+
+def test_headlines_are_shown_or_what_is_asked_for() -> None:
+    comparison = compare([made_run("a", metrics={"linear": {"pretrained": {"accuracy": 0.9, "val_accuracy": 0.8}}})])
+    assert [column.key for column in headlines(comparison)] == ["linear.accuracy"]
+    shown = sheet(comparison, comparison.columns)
+    assert shown.headers[:2] == ["linear\naccuracy %", "linear\nval accuracy %"]
+    assert shown.rows[0][:2] == ["90.0", "80.0"]
+
+
+def test_costs_that_were_measured_are_means_over_seeds() -> None:
+    runs = [
+        run._replace(result=replace(run.result, cost=Cost(seconds=1000.0 * n, peak_memory_mb=1.0)))
+        for n, run in enumerate(seeds(GOOD))
+    ]
+    shown = sheet(compare(runs))
+    assert shown.headers[-2:] == ["pretraining\nseconds", "peak\nMB"]
+    assert shown.rows[0][-2:] == ["1,000", "1"]
 
 
 def test_names_are_not_markup() -> None:
-    table = comparison_table(compare([run("[red]x[/red]", 0.9, overrides=("a=[1]",)), run("b", 0.9)]))
-    assert "[red]x[/red]" in text(table)
-    assert "a=[1]" in text(table)
+    runs = [made_run(f"[red]{ratio}[/red]", made_config(objective__ratio=f"[b]{ratio}")) for ratio in "xy"]
+    shown = text(as_table(sheet(compare(runs))))
+    assert "[red]x[/red]" in shown
+    assert "[b]x" in shown
 
 
-def test_one_row_a_run_by_dataset_then_seed() -> None:
-    comparison = compare([run("c", 0.7, seed=1), run("b", 0.95), run("a", 0.6, dataset="cifar10")])
-    assert cells(comparison_table(comparison)) == [
-        ["cifar10", "mae", "vit", "0", "", "60.0 (80.0)*", "1,234", "a"],
-        ["mnist", "mae", "vit", "0", "", "95.0 (80.0)", "1,234", "b"],
-        ["mnist", "mae", "vit", "1", "", "70.0 (80.0)*", "1,234", "c"],
-    ]
-    shown = text(comparison_table(comparison))
-    assert "accuracy %" in shown
-    assert "in parentheses: the same backbone at its random start" in shown
-    assert "* not a number, or not better than random start" in shown
-
-
-def test_what_differs_is_what_not_all_share() -> None:
-    comparison = compare(
-        [
-            run("a", 0.9, overrides=("objective=mae", "budget.amount=2", "objective.ratio=0.5", "seed=0")),
-            run("b", 0.9, overrides=("objective=mae", "budget.amount=2", "+objective.new=1", "logger=csv"), seed=1),
-        ]
-    )
-    assert [line.differs for line in comparison.lines] == ["objective.ratio=0.5", "+objective.new=1"]
-
-
-def test_numbers_of_different_evaluators_never_share_a_column() -> None:
-    comparison = compare([run("a", 0.9, more={"recon": 0.1}), run("b", 0.9, more={"fill": 0.2}, seed=1)])
-    assert comparison.columns == ["linear.accuracy", "recon.mse", "fill.mse"]
-    assert [row[5:8] for row in cells(comparison_table(comparison))] == [
-        ["90.0 (80.0)", "0.100", "-"],
-        ["90.0 (80.0)", "-", "0.200"],
-    ]
-
-
-@pytest.mark.parametrize(("sort", "order"), [("linear.accuracy", "bac"), ("linear", "bac"), ("mse", "cab")])
-def test_sorting_puts_the_best_first_and_what_is_missing_last(sort: str, order: str) -> None:
-    runs = [run("a", 0.7, more={"recon": 0.2}), run("b", 0.9), run("c", 0.6, more={"recon": 0.1})]
-    assert "".join(line.run.name for line in compare(runs, sort).lines) == order
-
-
-def test_sorting_keeps_datasets_together() -> None:
-    runs = [run("a", 0.7), run("b", 0.9, dataset="cifar10"), run("c", 0.8), run("d", 0.1, dataset="cifar10")]
-    assert [line.run.name for line in compare(runs, "linear").lines] == ["b", "d", "c", "a"]
-
-
-def test_sorting_by_what_is_no_column_or_several() -> None:
-    with pytest.raises(ValueError, match=r"'knn' is no column; choose one of: linear\.accuracy"):
-        compare([run("a", 0.9)], "knn")
-    with pytest.raises(ValueError, match=r"'mse' is more than one column; choose one of: x\.mse, y\.mse"):
-        compare([run("a", 0.9, more={"x": 0.1, "y": 0.1})], "mse")
-
-
-def test_the_csv_has_every_number_in_full() -> None:
-    comparison = compare([run("a", 0.123456789, more={"recon": 0.1}), run("b", 0.9, seed=1, overrides=("k=[1,2]",))])
-    first, second = csv.DictReader(io.StringIO(to_csv(comparison)))
-    assert first["run"] == str(Path("out/a"))
-    assert float(first["linear.accuracy"]) == 0.123456789
-    assert float(first["linear.accuracy:random_start"]) == 0.8
-    assert first["recon.mse"] == "0.1"
-    assert "recon.mse:random_start" not in first
-    assert second["recon.mse"] == ""
-    assert second["differs"] == "k=[1,2]"
-    assert second["seconds"] == "1234.5"
-    assert second["peak_memory_mb"] == ""
+def test_an_empty_comparison_is_an_empty_table() -> None:
+    assert sheet(compare([])).rows == []
+    assert len(comparison_tables(compare([]), 80)) == 1
 
 
 def test_a_narrow_terminal_gets_several_tables_that_fit() -> None:
-    more = {f"evaluator_{i}": 0.1 for i in range(6)}
-    comparison = compare([run("a-run-with-a-long-name", 0.9, more=more)])
-    whole = table_width(comparison_table(comparison)).maximum
+    metrics = {f"evaluator_{i}": {"pretrained": {"accuracy": 0.9}} for i in range(7)}
+    runs = [made_run("a-run", made_config(objective__ratio=ratio), metrics) for ratio in (0.5, 0.75)]
+    comparison = compare(runs)
+    whole = table_width(as_table(sheet(comparison))).maximum
     assert len(comparison_tables(comparison, whole)) == 1
-    parts = comparison_tables(comparison, 70)
+    parts = comparison_tables(comparison, 60)
     assert len(parts) > 1
-    assert all(len(line) <= 70 for part in parts for line in text(part, 70).splitlines())
+    assert all(len(line) <= 60 for part in parts for line in text(part, 60).splitlines())
     assert [bool(part.caption) for part in parts] == [False] * (len(parts) - 1) + [True]
-    shown = [str(column.header) for part in parts for column in part.columns if "\n" in str(column.header)]
+    assert [bool(part.title) for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert all(cells(part)[0][0] == "0.5" for part in parts)
+    shown = [str(column.header) for part in parts for column in part.columns if "evaluator" in str(column.header)]
     assert len(shown) == len(headlines(comparison)) == 7
+
+
+def test_rows_follow_the_order_of_the_comparison() -> None:
+    comparison = compare([*seeds(GOOD, objective__ratio=0.75), *seeds(BAD, objective__ratio=0.5)])
+    assert [row[0] for row in sheet(comparison).rows] == ["0.5", "0.75"]
+    assert [row[0] for row in sheet(sort(comparison, "linear")).rows] == ["0.75", "0.5"]
