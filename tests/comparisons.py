@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ssl_runner.reporting.comparison import Axis, Cell, Column, Comparison, Interval, Setting
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.results import Cost, Evaluation, Name, Result, Run
+from ssl_runner.reporting.statistics import Interval
 
 LINEAR = Column("linear.accuracy", "linear", "accuracy", {"layer": "pooled"}, True, True)
 KNN = Column("knn.accuracy", "knn", "accuracy", {"k": 20}, True, True)

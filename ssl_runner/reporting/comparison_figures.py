@@ -15,10 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Point
-from ssl_runner.reporting.comparison import Axis, Cell, Column, Comparison, Interval, Setting
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
 from ssl_runner.reporting.results import METRICS, PRETRAINED, RANDOM_START, ResultError, Run, read_metrics
-from ssl_runner.reporting.rows import is_share, metric_name, show
+from ssl_runner.reporting.rows import is_share, metric_name, show, show_interval
+from ssl_runner.reporting.values import text
 
 MAIN = "linear.accuracy"  # the column to draw first, where there is one
 MOST_FIGURES = 12  # that are shown
@@ -97,23 +99,6 @@ def column_name(column: Column) -> str:
     return metric_name(column.key.replace(".", " ", 1).replace("{", " {", 1))
 
 
-def show_interval(metric: str, interval: Interval) -> str:
-    """Mean and half the width of its interval, as a person reads them; a share in percent, without the sign.
-
-    >>> show_interval("accuracy", Interval(0.9721, 0.9693, 0.9749, 3))
-    '97.2 ± 0.3'
-    >>> show_interval("nmi", Interval(0.61, math.nan, math.nan, 1))
-    '0.610'
-    """
-    mean = show(metric, interval.mean).removesuffix(" %")
-    half = (interval.high - interval.low) / 2
-    if not math.isfinite(half):
-        return mean
-    if "e" in mean:
-        return f"{mean} ± {half:.2e}"
-    return f"{mean} ± {half * _scale(metric):.{len(mean.partition('.')[2])}f}"
-
-
 def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
     """What tells a setting apart on `axes`: "simclr, ratio=0.75". Empty where nothing does."""
     named = [(axis, setting.values.get(axis.key)) for axis in axes]
@@ -126,7 +111,12 @@ def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
 
 def say_value(value: Any) -> str:
     """A value of an axis, as short as it can be told."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else text(value)
+
+
+def differing(axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    """The axes in which some settings differ."""
+    return [axis for axis in axes if len({repr(setting.values.get(axis.key)) for setting in settings}) > 1]
 
 
 def datasets(comparison: Comparison) -> dict[str, list[Setting]]:
@@ -145,7 +135,7 @@ def _groups(comparison: Comparison, links: Mapping[Path, str]) -> list[Group]:
     for dataset, settings in datasets(comparison).items():
         columns = [c for c in comparison.columns if any((setting.label, c.key) in cells for setting in settings)]
         columns.sort(key=lambda c: (not c.headline, c.higher_is_better is None, c.key.partition("{")[0] != MAIN))
-        axes = _differing(comparison.axes, settings)
+        axes = differing(comparison.axes, settings)
         groups.append(Group(dataset, tuple(settings), tuple(axes), tuple(columns), cells, links))
     return groups
 
@@ -171,6 +161,7 @@ def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
     maps = list(_maps(group, column))
     yield from maps
     choices = [axis for axis in group.axes if not _swept(group, axis)]
+    choices = _telling(group, choices, group.settings)
     if not maps or any(axis not in (_pair(group) or ()) for axis in choices):  # else the maps say it all
         yield from _bars(group, column, choices)
 
@@ -178,11 +169,9 @@ def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figure]]:
     """A column over a swept axis: curves, a setting of the other axes each, or dots where those never stand still."""
     there = [(setting, cell) for setting, cell in group.found(column) if setting.values.get(axis.key) is not None]
-    others = [
-        other
-        for other in _differing(group.axes, [setting for setting, _ in there])
-        if other != axis and not _goes_along(group, axis, other)
-    ]
+    along = [other for other in group.axes if other != axis and _goes_along(group, axis, other)]
+    others = [other for other in group.axes if other != axis and other not in along]
+    others = _telling(group, others, [setting for setting, _ in there])
     curves: dict[str, list[Place]] = {}
     for setting, cell in there:
         x = setting.values[axis.key]
@@ -195,7 +184,8 @@ def _along(group: Group, column: Column, axis: Axis) -> Iterator[tuple[str, Figu
     if max(len(curve) for curve in curves.values()) < LEAST_SWEPT:
         yield title, _plane(group, column, places, axis.short, log, _about_seeds(places, "line"))
         return
-    yield title, _curves(group, column_name(column), curves, axis.short, log)
+    lines = _curves(group, column_name(column), curves, axis.short, log)
+    yield title, lines._replace(note=" ".join([lines.note, *_went_along(along)]))
 
 
 def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_label: str, log_x: bool) -> Lines:
@@ -274,6 +264,7 @@ def _plane(
     """A dot a setting, coloured by the first option in which the settings differ."""
     scale = _scale(column.metric)
     option = next(filter(_names_option, group.axes), None)
+    telling = _telling(group, group.axes, group.settings)
     groups: dict[str, list[Place]] = {}
     for place in places:
         groups.setdefault(say_value(place.setting.values.get(option.key)) if option else "", []).append(place)
@@ -281,8 +272,8 @@ def _plane(
         groups = {"": list(places)}
 
     def point(place: Place) -> Point:
-        name = setting_name(place.setting, group.axes)
-        title = f"{name or place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
+        name = setting_name(place.setting, telling)
+        title = f"{place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
         return Point(place.x, scale * place.cell.interval.mean, title, group.link(place.setting), name if named else "")
 
     return Dots(
@@ -303,7 +294,7 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
         return
     down, across = pair
     rows, columns = _values(group, down), _values(group, across)
-    others = [axis for axis in group.axes if axis not in pair]
+    others = _telling(group, [axis for axis in group.axes if axis not in pair], group.settings)
     maps: dict[str, list[tuple[Setting, Cell]]] = {}
     for setting, cell in group.found(column):
         if setting.values.get(down.key) is not None and setting.values.get(across.key) is not None:
@@ -341,7 +332,8 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 
 def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tuple[str, Figure]]:
     """A column by the choices that were made, at the best of what was swept."""
-    swept = [axis for axis in group.axes if axis not in choices]
+    swept = [axis for axis in group.axes if _swept(group, axis)]
+    along = [axis for axis in group.axes if axis not in choices and axis not in swept]
     if swept and column.higher_is_better is None:
         return  # there is no best
     best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
@@ -363,13 +355,14 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     notes = [_about_seeds(every, "line")]
     if any(math.isfinite(value) for values in starts.values() for value in values):
         notes.append("Mark across a bar: the same backbone at its random start.")
+    notes += _went_along(along)
     if swept:
-        over = " and ".join(axis.short for axis in swept)
+        over = _listed([axis.short for axis in swept])
         notes.append(f"Each bar is the best over {over}, chosen by this very number.")
     if len(shown) < len(labels):
         notes.append(f"Shown are the best {len(shown)} of {len(labels)}.")
     yield (
-        f"{_title(column)} by {' and '.join(axis.short for axis in choices)}",
+        f"{_title(column)} by {_listed([axis.short for axis in choices])}",
         Bars(
             labels=[label or "none" for label in shown],
             values=_drawn(cells, column.metric, "mean"),
@@ -401,10 +394,9 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
     """A column against the seconds that pretraining took, a dot a setting."""
     places = []
     for setting, cell in group.found(column):
-        costs = [run.result.cost.seconds for run in setting.runs.values()]
-        seconds = [cost for cost in costs if cost is not None and math.isfinite(cost) and cost > 0]
-        if seconds:
-            places.append(Place(sum(seconds) / len(seconds), setting, cell, column))
+        seconds = setting.cost("seconds")
+        if seconds is not None and seconds.mean > 0:
+            places.append(Place(seconds.mean, setting, cell, column))
     if len(places) < 2:
         return
     note = f"{_about_seeds(places, 'line')} Seconds as the runs measured them: one that shared its machine took longer."
@@ -425,11 +417,12 @@ def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
             probes.setdefault((column.evaluator, condition), []).append(column)
     for (evaluator, condition), columns in probes.items():
         curves: dict[str, list[Place]] = {}
+        telling = _telling(group, group.axes, group.settings)
         for column in columns:
             for setting, cell in group.found(column):
                 labels = _labels(setting, column)
                 if labels is not None:
-                    name = setting_name(setting, group.axes)
+                    name = setting_name(setting, telling)
                     curves.setdefault(name, []).append(Place(labels, setting, cell, column))
         if not any(len(places) > 1 for places in curves.values()):
             continue
@@ -480,7 +473,7 @@ def _over_steps(
 ) -> Iterator[tuple[str, Figure]]:
     """One metric of metrics.csv, the mean over the seeds of the first few settings."""
     scale = _scale(name)
-    axes = _differing(group.axes, settings)
+    axes = _telling(group, group.axes, settings)
     histories: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for setting in sorted(settings[:MOST_CURVES], key=group.settings.index):
         of_seeds = []
@@ -557,8 +550,16 @@ def _names_option(axis: Axis) -> bool:
     return not axis.numeric and "." not in axis.key
 
 
-def _differing(axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
-    return [axis for axis in axes if len({repr(setting.values.get(axis.key)) for setting in settings}) > 1]
+def _telling(group: Group, axes: Iterable[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    """Of some axes those that tell settings apart: without choices that follow from the others."""
+    kept: list[Axis] = []
+    told = 1
+    for axis in axes:
+        keys = {repr([setting.values.get(a.key) for a in (*kept, axis)]) for setting in settings}
+        if len(keys) > told or (_swept(group, axis) and differing([axis], settings)):
+            kept.append(axis)
+            told = len(keys)
+    return kept
 
 
 def _first(setting: Setting) -> Run:
@@ -572,12 +573,13 @@ def _values(group: Group, axis: Axis) -> list[Any]:
 
 
 def _swept(group: Group, axis: Axis) -> bool:
-    return axis.numeric and len(_values(group, axis)) >= LEAST_SWEPT
+    return axis.numeric and axis.key != "seed" and len(_values(group, axis)) >= LEAST_SWEPT
 
 
 def _pair(group: Group) -> tuple[Axis, Axis] | None:
     """The two axes of most values, where both have enough for a map and no more than it can show."""
-    long = [axis for axis in group.axes if LEAST_SWEPT <= len(_values(group, axis)) <= MOST_CELLS]
+    axes = [axis for axis in group.axes if axis.key != "seed"]
+    long = [axis for axis in axes if LEAST_SWEPT <= len(_values(group, axis)) <= MOST_CELLS]
     long.sort(key=lambda axis: -len(_values(group, axis)))
     return (long[0], long[1]) if len(long) > 1 else None
 
@@ -641,6 +643,11 @@ def _direction(column: Column) -> list[str]:
     return ["Lower is better."] if column.higher_is_better is False else []
 
 
+def _went_along(axes: Sequence[Axis]) -> list[str]:
+    said = _listed([axis.short for axis in axes])
+    return [f"Together with it changed {said}, so what is seen may be owed to either."] if axes else []
+
+
 def _about_seeds(places: Sequence[Place], mark: str) -> str:
     seeds = [place.cell.interval.n for place in places]
     if max(seeds) == 1:
@@ -651,3 +658,7 @@ def _about_seeds(places: Sequence[Place], mark: str) -> str:
 def _range(numbers: Sequence[int]) -> str:
     least, most = min(numbers), max(numbers)
     return str(most) if least == most else f"{least} to {most}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

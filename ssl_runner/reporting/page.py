@@ -15,15 +15,16 @@ from urllib.parse import quote
 
 import jinja2
 
-from ssl_runner.reporting.comparison import Axis, Column, Comparison, Setting
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.comparison import Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
     MOST_FIGURES,
     column_name,
     comparison_figures,
     datasets,
+    differing,
     say_value,
     setting_name,
-    show_interval,
 )
 from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
 from ssl_runner.reporting.results import (
@@ -47,6 +48,7 @@ from ssl_runner.reporting.rows import (
     metric_name,
     result_rows,
     show,
+    show_interval,
     subject_name,
     subjects,
 )
@@ -78,7 +80,8 @@ class Listing(NamedTuple):
     """The table of the settings on one dataset."""
 
     dataset: str
-    axes: list[Axis]
+    axes: list[Axis]  # in which they differ
+    common: str  # what they have in common, of what differs between the tables
     columns: list[Column]  # headlines
     others: list[Column]
     settings: list[Setting]
@@ -133,7 +136,7 @@ def write_comparison(
 ) -> Path:
     """Write a page that compares runs: tables and pictures, in which each point leads to its run's report.
 
-    `problems`: a line for each run that was left out.
+    `problems`: a line for each run that was left out, besides what the comparison notes itself.
     """
     runs = [run for setting in comparison.settings for run in setting.runs.values()]
     links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
@@ -155,7 +158,8 @@ def write_comparison(
             tables=[
                 Listing(
                     dataset=dataset,
-                    axes=[axis for axis in comparison.axes if axis.key != "dataset"],
+                    axes=differing(comparison.axes, settings),
+                    common=setting_name(settings[0], _common(comparison.axes, settings)),
                     columns=_there(comparison, settings, headline=True),
                     others=_there(comparison, settings, headline=False),
                     settings=settings,
@@ -168,7 +172,7 @@ def write_comparison(
             links=links,
             drawings=drawn,
             more=len(panels) - len(drawn),
-            problems=problems,
+            problems=[*comparison.problems, *problems],
         )
     )
     return write_atomically(path, page)
@@ -183,6 +187,10 @@ def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) 
     ]
 
 
+def _common(axes: Sequence[Axis], settings: Sequence[Setting]) -> list[Axis]:
+    return [axis for axis in axes if axis.key != "dataset" and axis not in differing(axes, settings)]
+
+
 def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """The names that all runs have in common."""
     names = [asdict(run.result.name) for run in runs]
@@ -191,9 +199,8 @@ def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _seconds(setting: Setting) -> str:
     """What pretraining took, on average over the seeds that measured it."""
-    seconds = [run.result.cost.seconds for run in setting.runs.values()]
-    known = [cost for cost in seconds if cost is not None]
-    return duration(sum(known) / len(known)) if known else NOTHING
+    seconds = setting.cost("seconds")
+    return NOTHING if seconds is None else duration(seconds.mean)
 
 
 def _environment() -> jinja2.Environment:
@@ -213,7 +220,7 @@ def _environment() -> jinja2.Environment:
         "say": say,
         "column_name": column_name,
         "setting_name": setting_name,
-        "interval": lambda interval, metric: _typeset(show_interval(metric, interval)),
+        "interval": lambda interval, metric: _typeset(show_interval(metric, interval).removesuffix(" %")),
         "is_share": is_share,
         "say_value": say_value,
         "seconds": _seconds,

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
 from ssl_runner.reporting.results import write_atomically
@@ -558,7 +558,7 @@ def _plane(
 
 
 def _mark(axes: Axes, places: Iterable[float]) -> None:
-    """Mark the lying axis where its places are, if they are few; on a logarithmic one, else, at round numbers."""
+    """Mark the lying axis where its places are, if they are few; else at round numbers."""
     found = sorted({float(place) for place in places})
     scale = math.log if axes.get_xscale() == "log" else float
     if 0 < len(found) <= MOST_MARKS:
@@ -572,6 +572,7 @@ def _mark(axes: Axes, places: Iterable[float]) -> None:
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         return
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: _short(place)))

@@ -83,6 +83,7 @@ def test_numbers_swept_as_one_are_a_curve_over_each(tmp_path: Path) -> None:
     assert isinstance(figures["Linear accuracy by width"], Lines)
     assert figures["Linear accuracy by width"].log_x
     assert isinstance(figures["Linear accuracy by depth"], Lines)
+    assert "Together with it changed width" in figures["Linear accuracy by depth"].note
     assert not any(isinstance(figure, HeatMap) for figure in figures.values())
 
 
@@ -111,11 +112,21 @@ def test_choices_are_bars_beside_their_random_start(tmp_path: Path) -> None:
 
 def test_choices_that_do_not_go_each_with_each_share_a_label(tmp_path: Path) -> None:
     axes = {"objective": ["simclr", "mae"], "backbone": ["convnet", "vit"]}
-    pairs = {("simclr", "convnet"): 0.8, ("mae", "vit"): 0.9}
-    runs = compared(tmp_path, axes, lambda v, *_: pairs.get((v["objective"], v["backbone"])))
+    score = {("simclr", "convnet"): 0.8, ("mae", "vit"): 0.9, ("simclr", "vit"): 0.7}
+    runs = compared(tmp_path, axes, lambda v, *_: score.get((v["objective"], v["backbone"])))
     bars = drawn(runs)["Linear accuracy by objective and backbone"]
     assert isinstance(bars, Bars)
-    assert list(bars.labels) == ["mae, vit", "simclr, convnet"]
+    assert list(bars.labels) == ["mae, vit", "simclr, convnet", "simclr, vit"]
+
+
+def test_a_choice_that_follows_from_another_is_no_label_but_is_named(tmp_path: Path) -> None:
+    axes = {"objective": ["simclr", "mae"], "backbone": ["convnet", "vit"], "optimizer.lr": [0.1, 0.2]}
+    whole = {("simclr", "convnet", 0.1), ("mae", "vit", 0.2)}
+    runs = compared(tmp_path, axes, lambda v, *_: 0.9 if tuple(v.values()) in whole else None)
+    bars = drawn(runs)["Linear accuracy by objective"]
+    assert isinstance(bars, Bars)
+    assert list(bars.labels) == ["simclr", "mae"]
+    assert "Together with it changed backbone and lr" in bars.note
 
 
 def test_a_bar_is_the_best_of_what_was_swept_and_says_so(tmp_path: Path) -> None:

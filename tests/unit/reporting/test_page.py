@@ -9,7 +9,7 @@ import pytest
 from comparisons import ERROR, KNN, LINEAR, compared
 
 from ssl_runner.figures import Lines, Pictures, Scatter
-from ssl_runner.reporting.comparison import Comparison, Interval
+from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import (
@@ -22,6 +22,7 @@ from ssl_runner.reporting.results import (
     ResultError,
     write_result,
 )
+from ssl_runner.reporting.statistics import Interval
 
 EVIL = "<script>alert(1)</script>"
 
@@ -79,7 +80,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-        if tag in ("dt", "dd", "td", "th", "li", "div", "p"):
+        if tag in ("dt", "dd", "td", "th", "li", "div", "p", "h2"):
             self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
@@ -288,7 +289,7 @@ def test_the_comparison_says_how_its_numbers_were_found_and_what_was_left_out(sw
     assert "layer pooled" in sweep.text
     assert "k 20" in sweep.text
     assert "runs/broken: half a file <b>" in sweep.text
-    assert "left out: 1" in sweep.text
+    assert "notes: 1" in sweep.text
 
 
 def test_the_comparison_s_points_and_seeds_lead_to_the_reports_there_are(sweep: Page) -> None:
@@ -337,11 +338,12 @@ def test_other_metrics_are_folded_away_and_one_seed_is_said_to_tell_nothing(tmp_
     assert "\xa0=" not in page.text
 
 
-def test_each_dataset_has_a_table_of_its_own(tmp_path: Path) -> None:
-    runs = compared(tmp_path, {"dataset": ["mnist", "cifar10"]}, lambda *_: 0.5)
+def test_each_dataset_has_a_table_of_its_own_with_what_differs_in_it(tmp_path: Path) -> None:
+    axes = {"dataset": ["mnist", "cifar10"], "objective": ["simclr", "mae"], "a.x": [1, 2]}
+    runs = compared(tmp_path, axes, lambda v, *_: 0.5 if (v["dataset"] == "mnist") == (v["a.x"] == 1) else None)
     page = Page(write_comparison(tmp_path / "all.html", runs))
-    assert "Results on mnist" in page.text
-    assert "Results on cifar10" in page.text
+    assert "Results on mnist All with x=1. setting objective linear accuracy (%)" in page.text
+    assert "Results on cifar10 All with x=2. setting objective linear accuracy (%)" in page.text
     assert page.tags.count("table") == 2
 
 
