@@ -403,7 +403,7 @@ def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
     fresh_wandb: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB__FILE_STREAM_TRANSMIT_INTERVAL="0.2")
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB__FILE_STREAM_TRANSMIT_INTERVAL="1")
     wandb_run = logger(context._replace(group="ratios"), group=None, init_timeout=10.0, finish_timeout=1.0)
     wandb_run.open()
     wandb_run.log_metrics({"loss": 1.0}, 1)
