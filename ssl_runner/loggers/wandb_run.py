@@ -185,14 +185,14 @@ class WandbRun(RunLogger):
             self._mirror(write)
 
     def finish(self, success: bool) -> None:
-        if self._run is None:
-            return
-        folder = Path(self._run.dir).parent
-        try:
-            self._mirror(lambda run: run.finish(exit_code=0 if success else 1))
-        except TimeoutError:
-            late = f"wandb had not sent all after {self._finish_timeout:g} s"
-            say(f"warning: {late}; `wandb sync --include-online {folder}` sends the rest")
+        def write(run: Any) -> None:
+            try:
+                run.finish(exit_code=0 if success else 1)
+            except TimeoutError:
+                late = f"wandb had not sent all after {self._finish_timeout:g} s"
+                say(f"warning: {late}; `wandb sync --include-online {Path(run.dir).parent}` sends the rest")
+
+        self._mirror(write)
         self._run = None
 
     def _mirror(self, write: Callable[[Any], object]) -> None:
@@ -201,11 +201,8 @@ class WandbRun(RunLogger):
             return
         try:
             write(self._run)
-        except TimeoutError:  # of `finish`, which has a word of its own on it
-            raise
-        except (
-            Exception
-        ) as error:  # when its own process is gone, wandb raises what has no base class and no public name
+        except Exception as error:
+            # Not wandb.Error: if its process is gone, wandb raises what has no base class and no public name.
             say(f"warning: wandb stopped, and nothing more is logged there: {_line(error)}")
             self._run = None
 

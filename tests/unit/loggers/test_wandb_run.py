@@ -403,7 +403,7 @@ def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
     fresh_wandb: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB__FILE_STREAM_TRANSMIT_INTERVAL="0.2")
+    fresh_wandb(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, WANDB__FILE_STREAM_TRANSMIT_INTERVAL="1")
     wandb_run = logger(context._replace(group="ratios"), group=None, init_timeout=10.0, finish_timeout=1.0)
     wandb_run.open()
     wandb_run.log_metrics({"loss": 1.0}, 1)
@@ -465,18 +465,39 @@ def test_a_run_resumed_while_the_server_is_away_keeps_what_it_wrote_before(
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
-def test_if_wandb_dies_the_run_goes_on_with_one_warning(
-    context: RunContext, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
+def test_if_wandb_dies_the_run_goes_on_with_one_warning(context: RunContext, tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from ssl_runner.loggers.interface import RunContext\n"
+        "from ssl_runner.loggers.wandb_run import WandbRun\n"
+        f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
+        f"run = WandbRun(context, **{SETTINGS | {'mode': 'offline'}!r})\n"
+        "run.open(); run.log_metrics({'loss': 1.0}, 1)\n"
+        "children = Path(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read_text().split()\n"
+        "[os.kill(int(child), signal.SIGKILL) for child in children]\n"
+        "[run.log_metrics({'loss': 1.0}, step) for step in range(2, 200)]\n"
+        "run.log_summary({'loss': 1.0}); run.finish(True); print(len(children), 'done', flush=True)\n"
+        "os._exit(0)\n"  # wandb's own word on it at exit is not ours
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1 done\n"), done.stderr
+    assert done.stderr.startswith("warning: wandb stopped, and nothing more is logged there: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("Connection lost"), TimeoutError("Connection lost")])
+def test_whatever_a_call_of_wandb_raises_is_said_once(
+    error: Exception, context: RunContext, fresh_wandb: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     wandb_run = logger(context, mode="offline")
     wandb_run.open()
     alive = wandb_run._run
 
     class Dead:
-        dir = str(context.folder)
-
         def log(self, row: object) -> None:
-            raise ConnectionResetError("Connection lost")
+            raise error
 
     wandb_run._run = Dead()
     wandb_run.log_metrics({"loss": 1.0}, 1)
