@@ -98,7 +98,7 @@ def command(script: Path, output: Path, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def wait_for(count: int, output: Path, seconds: float = 120) -> None:
+def wait_for(count: int, output: Path, seconds: float = 300) -> None:
     """Until so many results are there."""
     end = time.monotonic() + seconds
     while len(list(output.rglob("result.json"))) < count:
@@ -115,7 +115,7 @@ def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path)
     first.wait()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}
     second = command(tmp_path / "second.py", tmp_path / "out", *words)
-    said, _ = second.communicate(timeout=200)
+    said, _ = second.communicate(timeout=300)
     assert second.returncode == 0, said
     results = list((tmp_path / "out").rglob("result.json"))
     assert sorted(read_result(path.parent).seed for path in results) == [0, 1, 2, 3, 4, 5]
@@ -137,7 +137,7 @@ def test_ctrl_c_saves_says_what_is_left_and_goes_on(tmp_path: Path) -> None:
     """Stopped in training, each run goes on from its checkpoint to the end that it would have had."""
     slow = ["seed=0,1,2", "sweep.jobs=2", "budget.amount=3000", "trainer.log_every_n_steps=1"]
     first = command(tmp_path / "first.py", tmp_path / "out", *slow)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(list((tmp_path / "out").rglob("status.json"))) < 2:
         assert time.monotonic() < end, "no run began"
         time.sleep(0.05)

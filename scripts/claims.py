@@ -1,0 +1,207 @@
+"""The questions of docs/claims.md, and the page itself.
+
+    ssl-run sweep=mask_ratio ...                          # what the page says under the question
+    python scripts/claims.py keep outputs/sweeps/mask_ratio-1a2b3c # numbers and pictures into docs/claims/
+    python scripts/claims.py page                         # write docs/claims.md from docs/claims/
+
+What a person reads in the numbers stands in docs/claims/NAME.md; all numbers come from the records.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ssl_runner.reporting.comparison import compare
+from ssl_runner.reporting.comparison_figures import save_comparison_figures
+from ssl_runner.reporting.exports import summary_json
+from ssl_runner.reporting.runs import find_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "docs" / "claims"
+
+
+class Claim(NamedTuple):
+    """A question, what is said about it, and how it was asked."""
+
+    question: str
+    said: str
+    columns: tuple[str, ...]  # of the table; a column's key may go on: "few_label." stands for all of few_label
+    pictures: tuple[str, ...]  # beginnings of their names
+    about: str  # what ran
+
+
+CLAIMS = {
+    "mask_ratio": Claim(
+        "Why mask 75 % of an image?",
+        "He et al. 2021 ([figure 5](https://arxiv.org/abs/2111.06377)): images are redundant, so that little is learned "
+        "unless most is hidden; 75 % is best for the linear probe, and fine-tuning is good over a wide range.",
+        ("linear.accuracy", "few_label_finetune.accuracy@10%"),
+        ("linear-accuracy-over", "few-label-finetune-accuracy"),
+        "A masked autoencoder on the 5,000 digits of `mnist_5k` (28 x 28, patches of 4 x 4). Linear probe of the frozen "
+        "encoder, and fine-tuning on a tenth of the labels.",
+    ),
+    "augmentations": Claim(
+        "Which augmentations matter?",
+        "Chen et al. 2020 ([figure 5](https://arxiv.org/abs/2002.05709)): none suffices alone; cropping and colour "
+        "distortion together stand out, since crops of one image share their colours: a shortcut.",
+        ("linear.accuracy",),
+        ("linear-accuracy",),
+        "SimCLR on the first 4,000 images of CIFAR-10, ConvNet, one view of each pair left as it is. The row is applied "
+        "first, the column second; on the diagonal one augmentation alone.",
+    ),
+    "label_fraction": Claim(
+        "How many labels does pretraining save?",
+        "Chen et al. 2020 ([table 7](https://arxiv.org/abs/2002.05709)): with 1 % of the labels a pretrained network is "
+        "far ahead of one trained on these labels alone; with all of them there is little left to gain.",
+        ("few_label.", "few_label_finetune."),
+        ("few-label", "few-labels"),
+        "Pretraining on 3,600 digits of `mnist_5k` without labels, then a linear probe (`few label`) or fine-tuning of "
+        "the whole network (`few label finetune`) on a part of the labels. *Random start* is the same without pretraining: "
+        "fine-tuned, it is supervised training on that many labels.",
+    ),
+}  # fmt: skip
+
+
+def keep(folder: Path) -> None:
+    """Copy what a sweep found into docs/claims/: numbers, and the pictures that its claim shows."""
+    about = yaml.safe_load((folder / "sweep.yaml").read_text())
+    name = about["name"].rpartition("-")[0]
+    claim = CLAIMS[name]
+    runs, problems = find_runs([folder])
+    if problems:
+        sys.exit("\n".join(problems))
+    comparison = compare(runs)
+    found: dict[str, Any] = json.loads(summary_json(comparison))
+    for setting in found["settings"]:
+        for run in setting["runs"]:
+            del run["folder"]
+            run["command"] = re.sub(r" ?'?output=\S+", "", run["command"])
+    first = runs[0].result
+    record = {
+        "command": re.sub(r" ?'?output=\S+", "", about["command"]).replace("ssl-run -m sweep=", "ssl-run sweep="),
+        "minutes": round(sum((r.result.cost.seconds or 0) + (r.result.cost.evaluation_seconds or 0) for r in runs) / 60, 1),
+        "commit": first.git.commit if first.git else "",
+        "versions": first.versions,
+        "config": {k: v for k, v in first.config.items() if k not in ("names", "output", "logger", "sweep")},
+        "comparison": found,
+    }  # fmt: skip
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as drawn:
+        pictures = [path for path in save_comparison_figures(Path(drawn), comparison)]
+        chosen = [path for start in claim.pictures for path in pictures if path.stem.startswith(start)]
+        for place, path in enumerate(dict.fromkeys(chosen)):
+            shutil.copy(path, RECORDS / f"{name}-{place + 1}.png")
+    (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def page() -> None:
+    """Write docs/claims.md."""
+    lines = [
+        "# Claims, as measured",
+        "",
+        "Generated by `scripts/claims.py page` from the sweeps recorded in [claims/](claims); do not edit. Test accuracy in "
+        "percent, mean and half of the 95 % confidence interval over seeds (Student's t). `=`: the best of its column, or "
+        "not told apart from it (paired t-test over common seeds, Holm's correction, 5 %). Each preset runs on two CPU "
+        "cores, two runs at a time with a thread each; its whole result is a page of its own, "
+        "`outputs/sweeps/<name>/compare.html`.",
+        "",
+    ]
+    for name, claim in CLAIMS.items():
+        path = RECORDS / f"{name}.json"
+        if path.exists():
+            lines += section(name, claim, json.loads(path.read_text()))
+    (ROOT / "docs" / "claims.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def section(name: str, claim: Claim, record: dict[str, Any]) -> list[str]:
+    comparison = record["comparison"]
+    seeds = sorted({run["seed"] for setting in comparison["settings"] for run in setting["runs"]})
+    count = sum(len(setting["runs"]) for setting in comparison["settings"])
+    reading = RECORDS / f"{name}.md"
+    pictures = sorted(RECORDS.glob(f"{name}-*.png"))
+    return [
+        f"## {claim.question}",
+        "",
+        f"*What is said.* {claim.said}",
+        "",
+        f"*What ran.* {claim.about} {count} runs, seeds {', '.join(map(str, seeds))}; {record['minutes']:.0f} minutes of "
+        f"one core in all, commit {record['commit'][:7]}.",
+        "",
+        "```",
+        record["command"],
+        "```",
+        "",
+        *table(claim, comparison),
+        "",
+        *(f"![{claim.question}](claims/{picture.name})" for picture in pictures),
+        "",
+        f"*What was found.* {reading.read_text().strip()}" if reading.exists() else "",
+        "",
+    ]
+
+
+def table(claim: Claim, comparison: dict[str, Any]) -> list[str]:
+    """A setting a row; where two axes are crossed, a square of the first column."""
+    axes = comparison["axes"]
+    keys = [c["key"] for c in comparison["columns"] if any(_is(c["key"], word) for word in claim.columns)]
+    cells = {(cell["setting"], cell["column"]): cell for cell in comparison["cells"]}
+    if len(axes) == 2 and len(keys) == 1:
+        (rows, columns), by = axes, {}
+        for setting in comparison["settings"]:
+            by[tuple(setting["values"][axis["key"]] for axis in axes)] = cells.get((setting["label"], keys[0]))
+        out = [f"| {rows['short']} \\ {columns['short']} | {' | '.join(map(str, columns['values']))} |"]
+        out.append("|---" * (len(columns["values"]) + 1) + "|")
+        return out + [
+            f"| {row} | {' | '.join(_shown(by.get((row, column))) for column in columns['values'])} |"
+            for row in rows["values"]
+        ]
+    heads = [axis["short"] for axis in axes] + [
+        f"{key.replace('.', ' ').replace('_', ' ')}{part}" for key in keys for part in ("", ", random start")
+    ]
+    out = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for setting in comparison["settings"]:
+        row = [str(setting["values"].get(axis["key"], "-")) for axis in axes]
+        for key in keys:
+            cell = cells.get((setting["label"], key))
+            row += [_shown(cell), "-" if cell is None else _interval(cell["controls"].get("random_start"))]
+        out.append(f"| {' | '.join(row)} |")
+    return out
+
+
+def _is(key: str, word: str) -> bool:
+    return key == word or (word.endswith(".") and key.startswith(word + "accuracy"))
+
+
+def _shown(cell: dict[str, Any] | None) -> str:
+    return "-" if cell is None else _interval(cell) + " =" * bool(cell.get("tied"))
+
+
+def _interval(interval: dict[str, Any] | None) -> str:
+    if interval is None:
+        return "-"
+    half = (interval["high"] - interval["low"]) / 2 if interval["high"] is not None else float("nan")
+    return f"{100 * interval['mean']:.1f} ± {100 * half:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["keep", "page"])
+    parser.add_argument("folder", nargs="?", type=Path, help="of a sweep, for keep")
+    options = parser.parse_args()
+    if options.task == "page":
+        page()
+    elif options.folder is None or not (options.folder / "sweep.yaml").is_file():
+        parser.error("keep needs the folder of a sweep: outputs/sweeps/<name>")
+    else:
+        keep(options.folder)
+
+
+if __name__ == "__main__":
+    main()
