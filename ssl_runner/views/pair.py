@@ -30,9 +30,9 @@ class PairViews(Views):
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
     https://arxiv.org/abs/2002.05709, section 3.1 and figure 5, where one branch is augmented (branches = one).
-    Differs from the paper: images are of one size here, so none is cropped before the pair is applied (there, each is,
-    the same for both branches); no Sobel filter; "none" is offered. Blur is applied to all images (in the paper's
-    recipes, to half of them). Each augmentation differs from its paper as in `ImageViews`.
+    Differs from the paper: images are of one size here, so none is cropped before the pair is applied (there each is,
+    to bring all to one size); no Sobel filter; "none" is offered; blur is applied to every image (in the paper's recipe
+    for training, to half of them). Otherwise each augmentation differs as in `ImageViews`.
 
     All draws are from torch's global generator on the images' device.
     """

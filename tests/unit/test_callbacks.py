@@ -14,6 +14,7 @@ from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, typed
 from ssl_runner.data.module import DataModule
 from ssl_runner.data.splits import nested_subsets
+from ssl_runner.interfaces import Examples
 from ssl_runner.reporting.results import Result, read_result
 
 SMALL = [
@@ -90,9 +91,12 @@ def test_its_seconds_are_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(float(row["seconds"]) < 900 for row in rows)
 
 
-def test_fewer_examples_than_asked_for_are_all_there_are(tmp_path: Path) -> None:
-    folder, _ = do(tmp_path, "trainer.monitor_examples=100000")
-    assert list(curve(folder)) == [4, 8]
+@pytest.mark.parametrize(("asked", "of_each"), [(1, [1, 1, 1]), (12, [6, 3, 3]), (24, [12, 6, 6]), (100, [12, 6, 6])])
+def test_those_who_vote_are_stratified_and_all_where_there_are_fewer(asked: int, of_each: list[int]) -> None:
+    label = torch.tensor([0, 1, 0, 2]).repeat(6)
+    chosen = callbacks._few(Examples(10 * torch.arange(24), label), asked)
+    assert chosen.label.bincount().tolist() == of_each
+    assert torch.equal(chosen.label, label[chosen.data // 10])
 
 
 @pytest.mark.parametrize(
