@@ -43,7 +43,7 @@ CLAIMS = {
         "He et al. 2021 ([figure 5](https://arxiv.org/abs/2111.06377)): images are redundant, so that little is learned "
         "unless most is hidden; 75 % is best for the linear probe, and fine-tuning is good over a wide range.",
         ("linear.accuracy", "few_label_finetune.accuracy@10%"),
-        ("linear-accuracy-over", "few-label-finetune-accuracy"),
+        ("linear-accuracy-by", "few-label-finetune-accuracy"),
         "A masked autoencoder on the 5,000 digits of `mnist_5k` (28 x 28, patches of 4 x 4). Linear probe of the frozen "
         "encoder, and fine-tuning on a tenth of the labels.",
     ),
