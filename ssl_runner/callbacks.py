@@ -56,6 +56,13 @@ class Record(pl.Callback):
         self._shown = -1.0  # the progress last printed
         self._noted = -STATUS_SECONDS  # when the status was last written
 
+    def state_dict(self) -> dict[str, Any]:
+        self._count()
+        return {"first": self.first, "last": self.last, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first, self.last, self.seconds = (state_dict[key] for key in ("first", "last", "seconds"))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.monotonic()
         if self.console.is_terminal:
@@ -72,7 +79,7 @@ class Record(pl.Callback):
             self._read(trainer, cast(Pretrainer, pl_module))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds += time.monotonic() - self._since
+        self._count()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(Pretrainer, pl_module)
@@ -84,7 +91,7 @@ class Record(pl.Callback):
         module = cast(Pretrainer, pl_module)
         if module.tally["train"].count:
             self._read(trainer, module)
-        self.seconds += time.monotonic() - self._since
+        self._count()
         self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -94,6 +101,12 @@ class Record(pl.Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+    def _count(self) -> None:
+        """Add the seconds since the last look at the clock."""
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
 
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
         values = pl_module.tally["train"].read()

@@ -69,7 +69,7 @@ class Sweep:
     """Several runs: conf/config.yaml says what each key is."""
 
     name: str | None
-    params: dict[str, Any]
+    params: dict[str, Any] | None
     search: Literal["grid", "random", "optuna"]
     trials: int
     metric: str
@@ -77,7 +77,7 @@ class Sweep:
     monitor: str
     engine: Literal["local", "submitit", "ray"]
     jobs: int | None
-    settings: dict[str, Any]
+    settings: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

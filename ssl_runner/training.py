@@ -141,11 +141,14 @@ class Pretrainer(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["budget"] = {"seconds": self.clock.seconds, "examples": self.examples, "batches": self.batches}
+        checkpoint["tally"] = {"sums": self.tally["train"].sums, "count": self.tally["train"].count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.spent = checkpoint["budget"]["seconds"]
         self.examples = checkpoint["budget"]["examples"]
         self.batches = checkpoint["budget"]["batches"]
+        sums = {name: value.to(self.device) for name, value in checkpoint["tally"]["sums"].items()}
+        self.tally["train"].sums, self.tally["train"].count = sums, checkpoint["tally"]["count"]
 
 
 def precision(choice: str, device: torch.device) -> torch.dtype:

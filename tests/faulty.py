@@ -11,6 +11,8 @@ import yaml
 
 from ssl_runner.sweeps import job
 
+FORKED = job.forked  # before it is replaced by the one below
+
 
 def forked(file: str, log: str, gpu: str | None) -> None:
     """`fault`: raise, exit, kill, or hang (until it is stopped)."""
@@ -27,7 +29,7 @@ def forked(file: str, log: str, gpu: str | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(60)
-    job.forked(file, log, gpu)
+    FORKED(file, log, gpu)
 
 
 def fails(file: Path) -> int:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,8 @@ import yaml
 from ssl_runner import load_encoder
 from ssl_runner.commands import evaluate, preview
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner.config import ConfigError, compose, run_folder, typed
+from ssl_runner.locking import BusyError, locked
 from ssl_runner.reporting.results import Result, read_result
 
 SMALL = [
@@ -98,6 +101,43 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, monkeypatch:
     again = do(tmp_path / "cut", *slow)
     assert read_result(again).pretraining.steps == 12
     assert figures(read_result(again)) == figures(read_result(whole))
+
+
+@pytest.mark.parametrize(("number", "batches", "more"), [
+    (signal.SIGINT, 1, []), (signal.SIGTERM, 7, []), (signal.SIGTERM, 3, ["trainer.accumulate=2"]),
+])  # fmt: skip
+def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, batches: int, more: list[str]
+) -> None:
+    """In the middle of an epoch of five batches: the order of examples and all draws go on where they were."""
+    from ssl_runner.training import Pretrainer
+
+    words = ["evaluation=[]", "budget.amount=9", *more]
+    whole = do(tmp_path / "whole", *words)
+    step = Pretrainer.training_step
+
+    def ask(self: Pretrainer, batch: object, batch_idx: int) -> object:
+        if self.batches == batches:
+            signal.raise_signal(number)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pretrainer, "training_step", ask)
+        with pytest.raises(KeyboardInterrupt):
+            do(tmp_path / "cut", *words)
+    assert not list((tmp_path / "cut").rglob("result.json"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = do(tmp_path / "cut", *words)
+    weights = [folder / "encoder" / "encoder.safetensors" for folder in (whole, again)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert read_result(again).pretraining == read_result(whole).pretraining
+
+
+def test_one_process_at_a_time_works_in_a_run(tmp_path: Path) -> None:
+    plain = compose([*SMALL, f"output={tmp_path}"])
+    with locked(run_folder(typed(plain), plain)), pytest.raises(BusyError, match=f"process {os.getpid()} does"):
+        do(tmp_path)
+    assert read_result(do(tmp_path)).status == "done"
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path)
     first = command(tmp_path / "first.py", tmp_path / "out", *words)
     wait_for(2, tmp_path / "out")
     first.kill()
-    first.wait()
+    first.communicate(timeout=60)  # its runs have its output too: they end with it
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}
     second = command(tmp_path / "second.py", tmp_path / "out", *words)
     said, _ = second.communicate(timeout=300)
@@ -160,6 +160,52 @@ def test_what_is_wrong_is_refused_before_anything_runs(tmp_path: Path) -> None:
             run_sweep(tmp_path / "out", *words)
         assert said in str(refused.value), words
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("submitit", ["sweep.engine=submitit", "sweep.settings={cluster: local, timeout_min: 5}"]),
+        ("ray", ["sweep.engine=ray", "sweep.settings={num_cpus: 3}"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of the engines' own
+def test_engines_of_clusters_leave_the_same_folders(
+    package: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(package)
+    bad = tmp_path / "out" / "fake_images-simclr-convnet"
+    plain = compose([*SMALL, f"output={tmp_path / 'out'}", "seed=1"])
+    checkpoint = run_folder(typed(plain), plain) / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"cut off")
+    assert run_sweep(tmp_path / "out", "seed=0,1,2", "sweep.jobs=2", *words) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 done 1 failed" in said
+    assert "is damaged" in said
+    checkpoint.unlink()
+    assert run_sweep(tmp_path / "out", "seed=0,1,2", "sweep.jobs=2", *words) == 0
+    assert "1 done 2 skipped" in " ".join(capsys.readouterr().out.split())
+    assert sorted(read_result(path.parent).seed for path in bad.glob("*/result.json")) == [0, 1, 2]
+
+
+def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("submitit", "ray"):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ConfigError, match=rf"pip install 'ssl-runner\[{package}\]'"):
+            engines.engine(package, 1, 1, "cpu", {}, tmp_path)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml")))
+def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
+        loader = GlobalHydra.instance().config_loader()
+        words = [f"sweep={preset}", "check=true", f"output={tmp_path}", "dataset=fake_images"]
+        with pytest.raises(SystemExit) as end:
+            sweep(loader, "config", [], words + ["backbone=convnet"] * (preset == "backbones"))
+    assert not end.value.code
+    assert "valid: " in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_job_is_a_file_and_a_command(tmp_path: Path) -> None:

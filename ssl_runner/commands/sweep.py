@@ -123,7 +123,12 @@ def work(
     left, code = 0, 0
     if source.waiting():
         runner = engine(
-            settings.engine, settings.jobs, source.waiting(), config.trainer.accelerator, settings.settings, folder
+            settings.engine,
+            settings.jobs,
+            source.waiting(),
+            config.trainer.accelerator,
+            settings.settings or {},
+            folder,
         )
         console.print(f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once")
         try:

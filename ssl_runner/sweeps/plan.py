@@ -143,7 +143,7 @@ def read_axes(composer: Composer, arguments: Sequence[str]) -> Axes:
         else:
             choices[key] = [override.get_value_element_as_str()]
 
-    params = cast(dict[str, Any], OmegaConf.to_container(preset.sweep.params))
+    params = cast(dict[str, Any], {} if preset.sweep.params is None else OmegaConf.to_container(preset.sweep.params))
     for key, values in params.items():
         if key in spoken:
             continue

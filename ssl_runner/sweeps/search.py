@@ -12,6 +12,7 @@ from ssl_runner.sweeps.plan import SEED, Axes, Composer, Job, combinations, plan
 from ssl_runner.sweeps.scheduler import Outcome, finished
 
 LOOK = 2.0  # seconds between two looks at a running job's curve
+AGAIN = "again"  # mark of a trial that takes the place of one that was stopped
 STARTUP = 4  # runs that are finished before any is stopped early
 
 
@@ -104,7 +105,7 @@ class Guided:
             # What a search that was killed left running is asked for again.
             for trial in self._study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                self._study.enqueue_trial(trial.params)
+                self._study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
         return self._study
 
     def next(self) -> Job | None:
@@ -133,7 +134,7 @@ class Guided:
         else:
             self.study.tell(trial, state=states.FAIL)
             if outcome.state == "stopped":
-                self.study.enqueue_trial(trial.params)
+                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
 
     def hopeless(self, job: Job) -> bool:
         when, told = self._looked.get(job.identity, (0.0, 0))
@@ -148,11 +149,10 @@ class Guided:
 
     def waiting(self) -> int:
         states = self._optuna.trial.TrialState
-        ended = self.study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED])
-        failed = self.study.get_trials(deepcopy=False, states=[states.FAIL])
-        again = self.study.get_trials(deepcopy=False, states=[states.WAITING])
-        spent = len(ended) + len(failed) - len(again) + len(self._running)
-        return max(0, self._config.sweep.trials - spent)
+        trials = self.study.get_trials(deepcopy=False)
+        ended = sum(trial.state in (states.COMPLETE, states.PRUNED, states.FAIL) for trial in trials)
+        again = sum(AGAIN in trial.user_attrs for trial in trials)  # each stands for one that failed
+        return max(0, self._config.sweep.trials - (ended - again + len(self._running)))
 
     def best(self) -> str:
         """The setting with the greatest value so far, in words; empty where none is finished."""
