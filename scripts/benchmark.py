@@ -3,31 +3,41 @@
     python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
+    python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
 
 `simclr` needs the extra `benchmark` (lightly); MNIST is read from --root, or downloaded there.
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.commands.run import fresh, pretrain
-from ssl_runner.config import Config, compose, typed
+from ssl_runner.config import Config, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.module import DataModule
 from ssl_runner.interfaces import Batch, DataSource, Examples, ImageSpec, SplitName
 from ssl_runner.loggers.interface import Loggers
+from ssl_runner.reporting.results import Name, Result, write_result
+from ssl_runner.sweeps import engines
+from ssl_runner.sweeps.job import forked
+from ssl_runner.sweeps.plan import Composer, Job, combinations, plan, read_axes
+from ssl_runner.sweeps.scheduler import Listed, Outcome, Running, run_jobs
 from ssl_runner.training import precision
 
 WIDTHS, BATCH = [32, 64, 128], 256
@@ -247,9 +257,83 @@ def startup(rounds: int) -> None:
     table(f"seconds, {rounds} rounds", rounds_of(what, rounds), "--help")
 
 
+def second_long(file: str, log: str, gpu: str | None) -> None:
+    """A job that takes a second and finishes its run, and nothing more."""
+    time.sleep(1)
+    plain = yaml.safe_load(Path(file).read_text())["config"]
+    config = typed(plain)
+    name = Name(dataset="fake_images", objective="simclr", backbone="convnet")
+    result = Result(identity="", name=name, seed=config.seed, status="done", command="", started="")
+    write_result(run_folder(config, plain), result)
+
+
+def sweep() -> None:
+    """20 jobs, two at a time: of a second each, and real runs with a second of training each."""
+    words = ["dataset=fake_images", "budget.unit=minutes", "budget.amount=0.0166667", "evaluation=[]", "controls=[]"]
+    words += ["logger=none", "trainer.validations=0", "seed=range(0,20)"]
+    rows = []
+    for title, target in (("a second of sleep", second_long), ("a second of training, and all else of a run", forked)):
+        engines.job.forked = target
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            initialize_config_dir(str(conf_dir()), version_base=version_base()),
+        ):
+            loader = GlobalHydra.instance().config_loader()
+            axes = read_axes(Composer(loader, "config", [], []), [*words, f"output={folder}"])
+            jobs = plan(Composer(loader, "config", [], axes.fixed), axes, combinations(axes)).jobs
+            watch = Watch()
+            outcomes = run_jobs(Listed(jobs), engines.Local(2, 20, "cpu"), watch, Path(folder), "benchmark")
+            total = time.monotonic() - watch.begun
+            first = min(o.seconds for o in outcomes)
+            rows.append((title, sum(o.state == "done" for o in outcomes), total, watch.first - watch.begun, first))
+    shown = Table(
+        "20 jobs, two at a time", "done", "seconds", "to the first end", "beside the ideal 10 s", "fastest job"
+    )
+    for title, done, total, start, first in rows:
+        ratio = (total - (start - 1)) / 10
+        shown.add_row(title, str(done), f"{total:.1f}", f"{start:.1f}", f"{ratio:.2f}", f"{first:.2f}")
+    Console().print(shown)
+    for count in (10, 1000):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.monotonic()
+            command = [
+                sys.executable,
+                "-m",
+                "ssl_runner",
+                "-m",
+                f"seed=range(0,{count})",
+                "check=true",
+                f"output={folder}",
+            ]
+            subprocess.run(command, capture_output=True, check=True)
+            Console().print(
+                f"{count} runs planned and looked up in {time.monotonic() - begun:.1f} s, Python's start included"
+            )
+
+
+class Watch:
+    """Notes when the first job ended, and shows nothing."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.first = math.inf
+
+    def show(self, running: Sequence[Running], outcomes: Sequence[Outcome], waiting: int) -> None:
+        pass
+
+    def started(self, job: Job) -> None:
+        pass
+
+    def ended(self, outcome: Outcome) -> None:
+        self.first = min(self.first, time.monotonic())
+
+    def stopping(self) -> None:
+        pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "probe", "startup"])
+    parser.add_argument("what", choices=["simclr", "probe", "startup", "sweep"])
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -258,6 +342,8 @@ def main() -> None:
         simclr(arguments.root, arguments.steps, arguments.rounds)
     elif arguments.what == "probe":
         probe(arguments.rounds)
+    elif arguments.what == "sweep":
+        sweep()
     else:
         startup(arguments.rounds)
 
