@@ -61,7 +61,7 @@ CLAIMS = {
         "Chen et al. 2020 ([table 7](https://arxiv.org/abs/2002.05709)): with 1 % of the labels a pretrained network is "
         "far ahead of one trained on these labels alone; with all of them there is little left to gain.",
         ("few_label.", "few_label_finetune."),
-        ("few-label", "few-labels"),
+        ("few-label-accuracy-by-number", "few-label-finetune-accuracy-by-number"),
         "Pretraining on 3,600 digits of `mnist_5k` without labels, then a linear probe (`few label`) or fine-tuning of "
         "the whole network (`few label finetune`) on a part of the labels. *Random start* is the same without pretraining: "
         "fine-tuned, it is supervised training on that many labels.",
@@ -132,7 +132,7 @@ def section(name: str, claim: Claim, record: dict[str, Any]) -> list[str]:
         f"*What is said.* {claim.said}",
         "",
         f"*What ran.* {claim.about} {count} runs, seeds {', '.join(map(str, seeds))}; {record['minutes']:.0f} minutes of "
-        f"one core in all, commit {record['commit'][:7]}.",
+        f"one core in all on a machine that did other work too, commit {record['commit'][:7]}.",
         "",
         "```",
         record["command"],
@@ -162,8 +162,10 @@ def table(claim: Claim, comparison: dict[str, Any]) -> list[str]:
             f"| {row} | {' | '.join(_shown(by.get((row, column))) for column in columns['values'])} |"
             for row in rows["values"]
         ]
+    if len(keys) > 3:
+        return turned(comparison, keys, cells)
     heads = [axis["short"] for axis in axes] + [
-        f"{key.replace('.', ' ').replace('_', ' ')}{part}" for key in keys for part in ("", ", random start")
+        f"{_words(key)}{part}" for key in keys for part in ("", ", random start")
     ]
     out = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for setting in comparison["settings"]:
@@ -173,6 +175,22 @@ def table(claim: Claim, comparison: dict[str, Any]) -> list[str]:
             row += [_shown(cell), "-" if cell is None else _interval(cell["controls"].get("random_start"))]
         out.append(f"| {' | '.join(row)} |")
     return out
+
+
+def turned(comparison: dict[str, Any], keys: list[str], cells: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Many columns of few settings: a column of the comparison a row, its random start last."""
+    settings = [setting["label"] for setting in comparison["settings"]]
+    out = [f"| | {' | '.join(label.partition('=')[2] for label in settings)} | random start |"]
+    out.append("|---" * (len(settings) + 2) + "|")
+    for key in keys:
+        found = [cells.get((label, key)) for label in settings]
+        start = next((cell["controls"].get("random_start") for cell in found if cell is not None), None)
+        out.append(f"| {_words(key)} | {' | '.join(map(_shown, found))} | {_interval(start)} |")
+    return out
+
+
+def _words(key: str) -> str:
+    return key.replace(".", " ", 1).replace("_", " ").replace("@", " at ")
 
 
 def _is(key: str, word: str) -> bool:
