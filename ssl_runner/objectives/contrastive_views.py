@@ -16,8 +16,8 @@ from ssl_runner.nn.queue import Queue
 
 
 class Origin(NamedTuple):
-    source: Tensor  # (B,) int64: each example's place in the data, the same in all of its views
-    label: Tensor  # (B,) int64; -1 where unlabelled
+    source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
+    label: Tensor  # (V, B) int64: its label; -1 where unlabelled
     priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
 
@@ -88,32 +88,32 @@ class ContrastiveViews(Objective[Tensor, Origin]):
                 "batch_size is 1; a contrastive rule needs other examples as negatives: set batch_size=2 or more"
             )
         x = self.views(batch.data)
-        anchors = len(x) * len(batch.data)
+        source, label = (each.expand(len(x), -1) for each in (batch.index, batch.label))
+        anchors = source.numel()
         if self.negatives is None:
-            return x, Origin(batch.index, batch.label, x.new_empty(anchors, 0))
+            return x, Origin(source, label, x.new_empty(anchors, 0))
         near = anchors * (ranks() if self.all_ranks else 1)
         far = 0 if self.queue is None else len(self.queue.keys)
         priority = torch.rand(anchors, near + far, device=x.device)
         priority[:, :near] += 1  # the batch comes before the queue
-        return x, Origin(batch.index, batch.label, priority)
+        return x, Origin(source, label, priority)
 
     def loss(self, x: Tensor, y: Origin) -> Loss:
-        views = len(x)
         features = self.encoder(x.flatten(0, 1)).pooled
         z = self.projector(features)
-        features = features.detach().unflatten(0, (views, -1))
-        group = self.positives(features, y.source, y.label)
-        others, candidate_group, candidate_label = z, group.repeat(views), y.label.repeat(views)
-        first = 0
+        features = features.detach().unflatten(0, y.source.shape)
+        groups = self.positives(features, y.source[0], y.label[0])
+        group, label = groups.repeat(len(x)), y.label.flatten()
+        others, other_group, other_label, first = z, group, label, 0
         if self.all_ranks:
-            others, candidate_group, candidate_label = map(gather, (others, candidate_group, candidate_label))
+            others, other_group, other_label = gather(z), gather(group), gather(label)
             first = rank() * len(z)
 
-        pos = group.repeat(views)[:, None] == candidate_group
+        pos = group[:, None] == other_group
         neg = ~pos
         pos.diagonal(first).fill_(False)  # an anchor is neither to itself
         if self.queue is not None:
-            held = (group.repeat(views)[:, None] != self.queue.labels) & self.queue.filled
+            held = (group[:, None] != self.queue.labels) & self.queue.filled
             pos, neg = torch.cat((pos, torch.zeros_like(held)), dim=1), torch.cat((neg, held), dim=1)
             others = torch.cat((others, self.queue.keys.to(others.dtype)))
         if self.negatives is not None:
@@ -123,10 +123,9 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         value = self.rule(sim, pos, neg if self.hardness == 0 else hard_weights(sim.detach(), neg, self.hardness))
         logs = watched(sim.detach(), self.rule.critic(sim.detach()), pos, neg) | self.rule.watched()
         if self.labelled:
-            near = neg[:, : len(candidate_label)]  # the queue's labels are not kept
-            same = y.label.repeat(views)[:, None] == candidate_label
-            logs["false_negatives"] = (near & same).sum() / near.sum().clamp_min(1)
-        return Loss(value, logs, Moved(features, z.detach().unflatten(0, (views, -1))[-1], group))
+            near = neg[:, : len(other_label)]  # the queue's labels are not kept
+            logs["false_negatives"] = (near & (label[:, None] == other_label)).sum() / near.sum().clamp_min(1)
+        return Loss(value, logs, Moved(features, z.detach()[-len(groups) :], groups))
 
     def after_step(self, carry: Moved, progress: float) -> None:
         self.positives.update(carry.features, progress)

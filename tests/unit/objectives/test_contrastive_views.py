@@ -90,7 +90,7 @@ def test_by_default_it_is_nt_xent() -> None:
     assert loss.logs["accuracy"].item() == pytest.approx((logits.argmax(1) == twin).float().mean().item())
     assert loss.logs["log_candidates"].item() == pytest.approx(math.log(63))
     assert loss.logs["information_bound"].item() == pytest.approx(math.log(63) - loss.value.item(), abs=1e-5)
-    label = y.label.repeat(2)
+    label = y.label.flatten()
     other = ~(torch.arange(32).repeat(2)[:, None] == torch.arange(32).repeat(2))
     rate = (label[:, None] == label)[other].float().mean()
     assert loss.logs["false_negatives"].item() == pytest.approx(rate.item())
@@ -279,7 +279,7 @@ def gradients(number: int | None) -> dict[str, Tensor]:
     x, y = objective.split(data)
     if number is not None:
         part = slice(4 * number, 4 * number + 4)
-        x, y = x[:, part], y._replace(source=y.source[part], label=y.label[part])
+        x, y = x[:, part], y._replace(source=y.source[:, part], label=y.label[:, part])
     loss = objective.loss(x, y)
     loss.value.backward()
     objective.after_step(loss.carry, 0.5)
