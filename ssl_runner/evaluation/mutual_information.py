@@ -17,9 +17,9 @@ class MutualInformation(Inspection):
         bound_N = mean over examples i of  log( N e^{f(i, i)} / sum_{j of N, i among them} e^{f(i, j)} )       nats
 
     f is the objective's critic, as it is after training. van den Oord, Li, Vinyals 2018,
-    https://arxiv.org/abs/1807.03748, eq. 5; Poole et al. 2019, https://arxiv.org/abs/1905.06922, eq. 12. In expectation
-    at most I, and always at most log N. Metrics: bound (with the most candidates), truth (where the data's is known),
-    and bound_N for each N. Views are drawn as in training, under a fixed seed.
+    https://arxiv.org/abs/1807.03748, section 2.3; Poole et al. 2019, https://arxiv.org/abs/1905.06922, section 2.3. In
+    expectation at most I, and always at most log N. Metrics: bound (with the most candidates), truth (where the data's
+    is known), and bound_N for each N. Views are drawn as in training, under a fixed seed.
     """
 
     higher_is_better: ClassVar[bool] = True

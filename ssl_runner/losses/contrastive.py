@@ -44,8 +44,8 @@ def triplet(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float, mining: Min
                semi_hard: the most similar of those that are less similar than j (where none is, the least similar),
                hard: the most similar
 
-    Schroff, Kalenichenko, Philbin 2015, "FaceNet", https://arxiv.org/abs/1503.03832, eq. 3: squared distances of unit
-    vectors, which are 2 - 2 cos: with cosines, a margin of half the paper's 0.2.
+    Schroff, Kalenichenko, Philbin 2015, "FaceNet", https://arxiv.org/abs/1503.03832, section 3, of squared distances of
+    unit vectors, which are 2 - 2 cos: with cosines, a margin of half the paper's 0.2.
     Differs from the paper: the semi-hard negative is the hardest of them, of the batch at hand; weights of negatives
     count where all are used, else only whether they are above 0.
     """
@@ -127,9 +127,9 @@ def debiased_info_nce(sim: Tensor, pos: Tensor, neg: Tensor, *, prior: float, le
         loss = mean over pairs (i, j) of  -log( e^{s_ij} / (e^{s_ij} + K g_i) ),   K the number of negatives of i
 
     Chuang, Robinson, Lin, Torralba, Jegelka 2020, "Debiased Contrastive Learning", https://arxiv.org/abs/2007.00224,
-    eq. 8; with negatives weighted by similarity: Robinson, Chuang, Sra, Jegelka 2021, "Contrastive Learning with Hard
-    Negative Samples", https://arxiv.org/abs/2010.04592, eq. 4. `prior`: the chance that a negative is of the anchor's
-    class. `least`, broadcast over (N, 1): the least similarity there can be.
+    section 3; with negatives weighted by similarity: Robinson, Chuang, Sra, Jegelka 2021, "Contrastive Learning with
+    Hard Negative Samples", https://arxiv.org/abs/2010.04592, section 3. `prior`: the chance that a negative is of the
+    anchor's class. `least`, broadcast over (N, 1): the least similarity there can be.
     """
     top = sim.amax(dim=1, keepdim=True).detach()
     scaled = (sim - top).exp()
@@ -200,7 +200,7 @@ def sampled(neg: Tensor, priority: Tensor, count: int) -> Tensor:
 def hard_weights(sim: Tensor, neg: Tensor, hardness: float) -> Tensor:
     """Weights of negatives in proportion to e^{hardness s_ik}, their mean 1: (N, M), (N, M) bool -> (N, M).
 
-    Robinson et al. 2021, https://arxiv.org/abs/2010.04592, eq. 5, with hardness = beta / temperature.
+    Robinson et al. 2021, https://arxiv.org/abs/2010.04592, section 3, with hardness = beta / temperature.
     Differs from the paper's code: no gradient flows through the weights.
     """
     weight = (hardness * sim).masked_fill(~neg, ABSENT).softmax(dim=1) * neg
@@ -216,7 +216,7 @@ def watched(sim: Tensor, critic: Tensor, pos: Tensor, neg: Tensor) -> dict[str, 
 
     accuracy: how often the most similar candidate is a positive. log_candidates: log N, N a positive and the negatives
     of its anchor. information_bound: log N - InfoNCE of the critic, at most the mutual information of an anchor and its
-    positive, in nats, whatever the critic (van den Oord et al. 2018, eq. 5; Poole et al. 2019,
+    positive, in nats, whatever the critic (van den Oord et al. 2018, section 2.3; Poole et al. 2019,
     https://arxiv.org/abs/1905.06922): for InfoNCE itself log N - loss. It holds for negatives drawn at random, not for
     those that are picked, or weeded out, by their label.
     """

@@ -107,7 +107,7 @@ class NPair(Rule):
         loss = mean over pairs (i, j) of  log(1 + sum_{k in neg(i)} e^{s_ik - s_ij})
 
     Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective",
-    https://papers.nips.cc/paper/6200-improved-deep-metric-learning-with-multi-class-n-pair-loss-objective, eq. 6.
+    https://papers.nips.cc/paper/6200-improved-deep-metric-learning-with-multi-class-n-pair-loss-objective.
     Differs from the paper: every view is an anchor, and all views of other images are its negatives, where the paper
     takes one of each pair; no penalty on the length of the vectors.
     """
