@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ssl_runner.losses.distillation import cosine, output_std
+from ssl_runner.losses.distillation import cosine, cross_view_entropy, entropy, output_std
 
 
 def test_cosines_worked_by_hand() -> None:
@@ -50,3 +50,29 @@ def test_the_spread_against_a_loop() -> None:
 
 def test_the_spread_has_no_gradient() -> None:
     assert not output_std(torch.randn(4, 2, requires_grad=True)).requires_grad
+
+
+def test_cross_view_entropy_is_the_mean_over_pairs_of_different_views() -> None:
+    torch.manual_seed(2)
+    target = torch.rand(2, 3, 5, dtype=torch.float64).softmax(-1)
+    log_p = torch.randn(4, 3, 5, dtype=torch.float64).log_softmax(-1)
+    terms = [
+        -sum(target[v, i, k].item() * log_p[w, i, k].item() for k in range(5))
+        for v in range(2)
+        for w in range(4)
+        for i in range(3)
+        if v != w
+    ]
+    assert len(terms) == 2 * 3 * 3
+    assert cross_view_entropy(target, log_p).item() == pytest.approx(sum(terms) / len(terms), rel=1e-12)
+
+
+def test_cross_view_entropy_of_views_that_agree_is_their_entropy() -> None:
+    p = torch.tensor([0.5, 0.25, 0.25]).expand(3, 4, 3)
+    assert cross_view_entropy(p[:2], p.log()).item() == pytest.approx(1.5 * math.log(2))
+    assert entropy(p).item() == pytest.approx(1.5 * math.log(2))
+
+
+def test_the_entropy_of_a_certain_answer_is_zero() -> None:
+    assert entropy(torch.eye(3)).item() == 0
+    assert entropy(torch.full((2, 2, 4), 0.25)).item() == pytest.approx(math.log(4))
