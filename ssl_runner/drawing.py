@@ -62,7 +62,9 @@ def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
 
 
 def _pixels(images: Tensor) -> np.ndarray:
-    """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), in [0, 1]."""
+    """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), in [0, 1]; of vectors (n, N, D), grey from -3 to 3."""
+    if images.ndim == 3:
+        images = (images[:, None] + 3) / 6
     array = images.detach().float().clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
 

@@ -55,6 +55,22 @@ class ImageSpec(DataSpec):
         return torch.randint(256, (n, self.channels, self.height, self.width), dtype=torch.uint8)
 
 
+@dataclass(frozen=True, kw_only=True)
+class VectorSpec(DataSpec):
+    """Sets of vectors: (n, N, D) float, as stored and as input."""
+
+    kind: ClassVar[str] = "vectors"
+    count: int  # N of an example
+    width: int  # D
+    information: float | None = None  # between the first two vectors of an example, nats; None: not known
+
+    def to_input(self, data: Tensor) -> Tensor:
+        return data
+
+    def fake(self, n: int) -> Tensor:
+        return torch.randn(n, self.count, self.width)
+
+
 class Examples(NamedTuple):
     """A whole split, in memory or memory-mapped."""
 
@@ -160,7 +176,7 @@ class Views(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]."""
+        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D)."""
 
 
 class Loss(NamedTuple):
@@ -205,6 +221,14 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Any) -> Tensor:
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
+
+
+@runtime_checkable
+class Contrasts(Protocol):
+    """An objective that can say how well two views go together."""
+
+    def critic(self, x: Any) -> Tensor:
+        """(B, B): log p(view 2 of example j | view 1 of i) / p(view 2 of j) in nats, up to a number for each i."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation

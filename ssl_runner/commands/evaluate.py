@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig
@@ -50,8 +50,8 @@ def again(asked: dict[str, Any]) -> None:
         start = build.random_start(typed(plain), build.exported_spec(folder))
         start.load_state_dict(start.state_dict() | statistics)
         subjects[RANDOM_START] = start
-    if "pixels" in config.controls:
-        subjects[PIXELS] = Pixels(cast(ImageSpec, data.spec))
+    if "pixels" in config.controls and isinstance(data.spec, ImageSpec):
+        subjects[PIXELS] = Pixels(data.spec)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if not elsewhere and checkpoint.is_file():

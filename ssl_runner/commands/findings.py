@@ -97,7 +97,7 @@ def evaluate(
 def draw(folder: Path, name: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
     """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
     lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
-    if lines:
+    if len(lines) > 1:
         first = next(iter(lines.values()))
         curves = {s.replace("_", " "): values for s, line in lines.items() for values in line.y.values()}
         drawn = {PRETRAINED: first._replace(y=curves)}

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -105,8 +105,8 @@ def pretrain_and_evaluate(
         if "random_start" in config.controls:
             subjects[RANDOM_START] = build.random_start(config, data.spec)
             build.fit_statistics(subjects[RANDOM_START], *data.statistics())
-        if "pixels" in config.controls:
-            subjects[PIXELS] = Pixels(cast(ImageSpec, data.spec))
+        if "pixels" in config.controls and isinstance(data.spec, ImageSpec):
+            subjects[PIXELS] = Pixels(data.spec)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
         result = Result(

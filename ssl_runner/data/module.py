@@ -50,9 +50,12 @@ class DataModule(pl.LightningDataModule):
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1].
 
-        A constant channel has 1 as its standard deviation, so that it can be divided by.
+        A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
+        are not to be normalised: mean 0 and standard deviation 1.
         """
         data = self.examples("pretrain").data
+        if data.is_floating_point():
+            return torch.zeros(data.shape[1]), torch.ones(data.shape[1])
         counts = torch.zeros(data.shape[1], 256, dtype=torch.int64)
         for chunk in data.split(CHUNK):
             counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(1)])

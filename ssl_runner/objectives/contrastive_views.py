@@ -1,64 +1,138 @@
-"""Views of one image are found again among the views of all others (SimCLR and its family)."""
+"""Views of one example are found again among the views of all others (SimCLR and its family)."""
 
-import math
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
-from ssl_runner.losses.contrastive import cosine_similarity
+from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective, Views
+from ssl_runner.losses.contrastive import hard_weights, sampled, watched
+from ssl_runner.losses.rules import Rule
+from ssl_runner.losses.similarity import Similarity, SimilarityName
+from ssl_runner.nn.gather import gather, rank, ranks
 from ssl_runner.nn.mlp import MLP
+from ssl_runner.nn.positives import Positives
+from ssl_runner.nn.queue import Queue
 
 
-class ContrastiveViews(Objective[Tensor, Tensor]):
-    """Tell, by a contrastive rule, which views come from one image.
+class Origin(NamedTuple):
+    source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
+    label: Tensor  # (V, B) int64: its label; -1 where unlabelled
+    priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
-        x = V random views of each image,   y = the image each came from
-        loss = rule(cosine(g(f(x_i)), g(f(x_j))))                                   nats per positive pair (InfoNCE)
+
+class Moved(NamedTuple):
+    features: Tensor  # (V, B, D) of the encoder
+    keys: Tensor  # (B, d) embeddings of the last view
+    group: Tensor  # (B,) int64
+
+
+class ContrastiveViews(Objective[Tensor, Origin]):
+    """Tell, by a contrastive rule, which views come from one example, or from one group of examples.
+
+        x = V random views of each example,   y = the example each came from
+        loss = rule(similarity(g(f(x_i)), g(f(x_j))))                               nats per positive pair (InfoNCE)
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
-    https://arxiv.org/abs/2002.05709, with InfoNCE and two views.
+    https://arxiv.org/abs/2002.05709, with InfoNCE, cosines, two views and all negatives of the batch.
+    Every view is an anchor; its candidates are all views of this process, or of all `ranks`, and the last `queue` keys
+    that were pushed, one an example, as they were then. `positives` says which candidates are alike: those are
+    positives, or in the queue ignored; all others are negatives. `negatives` draws so many of them, without
+    replacement, from the queue only what the batch is short of, and all where there are fewer. `hardness` weighs them
+    by similarity.
     Differs from the paper: AdamW by default in place of LARS, and batches of hundreds in place of thousands.
     """
 
     def __init__(
-        self, encoder: Encoder, spec: ImageSpec, *, views: Views, loss: nn.Module, projector: list[int]
+        self,
+        encoder: Encoder,
+        spec: DataSpec,
+        *,
+        views: Views,
+        projector: list[int],
+        similarity: SimilarityName,
+        loss: Rule,
+        positives: Positives,
+        negatives: int | None,
+        hardness: float,
+        queue: int,
+        ranks: Literal["own", "all"],
     ) -> None:
         super().__init__()
         if not projector or min(projector) < 1:
             raise ValueError(
                 f"objective.projector is {projector}; it needs the widths of the head's layers, as [128, 64]"
             )
+        if negatives is not None and negatives < 1:
+            raise ValueError(f"objective.negatives is {negatives}; it must be at least 1, or null for all there are")
+        if not hardness >= 0:
+            raise ValueError(f"objective.hardness is {hardness}; it must be 0 (all negatives weigh the same) or more")
+        if queue < 0:
+            raise ValueError(f"objective.queue is {queue}; it must be 0 (none) or a number of keys to remember")
         self.encoder = encoder
         self.views = views
-        self.rule = loss
         self.projector = MLP([encoder.dim, *projector], norm="batch")
+        self.similarity = Similarity(similarity, projector[-1])
+        self.rule = loss
+        self.positives = positives
+        self.negatives = negatives
+        self.hardness = hardness
+        self.queue = Queue(queue, projector[-1]) if queue else None
+        self.all_ranks = ranks == "all"
+        self.labelled = spec.classes > 0
 
-    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (V, B, C, h, w), y (V, B) int64."""
-        count = len(batch.data)
-        if count < 2:
+    def split(self, batch: Batch) -> tuple[Tensor, Origin]:
+        """x (V, B, C, h, w) or the like."""
+        if len(batch.data) < 2:
             raise ValueError(
-                "batch_size is 1; a contrastive rule needs other images as negatives: set batch_size=2 or more"
+                "batch_size is 1; a contrastive rule needs other examples as negatives: set batch_size=2 or more"
             )
         x = self.views(batch.data)
-        return x, torch.arange(count, device=x.device).expand(len(x), count)
+        source, label = (each.expand(len(x), -1) for each in (batch.index, batch.label))
+        anchors = source.numel()
+        if self.negatives is None:
+            return x, Origin(source, label, x.new_empty(anchors, 0))
+        near = anchors * (ranks() if self.all_ranks else 1)
+        far = 0 if self.queue is None else len(self.queue.keys)
+        priority = torch.rand(anchors, near + far, device=x.device)
+        priority[:, :near] += 1  # the batch comes before the queue
+        return x, Origin(source, label, priority)
 
-    def loss(self, x: Tensor, y: Tensor) -> Loss:
-        z = self.projector(self.encoder(x.flatten(0, 1)).pooled)
-        source = y.reshape(-1)
-        same = source[:, None] == source[None, :]
-        pos = same & ~torch.eye(len(source), dtype=torch.bool, device=same.device)
-        sim = cosine_similarity(z, z)
-        value = self.rule(sim, pos, ~same)
+    def loss(self, x: Tensor, y: Origin) -> Loss:
+        features = self.encoder(x.flatten(0, 1)).pooled
+        z = self.projector(features)
+        features = features.detach().unflatten(0, y.source.shape)
+        groups = self.positives(features, y.source[0], y.label[0])
+        group, label = groups.repeat(len(x)), y.label.flatten()
+        others, other_group, other_label, first = z, group, label, 0
+        if self.all_ranks:
+            others, other_group, other_label = gather(z), gather(group), gather(label)
+            first = rank() * len(z)
 
-        with torch.no_grad():
-            candidates = y.numel() - len(y) + 1  # one positive and every negative
-            nearest = sim.masked_fill(same & ~pos, float("-inf")).argmax(dim=1)
-            logs = {
-                "accuracy": (source[nearest] == source).float().mean(),
-                "information_bound": math.log(candidates) - value,  # nats; van den Oord 2018, eq. 5
-                "positive_similarity": (sim * pos).sum() / pos.sum(),
-                "negative_similarity": (sim * ~same).sum() / (~same).sum(),
-            }
-        return Loss(value, logs)
+        pos = group[:, None] == other_group
+        neg = ~pos
+        pos.diagonal(first).fill_(False)  # an anchor is neither to itself
+        if self.queue is not None:
+            held = (group[:, None] != self.queue.labels) & self.queue.filled
+            pos, neg = torch.cat((pos, torch.zeros_like(held)), dim=1), torch.cat((neg, held), dim=1)
+            others = torch.cat((others, self.queue.keys.to(others.dtype)))
+        if self.negatives is not None:
+            neg = sampled(neg, y.priority, self.negatives)
+
+        sim = self.similarity(z, others)
+        value = self.rule(sim, pos, neg if self.hardness == 0 else hard_weights(sim.detach(), neg, self.hardness))
+        logs = watched(sim.detach(), self.rule.critic(sim.detach()), pos, neg) | self.rule.watched()
+        if self.labelled:
+            near = neg[:, : len(other_label)]  # the queue's labels are not kept
+            logs["false_negatives"] = (near & (label[:, None] == other_label)).sum() / near.sum().clamp_min(1)
+        return Loss(value, logs, Moved(features, z.detach()[-len(groups) :], groups))
+
+    def after_step(self, carry: Moved, progress: float) -> None:
+        self.positives.update(carry.features, progress)
+        if self.queue is not None:
+            self.queue.push(carry.keys, carry.group)
+
+    def critic(self, x: Tensor) -> Tensor:
+        """(B, B): how well the first view of each example goes with the second view of each, in nats."""
+        first, second = self.projector(self.encoder(x[:2].flatten(0, 1)).pooled).chunk(2)
+        return self.rule.critic(self.similarity(first, second))

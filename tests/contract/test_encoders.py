@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ssl_runner.interfaces import Encoder, ImageSpec, MapEncoder, PatchEncoder
+from ssl_runner.interfaces import DataSpec, Encoder, ImageSpec, MapEncoder, PatchEncoder, VectorSpec
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 FILES = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.rglob("*.yaml"))}
@@ -20,14 +20,16 @@ SMALLER = {  # parameters that cost time and change no promise
     "vit_small": {"depth": 2},
     "resnet34": {"depth": 18},
 }
-SPECS = {"grey 28": (1, 28, 28), "colour 32": (3, 32, 32), "colour 64": (3, 64, 64), "grey 32 x 64": (1, 32, 64)}
-FEWER = {  # large ones are not tried at every size
+IMAGES = {"grey 28": (1, 28, 28), "colour 32": (3, 32, 32), "colour 64": (3, 64, 64), "grey 32 x 64": (1, 32, 64)}
+SPECS = {**IMAGES, "vectors": (2, 8)}
+FEWER = {  # large ones are not tried at every size, others read no images
+    "mlp": ["vectors"],
     "resnet18": ["grey 28", "colour 32"],
     "resnet34": ["colour 32"],
     "resnet50": ["colour 32"],
     "vit_small": ["colour 32"],
 }
-CASES = [(name, size) for name in FILES for size in FEWER.get(name, SPECS)]
+CASES = [(name, size) for name in FILES for size in FEWER.get(name, IMAGES)]
 
 
 def class_of(name: str) -> type[Encoder]:
@@ -35,7 +37,7 @@ def class_of(name: str) -> type[Encoder]:
     return getattr(import_module(module), cls)
 
 
-def build(name: str, spec: ImageSpec, changes: Mapping[str, Any]) -> Encoder:
+def build(name: str, spec: DataSpec, changes: Mapping[str, Any]) -> Encoder:
     node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
     del node["_target_"]
     return class_of(name)(spec, **node | changes)
@@ -46,9 +48,12 @@ def cases_of(kind: type[Encoder]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=" ".join, indirect=True)
 
 
-def spec_of(size: str) -> ImageSpec:
-    channels, height, width = SPECS[size]
-    return ImageSpec(channels=channels, height=height, width=width)
+def spec_of(size: str) -> DataSpec:
+    if size in IMAGES:
+        channels, height, width = IMAGES[size]
+        return ImageSpec(channels=channels, height=height, width=width)
+    count, width = SPECS[size]
+    return VectorSpec(count=count, width=width)
 
 
 @cache
@@ -56,10 +61,11 @@ def original(name: str, size: str) -> Encoder:
     """An encoder whose running statistics are of a few batches, in eval mode, normalising as it would in a run."""
     torch.manual_seed(0)
     encoder = build(name, spec_of(size), SMALLER.get(name, {}))
-    channels, height, width = SPECS[size]
-    encoder.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
+    if size in IMAGES:
+        channels = IMAGES[size][0]
+        encoder.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
     with torch.no_grad():
-        encoder(torch.rand(4, channels, height, width))
+        encoder(torch.rand(4, *SPECS[size]))
     return encoder.eval()
 
 
@@ -144,6 +150,7 @@ def test_a_deep_copy_is_equal_and_separate(encoder, x):
         assert torch.equal(encoder(x).pooled, before)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] in IMAGES], ids=" ".join, indirect=True)
 def test_memory_layout_does_not_matter(encoder, x):
     with torch.inference_mode():
         expected = encoder(x)

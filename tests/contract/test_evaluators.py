@@ -19,6 +19,7 @@ from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
     Batch,
+    Contrasts,
     Encoder,
     Evaluator,
     Examples,
@@ -39,6 +40,7 @@ SMALLER = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1]},
     "finetune": {"epochs": 2, "batch_size": 8},
+    "mutual_information": {"candidates": [2, 8]},
 }
 
 
@@ -93,7 +95,7 @@ class Net(Encoder):
 
 
 class Copy(Objective[Tensor, Tensor]):
-    """Reconstructs from noise and weights, so that all that can be moved is there."""
+    """Does all that is asked of an objective from noise and weights, so that all that can be moved is there."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -108,6 +110,10 @@ class Copy(Objective[Tensor, Tensor]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x).pooled).view(-1, 3, 8, 8)
+
+    def critic(self, x: Tensor) -> Tensor:
+        z = self.encoder(x).pooled
+        return z @ z.T
 
 
 def subject(encoder: Encoder) -> FrozenSubject:
@@ -193,8 +199,9 @@ def test_labels_matter_where_that_is_said(name):
 
 @pytest.mark.parametrize("name", INSPECTIONS)
 def test_inspections_say_what_they_ask_of_an_objective(name):
-    assert get_type_hints(class_of(name).__call__)["objective"] is Reconstructs
-    assert isinstance(Copy(net()), Reconstructs)
+    protocol = get_type_hints(class_of(name).__call__)["objective"]
+    assert protocol in (Contrasts, Reconstructs)
+    assert isinstance(Copy(net()), protocol)
 
 
 def test_every_evaluator_has_a_config():
@@ -229,7 +236,7 @@ def test_sets_compose(tmp_path):
     with initialize_config_dir(str(tmp_path), version_base=None):
         override = [f"hydra.searchpath=[file://{CONF.parent}]"]
         whole = compose("root", override)["evaluation"]
-        assert set(whole) == set(SINGLE) - {"finetune"}
+        assert set(whole) == set(SINGLE) - {"finetune", "mutual_information"}
         two = compose(
             "root", [*override, "evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"]
         )

@@ -1,0 +1,173 @@
+"""The contrastive rules of `losses.contrastive` as configs choose them (conf/objective/loss/)."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.losses import contrastive
+
+LEAST_TEMPERATURE = 0.01  # below it float32's cosines, over the temperature, are too coarse to be told apart
+
+
+class Rule(nn.Module, ABC):
+    """Score positives against negatives: similarities and masks as in `losses.contrastive` -> ()."""
+
+    @abstractmethod
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor: ...
+
+    def critic(self, sim: Tensor) -> Tensor:
+        """What the rule takes for log p(candidate | anchor) / p(candidate), up to a number for each anchor: (N, M)."""
+        return sim
+
+    def watched(self) -> dict[str, Tensor]:
+        """What it learns by itself, () each, to be logged."""
+        return {}
+
+
+class Temperature(nn.Module):
+    """Divide similarities by a temperature: fixed, or learned from a start, by its logarithm and not below 0.01."""
+
+    log: nn.Parameter | None
+
+    def __init__(self, start: float, *, learned: bool) -> None:
+        super().__init__()
+        if not start > 0:
+            raise ValueError(f"objective.loss.temperature is {start}; it must be above 0 (SimCLR: 0.1 to 0.5)")
+        self.start = start
+        self.register_parameter("log", nn.Parameter(torch.tensor(math.log(start))) if learned else None)
+
+    def forward(self, sim: Tensor) -> Tensor:
+        return sim / (self.start if self.log is None else _temperature(self.log))
+
+    def watched(self) -> dict[str, Tensor]:
+        return {} if self.log is None else {"temperature": _temperature(self.log.detach())}
+
+
+def _temperature(log: Tensor) -> Tensor:
+    return log.exp().clamp_min(LEAST_TEMPERATURE)
+
+
+class WithTemperature(Rule):
+    """What rules share that divide similarities by a temperature."""
+
+    def __init__(self, *, temperature: float, learn_temperature: bool) -> None:
+        super().__init__()
+        self.temperature = Temperature(temperature, learned=learn_temperature)
+
+    def critic(self, sim: Tensor) -> Tensor:
+        return self.temperature(sim)
+
+    def watched(self) -> dict[str, Tensor]:
+        return self.temperature.watched()
+
+
+class Pair(Rule):
+    """`contrastive.pair`."""
+
+    def __init__(self, *, attract: float, repel: float) -> None:
+        super().__init__()
+        if not repel < attract:
+            raise ValueError(
+                f"objective.loss.repel is {repel} and objective.loss.attract {attract}; the similarity up to which "
+                "negatives may come must be below the one up to which positives are pulled"
+            )
+        self.attract, self.repel = attract, repel
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.pair(sim, pos, neg, attract=self.attract, repel=self.repel)
+
+
+class Triplet(Rule):
+    """`contrastive.triplet`."""
+
+    def __init__(self, *, margin: float, mining: contrastive.Mining) -> None:
+        super().__init__()
+        self.margin, self.mining = _margin(margin), mining
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.triplet(sim, pos, neg, margin=self.margin, mining=self.mining)
+
+
+class Lifted(Rule):
+    """`contrastive.lifted`."""
+
+    def __init__(self, *, margin: float) -> None:
+        super().__init__()
+        self.margin = _margin(margin)
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.lifted(sim, pos, neg, margin=self.margin)
+
+
+class NPair(Rule):
+    """The N-pair loss: `contrastive.info_nce` of bare similarities, in the paper dot products. Nats per positive pair.
+
+        loss = mean over pairs (i, j) of  log(1 + sum_{k in neg(i)} e^{s_ik - s_ij})
+
+    Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective",
+    https://papers.nips.cc/paper/6200-improved-deep-metric-learning-with-multi-class-n-pair-loss-objective.
+    Differs from the paper: every view is an anchor, and all views of other images are its negatives, where the paper
+    takes one of each pair; no penalty on the length of the vectors.
+    """
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.info_nce(sim, pos, neg)
+
+
+class NCE(WithTemperature):
+    """`contrastive.nce` with noise that is uniform over the n candidates of an anchor. Nats per positive pair.
+
+    The model is p(j | i) = e^{s_ij / temperature - c} / n: c is the log of the mean of e^{s / temperature} over the
+    noise, and s / temperature - c estimates log p(j | i) / p_noise(j). `log_normaliser`: c; None learns it, from 0.
+    """
+
+    def __init__(self, *, temperature: float, learn_temperature: bool, log_normaliser: float | None) -> None:
+        super().__init__(temperature=temperature, learn_temperature=learn_temperature)
+        start = torch.tensor(0.0 if log_normaliser is None else float(log_normaliser))
+        self.log_normaliser = nn.Parameter(start, requires_grad=log_normaliser is None)
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        log_count = (pos + (neg > 0)).sum(dim=1, keepdim=True).clamp_min(1).log()
+        return contrastive.nce(self.temperature(sim), pos, neg, self.log_normaliser + log_count, -log_count)
+
+    def watched(self) -> dict[str, Tensor]:
+        return super().watched() | {"log_normaliser": self.log_normaliser.detach()}
+
+
+class InfoNCE(WithTemperature):
+    """`contrastive.info_nce`, or with a `prior` above 0 `contrastive.debiased_info_nce`, of cosines (least: -1)."""
+
+    def __init__(self, *, temperature: float, learn_temperature: bool, prior: float) -> None:
+        super().__init__(temperature=temperature, learn_temperature=learn_temperature)
+        if not 0 <= prior < 1:
+            raise ValueError(f"objective.loss.prior is {prior}; it must lie in [0, 1) (ten equal classes: 0.1)")
+        self.prior = prior
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        logits = self.temperature(sim)
+        if self.prior == 0:
+            return contrastive.info_nce(logits, pos, neg)
+        least = self.temperature(torch.full_like(sim[:1, :1], -1))
+        return contrastive.debiased_info_nce(logits, pos, neg, prior=self.prior, least=least)
+
+
+class SoftNearestNeighbours(WithTemperature):
+    """`contrastive.soft_nearest_neighbours` of similarities divided by a temperature. Nats per anchor."""
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.soft_nearest_neighbours(self.temperature(sim), pos, neg)
+
+
+class SupCon(WithTemperature):
+    """`contrastive.supervised_contrastive` of similarities divided by a temperature. Nats per anchor."""
+
+    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+        return contrastive.supervised_contrastive(self.temperature(sim), pos, neg)
+
+
+def _margin(margin: float) -> float:
+    if not margin > 0:
+        raise ValueError(f"objective.loss.margin is {margin}; it must be above 0")
+    return margin

@@ -1,0 +1,13 @@
+"""Views of examples that are several vectors."""
+
+from torch import Tensor
+
+from ssl_runner.interfaces import Views
+
+
+class EachVector(Views):
+    """Each vector of an example is a view of it; nothing is random."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (N, B, 1, D)."""
+        return x.transpose(0, 1)[:, :, None]
