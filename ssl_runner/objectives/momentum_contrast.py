@@ -1,13 +1,14 @@
 """A view's key is found again among a queue of keys of other images (MoCo)."""
 
-import math
-
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
-from ssl_runner.losses.contrastive import cosine_similarity
+from ssl_runner.losses.contrastive import watched
 from ssl_runner.losses.distillation import cosine, output_std
+from ssl_runner.losses.rules import Rule
+from ssl_runner.losses.similarity import cosine_similarity
 from ssl_runner.nn.ema import EMA, check_momentum
 from ssl_runner.nn.mlp import MLP, check_widths
 from ssl_runner.nn.queue import Queue
@@ -38,7 +39,7 @@ class MomentumContrast(Objective[Tensor, Tensor]):
         spec: ImageSpec,
         *,
         views: Views,
-        loss: nn.Module,
+        loss: Rule,
         projector: list[int],
         queue: int,
         momentum: float,
@@ -70,14 +71,8 @@ class MomentumContrast(Objective[Tensor, Tensor]):
         value = self.rule(sim, pos, ~pos)  # random keys, which the queue starts with, are negatives as in the paper
 
         sim = sim.detach()
-        logs = {
-            "accuracy": (sim.argmax(dim=1) == 0).float().mean(),
-            "information_bound": math.log(sim.shape[1]) - value.detach(),  # nats; van den Oord 2018, eq. 5
-            "positive_similarity": sim[:, 0].mean(),
-            "negative_similarity": sim[:, 1:].mean(),
-            "output_std": output_std(z),
-        }
-        return Loss(value, logs, nn.functional.normalize(key.float(), dim=1))
+        logs = watched(sim, self.rule.critic(sim), pos, ~pos) | self.rule.watched() | {"output_std": output_std(z)}
+        return Loss(value, logs, F.normalize(key.float(), dim=1))
 
     def after_step(self, carry: Tensor, progress: float) -> None:
         """`carry` (B, D): the keys of the step."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import Batch, ImageSpec, Views
-from ssl_runner.losses.contrastive import info_nce
+from ssl_runner.losses.rules import InfoNCE
 from ssl_runner.objectives.momentum_contrast import MomentumContrast
 
 SPEC = ImageSpec(channels=1, height=8, width=8)
@@ -24,14 +24,15 @@ class Pair(Views):
         return torch.stack((x, x.flip(3)))
 
 
-class Rule(torch.nn.Module):
-    def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
-        return info_nce(sim / TEMPERATURE, pos, neg)
-
-
 def contrast(**changed: object) -> MomentumContrast:
     torch.manual_seed(0)
-    settings = {"views": Pair(), "loss": Rule(), "projector": [6, 5], "queue": 8, "momentum": 0.9} | changed
+    settings = {
+        "views": Pair(),
+        "loss": InfoNCE(temperature=TEMPERATURE, learn_temperature=False, prior=0.0),
+        "projector": [6, 5],
+        "queue": 8,
+        "momentum": 0.9,
+    } | changed
     return MomentumContrast(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import ImageSpec, Objective, Views
-from ssl_runner.losses.contrastive import InfoNCE
+from ssl_runner.losses.rules import InfoNCE
 from ssl_runner.objectives.momentum_contrast import MomentumContrast
 from ssl_runner.objectives.redundancy_reduction import RedundancyReduction
 from ssl_runner.objectives.self_distillation import SelfDistillation
@@ -46,7 +46,8 @@ def objective(name: str) -> Objective:
                 temperature_warmup=0.3, momentum=0.9, centre_momentum=0.9,
             )  # fmt: skip
         case _:
-            made = MomentumContrast(encoder, SPEC, **both, loss=InfoNCE(temperature=0.2), queue=16, momentum=0.9)
+            rule = InfoNCE(temperature=0.2, learn_temperature=False, prior=0.0)
+            made = MomentumContrast(encoder, SPEC, **both, loss=rule, queue=16, momentum=0.9)
     return made.eval()
 
 
