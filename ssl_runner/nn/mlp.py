@@ -33,6 +33,15 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+def check_widths(key: str, widths: Sequence[int]) -> None:
+    """Raises ValueError, naming the key, unless `widths` lists at least one layer, each at least 1 wide."""
+    if not widths or min(widths) < 1:
+        raise ValueError(
+            f"objective.{key} is {list(widths)}; it needs the widths of the head's layers, the last its output's, "
+            "as [256, 128]"
+        )
+
+
 def _linear(n_in: int, n_out: int, *, bias: bool, gain: Literal["relu", "linear"]) -> nn.Linear:
     layer = nn.Linear(n_in, n_out, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity=gain)

@@ -1,0 +1,53 @@
+"""How far one network's output is from another's. B batch, V views, D width, K outputs."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_runner.losses.precision import float32
+
+
+@float32
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of each row of (B, D) with the same row of (B, D): (B,)."""
+    return F.cosine_similarity(a, b, dim=1)
+
+
+@float32
+def output_std(z: Tensor) -> Tensor:
+    """Standard deviation of the directions of (B, D) outputs, as a multiple of that of evenly spread ones: ().
+
+        sqrt(D) mean over j of std over i of z_ij / |z_i|
+
+    1 where directions are spread over the whole sphere, 0 where all outputs are one: collapse. Chen, He 2021 (SimSiam),
+    https://arxiv.org/abs/2011.10566, figure 2. Without gradient.
+
+    >>> z = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    >>> round(output_std(z).item(), 6)
+    1.0
+    """
+    z = F.normalize(z.detach(), dim=1)
+    return math.sqrt(z.shape[1]) * z.std(dim=0, correction=0).mean()
+
+
+@float32
+def cross_view_entropy(target: Tensor, log_p: Tensor) -> Tensor:
+    """Cross-entropy of what each view says with what each other one should: (V', B, K), (V, B, K) -> () nats.
+
+        loss = - mean over i, v <= V', w != v of sum_k target_vik log p_wik
+
+    `target`: probabilities for the first V' of the V views, of which log_p holds the logarithms of probabilities.
+    Caron et al. 2021 (DINO), https://arxiv.org/abs/2104.14294, eq. 3, and SwAV's for several crops (Caron et al. 2020,
+    https://arxiv.org/abs/2006.09882, section 3.2), as means. All pairs are one matrix product: no (V', V, B, K).
+    """
+    views, batch = len(target), target.shape[1]
+    pairs = target.flatten(1) @ log_p.flatten(1).T / batch  # (V', V)
+    return -(pairs.sum() - pairs.diagonal().sum()) / (views * (len(log_p) - 1))
+
+
+@float32
+def entropy(p: Tensor) -> Tensor:
+    """Mean entropy of probabilities (..., K), in nats: ()."""
+    return torch.special.entr(p).sum(dim=-1).mean()

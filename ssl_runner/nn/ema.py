@@ -1,0 +1,49 @@
+"""Targets and teachers: a copy of a module that follows it slowly."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA(nn.Module):
+    """A copy of a module whose weights are a moving average of the module's; it gets no gradient.
+
+        copy <- momentum copy + (1 - momentum) source
+
+    Tarvainen, Valpola 2017, "Mean teachers are better role models", https://arxiv.org/abs/1703.01780. Only parameters
+    are averaged. In training mode BatchNorm uses the statistics of the copy's own batches and keeps running ones of
+    them, as in MoCo, BYOL and DINO; in eval mode it uses those.
+    """
+
+    def __init__(self, source: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(source).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Any:
+        return self.module(x)
+
+    @torch.no_grad()
+    def update(self, source: nn.Module, momentum: float) -> None:
+        """Move towards `source`, a module of the same layers: one fused call for all parameters."""
+        torch._foreach_lerp_(list(self.module.parameters()), list(source.parameters()), 1 - momentum)
+
+
+def cosine_momentum(start: float, progress: float) -> float:
+    """Half a cosine from `start`, at progress 0, to 1 at progress 1.
+
+    Grill et al. 2020 (BYOL), https://arxiv.org/abs/2006.07733, section 3.3.
+
+    >>> [round(cosine_momentum(0.99, p), 6) for p in (0, 0.5, 1)]
+    [0.99, 0.995, 1.0]
+    """
+    return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def check_momentum(key: str, value: float) -> None:
+    """Raises ValueError unless the average moves: `value` in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"objective.{key} is {value}; it must lie in [0, 1), 0 being a copy made at each step")

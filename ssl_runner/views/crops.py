@@ -1,0 +1,24 @@
+"""Multi-crop: a few large crops of each image, and more small ones that cost little."""
+
+from torch import Tensor
+
+from ssl_runner.interfaces import Encoder, MapEncoder, Views
+
+
+def multi_crop(small_views: Views, views: Views, images: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
+    """(B, C, H, W) -> small crops (V, B, C, h, w) and large ones (V', B, C, H', W').
+
+    Caron et al. 2020 (SwAV), https://arxiv.org/abs/2006.09882, section 3.3. Raises ValueError for a batch of 1, a
+    single large crop, and two sizes for an encoder that reads only one.
+    """
+    if len(images) < 2:
+        raise ValueError("batch_size is 1; this objective takes statistics over the batch: set batch_size=2 or more")
+    small, large = small_views(images), views(images)
+    if len(large) < 2:
+        raise ValueError(f"objective.views.views is {len(large)}; large crops predict each other: set it to 2 or more")
+    if small.shape[-2:] != large.shape[-2:] and not isinstance(encoder, MapEncoder):
+        raise ValueError(
+            f"objective.small_views.size is {small.shape[-1]} and large crops are of {large.shape[-1]} pixels, but "
+            "this backbone reads images of one size: set objective.small_views.size=null, or take a convolutional one"
+        )
+    return small, large
