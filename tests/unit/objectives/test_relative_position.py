@@ -112,7 +112,7 @@ def test_which_patch_is_which_matters_to_the_head() -> None:
     [
         (
             {"patch": 0.5},
-            r"two patches of 16 pixels, 8 apart and moved by 4 need 44 pixels, and the images are of 32 x 40",
+            r"patches of 16 pixels, 8 apart and moved by 4 need 44 pixels, and the images are of 32 x 40",
         ),
         ({"patch": 0.0}, r"objective\.patch is 0\.0; it must be above 0"),
         ({"gap": -0.5}, r"objective\.gap is -0\.5; it must be 0 or more"),
