@@ -15,6 +15,7 @@ TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
+TO_WHITE = tuple(tuple(part / sum(row) for part in row) for row in TO_XYZ)  # over white's: greys have a* = b* = 0
 DELTA = 6 / 29  # of the CIE's function f: cube root above DELTA^3, a straight line below
 
 
@@ -22,8 +23,8 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     """sRGB (B, 3, H, W) in [0, 1] -> (B, 3, H, W): L*, a*, b*. In float32, or the image's type if that is wider."""
     with torch.autocast(image.device.type, enabled=False):
         rgb = image.to(torch.promote_types(image.dtype, torch.float32))
-        linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        xyz = torch.einsum("ij,bjhw->bihw", _relative_to_white(rgb), linear)
+        red, green, blue = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4).unbind(1)
+        xyz = torch.stack([red * r + green * g + blue * b for r, g, b in TO_WHITE], dim=1)
         f = torch.where(xyz > DELTA**3, xyz.clamp_min(DELTA**3) ** (1 / 3), xyz / (3 * DELTA**2) + 4 / 29)
         x, y, z = f.unbind(1)
         return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
@@ -37,7 +38,8 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
         y = (lightness + 16) / 116
         f = torch.stack((y + a / 500, y, y - b / 200), dim=1)
         xyz = torch.where(f > DELTA, f**3, 3 * DELTA**2 * (f - 4 / 29))
-        linear = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(_relative_to_white(lab)), xyz).clamp(0, 1)
+        from_white = torch.linalg.inv(torch.tensor(TO_WHITE, dtype=torch.float64)).to(xyz)
+        linear = torch.einsum("ij,bjhw->bihw", from_white, xyz).clamp(0, 1)
         return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).clamp(0, 1)
 
 
@@ -45,8 +47,8 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 def ab_centres(step: float) -> Tensor:
     """(Q, 2) centres of the squares of `step` x `step` in the a*b* plane that hold a colour of sRGB, a* slowest.
 
-    The squares lie about multiples of `step`. Looked for among 6 x 128^2 colours on the surface of the sRGB cube: no
-    other has a new (a*, b*), for who makes a colour ever lighter leaves the cube through its surface.
+    The squares lie about multiples of `step`. Looked for among 6 x 128^2 colours on the surface of the sRGB cube: those
+    inside have no other (a*, b*), for made ever lighter a colour leaves the cube through its surface.
 
     >>> ab_centres(10.0).shape
     torch.Size([262, 2])
@@ -56,9 +58,3 @@ def ab_centres(step: float) -> Tensor:
     cube = [torch.cat((face, end.expand(len(face), 1)), dim=1).roll(i, 1) for i in range(3) for end in level[[0, -1]]]
     ab = rgb_to_lab(torch.cat(cube).T[None, :, None])[0, 1:, 0]
     return torch.unique((ab / step).round().int().T, dim=0) * step
-
-
-def _relative_to_white(like: Tensor) -> Tensor:
-    """(3, 3): `TO_XYZ` over white's X, Y, Z, so that greys have a* = b* = 0."""
-    matrix = torch.tensor(TO_XYZ, device=like.device, dtype=like.dtype)
-    return matrix / matrix.sum(dim=1, keepdim=True)

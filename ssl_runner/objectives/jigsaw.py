@@ -30,6 +30,8 @@ class Jigsaw(Objective[Tensor, Tensor]):
     What could be answered without knowing what is shown is closed by a setting each: `tile` below 1 leaves gaps of
     random width (edges that go on), `statistics: equal` gives each tile the same mean and deviation (shades that go
     on), `grey` shows part of the images without colour (chromatic aberration).
+    An encoder's batch normalisation keeps the statistics of tiles, and whole images are evaluated with them;
+    backbone.norm=group has none.
 
     Differs from the paper: the set is a group with a proven distance, not the outcome of a greedy search; features of a
     tile are the mean over its grid, and a perceptron of one hidden layer, with batch normalisation, reads all nine; the
@@ -98,8 +100,8 @@ class Jigsaw(Objective[Tensor, Tensor]):
     def _places(self, count: int, length: int, axis: int) -> Tensor:
         """Draw where tiles 0 ... 8 begin within their cells, down (axis 0) or across (1): (count, 9) pixels."""
         device = self.order.device
-        cell = torch.arange(SIDE * SIDE, device=device)
-        cell = cell // SIDE if axis == 0 else cell % SIDE
+        tile = torch.arange(SIDE * SIDE, device=device)
+        cell = tile // SIDE if axis == 0 else tile % SIDE
         begin = (length - SIDE * self.cell) // 2 + cell * self.cell  # the puzzle is cut from the middle
         return begin + torch.randint(self.cell - self.side + 1, (count, SIDE * SIDE), device=device)
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
@@ -11,7 +12,7 @@ from ssl_runner.nn.mlp import MLP
 from ssl_runner.views.augment import crops
 
 NEIGHBOURS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0))
-GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # the axis of colours along which lenses shift an image's red and blue against green
+GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # lenses shift an image's green against its red and blue
 NOISE = 0.01  # standard deviation of dropped channels, as a part of the kept one's
 
 Colour = Literal["keep", "drop", "project"]
@@ -29,12 +30,18 @@ class RelativePosition(Objective[Tensor, Tensor]):
     What could be answered without knowing what is shown is closed by a setting each: `gap` (edges that go on from patch
     to patch), `jitter` (lines that go on beyond the gap), `colour` (chromatic aberration, which tells where in the
     picture a patch lies: all but one channel become noise, or the green-magenta axis is projected out). Grey images
-    have no colour to drop. Patches at the border of the image, and their neighbours, are as frequent as they are.
+    have no colour to drop. The neighbour is drawn first, then a place for both in the image: as in the paper's grid, a
+    patch at the border has fewer neighbours, so that a patch which shows that it lies there is half an answer.
+    An encoder's batch normalisation keeps the statistics of patches, and whole images are evaluated with them;
+    backbone.norm=group has none.
 
-    Differs from the paper: patches are not shrunk and enlarged again at random; the mean is subtracted in the encoder;
-    features of a patch are the mean over its grid, and a perceptron of one hidden layer, with batch normalisation,
-    reads both; dropped channels are noise about mid-grey.
+    Differs from the paper: patches are not shrunk and enlarged again at random; features of a patch are the mean over
+    its grid, and a perceptron of one hidden layer, with batch normalisation, reads both; dropped channels are noise
+    about mid-grey, not about the mean of the data.
     """
+
+    neighbours: Tensor  # (8, 2) int64: how far down and to the right, in patches
+    axis: Tensor  # (3, 1, 1) of length 1: green against magenta
 
     def __init__(
         self,
@@ -69,12 +76,14 @@ class RelativePosition(Objective[Tensor, Tensor]):
         self.colour = colour
         self.encoder = encoder
         self.head = MLP([2 * encoder.dim, head, len(NEIGHBOURS)], norm="batch")
+        self.register_buffer("neighbours", torch.tensor(NEIGHBOURS), persistent=False)
+        self.register_buffer("axis", F.normalize(torch.tensor(GREEN_MAGENTA), dim=0).view(3, 1, 1), persistent=False)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (2, B, C, side, side): the patch, its neighbour; y (B,) int64."""
         image = batch.data
         y = torch.randint(len(NEIGHBOURS), (len(image),), device=image.device)
-        down, right = torch.tensor(NEIGHBOURS, device=image.device)[y].unbind(1)
+        down, right = self.neighbours[y].unbind(1)
         top, left = self._places(down, image.shape[2]), self._places(right, image.shape[3])
         return self._colours(crops(image, top, left, self.side)), y
 
@@ -95,9 +104,8 @@ class RelativePosition(Objective[Tensor, Tensor]):
         shift = direction * (self.side + self.gap)
         shift = shift + torch.randint(-self.jitter, self.jitter + 1, shift.shape, device=shift.device)
         low, high = (-shift).clamp_min(0), length - self.side - shift.clamp_min(0)
-        first = low + (torch.rand(len(shift), device=shift.device) * (high - low + 1)).floor().long().clamp_max(
-            high - low
-        )
+        first = low + (torch.rand(len(shift), device=shift.device) * (high - low + 1)).long()
+        first = torch.minimum(first, high)  # in float32 the largest part of n below 1 times n may round to n
         return torch.stack([first, first + shift], dim=1)
 
     def _colours(self, patches: Tensor) -> Tensor:
@@ -105,9 +113,8 @@ class RelativePosition(Objective[Tensor, Tensor]):
         if self.colour == "keep" or patches.shape[2] != 3:
             return patches
         if self.colour == "project":
-            axis = torch.tensor(GREEN_MAGENTA, device=patches.device, dtype=patches.dtype)
-            along = torch.einsum("pbchw,c->pbhw", patches, axis) / axis.square().sum()
-            return (patches - along[:, :, None] * axis[:, None, None]).clamp(0, 1)
+            along = (patches * self.axis).sum(dim=2, keepdim=True)
+            return (patches - along * self.axis).clamp(0, 1)
         chosen = torch.randint(3, patches.shape[:2], device=patches.device)[:, :, None, None, None]
         kept = torch.arange(3, device=patches.device)[:, None, None] == chosen  # (2, B, 3, 1, 1)
         deviation = patches.std(dim=(3, 4), keepdim=True, correction=0).mul(kept).sum(dim=2, keepdim=True)
