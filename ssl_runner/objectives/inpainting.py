@@ -69,8 +69,8 @@ class Inpainting(Objective[Context, Tensor]):
         self.hole, self.part, self.blocks = hole, part, blocks
         if not bool(self._holes(torch.zeros(1, spec.channels, spec.height, spec.width)).any()):
             raise ValueError(
-                f"objective.part is {part}; a hole of {hole} in images of {spec.height} x {spec.width} pixels would be "
-                "empty: set it larger"
+                f"objective.part is {part}; with objective.hole={hole} that is no pixel of images of {spec.height} x "
+                f"{spec.width}: set it larger"
             )
         self.adversary = adversary
         self.judge_lr_scale = judge_lr_scale
