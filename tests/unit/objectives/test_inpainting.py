@@ -132,10 +132,7 @@ def test_patch_encoders_can_fill_holes_too() -> None:
     ("settings", "said"),
     [
         ({"part": 1.0}, r"objective\.part is 1\.0; it must lie in \(0, 1\)"),
-        (
-            {"part": 0.0005},
-            r"objective\.part is 0\.0005; with objective\.hole=centre that is no pixel of",
-        ),
+        ({"part": 0.0005}, r"objective\.part is 0\.0005; with objective\.hole=centre that is no pixel of"),
         ({"blocks": 0}, r"objective\.blocks is 0; it must be at least 1"),
         ({"adversary": 1.0}, r"objective\.adversary is 1\.0; it must lie in \[0, 1\)"),
         ({"judge_lr_scale": 0.0}, r"objective\.judge_lr_scale is 0\.0; it must be above 0"),
