@@ -12,6 +12,15 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
+@float32
+def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """(B, K, ...) scores, (B, ...) classes, (K,) weights -> () nats per class asked for, each times its class's weight.
+
+    Unlike torch's, the sum is divided by the number of terms, not by their weights: batches count alike.
+    """
+    return (F.cross_entropy(logits, target, reduction="none") * weight[target]).mean()
+
+
 def accuracy(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, K) scores and (B,) classes -> () part of the examples whose highest score is their class's."""
+    """(B, K, ...) scores and (B, ...) classes -> () part of the classes asked for that have the highest score."""
     return (logits.argmax(dim=1) == target).float().mean()

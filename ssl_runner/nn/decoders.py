@@ -12,34 +12,55 @@ from ssl_runner.nn.transformer import Transformer
 class ConvDecoder(nn.Module):
     """Draw an image from one vector: (B, dim) -> (B, C, H, W), unbounded values (or logits).
 
-    A linear layer makes a grid of widths[0] channels, H and W halved (rounded up) len(widths) times; each further layer
-    is a transposed convolution that doubles it: 4 x 4, stride 2, as in DCGAN (Radford et al. 2015,
-    https://arxiv.org/abs/1511.06434), with BatchNorm and ReLU before it. Where a side is odd the last row or column is
-    cut off. Weights: Kaiming, normal; biases zero.
+    A linear layer makes the grid of widths[0] channels that `GridDecoder` draws from. Kaiming weights, normal.
     """
 
     def __init__(self, dim: int, shape: tuple[int, int, int], *, widths: Sequence[int]) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"the decoder's widths are {list(widths)}; at least one is needed, each at least 1")
-        channels, height, width = shape
-        sizes = [(height, width)]
-        for _ in widths:
-            h, w = sizes[-1]
-            sizes.append(((h + 1) // 2, (w + 1) // 2))
-        *self.sizes, (self.height, self.width) = sizes  # of the layers' outputs, last to first; of the first grid
-        self.project = nn.Linear(dim, widths[0] * self.height * self.width, bias=False)  # BatchNorm follows
+        height, width = coarse_grid(shape, widths)
+        self.project = nn.Linear(dim, widths[0] * height * width, bias=False)  # BatchNorm follows
         nn.init.kaiming_normal_(self.project.weight, nonlinearity="relu")
+        self.draw = GridDecoder(shape, widths=widths)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.draw(self.project(z).unflatten(1, (-1, *self.draw.grid)))
+
+
+class GridDecoder(nn.Module):
+    """Draw an image from a grid of vectors: (B, widths[0], h, w) -> (B, C, H, W), unbounded values (or logits).
+
+    (h, w) is `grid`: H and W halved (rounded up) len(widths) times. Each layer is a transposed convolution that doubles
+    it: 4 x 4, stride 2, as in DCGAN (Radford et al. 2015, https://arxiv.org/abs/1511.06434), with BatchNorm and ReLU
+    before it. Where a side is odd the last row or column is cut off. Weights: Kaiming, normal; biases zero.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.grid = coarse_grid(shape, widths)
+        channels, height, width = shape
+        self.sizes = [coarse_grid(shape, widths[:i]) for i in range(1, len(widths))]  # of the outputs, last to first
+        self.sizes = [(height, width), *self.sizes]
         self.layers = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(n_in), nn.ReLU(inplace=True), _upscale(n_in, n_out, last=i == len(widths)))
             for i, (n_in, n_out) in enumerate(zip(widths, [*widths[1:], channels], strict=True), start=1)
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        x = self.project(z).unflatten(1, (-1, self.height, self.width))
+    def forward(self, x: Tensor) -> Tensor:
         for layer, (h, w) in zip(self.layers, reversed(self.sizes), strict=True):
             x = layer(x)[..., :h, :w]
         return x
+
+
+def coarse_grid(shape: tuple[int, int, int], widths: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a (C, H, W) image halved, rounded up, once a width.
+
+    >>> coarse_grid((3, 28, 30), [128, 64, 32])
+    (4, 4)
+    """
+    if not widths or min(widths) < 1:
+        raise ValueError(f"the decoder's widths are {list(widths)}; at least one is needed, each at least 1")
+    part = 2 ** len(widths)
+    return -(-shape[1] // part), -(-shape[2] // part)
 
 
 def _upscale(n_in: int, n_out: int, *, last: bool) -> nn.ConvTranspose2d:

@@ -1,6 +1,6 @@
 """The pixels of hidden patches from the patches that are left (masked autoencoder)."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,7 +8,11 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncoder
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
-from ssl_runner.nn.patches import patchify, unpatchify
+from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random
+from ssl_runner.nn.patches import gather_places, patchify, unpatchify
+
+GRID_RATIO = 0.75  # what `mask: grid` hides, where both sides of the grid are even
+EPSILON = 1e-6  # added to the variance of a patch; flat patches have none
 
 
 class Visible(NamedTuple):
@@ -26,10 +30,13 @@ class MAE(Objective[Visible, Hidden]):
 
         x = t[keep],   y = t[hidden],   loss = |y - d(f(x))|^2                          mean per value of hidden patches
 
-    He, Chen, Xie, Li, Dollar, Girshick 2022, "Masked Autoencoders Are Scalable Vision Learners",
-    https://arxiv.org/abs/2111.06377.
-    Differs from the paper: targets are pixels in [0, 1], not normalised patch by patch; the features are the mean of
-    the patch tokens, without a class token; no random crops.
+    `target`: y as it is, in [0, 1] (pixels), or less its patch's mean and over its deviation (normalised). `mask`: what
+    is hidden is drawn place by place (random), in rectangles (block), or all but every second patch of every second row
+    (grid). He, Chen, Xie, Li, Dollar, Girshick 2022, "Masked Autoencoders Are Scalable Vision Learners",
+    https://arxiv.org/abs/2111.06377, section 4.1 and figure 6.
+    Differs from the paper: the features are the mean of the patch tokens, without a class token; no random crops. With
+    normalised targets nothing says the mean and deviation of a hidden patch: `predict` draws it with those of all
+    visible pixels of the image.
     """
 
     def __init__(
@@ -38,6 +45,8 @@ class MAE(Objective[Visible, Hidden]):
         spec: ImageSpec,
         *,
         ratio: float,
+        mask: Literal["random", "block", "grid"],
+        target: Literal["pixels", "normalised"],
         decoder_dim: int,
         decoder_depth: int,
         decoder_heads: int,
@@ -50,7 +59,16 @@ class MAE(Objective[Visible, Hidden]):
                 f"objective.ratio is {ratio}; it must lie in (0, 1) and leave at least one of {self.places} patches "
                 "visible and one hidden (paper: 0.75)"
             )
+        if mask == "grid":
+            if ratio != GRID_RATIO:
+                raise ValueError(
+                    f"objective.ratio is {ratio}; objective.mask=grid keeps one of every four patches: "
+                    f"set objective.ratio={GRID_RATIO}"
+                )
+            self.kept = ((encoder.grid[0] + 1) // 2) * ((encoder.grid[1] + 1) // 2)
         self.encoder = encoder
+        self.mask = mask
+        self.target = target
         self.patch = encoder.patch
         self.grid = encoder.grid
         self.decoder = PatchDecoder(
@@ -64,25 +82,52 @@ class MAE(Objective[Visible, Hidden]):
 
     def split(self, batch: Batch) -> tuple[Visible, Hidden]:
         image = batch.data
-        order = torch.rand(len(image), self.places, device=image.device).argsort(dim=1)
-        keep = order[:, : self.kept]
-        hidden = torch.ones(len(image), self.places, dtype=torch.bool, device=image.device).scatter(1, keep, False)
+        keep = self._keep(len(image), image.device)
+        hidden = self._hidden(keep)
         patches = patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5)
         return Visible(unpatchify(patches, self.patch, self.grid), keep), Hidden(image, hidden)
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
-        error = squared_error(self._decode(x), patchify(y.image, self.patch)).mean(dim=2)
+        target = patchify(y.image, self.patch)
+        if self.target == "normalised":
+            target = (target - target.mean(dim=2, keepdim=True)) / _deviation(target)
+        error = squared_error(self._decode(x), target).mean(dim=2)
         return Loss((error * y.hidden).sum() / y.hidden.sum())
 
     def predict(self, x: Visible) -> Hidden:
-        hidden = torch.ones(len(x.keep), self.places, dtype=torch.bool, device=x.keep.device).scatter(1, x.keep, False)
         seen = patchify(x.image, self.patch)
-        filled = torch.where(hidden[:, :, None], self._decode(x).to(seen.dtype).clamp(0, 1), seen)
+        guess = self._decode(x).to(seen.dtype)
+        if self.target == "normalised":
+            visible = gather_places(seen, x.keep).flatten(1)[:, None]
+            guess = guess * _deviation(visible) + visible.mean(dim=2, keepdim=True)
+        hidden = self._hidden(x.keep)
+        filled = torch.where(hidden[:, :, None], guess.clamp(0, 1), seen)
         return Hidden(unpatchify(filled, self.patch, self.grid), hidden)
 
     def reconstruct(self, x: Visible) -> Tensor:
         return self.predict(x).image
 
+    def _keep(self, count: int, device: torch.device) -> Tensor:
+        """(count, K) places to keep."""
+        match self.mask:
+            case "random":
+                return keep_random(count, self.grid, self.kept, device)
+            case "block":
+                return keep_outside_blocks(count, self.grid, self.kept, device)
+            case "grid":
+                return keep_grid(count, self.grid, device)
+        raise ValueError(f"objective.mask is {self.mask!r}; it must be random, block or grid")
+
+    def _hidden(self, keep: Tensor) -> Tensor:
+        """(B, N) bool: the places that are not kept."""
+        everywhere = torch.ones(len(keep), self.places, dtype=torch.bool, device=keep.device)
+        return everywhere.scatter(1, keep, False)
+
     def _decode(self, x: Visible) -> Tensor:
         """(B, N, patch values): a guess at every patch."""
         return self.decoder(self.encoder(x.image, x.keep).tokens, x.keep)
+
+
+def _deviation(patches: Tensor) -> Tensor:
+    """(B, N, values) -> (B, N, 1): the standard deviation of each patch, never 0."""
+    return (patches.var(dim=2, keepdim=True, correction=0) + EPSILON).sqrt()

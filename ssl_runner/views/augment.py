@@ -41,6 +41,17 @@ def resample(x: Tensor, box: Tensor, flip: Tensor, angle: Tensor | None, size: t
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+def crops(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Cut K squares of whole pixels from each image: (N, C, H, W), `top`, `left` (N, K) int64 -> (K, N, C, side, side).
+
+    Nothing is interpolated. Squares must lie in the image.
+    """
+    offset = torch.arange(side, device=x.device)
+    rows, columns = (start.T[:, :, None] + offset for start in (top, left))  # (K, N, side)
+    image = torch.arange(len(x), device=x.device)[:, None, None]
+    return x[image, :, rows[..., :, None], columns[..., None, :]].movedim(-1, 2)  # indexing puts channels last
+
+
 def _places(start: Tensor, length: Tensor, count: int) -> Tensor:
     """Centres of `count` equal cells of [start, start + length), (N, count), counted in pixels from the first's centre.
 

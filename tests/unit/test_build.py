@@ -43,7 +43,7 @@ def refused(*overrides: str) -> str:
         (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
         (["evaluation=[linear]", "dataset.classes=0"], "evaluation=linear: it needs labels, and dataset=fake_images has none"),
         (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
-        (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, mae"),
+        (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, "),
         (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer=lars", "optimizer.momentum=1"], "optimizer.momentum is 1"),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssl_runner.nn.decoders import ConvDecoder, PatchDecoder
+from ssl_runner.nn.decoders import ConvDecoder, GridDecoder, PatchDecoder
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 96, 96), (2, 17, 9), (1, 1, 5)])
@@ -36,6 +36,24 @@ def test_values_start_at_the_scale_of_the_data():
     torch.manual_seed(0)
     x = ConvDecoder(64, (3, 32, 32), widths=[32, 16, 8])(torch.randn(64, 64))
     assert 0.3 < x.std().item() < 3
+
+
+def test_the_image_of_a_vector_is_drawn_from_a_grid():
+    decoder = ConvDecoder(5, (2, 17, 9), widths=[8, 4])
+    z = torch.randn(3, 5)
+    grid = (z @ decoder.project.weight.T).view(3, 8, 5, 3)
+    assert torch.equal(decoder(z), decoder.draw(grid))
+
+
+def test_a_grid_is_half_as_high_and_wide_once_a_width():
+    for shape, widths, grid in [
+        ((3, 32, 32), [8, 8, 8], (4, 4)),
+        ((1, 28, 17), [8, 8, 8], (4, 3)),
+        ((1, 1, 2), [4], (1, 1)),
+    ]:
+        decoder = GridDecoder(shape, widths=widths)
+        assert decoder.grid == grid
+        assert decoder(torch.randn(2, widths[0], *grid)).shape == (2, *shape)
 
 
 @pytest.mark.parametrize("widths", [[], [8, 0]])

@@ -94,6 +94,15 @@ def test_crops_between_pixels() -> None:
     torch.testing.assert_close(out[0, 0, 0], tensor([0.05, 0.15, 0.25]), **SAME)
 
 
+def test_squares_as_torchvision(images: Tensor) -> None:
+    top, left = tensor([[0, 14], [3, 2], [7, 7], [13, 0], [1, 9]]), tensor([[0, 20], [5, 19], [7, 8], [0, 20], [2, 3]])
+    out = augment.crops(images, top, left, 6)
+    assert out.shape == (2, 5, 3, 6, 6)
+    for k in range(2):
+        for n, x in enumerate(images):
+            assert torch.equal(out[k, n], oracle.crop(x, int(top[n, k]), int(left[n, k]), 6, 6))
+
+
 # -------------------------------------------------------------------------------------------------------------- colour
 
 FACTORS = [0.0, 0.4, 1.0, 1.3, 2.5]
