@@ -78,6 +78,7 @@ class Config:
     budget: Budget
     seed: int
     batch_size: int
+    control: Literal["none", "shuffled_target"]
     controls: list[Literal["random_start", "pixels"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
@@ -272,6 +273,8 @@ def typed(plain: dict[str, Any]) -> Config:
     problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
         problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+    if config.control == "shuffled_target" and config.batch_size < 2:
+        problems.append(f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
     problems += unwritable(config.output)
     if problems:
         raise ConfigError(problems)

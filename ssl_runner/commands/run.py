@@ -82,7 +82,7 @@ def pretrain_and_evaluate(
     context = RunContext(
         folder=folder,
         outputs=Path(config.output),
-        name=f"{config.names.get('objective')}-{config.names.get('dataset')}-s{config.seed}",
+        name=f"{config.names.get('objective')}-{config.names.get('dataset')}{control_suffix(config)}-s{config.seed}",
         tags=tuple(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")),
         identity=identity(plain),
         seed=config.seed,
@@ -191,6 +191,7 @@ def pretrain(
         build.schedule(config),
         Clock(config.budget, steps),
         config.seed,
+        config.control,
     )
     if settings.compile:
         model.encoder.compile()
@@ -259,13 +260,19 @@ def read_step(checkpoint: Path) -> int | None:
 
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
-    """<output>/<dataset>-<objective>-<backbone>/s<seed>-<identity>: the same config, the same folder."""
+    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>: the same config, the same folder."""
     name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
-    return Path(config.output) / name / f"s{config.seed}-{identity(plain)}"
+    return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
+
+
+def control_suffix(config: Config) -> str:
+    """What the name of a run that is itself a control ends with; else nothing."""
+    return "-shuffled" if config.control == "shuffled_target" else ""
 
 
 def describe(config: Config) -> str:
-    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone"))
+    control = "" if config.control == "none" else f" control={config.control}"
+    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone")) + control
 
 
 def finished(folder: Path) -> Result | None:

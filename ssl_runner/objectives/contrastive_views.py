@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
 from ssl_runner.losses.contrastive import cosine_similarity
 from ssl_runner.nn.mlp import MLP
+from ssl_runner.views.mismatch import mismatch
 
 
 class ContrastiveViews(Objective[Tensor, Tensor]):
@@ -43,6 +44,9 @@ class ContrastiveViews(Objective[Tensor, Tensor]):
             )
         x = self.views(batch.data)
         return x, torch.arange(count, device=x.device).expand(len(x), count)
+
+    def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return mismatch(x), y
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         z = self.projector(self.encoder(x.flatten(0, 1)).pooled)
