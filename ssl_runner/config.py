@@ -27,7 +27,7 @@ CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # paramet
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
     "names", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache", "dataset.download",
     "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
-    "trainer.checkpoint_minutes",
+    "trainer.checkpoint_minutes", "trainer.watch_every", "trainer.early_stop",
 )  # fmt: skip
 
 
@@ -61,6 +61,8 @@ class Trainer:
     validations: int
     val_batches: int
     checkpoint_minutes: float
+    watch_every: int
+    early_stop: Literal["none", "collapse"]
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,7 @@ def typed(plain: dict[str, Any]) -> Config:
             ("trainer.log_every_n_steps", config.trainer.log_every_n_steps, 1),
             ("trainer.validations", config.trainer.validations, 0),
             ("trainer.val_batches", config.trainer.val_batches, 1),
+            ("trainer.watch_every", config.trainer.watch_every, 0),
         )
         if value < least
     ]
@@ -273,6 +276,8 @@ def typed(plain: dict[str, Any]) -> Config:
     problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
         problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+    if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
+        problems.append("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
     if config.control == "shuffled_target" and config.batch_size < 2:
         problems.append(f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
     problems += unwritable(config.output)

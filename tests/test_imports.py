@@ -22,7 +22,7 @@ OWN = {  # layer -> layers of this package that it may import
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "optim", "config"},
-    "callbacks": {"interfaces", "training"},
+    "callbacks": {"interfaces", "training", "evaluation"},
     "config": {"interfaces"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},
 }

@@ -169,8 +169,9 @@ def pretrain(
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
 
-    from ssl_runner.callbacks import Checkpoint, DivergedError, Record, peak_memory_mb
+    from ssl_runner.callbacks import Checkpoint, Collapse, CollapsedError, DivergedError, Record, peak_memory_mb
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.drawing import spread
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
@@ -196,6 +197,10 @@ def pretrain(
     if settings.compile:
         model.encoder.compile()
     record = Record([loggers], settings.log_every_n_steps, console)
+    callbacks: list[pl.Callback] = [record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)]
+    if settings.watch_every:
+        watched = spread(data.examples("val"), data.spec, 256, device)
+        callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -213,7 +218,7 @@ def pretrain(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=checkpoint.parent,
-        callbacks=[record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)],
+        callbacks=callbacks,
     )
     checkpoint.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():
@@ -222,7 +227,7 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except DivergedError as error:
+        except (DivergedError, CollapsedError) as error:
             raise ConfigError([str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop

@@ -1,6 +1,7 @@
 """Views of one image are found again among the views of all others (SimCLR and its family)."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,10 @@ class ContrastiveViews(Objective[Tensor, Tensor]):
     https://arxiv.org/abs/2002.05709, with InfoNCE and two views.
     Differs from the paper: AdamW by default in place of LARS, and batches of hundreds in place of thousands.
     """
+
+    collapse: ClassVar[str] = (
+        "negatives are pushed away too weakly: lower objective.loss.temperature, or raise batch_size"
+    )
 
     def __init__(
         self, encoder: Encoder, spec: ImageSpec, *, views: Views, loss: nn.Module, projector: list[int]

@@ -66,6 +66,13 @@ def test_loss_is_a_finite_scalar_and_moves_no_state(task: tuple[Objective, Batch
         assert name.endswith(statistics) or torch.equal(now, state[name]), name
 
 
+def test_what_shows_a_collapse_is_logged_and_has_not_come(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    logs = objective.eval().loss(*objective.split(batch)).logs
+    assert all(logs[name].item() > floor for name, floor in objective.floors.items())
+    assert objective.collapse
+
+
 def test_every_trainable_parameter_gets_a_gradient(task: tuple[Objective, Batch]) -> None:
     objective, batch = task
     loss(objective, batch).backward()

@@ -74,6 +74,12 @@ def test_a_missing_parameter_is_named() -> None:
     assert problems("~backbone.widths") == ["backbone.widths: missing; set it to a list, each a whole number"]
 
 
+def test_nothing_is_stopped_unwatched() -> None:
+    assert problems("trainer.watch_every=0", "trainer.early_stop=collapse") == [
+        "trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more"
+    ]
+
+
 def test_one_example_has_no_other_to_shuffle_with() -> None:
     assert problems("control=shuffled_target", "batch_size=1") == [
         "batch_size is 1; with control=shuffled_target it must be 2 or more"
@@ -116,7 +122,15 @@ def test_locate_gives_classes_of_the_allowlist_only() -> None:
 def test_identity_changes_with_every_leaf_but_those_declared() -> None:
     base = identity(compose())
     assert base == identity(compose())
-    for same in ("output=elsewhere", "resume=never", "logger=csv", "trainer.devices=2", "trainer.log_every_n_steps=5"):
+    for same in (
+        "output=elsewhere",
+        "resume=never",
+        "logger=csv",
+        "trainer.devices=2",
+        "trainer.log_every_n_steps=5",
+        "trainer.watch_every=5",
+        "trainer.early_stop=collapse",
+    ):
         assert identity(compose([same])) == base, same
     for other in (
         "seed=1", "batch_size=128", "budget.amount=31", "objective.loss.temperature=0.3", "backbone.widths=[8]",
