@@ -149,7 +149,7 @@ def test_a_collapse_is_said_once_and_stops_where_that_is_asked_for(
 
 def test_the_shuffled_control_is_a_run_of_its_own(tmp_path: Path) -> None:
     """Trained for so long that true labels are learned, and shuffled ones are not."""
-    common = ["objective=supervised", "budget.amount=40", "evaluation=[]"]
+    common = ["objective=supervised", "budget.amount=40", "dataset.noise=0.2", "evaluation=[]"]
     true, shuffled = (do(tmp_path, *common, f"control={control}") for control in ("none", "shuffled_target"))
     assert shuffled.parent.name == f"{true.parent.name}-shuffled"
     assert shuffled.name != true.name
