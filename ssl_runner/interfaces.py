@@ -202,11 +202,10 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         image): there, let x put together what does not belong together, as `views.mismatch` does, and leave y as it is.
         Shapes and types stay; batch and module too; randomness comes from torch's global generator.
         """
-        first = y if isinstance(y, Tensor) else next(iter(y))  # type: ignore[call-overload]
-        chosen = another(len(first), first.device)
-        if isinstance(y, Tensor):
-            return x, y[chosen]  # type: ignore[return-value]
-        return x, type(y)(*(part[chosen] for part in y))  # type: ignore[attr-defined]
+        parts: Any = (y,) if isinstance(y, Tensor) else y
+        chosen = another(len(parts[0]), parts[0].device)
+        given: Any = [part[chosen] for part in parts]
+        return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
     def after_step(self, carry: Any, progress: float) -> None:
         """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1]."""

@@ -44,7 +44,7 @@ class Likelihood(Inspection):
             for index in chosen.split(self.batch_size):
                 data = spec.to_input(test.data[index].to(subject.device))
                 x, y = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
-                log_weights = objective.log_weights(x, y, self.samples).double()
+                log_weights = objective.log_weights(x, y, self.samples).cpu().double()
                 elbo.append(log_weights.mean(dim=0))
                 weighted.append(importance_weighted(log_weights))
                 mean, deviation = objective.posterior(x)

@@ -18,7 +18,7 @@ BERNOULLI = {"likelihood": "bernoulli", "deviation": None}
 
 
 class Flat(Encoder):
-    """The pixels, with noise as large as asked for."""
+    """The pixels themselves."""
 
     dim = 16
 
