@@ -27,7 +27,8 @@ CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # paramet
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
-    "trainer.checkpoint_minutes", "trainer.monitor_examples",
+    "trainer.checkpoint_minutes", "trainer.monitor_examples", "trainer.watch_every",
+    "trainer.early_stop",
 )  # fmt: skip
 
 
@@ -62,6 +63,8 @@ class Trainer:
     val_batches: int
     monitor_examples: int
     checkpoint_minutes: float
+    watch_every: int
+    early_stop: Literal["none", "collapse"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Config:
     budget: Budget
     seed: int
     batch_size: int
+    control: Literal["none", "shuffled_target"]
     controls: list[Literal["random_start", "pixels"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
@@ -285,6 +289,7 @@ def typed(plain: dict[str, Any]) -> Config:
             ("sweep.trials", config.sweep.trials, 1),
             ("sweep.jobs", 1 if config.sweep.jobs is None else config.sweep.jobs, 1),
             ("trainer.monitor_examples", config.trainer.monitor_examples, 0),
+            ("trainer.watch_every", config.trainer.watch_every, 0),
         )
         if value < least
     ]
@@ -299,6 +304,10 @@ def typed(plain: dict[str, Any]) -> Config:
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
             "the monitor looks at each validation: set trainer.validations to 1 or more"
         )
+    if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
+        problems.append("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
+    if config.control == "shuffled_target" and config.batch_size < 2:
+        problems.append(f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
     problems += unwritable(config.output)
     if problems:
         raise ConfigError(problems)
@@ -397,6 +406,11 @@ def identity(plain: Mapping[str, Any]) -> str:
 
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
-    """<output>/<dataset>-<objective>-<backbone>/s<seed>-<identity>: the same config, the same folder."""
+    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>: the same config, the same folder."""
     name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
-    return Path(config.output) / name / f"s{config.seed}-{identity(plain)}"
+    return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
+
+
+def control_suffix(config: Config) -> str:
+    """What the name of a run that is itself a control ends with; else nothing."""
+    return "-shuffled" if config.control == "shuffled_target" else ""

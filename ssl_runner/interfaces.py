@@ -179,6 +179,12 @@ class Views(nn.Module, ABC):
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D)."""
 
 
+def another(count: int, device: torch.device) -> Tensor:
+    """(count,) int64: for each example the place of another one, by a random cycle; none keeps its own if count > 1."""
+    order = torch.randperm(count, device=device)
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+
 class Loss(NamedTuple):
     value: Tensor  # () minimised
     logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
@@ -190,6 +196,10 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     them by name and shape."""
 
     encoder: Encoder
+    collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
+        "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
+    )
+    floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
@@ -198,6 +208,20 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     @abstractmethod
     def loss(self, x: X, y: Y) -> Loss:
         """-log p(y | x) or its surrogate. Changes no state (BatchNorm's running statistics apart)."""
+
+    def shuffle(self, x: X, y: Y) -> tuple[X, Y]:
+        """Break the tie between x and y and nothing else: the control `shuffled_target`, drawn after `split`.
+
+        Here: every example gets the y of another one, all tensors of y by the same draw; so what is asked stays as it
+        was in the mean, and no x says anything of it. The tensors of y must have the batch as their first dimension.
+        Override it where they have not, or where y says no more than which parts of x belong together (views of one
+        image): there, let x put together what does not belong together, as `views.mismatch` does, and leave y as it is.
+        Shapes and types stay; batch and module too; randomness comes from torch's global generator.
+        """
+        parts: Any = (y,) if isinstance(y, Tensor) else y
+        chosen = another(len(parts[0]), parts[0].device)
+        given: Any = [part[chosen] for part in parts]
+        return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
     def after_step(self, carry: Any, progress: float) -> None:
         """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1]."""
@@ -229,6 +253,31 @@ class Contrasts(Protocol):
 
     def critic(self, x: Any) -> Tensor:
         """(B, B): log p(view 2 of example j | view 1 of i) / p(view 2 of j) in nats, up to a number for each i."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """An objective that draws whole images from codes z with a standard normal prior."""
+
+    def encode(self, x: Any) -> Tensor:
+        """(B, L): the expected code of each example."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(n, L) codes -> (n, C, H, W) in [0, 1]: the expected image of each."""
+
+    def sample(self, n: int) -> Tensor:
+        """(n, C, H, W) in [0, 1]: the expected images of `n` codes drawn from the prior."""
+
+
+@runtime_checkable
+class Bounds(Protocol):
+    """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
+
+    def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
+
+    def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
+        """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation

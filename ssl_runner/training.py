@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -85,6 +85,7 @@ class Pretrainer(pl.LightningModule):
         schedule: Schedule,
         clock: Clock,
         seed: int,
+        control: Literal["none", "shuffled_target"],
     ) -> None:
         super().__init__()
         self.objective = objective
@@ -93,6 +94,7 @@ class Pretrainer(pl.LightningModule):
         self.schedule = schedule
         self.clock = clock
         self.seed = seed
+        self.control = control
         self.peaks = [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
         self.tally = {"train": Tally(), "val": Tally()}
         self.carry: Any = None
@@ -137,6 +139,8 @@ class Pretrainer(pl.LightningModule):
 
     def _loss(self, batch: Batch) -> Loss:
         x, y = self.objective.split(batch._replace(data=self.spec.to_input(batch.data)))
+        if self.control == "shuffled_target":
+            x, y = self.objective.shuffle(x, y)
         return self.objective.loss(x, y)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -160,6 +160,47 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("result.json"))
 
 
+def test_watching_changes_no_weight_and_is_written(tmp_path: Path) -> None:
+    watched, alone = (do(tmp_path / every, f"trainer.watch_every={every}", "objective=vae") for every in ("3", "0"))
+    first, second = (f / "encoder" / "encoder.safetensors" for f in (watched, alone))
+    assert first.read_bytes() == second.read_bytes()
+    assert watched.name == alone.name
+    rows = list(csv.DictReader((watched / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows if row["watch/spread"]] == [3, 6, 9, 12]
+    assert {name for name in rows[0] if name.startswith("watch/")} == {
+        "watch/spread", "watch/effective_rank", "watch/uniformity", "watch/kl",
+    }  # fmt: skip
+    assert "watch" not in (alone / "metrics.csv").read_text()
+
+
+def test_a_collapse_is_said_once_and_stops_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under a floor that no features reach."""
+    monkeypatch.setattr("ssl_runner.callbacks.FLOORS", {"spread": 100.0})
+    do(tmp_path / "warned", "trainer.watch_every=2", "evaluation=[]")
+    said = capsys.readouterr().out
+    assert said.count("warning: collapse at step 4: spread is ") == 1
+    assert "lower objective.loss.temperature" in said
+    with pytest.raises(ConfigError, match=r"collapse at step 4: spread is .* lower objective\.loss\.temperature"):
+        do(tmp_path / "stopped", "trainer.watch_every=2", "evaluation=[]", "trainer.early_stop=collapse")
+    assert not list((tmp_path / "stopped").rglob("result.json"))
+
+
+def test_the_shuffled_control_is_a_run_of_its_own(tmp_path: Path) -> None:
+    """Trained for so long that true labels are learned, and shuffled ones are not."""
+    common = ["objective=supervised", "budget.amount=40", "dataset.noise=0.2", "evaluation=[]"]
+    true, shuffled = (do(tmp_path, *common, f"control={control}") for control in ("none", "shuffled_target"))
+    assert shuffled.parent.name == f"{true.parent.name}-shuffled"
+    assert shuffled.name != true.name
+    right, chance = (
+        float([row["train/accuracy"] for row in csv.DictReader(file) if row["train/accuracy"]][-1])
+        for file in ((folder / "metrics.csv").read_text().splitlines() for folder in (true, shuffled))
+    )
+    assert right > 0.75
+    assert chance < 0.5
+
+
 @pytest.mark.parametrize(("unit", "amount", "steps"), [("epochs", 2, 10), ("steps", 7, 7), ("samples", 100, 4)])
 def test_budgets(tmp_path: Path, unit: str, amount: int, steps: int) -> None:
     folder = do(tmp_path, f"budget.unit={unit}", f"budget.amount={amount}", "evaluation=[]")

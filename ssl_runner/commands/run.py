@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from ssl_runner import build
-from ssl_runner.config import Config, ConfigError, identity, run_folder
+from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
 from ssl_runner.interfaces import DataSource, Encoder, ImageSpec, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
@@ -104,7 +104,8 @@ def pretrain_and_evaluate(
     context = RunContext(
         folder=folder,
         outputs=Path(config.output),
-        name=part.label or f"{config.names.get('objective')}-{config.names.get('dataset')}-s{config.seed}",
+        name=part.label
+        or f"{config.names.get('objective')}-{config.names.get('dataset')}{control_suffix(config)}-s{config.seed}",
         tags=tuple(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")),
         identity=identity(plain),
         seed=config.seed,
@@ -204,8 +205,17 @@ def pretrain(
     """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
     import pytorch_lightning as pl
 
-    from ssl_runner.callbacks import Checkpoint, DivergedError, Monitor, Record, peak_memory_mb
+    from ssl_runner.callbacks import (
+        Checkpoint,
+        Collapse,
+        CollapsedError,
+        DivergedError,
+        Monitor,
+        Record,
+        peak_memory_mb,
+    )
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.drawing import spread
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
@@ -227,12 +237,17 @@ def pretrain(
         build.schedule(config),
         Clock(config.budget, steps),
         config.seed,
+        config.control,
     )
     if settings.compile:
         model.encoder.compile()
     record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
-    watched = settings.monitor_examples
-    monitor = [Monitor(data, watched, [loggers], dtype, config.batch_size)] if watched else []
+    callbacks: list[pl.Callback] = [record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)]
+    if settings.monitor_examples:  # first, so that its seconds do not count in `record`
+        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
+    if settings.watch_every:
+        watched = spread(data.examples("val"), data.spec, 256, device)
+        callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -250,7 +265,7 @@ def pretrain(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=checkpoint.parent,
-        callbacks=[*monitor, record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)],
+        callbacks=callbacks,
     )
     checkpoint.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():
@@ -260,7 +275,7 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except DivergedError as error:
+        except (DivergedError, CollapsedError) as error:
             raise ConfigError([str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
@@ -321,7 +336,8 @@ def read_progress(checkpoint: Path) -> Reached | None:
 
 
 def describe(config: Config) -> str:
-    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone"))
+    control = "" if config.control == "none" else f" control={config.control}"
+    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone")) + control
 
 
 def finished(folder: Path) -> Result | None:

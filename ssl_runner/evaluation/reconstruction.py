@@ -46,7 +46,7 @@ class Reconstruction(Inspection):
                 error_of_mean += (mean - truth).square().sum().item()
                 if not rows:
                     shown = {"truth": truth, **_seen(x, truth), "reconstruction": filled}
-                    rows = {name: _picture(image[: self.pictures]) for name, image in shown.items()}
+                    rows = {name: picture(image[: self.pictures]) for name, image in shown.items()}
         values = len(test.label) * mean.numel()
         mse = error / values
         return Finding(
@@ -85,7 +85,7 @@ def _seen(x: Any, truth: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _picture(images: Tensor) -> np.ndarray:
+def picture(images: Tensor) -> np.ndarray:
     """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), as figures take it; other numbers of channels are averaged."""
     images = images.float().clamp(0, 1).cpu()
     if images.shape[1] == 3:

@@ -1,6 +1,6 @@
 """Views of one example are found again among the views of all others (SimCLR and its family)."""
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ssl_runner.nn.gather import gather, rank, ranks
 from ssl_runner.nn.mlp import MLP
 from ssl_runner.nn.positives import Positives
 from ssl_runner.nn.queue import Queue
+from ssl_runner.views.mismatch import mismatch
 
 
 class Origin(NamedTuple):
@@ -42,6 +43,10 @@ class ContrastiveViews(Objective[Tensor, Origin]):
     by similarity.
     Differs from the paper: AdamW by default in place of LARS, and batches of hundreds in place of thousands.
     """
+
+    collapse: ClassVar[str] = (
+        "negatives are pushed away too weakly: lower objective.loss.temperature, or raise batch_size"
+    )
 
     def __init__(
         self,
@@ -97,6 +102,9 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         priority = torch.rand(anchors, near + far, device=x.device)
         priority[:, :near] += 1  # the batch comes before the queue
         return x, Origin(source, label, priority)
+
+    def shuffle(self, x: Tensor, y: Origin) -> tuple[Tensor, Origin]:
+        return mismatch(x), y
 
     def loss(self, x: Tensor, y: Origin) -> Loss:
         features = self.encoder(x.flatten(0, 1)).pooled

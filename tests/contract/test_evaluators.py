@@ -19,11 +19,13 @@ from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
     Batch,
+    Bounds,
     Contrasts,
     Encoder,
     Evaluator,
     Examples,
     Features,
+    Generates,
     ImageSpec,
     Inspection,
     Loss,
@@ -42,6 +44,8 @@ SMALLER = {  # numbers that cost time and change no promise
     "finetune": {"epochs": 2, "batch_size": 8},
     "few_label_finetune": {"fractions": [0.1, 1.0], "epochs": 2, "least_steps": 5, "batch_size": 8},
     "mutual_information": {"candidates": [2, 8]},
+    "layers": {"steps": 30},
+    "likelihood": {"samples": 3},
 }
 
 
@@ -96,7 +100,7 @@ class Net(Encoder):
 
 
 class Copy(Objective[Tensor, Tensor]):
-    """Does all that is asked of an objective from noise and weights, so that all that can be moved is there."""
+    """Offers all that inspections ask for, from noise and weights, so that all that can be moved is there."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -110,11 +114,29 @@ class Copy(Objective[Tensor, Tensor]):
         return Loss((self.reconstruct(x) - y).square().mean())
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        return self.decoder(self.encoder(x).pooled).view(-1, 3, 8, 8)
+        return self.decode(self.encode(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x).pooled
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z).view(-1, 3, 8, 8)
+
+    def sample(self, n: int) -> Tensor:
+        return self.decode(torch.randn(n, self.encoder.dim))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encode(x), torch.ones(len(x), self.encoder.dim)
+
+    def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
+        return -(self.encode(x).mean(dim=1) - torch.randn(samples, len(y))).square()
 
     def critic(self, x: Tensor) -> Tensor:
         z = self.encoder(x).pooled
         return z @ z.T
+
+
+PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:
@@ -200,9 +222,8 @@ def test_labels_matter_where_that_is_said(name):
 
 @pytest.mark.parametrize("name", INSPECTIONS)
 def test_inspections_say_what_they_ask_of_an_objective(name):
-    protocol = get_type_hints(class_of(name).__call__)["objective"]
-    assert protocol in (Contrasts, Reconstructs)
-    assert isinstance(Copy(net()), protocol)
+    assert get_type_hints(class_of(name).__call__)["objective"] in PROTOCOLS
+    assert isinstance(Copy(net()), PROTOCOLS)
 
 
 def test_every_evaluator_has_a_config():
@@ -237,7 +258,8 @@ def test_sets_compose(tmp_path):
     with initialize_config_dir(str(tmp_path), version_base=None):
         override = [f"hydra.searchpath=[file://{CONF.parent}]"]
         whole = compose("root", override)["evaluation"]
-        assert set(whole) == set(SINGLE) - {"finetune", "few_label_finetune", "mutual_information"}
+        extra = {"finetune", "few_label_finetune", "mutual_information", "layers"}
+        assert set(whole) == set(SINGLE) - extra
         two = compose(
             "root", [*override, "evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"]
         )

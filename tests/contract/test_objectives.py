@@ -66,6 +66,13 @@ def test_loss_is_a_finite_scalar_and_moves_no_state(task: tuple[Objective, Batch
         assert name.endswith(statistics) or torch.equal(now, state[name]), name
 
 
+def test_what_shows_a_collapse_is_logged_and_has_not_come(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    logs = objective.eval().loss(*objective.split(batch)).logs
+    assert all(logs[name].item() > floor for name, floor in objective.floors.items())
+    assert objective.collapse
+
+
 def test_every_trainable_parameter_gets_a_gradient(task: tuple[Objective, Batch]) -> None:
     objective, batch = task
     loss(objective, batch).backward()
@@ -104,6 +111,34 @@ def test_state_round_trips(task: tuple[Objective, Batch]) -> None:
     twin.load_state_dict(objective.state_dict())
     with torch.no_grad():
         assert torch.equal(loss(objective, batch), loss(twin, batch))
+
+
+def test_shuffling_breaks_the_tie_and_nothing_else(task: tuple[Objective, Batch]) -> None:
+    objective, batch = task
+    torch.manual_seed(3)
+    x, y = objective.split(batch)
+    given, state = copy.deepcopy((x, y)), copy.deepcopy(objective.state_dict())
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        drawn.append(objective.shuffle(x, y))
+    parts, before = ([*tensors(a), *tensors(b)] for a, b in (drawn[0], (x, y)))
+    assert [type(part) for part in drawn[0]] == [type(x), type(y)]
+    assert all(torch.equal(a, b) for a, b in zip(parts, [*tensors(drawn[1][0]), *tensors(drawn[1][1])], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, [*tensors(given[0]), *tensors(given[1])], strict=True))
+    assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
+    assert [(part.shape, part.dtype) for part in parts] == [(part.shape, part.dtype) for part in before]
+    assert not all(torch.equal(a, b) for a, b in zip(parts, before, strict=True))
+    assert torch.isfinite(objective.loss(*drawn[0]).value)
+    if type(objective).shuffle is Objective.shuffle:  # x as it was, each y once, at another example
+        assert drawn[0][0] is x
+        assert all(len(part) == len(batch.data) for part in tensors(y))
+        assert rows(drawn[0][1]) == rows(y)
+
+
+def rows(y: object) -> list[tuple[bytes, ...]]:
+    """The examples of y, in an order that does not depend on theirs."""
+    return sorted(tuple(part.numpy().tobytes() for part in each) for each in zip(*tensors(y), strict=True))
 
 
 def test_a_prediction_has_the_form_of_y(task: tuple[Objective, Batch]) -> None:

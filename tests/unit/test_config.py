@@ -48,6 +48,7 @@ def test_views_follow_the_dataset_unless_they_are_chosen(overrides: list[str], f
         ("batch_size=0", "batch_size is 0; it must be 1 or more"),
         ("budget.amount=0", "budget.amount is 0; it must be above 0"),
         ("budget.amount=1.5", "budget.amount is 1.5; with budget.unit=epochs it is whole"),
+        ("control=shuffled", "control: 'shuffled' is a str; it must be one of none, shuffled_target"),
         ("trainer.clip_norm=-1", "trainer.clip_norm is -1; it must be above 0"),
         ("~optimizer.lr", "it must"),
         ("objective.views=null", "objective.views: None is a NoneType; it must be a config of a Views"),
@@ -71,6 +72,18 @@ def test_all_problems_are_said_at_once() -> None:
 
 def test_a_missing_parameter_is_named() -> None:
     assert problems("~backbone.widths") == ["backbone.widths: missing; set it to a list, each a whole number"]
+
+
+def test_nothing_is_stopped_unwatched() -> None:
+    assert problems("trainer.watch_every=0", "trainer.early_stop=collapse") == [
+        "trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more"
+    ]
+
+
+def test_one_example_has_no_other_to_shuffle_with() -> None:
+    assert problems("control=shuffled_target", "batch_size=1") == [
+        "batch_size is 1; with control=shuffled_target it must be 2 or more"
+    ]
 
 
 def test_an_empty_choice_is_nothing() -> None:
@@ -109,11 +122,20 @@ def test_locate_gives_classes_of_the_allowlist_only() -> None:
 def test_identity_changes_with_every_leaf_but_those_declared() -> None:
     base = identity(compose())
     assert base == identity(compose())
-    for same in ("output=elsewhere", "resume=never", "logger=csv", "trainer.devices=2", "trainer.log_every_n_steps=5"):
+    for same in (
+        "output=elsewhere",
+        "resume=never",
+        "logger=csv",
+        "trainer.devices=2",
+        "trainer.log_every_n_steps=5",
+        "trainer.watch_every=5",
+        "trainer.early_stop=collapse",
+    ):
         assert identity(compose([same])) == base, same
     for other in (
         "seed=1", "batch_size=128", "budget.amount=31", "objective.loss.temperature=0.3", "backbone.widths=[8]",
         "evaluation.knn.k=3", "trainer.precision=float32", "dataset.split_seed=1", "controls=[pixels]",
+        "control=shuffled_target",
     ):  # fmt: skip
         assert identity(compose([other])) != base, other
 

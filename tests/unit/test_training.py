@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ssl_runner.config import Budget
-from ssl_runner.interfaces import Loss
-from ssl_runner.training import Clock, Tally, precision, step_seed, total_steps
+from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, another
+from ssl_runner.optim import Constant
+from ssl_runner.training import Clock, Pretrainer, Tally, precision, step_seed, total_steps
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,47 @@ def test_a_tally_gives_means_and_starts_anew() -> None:
     assert tally.read() == {"loss": 2.0, "accuracy": 0.5}
     tally.add(Loss(torch.tensor(5.0)))
     assert tally.read() == {"loss": 5.0}
+
+
+class Remembers(Objective[torch.Tensor, torch.Tensor]):
+    """Keeps what its loss was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def split(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch.data.mean((1, 2, 3)), batch.label
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> Loss:
+        self.seen = x, y
+        return Loss(self.weight * x.mean())
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled_target"])
+def test_the_control_gives_every_example_the_target_of_another(control: str) -> None:
+    objective = Remembers()
+    spec = ImageSpec(channels=1, height=2, width=2, classes=9)
+    optimizer = torch.optim.SGD([{"params": objective.parameters(), "lr_scale": 1.0}], lr=0.1)
+    module = Pretrainer(objective, spec, optimizer, Constant(), Clock(Budget("steps", 1), 1), 0, control)
+    data = torch.arange(9, dtype=torch.uint8)[:, None, None, None].expand(9, 1, 2, 2)
+    torch.manual_seed(0)
+    module.training_step(Batch(data, torch.arange(9), torch.arange(9)), 0)
+    x, y = objective.seen
+    assert (x * 255).round().tolist() == list(range(9))
+    assert sorted(y.tolist()) == list(range(9))
+    assert (y == torch.arange(9)).sum() == (9 if control == "none" else 0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_another_is_a_cycle_without_a_fixed_point(count: int) -> None:
+    torch.manual_seed(0)
+    chosen = another(count, torch.device("cpu")).tolist()
+    place, steps = chosen[0], 1
+    while place:
+        place, steps = chosen[place], steps + 1
+    assert steps == count
+    assert another(1, torch.device("cpu")).tolist() == [0]
 
 
 def test_precision_as_asked() -> None:

@@ -1,0 +1,12 @@
+"""Views that do not belong together: the control `shuffled_target` of objectives that compare views."""
+
+import torch
+from torch import Tensor
+
+from ssl_runner.interfaces import another
+
+
+def mismatch(views: Tensor) -> Tensor:
+    """(V, B, ...) -> (V, B, ...): every view but the first is given to another example, drawn view by view."""
+    rest = [view[another(len(view), view.device)] for view in views[1:]]
+    return torch.stack([views[0], *rest])
