@@ -155,5 +155,8 @@ def test_every_config_file_is_reached_by_some_test() -> None:
         typed(compose([f"experiment={path.stem}"]))
         count += 1
     whole = len(list(conf_dir().rglob("*.yaml")))
+    for path in sorted((conf_dir() / "sweep").glob("*.yaml")):
+        typed(compose([f"sweep={path.stem}"]))
+        count += 1
     roots_and_domains = 2 + len(list((conf_dir() / "domain").glob("*.yaml")))
-    assert count + roots_and_domains == whole
+    assert count + roots_and_domains + len(["hydra/sweeper/runs.yaml"]) == whole
