@@ -8,6 +8,7 @@ from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.patches import patchify
+from ssl_runner.views.mismatch import mismatch
 
 
 class CPC(Objective[Tensor, Tensor]):
@@ -85,6 +86,11 @@ class CPC(Objective[Tensor, Tensor]):
         x = self._cut(batch.data)
         places = len(x) * self.grid[0] * self.grid[1]
         return x, torch.randperm(places, device=x.device)[: self.negatives]
+
+    def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Every row of patches but the first comes from another image."""
+        rows = mismatch(x.unflatten(2, (self.grid[0], self.patch)).permute(2, 0, 1, 3, 4))
+        return rows.permute(1, 2, 0, 3, 4).flatten(2, 3), y
 
     def _cut(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, rows * patch, columns * patch), each patch moved by up to `jitter` pixels."""

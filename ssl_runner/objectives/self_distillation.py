@@ -11,6 +11,7 @@ from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.mlp import MLP, check_widths
 from ssl_runner.nn.prototypes import Prototypes
 from ssl_runner.views.crops import multi_crop
+from ssl_runner.views.mismatch import mismatch, misplaced
 
 
 class SelfDistillation(Objective[Tensor, Tensor]):
@@ -79,6 +80,9 @@ class SelfDistillation(Objective[Tensor, Tensor]):
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (V, B, C, h, w), y (V', B, C, H, W)."""
         return multi_crop(self.small_views, self.views, batch.data, self.encoder)
+
+    def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return misplaced(x), mismatch(y)
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         count = y.shape[1]

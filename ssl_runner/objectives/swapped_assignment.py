@@ -10,6 +10,7 @@ from ssl_runner.nn.gather import gather, rank
 from ssl_runner.nn.mlp import MLP, check_widths
 from ssl_runner.nn.prototypes import Prototypes
 from ssl_runner.views.crops import multi_crop
+from ssl_runner.views.mismatch import mismatch, misplaced
 
 
 class SwappedAssignment(Objective[Tensor, Tensor]):
@@ -58,6 +59,9 @@ class SwappedAssignment(Objective[Tensor, Tensor]):
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (V, B, C, h, w), y (V', B, C, H, W)."""
         return multi_crop(self.small_views, self.views, batch.data, self.encoder)
+
+    def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return misplaced(x), mismatch(y)
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         count = y.shape[1]
