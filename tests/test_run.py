@@ -112,6 +112,8 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
     """In the middle of an epoch of five batches: the order of examples and all draws go on where they were."""
     from ssl_runner.training import Pretrainer
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
     words = ["evaluation=[]", "budget.amount=9", *more]
     whole = do(tmp_path / "whole", *words)
     step = Pretrainer.training_step
@@ -126,7 +128,7 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
         with pytest.raises(KeyboardInterrupt):
             do(tmp_path / "cut", *words)
     assert not list((tmp_path / "cut").rglob("result.json"))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     again = do(tmp_path / "cut", *words)
     weights = [folder / "encoder" / "encoder.safetensors" for folder in (whole, again)]
     assert weights[0].read_bytes() == weights[1].read_bytes()

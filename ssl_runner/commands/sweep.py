@@ -49,7 +49,8 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     if config.sweep.search == "optuna":
         source: Source = Guided(composer, axes, config, folder)
         done: list[Job] = []
-        rehearse([example])
+        for label, problem in rehearse([example]).values():
+            raise ConfigError([f"{label}: {problem}"])
     else:
         random = config.sweep.search == "random"
         chosen = draw(axes, config.sweep.trials, config.seed) if random else combinations(axes)
@@ -60,7 +61,13 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         ended = {job.identity for job in jobs if config.resume == "auto" and finished(job.folder)}
         done = [job for job in jobs if job.identity in ended]
         missing = [job for job in jobs if job.identity not in ended]
-        rehearse(missing)
+        refused = rehearse(missing)
+        if refused and not axes.fitting:
+            raise ConfigError([f"{label}: {problem}" for label, problem in refused.values()])
+        for label, problem in refused.values():
+            console.print(f"left out: {label}: {problem}", soft_wrap=True)
+        missing = [job for job in missing if setting_of(job) not in refused]
+        jobs = [*done, *missing]
         source = Listed(missing)
     if config.check:
         console.print(f"valid: {len(jobs) or config.sweep.trials} runs, {len(done)} of them finished")
@@ -89,19 +96,23 @@ def first(composer: Composer, axes: Axes) -> Job:
     return tried.jobs[0]
 
 
-def rehearse(jobs: Sequence[Job]) -> None:
-    """The later gates, for each setting once whatever its seeds. Raises ConfigError for all that fail."""
+def rehearse(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
+    """The later gates, for each setting once whatever its seeds: of those that fail, a label and why."""
     from ssl_runner import build
 
-    settings = {identity({**job.plain, "seed": 0}): job for job in jobs}
-    problems: dict[str, str] = {}
-    for job in list(settings.values())[:MOST_REHEARSED]:
+    settings = {setting_of(job): job for job in reversed(jobs)}
+    refused = {}
+    for setting, job in list(settings.items())[:MOST_REHEARSED]:
         try:
             build.validate(job.config)
         except ConfigError as error:
-            problems |= {problem: job.label for problem in error.problems if problem not in problems}
-    if problems:
-        raise ConfigError([f"{label}: {problem}" for problem, label in problems.items()])
+            refused[setting] = (job.label, "; ".join(error.problems))
+    return refused
+
+
+def setting_of(job: Job) -> str:
+    """The same for runs that differ in their seed alone."""
+    return identity({**job.plain, "seed": 0})
 
 
 def work(

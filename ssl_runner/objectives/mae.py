@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncoder
+from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncoder, another
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
 from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random
@@ -86,6 +86,10 @@ class MAE(Objective[Visible, Hidden]):
         hidden = self._hidden(keep)
         patches = patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5)
         return Visible(unpatchify(patches, self.patch, self.grid), keep), Hidden(image, hidden)
+
+    def shuffle(self, x: Visible, y: Hidden) -> tuple[Visible, Hidden]:
+        """The patches that are asked for stay those that are hidden; what is in them is another image's."""
+        return x, y._replace(image=y.image[another(len(y.image), y.image.device)])
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
         target = patchify(y.image, self.patch)

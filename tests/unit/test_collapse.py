@@ -1,5 +1,6 @@
 """The watch for a collapse, without a trainer."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -59,7 +60,7 @@ def watch(log: Log, every: int = 10, early_stop: str = "none") -> Collapse:
     data = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     batch = Batch(data, torch.zeros(64).long(), torch.arange(64))
     console = Console(width=200)
-    return Collapse(batch, Record([], 1, console), [log], every, early_stop, console)
+    return Collapse(batch, Record([], 1, console, Path()), [log], every, early_stop, console)
 
 
 def step(callback: Collapse, task: Task, number: int) -> None:

@@ -377,7 +377,7 @@ def test_the_summary_says_which_way_is_better_and_keeps_the_value_given(
     wandb_run = logger(context, mode="offline")
     wandb_run.open()
     for step, loss in ((1, 0.5), (2, 0.25), (3, 0.375)):
-        wandb_run.log_metrics({"val/loss": loss}, step)
+        wandb_run.log_metrics({"train/loss": loss}, step)
     values = {"val/loss": 0.375, "knn/accuracy": 0.75, "geometry/rank": 7.0}
     wandb_run.log_summary(values, {"val/loss": False, "knn/accuracy": True, "absent": True})
     wandb_run.log_figures({"views": tmp_path / "f.png"})
