@@ -40,10 +40,23 @@ def runs(context: RunContext, pattern: str = "*run-*") -> list[Path]:
 
 
 def inspect(path: Path, *options: str) -> str:
-    """`wandb leet inspect`, without the time that it takes to import wandb."""
+    """`wandb leet inspect`, without the time that it takes to import wandb.
+
+    A run that ended has "exit" as its last record; on a busy machine that is some moments after `finish`.
+    """
     (file,) = path.glob("*.wandb")
-    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options, "--run-file", file, path]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", file, path]
+
+    def read(*more: str) -> str:
+        done = subprocess.run(
+            [*command[:5], *more, *command[5:]], capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stdout
+
+    end = time.monotonic() + 5
+    while '"type":"exit"' not in read().replace(" ", "") and time.monotonic() < end:
+        time.sleep(0.1)
+    return read(*options)
 
 
 def summary(path: Path) -> dict[str, Any]:
