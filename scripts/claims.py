@@ -52,7 +52,7 @@ CLAIMS = {
         "Chen et al. 2020 ([figure 5](https://arxiv.org/abs/2002.05709)): none suffices alone; cropping and colour "
         "distortion together stand out, since crops of one image share their colours: a shortcut.",
         ("linear.accuracy",),
-        ("linear-accuracy",),
+        ("linear-accuracy-by", "knn-accuracy-by"),
         "SimCLR on the first 4,000 images of CIFAR-10, ConvNet, one view of each pair left as it is. The row is applied "
         "first, the column second; on the diagonal one augmentation alone.",
     ),
