@@ -39,7 +39,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
     Raises ConfigError and Hydra's exceptions before anything is run or written.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # labels may hold brackets
     axes = read_axes(Composer(loader, name, hydra, []), arguments)
     composer = Composer(loader, name, hydra, axes.fixed)
     example = first(composer, axes)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ssl_runner.sweeps import job
 
-GIGABYTES_A_JOB = 2  # of memory, where `sweep.jobs` is left open: the largest of the recorded runs took 1.6
+GIGABYTES_A_JOB = 2  # of memory, where `sweep.jobs` is left open: recorded runs took up to 1.3
 PRELOADED = ["ssl_runner.sweeps.preload"]
 
 
