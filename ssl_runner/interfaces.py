@@ -10,7 +10,7 @@ T time, n examples of a whole split.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -69,6 +69,36 @@ class VectorSpec(DataSpec):
 
     def fake(self, n: int) -> Tensor:
         return torch.randn(n, self.count, self.width)
+
+
+PAD, UNK, CLS, SEP, MASK, EOS = range(6)  # the first ids of every vocabulary
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # what they are called in it
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec(DataSpec):
+    """Text: (n, T) int32 token ids as stored, int64 as input.
+
+    An example is a window of a corpus or one sentence. A corpus is its documents in a row: EOS ends a sentence, SEP a
+    document. Windows of T tokens overlap by one, so that each token but the first is the next one of some window once.
+    A sentence is [CLS] tokens [SEP], cut to T, with PAD after it. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
+    which segment a token belongs to follows from the separators before it. MASK is never in a corpus.
+    """
+
+    kind: ClassVar[str] = "text"
+    length: int  # T
+    vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
+    tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
+    counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
+    starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
+    characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
+
+    def to_input(self, data: Tensor) -> Tensor:
+        return data.long()
+
+    def fake(self, n: int) -> Tensor:
+        return torch.randint(len(SPECIAL), self.vocabulary, (n, self.length), dtype=torch.int32)
 
 
 class Examples(NamedTuple):
@@ -163,6 +193,41 @@ class PatchEncoder(Encoder):
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
         """`keep` (B, K) int64: the places to encode, row-major; K tokens in its order. None: all."""
+
+
+class TextEncoder(Encoder):
+    """Text, a vector per token. Reads (B, T) int64 ids, padded at the end by PAD; `pooled` is the mean over what is no
+    padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
+
+    embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
+
+    @abstractmethod
+    def states(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, T) -> one (B, T, D_i) a layer, the embedding first, the last equal to `tokens`."""
+
+
+class TokenEncoder(TextEncoder):
+    """Every position sees every other."""
+
+    kind: ClassVar[str] = "a token encoder (text, every position sees every other)"
+
+
+class CausalEncoder(TextEncoder):
+    """Position n sees positions up to n alone."""
+
+    kind: ClassVar[str] = "a causal encoder (text, every position sees those before it alone)"
+
+
+class BiCausalEncoder(TextEncoder):
+    """Read once in each direction: the first half of D has seen positions up to n alone, the second those from n on."""
+
+    kind: ClassVar[str] = "a two-way encoder (text, read once in each direction)"
+
+
+class WordEncoder(TextEncoder):
+    """A vector per word, whatever stands beside it: `tokens` are rows of `embedding`."""
+
+    kind: ClassVar[str] = "a table of word vectors (text, each word for itself)"
 
 
 # ---------------------------------------------------------------------------------------------------------- objectives
@@ -278,6 +343,17 @@ class Bounds(Protocol):
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
+
+
+@runtime_checkable
+class PredictsNext(Protocol):
+    """An objective that gives every token of a text a probability, from those before it."""
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T - 1): log p(token n + 1 | tokens up to n), nats; 0 where that token is padding."""
+
+    def next_logits(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a number for each example."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
