@@ -1,11 +1,13 @@
 """The next token, by counting."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, Batch, CountEncoder, Loss, Objective, TextSpec
+from ssl_runner.losses.tokens import mean_of_real
 from ssl_runner.nn.gather import gather
 
 
@@ -19,12 +21,14 @@ class NGramModel(Objective[Known, Tensor]):
 
         x = t[:-1],   y = t[1:],   loss = -log p(y_n | x_1 .. x_n)                                        nats per token
 
-    p is the encoder's (`backbones.ngram`); after each step the batch is counted. While it counts, the loss is that of
-    single words, p(w) = (c(w) + 1) / (c + vocabulary), because the tables of longer n-grams are made of all counts at
-    once; in eval mode, as on held-out data, it is that of the whole model. One pass over the data is all it takes: an
-    example that comes again counts once. (An epoch leaves out a last batch that is not full; of a second one that is
-    in another order it counts the rest.) Learning rate and schedule say nothing: the one parameter, which the optimizer
-    must have, has no use and stays 0.
+    p is the encoder's (`backbones.ngram`); after each step the batch is counted. In training the loss is that of single
+    words, p(w) = (c(w) + 1) / (sum of c + vocabulary), by the counts so far: tables of longer n-grams are made of all
+    counts at once. In eval mode, as on held-out data, it is that of the whole model. Logged: `bits`, the loss in bits
+    per token.
+
+    One pass over the data is all it takes, and an example that comes again counts once. An epoch leaves out the last
+    batch where it is not full; a second epoch, in another order, brings what is missing. Learning rate and schedule say
+    nothing: the optimizer's one parameter is there because it must have one, and stays 0.
 
     Kneser, Ney 1995, https://doi.org/10.1109/ICASSP.1995.479394; Chen, Goodman 1999,
     https://doi.org/10.1006/csla.1999.0128.
@@ -43,8 +47,8 @@ class NGramModel(Objective[Known, Tensor]):
     def loss(self, x: Known, y: Tensor) -> Loss:
         with torch.no_grad():
             likelihood = self._single(y) if self.training else self.encoder.log_probability(x.tokens, y)
-            error = -likelihood.sum() / (y != PAD).sum().clamp(min=1)
-        return Loss(error + 0 * self.unused, carry=(x, y))
+            error = mean_of_real(-likelihood, y)
+        return Loss(error + 0 * self.unused, {"bits": error / math.log(2)}, carry=(x, y))
 
     def after_step(self, carry: tuple[Known, Tensor], progress: float) -> None:
         x, y = carry
