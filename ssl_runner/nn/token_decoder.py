@@ -43,13 +43,6 @@ class TokenDecoder(nn.Module):
         states, _ = self.gru(self._input(z, read))
         return self._scores(states)
 
-    def nll(self, z: Tensor, tokens: Tensor) -> Tensor:
-        """(B, L), (B, T) -> (B,) nats per text: -log p(tokens | the first of them, z); padding costs nothing."""
-        scores = self(z, tokens)
-        with torch.autocast(scores.device.type, enabled=False):
-            each = F.cross_entropy(scores.float().mT, tokens[:, 1:], ignore_index=PAD, reduction="none")
-        return each.sum(dim=1)
-
     def write(self, z: Tensor, length: int) -> Tensor:
         """(B, L) -> (B, `length`): CLS, then each time the most probable token; after SEP, PAD."""
         token = torch.full((len(z), 1), CLS, device=z.device)

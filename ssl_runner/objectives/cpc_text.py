@@ -39,7 +39,7 @@ class CPCText(Objective[Tensor, Future]):
             )
         if negatives < 0:
             raise ValueError(f"objective.negatives is {negatives}; it must be 0 or more words of other texts")
-        self.encoder = encoder
+        self.encoder: CausalEncoder = encoder
         self.negatives = negatives
         width = encoder.embedding.embedding_dim
         self.predict_ahead = nn.ModuleList(nn.Linear(encoder.dim, width, bias=False) for _ in range(steps))

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD, Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.interfaces import Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.losses.tokens import mean_of_real, token_nll
 from ssl_runner.nn.token_decoder import TokenDecoder
 from ssl_runner.views.corrupt import chosen, deleted, masked, reordered
 
@@ -68,8 +69,8 @@ class DenoisingText(Objective[Tensor, Tensor]):
         return x, batch.data
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
-        tokens = (y[:, 1:] != PAD).sum().clamp_min(1)
-        value = self.decoder.nll(self.encoder(x).pooled, y).sum() / tokens
+        following = y[:, 1:]
+        value = mean_of_real(token_nll(self.decoder(self.encoder(x).pooled, y), following), following)
         return Loss(value, {"perplexity": value.detach().exp()})
 
     def predict(self, x: Tensor) -> Tensor:

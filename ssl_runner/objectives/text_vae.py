@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.token_decoder import TokenDecoder
 
@@ -80,7 +81,7 @@ class TextVAE(Objective[Read, Tensor]):
 
     def loss(self, x: Read, y: Tensor) -> Loss:
         mean, log_variance = self._code(x)
-        error = self.decoder.nll(reparameterized(mean, log_variance, x.noise), y).mean()
+        error = self._nll(reparameterized(mean, log_variance, x.noise), y).mean()
         per_latent = gaussian_kl(mean, log_variance).mean(dim=0)
         kl = per_latent.sum()
         with torch.no_grad():
@@ -119,10 +120,14 @@ class TextVAE(Objective[Read, Tensor]):
             z = reparameterized(mean, log_variance, torch.randn_like(mean))
             prior = gaussian_nll(torch.zeros_like(z), z, torch.zeros_like(z)).sum(dim=1)
             posterior = gaussian_nll(mean, z, log_variance).sum(dim=1)
-            weights.append(posterior - prior - self.decoder.nll(z, y))
+            weights.append(posterior - prior - self._nll(z, y))
         return torch.stack(weights)
 
     def _code(self, x: Read) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L) float32: mean and log variance of q(z | x)."""
         mean, log_variance = self.code(self.encoder(x.tokens).pooled).float().chunk(2, dim=1)
         return mean, log_variance
+
+    def _nll(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B,) nats per sentence: -log p(y | its first token, z)."""
+        return token_nll(self.decoder(z, y), y[:, 1:]).sum(dim=1)

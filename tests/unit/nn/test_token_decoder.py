@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from sentences import SPEC, made, padded
 
 from ssl_runner.interfaces import CLS, MASK, PAD, SEP, UNK
+from ssl_runner.losses.tokens import token_nll
 from ssl_runner.nn.token_decoder import TokenDecoder
 
 
@@ -19,7 +20,9 @@ def decoder(**changes: float) -> TokenDecoder:
 def test_the_likelihood_is_a_sum_over_words_and_padding_costs_nothing() -> None:
     model, tokens, z = decoder(), made([5, 2, 6]).data, torch.randn(3, 3)
     with torch.no_grad():
-        got = model.nll(z, tokens)
+        scores = model(z, tokens)
+        assert scores.shape == (3, 7, 20)
+        got = token_nll(scores, tokens[:, 1:]).sum(dim=1)
         for b in range(3):
             total, state = 0.0, torch.zeros(1, 1, 7)
             for n in range(7):
@@ -30,8 +33,8 @@ def test_the_likelihood_is_a_sum_over_words_and_padding_costs_nothing() -> None:
                 scores = model.out(out[0, 0]) @ model.embedding.weight.T + model.bias
                 total -= scores.log_softmax(0)[tokens[b, n + 1]].item()
             assert got[b].item() == pytest.approx(total, rel=1e-5)
-        torch.testing.assert_close(model.nll(z, padded(tokens, 4)), got)
-    assert model(z, tokens).shape == (3, 7, 20)
+        longer = padded(tokens, 4)
+        torch.testing.assert_close(token_nll(model(z, longer), longer[:, 1:]).sum(dim=1), got)
 
 
 def test_words_are_dropped_in_training_alone_and_special_ids_never() -> None:

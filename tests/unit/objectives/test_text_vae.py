@@ -48,7 +48,7 @@ def test_many_weights_bound_more_tightly_and_agree_with_the_elbo() -> None:
     x, y = model.split(made([5, 2, 6]))
     with torch.no_grad():
         grid = torch.linspace(-8, 8, 1601)
-        likelihood = torch.stack([-model.decoder.nll(z.expand(3, 1), y) for z in grid]).double()
+        likelihood = torch.stack([-model._nll(z.expand(3, 1), y) for z in grid]).double()
         prior = Normal(0.0, 1.0).log_prob(grid)[:, None]
         truth = (likelihood + prior).logsumexp(dim=0) + math.log(0.01)
         torch.manual_seed(1)
