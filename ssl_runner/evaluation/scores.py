@@ -8,7 +8,6 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")

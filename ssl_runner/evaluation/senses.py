@@ -45,8 +45,9 @@ class Senses(Evaluator):
     names the others, each in turn; of two equally near means each is half right. The sentences were written for this
     probe: senses.tsv, as many of both senses, the word always in lower case and in one form. So the static vector, a
     row of `encoder.embedding`, is the same in all of them and names half. What is above that comes from the context.
-    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. Metrics in [0, 1]:
-    accuracy (of the contextual vector, mean over words), static_accuracy, chance_accuracy, and accuracy of each word.
+    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. Metrics, in
+    [0, 1]: accuracy (of the contextual vector, mean over words), static_accuracy, chance_accuracy, and each word's
+    accuracy.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
