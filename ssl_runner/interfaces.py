@@ -90,6 +90,7 @@ class TextSpec(DataSpec):
     kind: ClassVar[str] = "text"
     length: int  # T
     vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
+    example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
@@ -232,6 +233,26 @@ class WordEncoder(TextEncoder):
     kind: ClassVar[str] = "a table of word vectors (text, each word for itself)"
 
 
+class CountEncoder(TextEncoder):
+    """What followed what in the examples that it has absorbed; no gradient moves it."""
+
+    kind: ClassVar[str] = "a table of counts (text, how often what followed what)"
+    counts: Tensor  # (vocabulary,) int64: how often each token followed another
+
+    @abstractmethod
+    def absorb(self, before: Tensor, after: Tensor, index: Tensor) -> None:
+        """Count examples: (B, T - 1) tokens, what follows each of them, and (B,) `Batch.index`. One that is absorbed
+        again is counted once, as it is then."""
+
+    @abstractmethod
+    def log_probability(self, before: Tensor, after: Tensor) -> Tensor:
+        """(B, N) and (B, N) -> (B, N): log p(after n | before up to n), nats; 0 where `after` is padding."""
+
+    @abstractmethod
+    def log_probabilities(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, vocabulary): log p(what follows the last token that is no padding | tokens), nats."""
+
+
 # ---------------------------------------------------------------------------------------------------------- objectives
 
 X = TypeVar("X")
@@ -337,6 +358,17 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """An objective that writes whole texts from codes; where it `Bounds` too, their prior is standard normal."""
+
+    def encode(self, x: Any) -> Tensor:
+        """(B, L): the code of each example, or the one that is expected."""
+
+    def write(self, z: Tensor) -> Tensor:
+        """(n, L) codes -> (n, T) int64: a text of each, token by token the most probable one; PAD after its end."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
@@ -356,6 +388,17 @@ class PredictsNext(Protocol):
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a number for each example."""
+
+
+@runtime_checkable
+class FillsIn(Protocol):
+    """An objective that hides tokens of a text and says what they were."""
+
+    def hidden(self, y: Any) -> Tensor:
+        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K."""
+
+    def fill_in(self, x: Any) -> Tensor:
+        """(B, K) int64: the most probable token at each of these places."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation

@@ -70,16 +70,17 @@ def estimate(after: Tensor, before: Iterable[Tensor], *, vocabulary: int, discou
 def probabilities(orders: Sequence[Order], after: Tensor, before: Sequence[Tensor], *, vocabulary: int) -> Tensor:
     """(..., orders) float64: p(after | before) by n-grams of every length, the shortest first.
 
-        p_k(w | h) = (c(h w) - D(c(h w))) / c(h) + left(h) p_{k-1}(w | h less its first word),   p_0 = 1 / V
+        p_k(w | h) = (c(h w) - D(c(h w))) / c(h) + left(h) p_{k-1}(w | h less its first word),   p_0 = 1 / (V - 1)
         left(h) = sum_w D(c(h w)) / c(h)
 
-    c counts as `estimate` says; where h never occurred, p_k = p_{k-1}. The sum over all w is 1.
+    c counts as `estimate` says; where h never occurred, p_k = p_{k-1}. The sum over all w is 1; PAD has 0.
 
     `after` (...) int64, and `before` as in `estimate`, each (...) or broadcast to it: where a word is PAD, those
     before it are not read, and the longer n-grams give what the longest one in reach gives.
     """
     shape = torch.broadcast_shapes(after.shape, *(words.shape for words in before))
-    p = torch.full(shape, 1 / vocabulary, dtype=torch.float64, device=after.device)
+    p = torch.full(shape, 1 / (vocabulary - 1), dtype=torch.float64, device=after.device)
+    p = p.masked_fill(after == PAD, 0.0)
     context = torch.zeros((), dtype=torch.int64, device=after.device)
     known = torch.ones((), dtype=torch.bool, device=after.device)
     found = []

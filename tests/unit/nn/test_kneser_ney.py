@@ -61,7 +61,7 @@ class Slow:
     def p(self, word: int, context: tuple[int, ...]) -> float:
         """p(word | context) by n-grams of one word more than the context has."""
         k = len(context) + 1
-        lower = self.p(word, context[1:]) if context else 1 / V
+        lower = self.p(word, context[1:]) if context else (word != PAD) / (V - 1)
         follow = {gram[-1]: c for gram, c in self.counts[k].items() if gram[:-1] == context}
         if not follow:
             return lower
@@ -110,7 +110,8 @@ def test_probabilities_sum_to_one(order: int) -> None:
     for context in ([6, 7, 8], [11, 6], [11, 11, 11], [6], [], [PAD, PAD, 6]):
         given = every_word(orders, context)
         torch.testing.assert_close(given.sum(0), torch.ones(order, dtype=torch.float64), atol=1e-12, rtol=0)
-        assert (given > 0).all()
+        assert (given[1:] > 0).all()
+        assert not given[PAD].any()
 
 
 def test_bigrams_by_hand() -> None:
@@ -118,7 +119,7 @@ def test_bigrams_by_hand() -> None:
     a, b, c = 6, 7, 8
     orders = tables([a, b, a, c, a, b], 2, discount=0.5)
     got = every_word(orders, [a])
-    uniform = 1 / V
+    uniform = 1 / (V - 1)
     one = {w: (n - 0.5) / 4 + 1.5 / 4 * uniform for w, n in ((a, 2), (b, 1), (c, 1))}
     assert got[a, 0].item() == pytest.approx(one[a])
     assert got[b, 1].item() == pytest.approx((2 - 0.5) / 3 + (2 * 0.5) / 3 * one[b])
@@ -152,7 +153,8 @@ def test_discounts_by_hand() -> None:
 def test_before_any_text_all_words_are_alike() -> None:
     nothing = torch.tensor([PAD, PAD])
     orders = estimate(nothing, [torch.tensor([6, 7])] * 2, vocabulary=V, discount=None)
-    torch.testing.assert_close(every_word(orders, [6, 7]), torch.full((V, 3), 1 / V, dtype=torch.float64))
+    expected = torch.full((V - 1, 3), 1 / (V - 1), dtype=torch.float64)
+    torch.testing.assert_close(every_word(orders, [6, 7])[1:], expected)
 
 
 def test_one_context_goes_with_many_words() -> None:
