@@ -56,7 +56,8 @@ class GLUE(Evaluator):
     all. Rows that are too short (QQP has some) are left out. Metrics: average, of the tasks' scores; for each task its
     score, the mean of its metrics, MNLI's of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and
     majority, the accuracy of train's most frequent class. Bag of words: as in `sentence_pair`. Wang, Singh, Michael,
-    Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; metrics of the tasks are its table 1's. Differs from the paper: dev sets; and no diagnostic set.
+    Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's.
+    Differs from the paper: dev sets; and no diagnostic set.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
