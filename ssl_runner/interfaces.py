@@ -79,15 +79,18 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # what they a
 class TextSpec(DataSpec):
     """Text: (n, T) int32 token ids as stored, int64 as input.
 
-    An example is a window of a corpus or one sentence. A corpus is its documents in a row: EOS ends a sentence, SEP a
-    document. Windows of T tokens overlap by one, so that each token but the first is the next one of some window once.
-    A sentence is [CLS] tokens [SEP], cut to T, with PAD after it. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
-    which segment a token belongs to follows from the separators before it. MASK is never in a corpus.
+    An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
+    sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
+    some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is a document, without EOS in
+    it: it has the document's class, as a sentence has, and a window has none. A pair of segments is
+    [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it. MASK is never
+    in a corpus.
     """
 
     kind: ClassVar[str] = "text"
     length: int  # T
     vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
+    example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
@@ -230,6 +233,26 @@ class WordEncoder(TextEncoder):
     kind: ClassVar[str] = "a table of word vectors (text, each word for itself)"
 
 
+class CountEncoder(TextEncoder):
+    """What followed what in the examples that it has absorbed; no gradient moves it."""
+
+    kind: ClassVar[str] = "a table of counts (text, how often what followed what)"
+    counts: Tensor  # (vocabulary,) int64: how often each token followed another
+
+    @abstractmethod
+    def absorb(self, before: Tensor, after: Tensor, index: Tensor) -> None:
+        """Count examples: (B, T - 1) tokens, what follows each of them, and (B,) `Batch.index`. One that is absorbed
+        again is counted once, as it is then."""
+
+    @abstractmethod
+    def log_probability(self, before: Tensor, after: Tensor) -> Tensor:
+        """(B, N) and (B, N) -> (B, N): log p(after n | before up to n), nats; 0 where `after` is padding."""
+
+    @abstractmethod
+    def log_probabilities(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, vocabulary): log p(what follows the last token that is no padding | tokens), nats."""
+
+
 # ---------------------------------------------------------------------------------------------------------- objectives
 
 X = TypeVar("X")
@@ -335,6 +358,17 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """An objective that writes whole texts from codes; where it `Bounds` too, their prior is standard normal."""
+
+    def encode(self, x: Any) -> Tensor:
+        """(B, L): the code of each example, or the one that is expected."""
+
+    def write(self, z: Tensor) -> Tensor:
+        """(n, L) codes -> (n, T) int64: a text of each, token by token the most probable one; PAD after its end."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
@@ -354,6 +388,17 @@ class PredictsNext(Protocol):
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a number for each example."""
+
+
+@runtime_checkable
+class FillsIn(Protocol):
+    """An objective that hides tokens of a text and says what they were."""
+
+    def hidden(self, y: Any) -> Tensor:
+        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K."""
+
+    def fill_in(self, x: Any) -> Tensor:
+        """(B, K) int64: the most probable token at each of these places."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
@@ -386,8 +431,9 @@ class Evaluator(ABC):
     """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
 
     needs_labels: ClassVar[bool] = True
+    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
-    pixels_are_control: ClassVar[bool] = True  # whether the bare pixels are evaluated beside the encoder
+    pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
@@ -397,6 +443,7 @@ class Evaluator(ABC):
 class Inspection(ABC):
     """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
 
+    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool] = True
 
     @abstractmethod
