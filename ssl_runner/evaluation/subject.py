@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.evaluation.controls import Pixels
+from ssl_runner.evaluation.controls import BagOfWords, Pixels
 from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, Features, SplitName
 
 
@@ -106,9 +106,10 @@ def extract(
 ) -> Tensor:
     """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU.
 
-    Raises ValueError for a block that the encoder does not have. `Pixels` has none, and gives the pixels for all.
+    Raises ValueError for a block that the encoder does not have. `Pixels` and `BagOfWords` have none, and give
+    the same for all.
     """
-    if isinstance(encoder, Pixels):
+    if isinstance(encoder, Pixels | BagOfWords):
         layer = "pooled"
     parts = []
     half = precision is torch.bfloat16
