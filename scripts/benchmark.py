@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def objectives(steps: int, rounds: int) -> None:
             except ConfigError:
                 continue  # they do not go together
             one = Step(config, spec)
-            rates = rounds_of({"whole": lambda: one.whole(steps), "encoder": lambda: one.encoder(steps)}, rounds)
+            rates = rounds_of({"whole": partial(one.whole, steps), "encoder": partial(one.encoder, steps)}, rounds)
             whole, alone = (statistics.median(rates[key]) for key in ("whole", "encoder"))
             ratio = statistics.median(a / b for a, b in zip(rates["whole"], rates["encoder"], strict=True))
             shown.add_row(name, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}")
@@ -240,7 +241,9 @@ class Step:
         for _ in range(steps):
             self.model.encoder.zero_grad()
             found = [call(*args, **kwargs) for call, args, kwargs in self.inputs]
-            sum(each.pooled.sum() if isinstance(each, Features) else each.sum() for each in found).backward()
+            torch.stack(
+                [each.pooled.sum() if isinstance(each, Features) else each.sum() for each in found]
+            ).sum().backward()
         return BATCH * steps / (time.monotonic() - begun)
 
 
