@@ -44,8 +44,10 @@ class Geometry(Evaluator):
             "spread": spread(features),
             "uniformity": uniformity(features),
         }
+        views = {}
         if isinstance(subject.data.spec, ImageSpec):
             metrics["alignment"] = self._alignment(subject, chosen, generator)
+            views = {"views for alignment": f"the image, and moved by up to {self.shift} pixels"}
         return Finding(
             metrics=metrics,
             protocol={
@@ -54,7 +56,7 @@ class Geometry(Evaluator):
                 "split": "test",
                 "examples": len(chosen),
                 "width": features.shape[1],
-                "views for alignment": f"the image, and moved by up to {self.shift} pixels",
+                **views,
                 "seed": subject.seed,
             },
         )
