@@ -90,6 +90,7 @@ class TextSpec(DataSpec):
     kind: ClassVar[str] = "text"
     length: int  # T
     vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
+    example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
@@ -356,6 +357,17 @@ class PredictsNext(Protocol):
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a number for each example."""
+
+
+@runtime_checkable
+class FillsIn(Protocol):
+    """An objective that hides tokens of a text and says what they were."""
+
+    def hidden(self, y: Any) -> Tensor:
+        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K."""
+
+    def fill_in(self, x: Any) -> Tensor:
+        """(B, K) int64: the most probable token at each of these places."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation

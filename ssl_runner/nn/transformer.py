@@ -1,11 +1,49 @@
 """The pre-norm Transformer. B batch, N tokens, D width, H heads."""
 
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Norm = Literal["layer", "rms", "dyt"]
+
+
+class DyT(nn.Module):
+    """Squash each feature instead of normalising it: (..., D) -> (..., D), y = weight * tanh(alpha x) + bias.
+
+    `alpha` is one number, learned from 0.5 on; `weight` and `bias` are of width D, from 1 and 0 on. Zhu, Chen, He,
+    LeCun, Liu 2025, "Transformers without Normalization", https://arxiv.org/abs/2503.10622, algorithm 1.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor([0.5]))
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, self.weight, torch.tanh(self.alpha * x))
+
+
+def norm_of(norm: Norm, dim: int) -> nn.Module:
+    """The layer that keeps a token's scale: LayerNorm, RMSNorm (Zhang, Sennrich 2019, https://arxiv.org/abs/1910.07467)
+    or DyT. Raises ValueError for any other name."""
+    match norm:
+        case "layer":
+            return nn.LayerNorm(dim, eps=1e-6)
+        case "rms":
+            return nn.RMSNorm(dim, eps=1e-6)
+        case "dyt":
+            return DyT(dim)
+    raise ValueError(f"the norm is {norm!r}; it must be layer, rms or dyt")
+
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, N, D) -> (B, N, D). Vaswani et al. 2017, https://arxiv.org/abs/1706.03762."""
+    """Multi-head self-attention: (B, N, D) -> (B, N, D). Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+
+    `seen` (B, 1, 1, N) bool: the tokens that may be looked at, at least one an example. None: all; not for causal ones.
+    """
 
     def __init__(self, dim: int, heads: int, *, causal: bool) -> None:
         super().__init__()
@@ -16,55 +54,80 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal)
         return self.out(x.transpose(1, 2).reshape(b, n, d))
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron (GELU), each added to its input and reading it through a LayerNorm."""
+    """Attention and a two-layer perceptron (GELU), each added to its input and reading it through a norm.
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, *, causal: bool = False) -> None:
+    `dropout`: the share of what each of the two adds that is dropped in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: float,
+        *,
+        causal: bool = False,
+        norm: Norm = "layer",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         hidden = round(dim * mlp_ratio)
         if hidden < 1:
             raise ValueError(f"mlp_ratio is {mlp_ratio}; it must give at least one hidden unit")
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = norm_of(norm, dim)
         self.attention = Attention(dim, heads, causal=causal)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = norm_of(norm, dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), seen))
+        return x + self.drop(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
-    """`depth` blocks and a last LayerNorm: (B, N, D) -> (B, N, D). `causal`: token n sees only tokens <= n.
+    """`depth` blocks and a last norm: (B, N, D) -> (B, N, D). `causal`: token n sees only tokens <= n.
 
-    Initialisation as in ViT: weights from a normal of deviation 0.02 cut at two deviations, biases zero.
+    Initialisation: `init_linear`. `seen`: see `Attention`.
     """
 
-    def __init__(self, dim: int, depth: int, heads: int, *, mlp_ratio: float, causal: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        *,
+        mlp_ratio: float,
+        causal: bool = False,
+        norm: Norm = "layer",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"the Transformer's depth is {depth}; it must be at least 1")
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, causal=causal) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, mlp_ratio, causal=causal, norm=norm, dropout=dropout) for _ in range(depth)
+        )
+        self.norm = norm_of(norm, dim)
         self.apply(init_linear)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = block(x, seen)
         return self.norm(x)
 
-    def layers(self, x: Tensor) -> list[Tensor]:
-        """The output of each block, (B, N, D) each; the last after the last LayerNorm: it is what `forward` gives."""
+    def layers(self, x: Tensor, seen: Tensor | None = None) -> list[Tensor]:
+        """The output of each block, (B, N, D) each; the last after the last norm: it is what `forward` gives."""
         outputs = []
         for block in self.blocks:
-            x = block(x)
+            x = block(x, seen)
             outputs.append(x)
         outputs[-1] = self.norm(x)
         return outputs

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_runner.nn.transformer import Attention, Block, Transformer
+from ssl_runner.nn.transformer import Attention, Block, DyT, Transformer, norm_of
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -88,3 +88,62 @@ def test_weights_start_as_in_mae():
 def test_impossible_sizes_are_refused(dim, depth, heads, ratio, message):
     with pytest.raises(ValueError, match=message):
         Transformer(dim, depth, heads, mlp_ratio=ratio)
+
+
+def test_what_is_not_seen_does_not_matter():
+    torch.manual_seed(0)
+    transformer = Transformer(8, 2, 2, mlp_ratio=2.0)
+    x = torch.randn(2, 6, 8)
+    seen = torch.arange(6) < torch.tensor([[4], [6]])
+    masked = transformer(x, seen[:, None, None])
+    torch.testing.assert_close(masked[:1, :4], transformer(x[:1, :4]))
+    torch.testing.assert_close(masked[1], transformer(x)[1])
+    layers = transformer.layers(x, seen[:, None, None])
+    assert torch.equal(layers[-1], masked)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", "dyt"])
+def test_norms_agree_with_their_formulas(norm):
+    torch.manual_seed(0)
+    x, layer = 3 * torch.randn(4, 5, 8) + 1, norm_of(norm, 8)
+    with torch.no_grad():
+        layer.weight.copy_(torch.rand(8) + 0.5)
+    variance = x.var(dim=2, correction=0, keepdim=True)
+    expected = {
+        "layer": (x - x.mean(2, keepdim=True)) / (variance + 1e-6).sqrt(),
+        "rms": x / (x.square().mean(2, keepdim=True) + 1e-6).sqrt(),
+        "dyt": (torch.exp(x) - 1) / (torch.exp(x) + 1),  # tanh(x / 2)
+    }[norm]
+    torch.testing.assert_close(layer(x), layer.weight * expected)
+
+
+def test_dyt_shifts_and_learns_how_wide_it_is():
+    layer = DyT(3)
+    with torch.no_grad():
+        layer.alpha.fill_(2.0)
+        layer.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    x = torch.tensor([0.1, 0.2, 100.0])
+    torch.testing.assert_close(layer(x), torch.tensor([0.19737532, 1.37994896, 0.0]))  # tanh(0.2), 1 + tanh(0.4), 1 - 1
+    layer(x).sum().backward()
+    # d tanh(alpha x) / d alpha = x (1 - tanh^2)
+    torch.testing.assert_close(layer.alpha.grad, torch.tensor([0.1 * 0.96104298 + 0.2 * 0.85563879]))
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="the norm is 'batch'; it must be layer, rms or dyt"):
+        norm_of("batch", 8)
+
+
+def test_dropout_drops_what_a_block_adds_and_only_in_training():
+    torch.manual_seed(0)
+    block = Block(8, 2, 2.0, dropout=0.999999)
+    x = torch.randn(2, 5, 8)
+    assert torch.equal(block.train()(x), x)
+    assert not torch.equal(block.eval()(x), x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(block(x), _without_dropout(block, x))
+
+
+def _without_dropout(block, x):
+    x = x + block.attention(block.norm1(x))
+    return x + block.mlp(block.norm2(x))

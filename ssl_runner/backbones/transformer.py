@@ -1,0 +1,171 @@
+"""Transformers over the tokens of a text: one that sees those before it alone (GPT), one that sees all (BERT)."""
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import PAD, CausalEncoder, Features, TextSpec, TokenEncoder
+from ssl_runner.nn.tokens import mean_of_tokens, segments
+from ssl_runner.nn.transformer import Norm, Transformer
+
+
+class GPT(CausalEncoder):
+    """A Transformer in which every token sees itself and those before it.
+
+    The embeddings of token and position, learned, are added and scaled by the root of `dim` (Vaswani et al. 2017,
+    section 3.4); pre-norm blocks follow. `positions`: how many there are; null: as many as `dataset.length`.
+
+    Radford, Narasimhan, Salimans, Sutskever 2018, "Improving Language Understanding by Generative Pre-Training",
+    https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf; pre-norm as in
+    Radford et al. 2019 (GPT-2). Differs from the papers: no dropout of attention weights, which keeps attention in its
+    fused form; initialisation as in `nn.transformer`. Padding stands at the end, where no token before it sees it: it
+    is computed like any other token, and costs as much.
+    """
+
+    def __init__(
+        self,
+        spec: TextSpec,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        norm: Norm,
+        dropout: float,
+        positions: int | None,
+    ) -> None:
+        super().__init__()
+        _check(dim, depth, heads, mlp_ratio, norm, dropout)
+        self.dim = dim
+        self.embedding = _embedding(spec.vocabulary, dim, padding=PAD)
+        self.positions = _embedding(_places(spec, positions), dim)
+        self.drop = nn.Dropout(dropout)
+        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, causal=True, norm=norm, dropout=dropout)
+
+    def states(self, x: Tensor) -> tuple[Tensor, ...]:
+        tokens = self._embed(x)
+        return tokens, *self.transformer.layers(tokens)
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        if layers:
+            return _features(x, self.states(x))
+        tokens = self.transformer(self._embed(x))
+        return Features(tokens, mean_of_tokens(tokens, x))
+
+    def _embed(self, x: Tensor) -> Tensor:
+        return self.drop((self.embedding(x) + _first(self.positions, x)) * self.dim**0.5)
+
+
+class BERT(TokenEncoder):
+    """A Transformer in which every token sees every other.
+
+    The embeddings of token, position and segment (what follows the first separator is the second), learned, are added
+    and scaled by the root of `dim`; pre-norm blocks follow. `positions` as in `GPT`.
+
+    Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+    Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; no
+    dropout of attention weights; initialisation as in `nn.transformer`; the features are the mean over the tokens, not
+    the first one through a layer of its own.
+
+    Padding is never looked at. On a CPU a batch without any is computed without a mask; on another device that would
+    make the host wait for the batch, and the mask is always given. Batches are not cut to their longest example, for
+    the same reason: padding costs as much as tokens, so pretrain on windows, which have none.
+    """
+
+    def __init__(
+        self,
+        spec: TextSpec,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        norm: Norm,
+        dropout: float,
+        positions: int | None,
+    ) -> None:
+        super().__init__()
+        _check(dim, depth, heads, mlp_ratio, norm, dropout)
+        self.dim = dim
+        self.embedding = _embedding(spec.vocabulary, dim, padding=PAD)
+        self.positions = _embedding(_places(spec, positions), dim)
+        self.segments = _embedding(2, dim)
+        self.drop = nn.Dropout(dropout)
+        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, norm=norm, dropout=dropout)
+
+    def states(self, x: Tensor) -> tuple[Tensor, ...]:
+        tokens = self._embed(x)
+        return tokens, *self.transformer.layers(tokens, _seen(x))
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        if layers:
+            return _features(x, self.states(x))
+        tokens = self.transformer(self._embed(x), _seen(x))
+        return Features(tokens, mean_of_tokens(tokens, x))
+
+    def _embed(self, x: Tensor) -> Tensor:
+        embedded = self.embedding(x) + _first(self.positions, x) + self.segments(segments(x))
+        return self.drop(embedded * self.dim**0.5)
+
+
+def _check(dim: int, depth: int, heads: int, mlp_ratio: float, norm: str, dropout: float) -> None:
+    if dim < 1 or heads < 1 or dim % heads:
+        raise ValueError(f"backbone.heads is {heads}; it must divide backbone.dim, which is {dim}")
+    if depth < 1:
+        raise ValueError(f"backbone.depth is {depth}; it must be at least 1")
+    if round(dim * mlp_ratio) < 1:
+        raise ValueError(f"backbone.mlp_ratio is {mlp_ratio}; it must be above 0")
+    if norm not in ("layer", "rms", "dyt"):
+        raise ValueError(f"backbone.norm is {norm!r}; it must be layer, rms or dyt")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"backbone.dropout is {dropout}; it must lie in [0, 1)")
+
+
+def _places(spec: TextSpec, positions: int | None) -> int:
+    """How many positions to learn. Raises ValueError where the data have more."""
+    if positions is None:
+        return spec.length
+    if positions < spec.length:
+        raise ValueError(
+            f"dataset.length is {spec.length} tokens and backbone.positions {positions}; "
+            "lower dataset.length, or set backbone.positions to as many or to null"
+        )
+    return positions
+
+
+def _embedding(count: int, dim: int, *, padding: int | None = None) -> nn.Embedding:
+    """Vectors of length about 1, so that the scores of tokens by the same vectors begin with a deviation of about 1.
+
+    The row `padding` is zero, and no gradient moves it.
+    """
+    table = nn.Embedding(count, dim, padding_idx=padding)
+    nn.init.normal_(table.weight, std=dim**-0.5)
+    if padding is not None:
+        with torch.no_grad():
+            table.weight[padding].zero_()
+    return table
+
+
+def _first(positions: nn.Embedding, x: Tensor) -> Tensor:
+    """(T, D): the vectors of the first T positions. Raises ValueError where there are fewer."""
+    count = x.shape[1]
+    if count > positions.num_embeddings:
+        raise ValueError(
+            f"a sequence has {count} tokens (dataset.length) and the encoder {positions.num_embeddings} positions: "
+            "lower dataset.length, or pretrain with backbone.positions of at least as many"
+        )
+    return positions.weight[:count]
+
+
+def _seen(x: Tensor) -> Tensor | None:
+    """(B, 1, 1, T) bool: what is no padding; None where that is known to be all. Of nothing but padding: the first."""
+    seen = x != PAD
+    if x.device.type == "cpu" and not torch.compiler.is_compiling() and bool(seen.all()):
+        return None
+    seen[:, 0] = True  # a softmax over nothing would be NaN
+    return seen[:, None, None, :]
+
+
+def _features(x: Tensor, states: tuple[Tensor, ...]) -> Features:
+    """Of the embedding and every block: the last one's tokens, and every block's mean."""
+    means = tuple(mean_of_tokens(state, x) for state in states[1:])
+    return Features(states[-1], means[-1], means)

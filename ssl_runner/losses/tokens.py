@@ -1,0 +1,20 @@
+"""How likely the tokens of a text were. V ids of the vocabulary; PAD stands for no token."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_runner.interfaces import PAD
+from ssl_runner.losses.precision import float32
+
+
+@float32
+def token_nll(logits: Tensor, target: Tensor) -> Tensor:
+    """(..., V) scores and (...) ids -> (...) nats of each token; 0 where it is padding."""
+    nll = F.cross_entropy(logits.flatten(0, -2), target.flatten(), ignore_index=PAD, reduction="none")
+    return nll.view_as(target)
+
+
+def mean_of_real(values: Tensor, target: Tensor) -> Tensor:
+    """(...) values of tokens and (...) ids -> () the mean over those that are no padding; 0 where all are."""
+    real = target != PAD
+    return (values * real).sum() / real.sum().clamp(min=1)

@@ -1,0 +1,208 @@
+"""Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import (
+    CLS,
+    EOS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL,
+    Batch,
+    Loss,
+    Objective,
+    TextSpec,
+    TokenEncoder,
+    another,
+)
+from ssl_runner.losses.classification import accuracy, cross_entropy
+from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.nn.patches import gather_places
+from ssl_runner.nn.transformer import init_linear
+from ssl_runner.nn.vocabulary import TokenScores
+
+LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a whole
+
+
+class Masked(NamedTuple):
+    text: Tensor  # (B, T) int64, some tokens replaced
+    places: Tensor  # (B, K) int64: what is to be said of; more of them than are asked for where y has padding
+
+
+class Hidden(NamedTuple):
+    tokens: Tensor  # (B, K) int64: what stood at these places; PAD where an example hides fewer than K
+    consecutive: Tensor  # (B,) int64: 1 if the second passage follows the first; 1 where there is no second
+
+
+class MaskedLanguageModel(Objective[Masked, Hidden]):
+    """Say what hidden tokens were, and whether one passage follows the other.
+
+        x = t with t_i, i in M, replaced,   y = t_i for i in M, and c
+        loss = mean over M of -log p(t_i | x)   +   next_sentence * -log p(c | x)         nats per token, nats per pair
+
+    M: of an example with n tokens that are not special round(ratio * n), 1 at least, drawn at random;
+    with `whole_words` words are drawn until they have as many tokens, and the last may go beyond that. Each of them
+    becomes [MASK], another token drawn uniformly, or stays, with probabilities `mask`, `random`, `keep`. Only places in
+    M are scored over the vocabulary: K of each example, so that nothing waits for their number.
+
+    With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
+    to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
+    another example. All windows stay of one length, so that nothing but their words tells whether b is in its place.
+    Otherwise x = [CLS] t_2 ... t_{T-1} [SEP].
+
+    Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+    Understanding", https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.
+    Differs from the paper: passages are of the running text, whose documents b may overstep; in an example
+    without an end of a sentence it is cut in its middle; tokens are drawn anew in each epoch; what replaces a token is
+    never special.
+    """
+
+    starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
+
+    def __init__(
+        self,
+        encoder: TokenEncoder,
+        spec: TextSpec,
+        *,
+        ratio: float,
+        mask: float,
+        random: float,
+        keep: float,
+        whole_words: bool,
+        next_sentence: float,
+    ) -> None:
+        super().__init__()
+        if not 0 < ratio < 1:
+            raise ValueError(f"objective.ratio is {ratio}; it must lie in (0, 1) (paper: 0.15)")
+        if min(mask, random, keep) < 0 or abs(mask + random + keep - 1) > 1e-6:
+            raise ValueError(
+                f"objective.mask is {mask}, objective.random {random} and objective.keep {keep}; they are shares, "
+                "and must sum to 1 (paper: 0.8, 0.1, 0.1)"
+            )
+        if not next_sentence >= 0:
+            raise ValueError(f"objective.next_sentence is {next_sentence}; it is a weight: 0 (none) or more")
+        if next_sentence > 0 and spec.example != "window":
+            raise ValueError(
+                f"dataset.example is {spec.example}; objective.next_sentence takes two passages from a window of the "
+                "running text: set dataset.example=window, or objective.next_sentence=0"
+            )
+        least = 5 if next_sentence > 0 else 3
+        if spec.length < least:
+            raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
+        self.encoder = encoder
+        self.ratio = ratio
+        self.mask = mask
+        self.random = random
+        self.vocabulary = spec.vocabulary
+        self.next_sentence = next_sentence
+        starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
+        starts[: len(SPECIAL)] = True
+        self.register_buffer("starts", starts, persistent=False)
+        self.spare = 0 if starts.all() else LONGEST - 1  # places for what the last word goes beyond
+        self.transform = nn.Sequential(
+            nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.LayerNorm(encoder.dim, eps=1e-6)
+        ).apply(init_linear)
+        self.scores = TokenScores(encoder, "tied")
+        self.judge: nn.Module | None = None
+        if next_sentence > 0:
+            self.judge = nn.Sequential(nn.Linear(encoder.dim, encoder.dim), nn.Tanh(), nn.Linear(encoder.dim, 2))
+            self.judge.apply(init_linear)
+
+    def split(self, batch: Batch) -> tuple[Masked, Hidden]:
+        text, consecutive = self._framed(batch.data) if self.judge is None else self._pairs(batch.data)
+        places, tokens = self._draw(text)
+        shown = torch.where(tokens == PAD, text.gather(1, places), self._replaced(tokens))
+        return Masked(text.scatter(1, places, shown), places), Hidden(tokens, consecutive)
+
+    def loss(self, x: Masked, y: Hidden) -> Loss:
+        states = self.encoder(x.text).tokens
+        logits = self._scores(states, x.places)
+        value = mean_of_real(token_nll(logits, y.tokens), y.tokens)
+        right = (logits.argmax(dim=2) == y.tokens).float()
+        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, y.tokens)}
+        if self.judge is not None:
+            judged = self.judge(states[:, 0])
+            wrong = cross_entropy(judged, y.consecutive)
+            value = value + self.next_sentence * wrong
+            logs |= {"next_loss": wrong.detach(), "next_accuracy": accuracy(judged, y.consecutive)}
+        return Loss(value, logs)
+
+    def predict(self, x: Masked) -> Hidden:
+        states = self.encoder(x.text).tokens
+        tokens = self._scores(states, x.places).argmax(dim=2)
+        if self.judge is None:
+            return Hidden(tokens, torch.ones_like(tokens[:, 0]))
+        return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
+
+    def hidden(self, y: Hidden) -> Tensor:
+        return y.tokens
+
+    def fill_in(self, x: Masked) -> Tensor:
+        return self.predict(x).tokens
+
+    def _scores(self, states: Tensor, places: Tensor) -> Tensor:
+        """(B, T, D) and (B, K) -> (B, K, V)."""
+        return self.scores(self.transform(gather_places(states, places)), self.encoder.embedding)
+
+    def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
+        text = t.clone()
+        text[:, 0] = CLS
+        text[:, -1] = torch.where(t[:, -1] == PAD, PAD, SEP)
+        return text, torch.ones_like(t[:, 0])
+
+    def _pairs(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """[CLS] a [SEP] b [SEP] (B, T), and whether b follows a (B,)."""
+        count, length = t.shape
+        t = t.masked_fill(t == SEP, EOS)  # an end of a document; separators are to stand between passages alone
+        place = torch.arange(length, device=t.device)
+        # The cut leaves a token in each passage; EOS beats any place that is none.
+        distance = (place - (length - 1) / 2).abs() + length * (t != EOS)
+        cut = 2 + distance[:, 2 : length - 2].argmin(dim=1, keepdim=True)
+        chosen = another(count, t.device)
+        # The last end of a sentence in the other example that leaves enough after it.
+        end = torch.where((t[chosen] == EOS) & (place <= cut), place, -1).amax(dim=1, keepdim=True)
+        end = torch.where(end < 0, cut, end)
+        follows = torch.rand(count, 1, device=t.device) < 0.5 if count > 1 else torch.ones_like(cut, dtype=torch.bool)
+        moved = (place + end - cut).clamp(min=0)
+        second = torch.where(follows, t, t[chosen].gather(1, moved))
+        text = torch.where(place < cut, t, second).scatter(1, cut, SEP)
+        text[:, 0], text[:, -1] = CLS, SEP
+        return text, follows[:, 0].long()
+
+    def _draw(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Places (B, K), and the tokens to hide there (B, K): PAD beyond those that an example hides."""
+        count, length = text.shape
+        ordinary = text >= len(SPECIAL)
+        word = self._words(text)
+        # A word's tokens share a number, and so come one after the other when sorted; special ones come last.
+        number = torch.rand(count, length, device=text.device).gather(1, word).masked_fill(~ordinary, 2)
+        order = number.argsort(dim=1, stable=True)
+        word = word.gather(1, order)
+        rank = torch.arange(length, device=text.device)
+        begins = word != word.roll(1, dims=1)
+        begins[:, 0] = True
+        begin = torch.where(begins, rank, 0).cummax(dim=1).values  # tokens drawn before this one's word
+        size = torch.zeros_like(text).scatter_add(1, word, torch.ones_like(word)).gather(1, word)
+        wanted = (self.ratio * ordinary.sum(dim=1, keepdim=True) + 0.5).floor().clamp(min=1)
+        most = min(length, max(1, int(self.ratio * (length - 2) + 0.5)) + self.spare)  # two are special, at least
+        asked = (begin < wanted) & (begin + size <= most) & ordinary.gather(1, order)
+        places = order[:, :most]
+        return places, text.gather(1, places).masked_fill(~asked[:, :most], PAD)
+
+    def _words(self, text: Tensor) -> Tensor:
+        """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""
+        special = text < len(SPECIAL)
+        begins = self.starts[text] | special.roll(1, dims=1)
+        begins[:, 0] = True
+        return begins.cumsum(dim=1) - 1
+
+    def _replaced(self, tokens: Tensor) -> Tensor:
+        """[MASK], another token, or itself, each by its share."""
+        drawn = torch.rand(tokens.shape, device=tokens.device)
+        noise = torch.randint_like(tokens, len(SPECIAL), self.vocabulary)
+        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.random, noise, tokens))
