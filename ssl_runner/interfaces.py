@@ -233,6 +233,26 @@ class WordEncoder(TextEncoder):
     kind: ClassVar[str] = "a table of word vectors (text, each word for itself)"
 
 
+class CountEncoder(TextEncoder):
+    """What followed what in the examples that it has absorbed; no gradient moves it."""
+
+    kind: ClassVar[str] = "a table of counts (text, how often what followed what)"
+    counts: Tensor  # (vocabulary,) int64: how often each token followed another
+
+    @abstractmethod
+    def absorb(self, before: Tensor, after: Tensor, index: Tensor) -> None:
+        """Count examples: (B, T - 1) tokens, what follows each of them, and (B,) `Batch.index`. One that is absorbed
+        again is counted once, as it is then."""
+
+    @abstractmethod
+    def log_probability(self, before: Tensor, after: Tensor) -> Tensor:
+        """(B, N) and (B, N) -> (B, N): log p(after n | before up to n), nats; 0 where `after` is padding."""
+
+    @abstractmethod
+    def log_probabilities(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, vocabulary): log p(what follows the last token that is no padding | tokens), nats."""
+
+
 # ---------------------------------------------------------------------------------------------------------- objectives
 
 X = TypeVar("X")
