@@ -358,6 +358,17 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """An objective that writes whole texts from codes; where it `Bounds` too, their prior is standard normal."""
+
+    def encode(self, x: Any) -> Tensor:
+        """(B, L): the code of each example, or the one that is expected."""
+
+    def write(self, z: Tensor) -> Tensor:
+        """(n, L) codes -> (n, T) int64: a text of each, token by token the most probable one; PAD after its end."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
