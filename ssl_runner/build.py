@@ -1,8 +1,9 @@
 """Make objects of a config: the only place where a `_target_` is called."""
 
 import inspect
+import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssl_runner.config import Config, ConfigError, check_fit, locate, parameters, unfit_evaluations
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective, TextSpec
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
@@ -108,7 +109,7 @@ class Evaluations(NamedTuple):
 
 def evaluations(config: Config, spec: DataSpec) -> Evaluations:
     """What is asked of the encoder afterwards. Raises ConfigError for what does not fit, unless `unfit=skip`."""
-    left_out = unfit_evaluations(config, spec.classes)
+    left_out = unfit_evaluations(config, spec)
     if left_out and config.unfit == "refuse":
         fit = ",".join(name for name in config.evaluation if name not in left_out)
         hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
@@ -178,11 +179,13 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
         raise ConfigError(problems)
 
 
-def fit_statistics(model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Give every `Normalise` in `model` the statistics of the training set."""
-    for module in model.modules():
-        if isinstance(module, Normalise):
-            module.fit(mean, std)
+def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give every `Normalise` in `model` the mean and deviation of the training set. What has none, asks for none."""
+    parts = [module for module in model.modules() if isinstance(module, Normalise)]
+    if parts:
+        mean, std = statistics()
+        for part in parts:
+            part.fit(mean, std)
 
 
 # ---------------------------------------------------------------------------------------------------- exported encoders
@@ -191,13 +194,22 @@ def fit_statistics(model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor
 def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: DataSpec) -> None:
     """Write `encoder.safetensors` and `config.yaml`: what `load_encoder` needs, and no code."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **vars(spec)}}
-    about["spec"]["class_names"] = list(spec.class_names)
+    fields = vars(spec) | {"class_names": list(spec.class_names)}
+    if isinstance(spec, TextSpec):  # what is long has files of its own
+        _write(folder / "tokenizer.json", fields.pop("tokenizer"))
+        _write(folder / "tokens.json", json.dumps({name: fields.pop(name) for name in ("counts", "starts")}))
+        fields |= {name: dict(fields[name]) for name in ("words", "characters")}
+    about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "encoder.safetensors.part")
     (folder / "encoder.safetensors.part").replace(folder / "encoder.safetensors")
-    (folder / "config.yaml.part").write_text(yaml.safe_dump(about, sort_keys=False))
-    (folder / "config.yaml.part").replace(folder / "config.yaml")
+    _write(folder / "config.yaml", yaml.safe_dump(about, sort_keys=False))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def _target(instance: object) -> str:
@@ -241,8 +253,13 @@ def load_encoder(path: str | Path) -> Encoder:
 
 def exported_spec(path: Path) -> DataSpec:
     """What the data were that an exported encoder was pretrained on. Raises as the parts of a damaged file do."""
-    fields = yaml.safe_load((encoder_folder(path) / "config.yaml").read_text())["spec"]
+    folder = encoder_folder(path)
+    fields = yaml.safe_load((folder / "config.yaml").read_text())["spec"]
     cls = locate(fields.pop("_target_"))
+    if issubclass(cls, TextSpec):
+        fields["tokenizer"] = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        tokens = json.loads((folder / "tokens.json").read_text())
+        fields |= {name: tuple(tokens[name]) for name in ("counts", "starts")}
     return cls(**fields | {"class_names": tuple(fields["class_names"])})
 
 

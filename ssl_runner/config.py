@@ -16,11 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+if TYPE_CHECKING:  # it imports torch
+    from ssl_runner.interfaces import DataSpec
 
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
@@ -99,7 +102,7 @@ class Config:
     seed: int
     batch_size: int
     control: Literal["none", "shuffled_target"]
-    controls: list[Literal["random_start", "pixels"]]
+    controls: list[Literal["random_start", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
     output: str
@@ -372,7 +375,7 @@ def check_fit(config: Config) -> None:
         raise ConfigError(problems)
 
 
-def unfit_evaluations(config: Config, classes: int) -> dict[str, str]:
+def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
     """The evaluations that do not go with the data or the objective: name -> why."""
     from ssl_runner.interfaces import Inspection
 
@@ -380,12 +383,14 @@ def unfit_evaluations(config: Config, classes: int) -> dict[str, str]:
     why = {}
     for name, node in config.evaluation.items():
         cls = locate(node["_target_"])
-        if issubclass(cls, Inspection):
+        if not isinstance(spec, cls.reads):
+            why[name] = f"it reads {cls.reads.kind}, and dataset={config.names.get('dataset', '?')} is {spec.kind}"
+        elif issubclass(cls, Inspection):
             needs = get_type_hints(cls.__call__)["objective"]
             if not issubclass(objective, needs):
                 fit = fitting("objective", partial(is_kind, wanted=needs))
                 why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
-        elif cls.needs_labels and classes == 0:
+        elif cls.needs_labels and spec.classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
     return why
 
@@ -401,7 +406,11 @@ def identity(plain: Mapping[str, Any]) -> str:
             return node
         return {k: keep(v, f"{path}{k}.") for k, v in sorted(node.items()) if f"{path}{k}" not in NOT_IDENTITY}
 
-    text = json.dumps(keep(plain, ""), sort_keys=True, default=str)
+    kept = keep(plain, "")
+    if isinstance(kept.get("controls"), list):  # of those, what the data can have
+        unfit = "pixels" if (plain.get("domain") or {}).get("name") == "text" else "bag_of_words"
+        kept["controls"] = [control for control in kept["controls"] if control != unfit]
+    text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -1,24 +1,79 @@
-"""Pictures of what an objective asks: x, y and, where it can say, its prediction; fields drawn by name and shape."""
+"""What an objective asks, as pictures or text: x, y and, where it can say, its prediction; by name and shape."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.figures import Pictures
-from ssl_runner.interfaces import Batch, DataSpec, Examples, Objective, Predicts
+from ssl_runner.figures import Passages, Pictures
+from ssl_runner.interfaces import (
+    CLS,
+    EOS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL,
+    UNK,
+    Batch,
+    DataSpec,
+    Examples,
+    Objective,
+    Predicts,
+    TextSpec,
+)  # fmt: skip
+
+MARKS = {PAD: "", UNK: "\N{REPLACEMENT CHARACTER}", CLS: "", SEP: "|", MASK: "\N{FULL BLOCK}", EOS: "\N{PILCROW SIGN}"}
+
+
+def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Passages:
+    """One `split` of a batch (data as input): the example, x, y, and if `predict` the prediction."""
+    if isinstance(spec, TextSpec):
+        return task_passages(objective, batch, spec, predict)
+    return task_pictures(objective, batch, predict)
+
+
+def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: bool) -> Passages:
+    """Fields of one row of ids an example, (B, ...) int64, as text; a number an example as that number."""
+    parts = _parts(objective, batch, predict)
+    count = len(batch.data)
+    reader = Reader(spec)
+    rows = {"example": [reader(ids) for ids in batch.data.tolist()]}
+    for part, value in parts.items():
+        for name, field in _fields(part, value).items():
+            if field.is_floating_point() or field.dtype == torch.bool or len(field) != count:
+                continue
+            if field.ndim == 1:
+                rows[name] = [str(number) for number in field.tolist()]
+            if field.ndim == 2:
+                rows[name] = [reader(ids) for ids in field.tolist()]
+    if any(row == rows["example"] for name, row in rows.items() if name != "example"):
+        del rows["example"]  # x or y shows it
+    said = f"{MARKS[MASK]} a hidden token, {MARKS[EOS]} the end of a sentence, {MARKS[SEP]} of a segment or document"
+    return Passages(rows, f"{said}, {MARKS[UNK]} a word that the vocabulary lacks.")
+
+
+class Reader:
+    """Token ids as text. What is no id (negative: not asked for) is left out, as padding is."""
+
+    def __init__(self, spec: TextSpec) -> None:
+        from tokenizers import Tokenizer
+
+        self.vocabulary = spec.vocabulary
+        self.tokenizer = Tokenizer.from_str(spec.tokenizer)
+
+    def __call__(self, ids: list[int]) -> str:
+        shown, run = [], []
+        for each in [*ids, PAD]:
+            if len(SPECIAL) <= each < self.vocabulary:
+                run.append(each)
+            elif each >= 0:
+                shown += [self.tokenizer.decode(run), MARKS.get(each, "")]
+                run = []
+        return " ".join(filter(None, (piece.strip() for piece in shown)))
 
 
 def task_pictures(objective: Objective, batch: Batch, predict: bool) -> Pictures:
     """One `split` of a batch (data as input), a column an example: the example, x, y, if `predict` the prediction."""
-    training = objective.training
-    objective.eval()
-    with torch.no_grad():
-        x, y = objective.split(batch)
-        parts = {"x": x, "y": y}
-        if predict and isinstance(objective, Predicts):
-            parts["predicted"] = objective.predict(x)
-    objective.train(training)
-
+    parts = _parts(objective, batch, predict)
     count = len(batch.data)
     rows = {"example": _pixels(batch.data)}
     words: dict[str, list[str]] = {}
@@ -39,6 +94,19 @@ def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device)
     index = torch.linspace(0, len(examples.label) - 1, min(count, len(examples.label))).long()
     data = spec.to_input(examples.data[index].to(device))
     return Batch(data, examples.label[index].to(device), index.to(device))
+
+
+def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:
+    """x, y, and what is predicted of y; the objective's mode stays as it was."""
+    training = objective.training
+    objective.eval()
+    with torch.no_grad():
+        x, y = objective.split(batch)
+        parts = {"x": x, "y": y}
+        if predict and isinstance(objective, Predicts):
+            parts["predicted"] = objective.predict(x)
+    objective.train(training)
+    return parts
 
 
 def _fields(part: str, value: object) -> dict[str, Tensor]:

@@ -91,4 +91,12 @@ class Dots(NamedTuple):
     high: Mapping[str, Sequence[float]] = {}
 
 
-Figure = Pictures | Scatter | Lines | Bars | HeatMap | Dots
+class Passages(NamedTuple):
+    """Short texts, an example after the other: a text a role (x, y, prediction) of each. Shown as text, not drawn."""
+
+    rows: Mapping[str, Sequence[str]]  # role -> n texts
+    note: str = ""
+
+
+Drawn = Pictures | Scatter | Lines | Bars | HeatMap | Dots
+Figure = Drawn | Passages

@@ -79,10 +79,12 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # what they a
 class TextSpec(DataSpec):
     """Text: (n, T) int32 token ids as stored, int64 as input.
 
-    An example is a window of a corpus or one sentence. A corpus is its documents in a row: EOS ends a sentence, SEP a
-    document. Windows of T tokens overlap by one, so that each token but the first is the next one of some window once.
-    A sentence is [CLS] tokens [SEP], cut to T, with PAD after it. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
-    which segment a token belongs to follows from the separators before it. MASK is never in a corpus.
+    An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
+    sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
+    some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is a document, without EOS in
+    it: it has the document's class, as a sentence has, and a window has none. A pair of segments is
+    [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it. MASK is never
+    in a corpus.
     """
 
     kind: ClassVar[str] = "text"
@@ -356,6 +358,17 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """An objective that writes whole texts from codes; where it `Bounds` too, their prior is standard normal."""
+
+    def encode(self, x: Any) -> Tensor:
+        """(B, L): the code of each example, or the one that is expected."""
+
+    def write(self, z: Tensor) -> Tensor:
+        """(n, L) codes -> (n, T) int64: a text of each, token by token the most probable one; PAD after its end."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
@@ -418,8 +431,9 @@ class Evaluator(ABC):
     """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
 
     needs_labels: ClassVar[bool] = True
+    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
-    pixels_are_control: ClassVar[bool] = True  # whether the bare pixels are evaluated beside the encoder
+    pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
@@ -429,6 +443,7 @@ class Evaluator(ABC):
 class Inspection(ABC):
     """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
 
+    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool] = True
 
     @abstractmethod

@@ -24,12 +24,10 @@ def again(asked: dict[str, Any]) -> None:
     config, elsewhere = merge(plain, asked)
 
     from ssl_runner import build
-    from ssl_runner.commands.findings import evaluate
+    from ssl_runner.commands.findings import bare, evaluate
     from ssl_runner.commands.run import finished, fresh, load, show
-    from ssl_runner.evaluation.controls import Pixels
-    from ssl_runner.interfaces import ImageSpec
     from ssl_runner.reporting.page import write_report
-    from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, write_result
+    from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
 
     result = finished(folder)
     if result is None:
@@ -50,8 +48,7 @@ def again(asked: dict[str, Any]) -> None:
         start = build.random_start(typed(plain), build.exported_spec(folder))
         start.load_state_dict(start.state_dict() | statistics)
         subjects[RANDOM_START] = start
-    if "pixels" in config.controls and isinstance(data.spec, ImageSpec):
-        subjects[PIXELS] = Pixels(data.spec)
+    subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if not elsewhere and checkpoint.is_file():

@@ -12,14 +12,22 @@ from rich.console import Console
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.data.module import DataModule
-from ssl_runner.drawing import spread, task_pictures
+from ssl_runner.drawing import spread, task_figure
+from ssl_runner.evaluation.controls import Pixels
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
-from ssl_runner.interfaces import Encoder, Evaluator, Finding, Inspection, Objective
+from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
+
+
+def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
+    """The controls that need no backbone, as far as they are asked for and fit the data."""
+    if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
+        return {PIXELS: Pixels(data.spec)}
+    return {}
 
 
 class Findings(NamedTuple):
@@ -43,8 +51,11 @@ def evaluate(
     device = device_of(config.trainer.accelerator)
     dtype = precision(config.trainer.precision, device)
     evaluators, inspections, left_out = build.evaluations(config, data.spec)
+    reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
-        console.print(f"left out: evaluation={name}: {why}", soft_wrap=True)
+        reasons.setdefault(why.partition(";")[0], []).append(name)
+    for why, names in reasons.items():
+        console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
     frozen = {
         name: FrozenSubject(
             encoder.to(device),
@@ -53,7 +64,6 @@ def evaluate(
             device=device,
             precision=dtype,
             batch_size=config.batch_size,
-            cache=None,  # shared in memory; on disk the features of MNIST and its pixels would be 250 MB a run
         )
         for name, encoder in subjects.items()
     }
@@ -114,8 +124,8 @@ def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
     batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed("pictures"))
-        pictures = task_pictures(model, batch, predict=True)
-    save_figure(figures, "task", pictures, "What the objective asked", 0)
+        figure = task_figure(model, batch, data.spec, predict=True)
+    save_figure(figures, "task", figure, "What the objective asked", 0)
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -16,21 +16,25 @@ def task(cfg: DictConfig) -> None:
     import torch
 
     from ssl_runner import build
-    from ssl_runner.drawing import spread, task_pictures
-    from ssl_runner.reporting.plots import save_figure
+    from ssl_runner.drawing import spread, task_figure
+    from ssl_runner.figures import Passages
+    from ssl_runner.reporting.plots import passages_text, save_figure
 
-    source, spec = build.validate(config)
+    source, _ = build.validate(config)
     try:
         examples = source.load()["val"]
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+    spec = source.spec  # of text, known exactly once it is read
     model = build.objective(config, spec)
     torch.manual_seed(config.seed)
-    pictures = task_pictures(model, spread(examples, spec, 8, torch.device("cpu")), predict=False)
+    figure = task_figure(model, spread(examples, spec, 8, torch.device("cpu")), spec, predict=False)
     names = config.names
     name = f"{names['objective']}-{names['dataset']}"
-    path = save_figure(Path(config.output) / "previews", name, pictures, f"{names['objective']} on {names['dataset']}")
-    print(f"{path}: {pictures.note}")
+    path = save_figure(Path(config.output) / "previews", name, figure, f"{names['objective']} on {names['dataset']}")
+    if isinstance(figure, Passages):
+        print(passages_text(figure))
+    print(f"{path}: {figure.note}")
 
 
 def main() -> None:

@@ -16,12 +16,11 @@ from rich.console import Console
 
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
-from ssl_runner.interfaces import DataSource, Encoder, ImageSpec, Objective, SplitName
+from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
-    PIXELS,
     PRETRAINED,
     RANDOM_START,
     Cost,
@@ -84,8 +83,7 @@ def pretrain_and_evaluate(
     part: Part,
 ) -> Result:
     """A whole run in `folder`; its result is written last."""
-    from ssl_runner.commands.findings import draw_task, evaluate
-    from ssl_runner.evaluation.controls import Pixels
+    from ssl_runner.commands.findings import bare, draw_task, evaluate
     from ssl_runner.reporting.environment import environment
     from ssl_runner.reporting.page import write_report
 
@@ -128,9 +126,8 @@ def pretrain_and_evaluate(
         subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
         if "random_start" in config.controls:
             subjects[RANDOM_START] = build.random_start(config, data.spec)
-            build.fit_statistics(subjects[RANDOM_START], *data.statistics())
-        if "pixels" in config.controls and isinstance(data.spec, ImageSpec):
-            subjects[PIXELS] = Pixels(data.spec)
+            build.fit_statistics(subjects[RANDOM_START], data.statistics)
+        subjects |= bare(config, data)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
         result = Result(
@@ -182,7 +179,7 @@ def load(config: Config, source: DataSource) -> "DataModule":
 def fresh(config: Config, data: "DataModule") -> Objective:
     """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
     model = build.objective(config, data.spec)
-    build.fit_statistics(model, *data.statistics())
+    build.fit_statistics(model, data.statistics)
     return model
 
 

@@ -42,7 +42,7 @@ class DataModule(pl.LightningDataModule):
     def _load(self) -> Mapping[SplitName, Examples]:
         if self._splits is None:
             self._splits = self.source.load()
-            self.spec = replace(self.spec, size=len(self._splits["pretrain"].label))
+            self.spec = replace(self.source.spec, size=len(self._splits["pretrain"].label))
         return self._splits
 
     def examples(self, split: SplitName) -> Examples:
@@ -52,7 +52,7 @@ class DataModule(pl.LightningDataModule):
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1].
 
         A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
-        are not to be normalised: mean 0 and standard deviation 1.
+        are not to be normalised: mean 0 and standard deviation 1. Text has none: nobody asks.
         """
         data = self.examples("pretrain").data
         if data.is_floating_point():
@@ -68,7 +68,7 @@ class DataModule(pl.LightningDataModule):
         return mean.float(), torch.where(varies, variance.sqrt(), 1.0).float()
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any pixel or label of any split."""
+        """16 hexadecimal digits that change with any pixel, token or label of any split."""
         known: dict[int, bytes] = {}  # "pretrain" and "train" are often one tensor: read it once
         whole = hashlib.sha256()
         for name, examples in sorted(self._load().items()):

@@ -9,7 +9,7 @@ from torch.distributions import Normal, kl_divergence
 
 from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Batch, Bounds, Finding, Inspection, Objective, Subject
+from ssl_runner.interfaces import PAD, SPECIAL, UNK, Batch, Bounds, Finding, Inspection, Objective, Subject, TextSpec
 
 ACTIVE = 0.01  # Burda et al. 2016: the variance of a latent's mean over examples above which it is in use
 
@@ -23,6 +23,10 @@ class Likelihood(Inspection):
     `samples`. Both are estimated by the same draws. Metrics: elbo, importance_weighted, kl (of all latents), and
     active_units: the latents whose mean varies over the examples by more than 0.01. For densities of continuous pixels
     the numbers may be above 0; only those of one dataset and one likelihood compare.
+
+    Of text, whose first token is given: also perplexity_bound, e to the nats per token by importance_weighted, which is
+    above what `perplexity` would say of this model; and perplexity_bound_word, the same nats shared out among the
+    tokens that begin a word.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -52,13 +56,16 @@ class Likelihood(Inspection):
                 kl.append(kl_divergence(Normal(mean, deviation), Normal(torch.zeros_like(mean), torch.ones_like(mean))))
         per_latent = torch.cat(kl).mean(dim=0)
         active = torch.cat(means).var(dim=0, correction=0) > ACTIVE
+        metrics = {
+            "elbo": _mean(elbo),
+            "importance_weighted": _mean(weighted),
+            "kl": per_latent.sum().item(),
+            "active_units": float(active.sum()),
+        }
+        if isinstance(spec, TextSpec):
+            metrics |= perplexities(-torch.cat(weighted).sum().item(), test.data[chosen].long(), spec)
         return Finding(
-            metrics={
-                "elbo": _mean(elbo),
-                "importance_weighted": _mean(weighted),
-                "kl": per_latent.sum().item(),
-                "active_units": float(active.sum()),
-            },
+            metrics=metrics,
             protocol={
                 "evaluator": "bounds on log p(y)",
                 "unit": "nats per example",
@@ -83,6 +90,16 @@ class Likelihood(Inspection):
 def importance_weighted(log_weights: Tensor) -> Tensor:
     """log of the mean of K weights, (K, B) -> (B,): with K = 1 the weight itself, never below the mean of the logs."""
     return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
+
+
+def perplexities(nats: float, texts: Tensor, spec: TextSpec) -> dict[str, float]:
+    """e^(nats / tokens) and e^(nats / words) of texts (n, T); the first token of each is given, padding is none."""
+    following = texts[:, 1:]
+    found = {"perplexity_bound": math.exp(nats / max(int((following != PAD).sum()), 1))}
+    if spec.starts:
+        begins = torch.tensor(spec.starts)[following] & ((following >= len(SPECIAL)) | (following == UNK))
+        found["perplexity_bound_word"] = math.exp(nats / max(int(begins.sum()), 1))
+    return found
 
 
 def _mean(parts: list[Tensor]) -> float:

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Point
+from ssl_runner.figures import Bars, Dots, HeatMap, Lines, Point
+from ssl_runner.figures import Drawn as Figure
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure

@@ -61,11 +61,12 @@ class Shot(NamedTuple):
     """A figure ready for a page."""
 
     name: str
-    kind: str  # of figures.py, in lower case: pictures, scatter, lines
+    kind: str  # of figures.py, in lower case: pictures, scatter, lines, passages
     title: str
     note: str
     light: str  # base64 PNG
     dark: str  # "" where there is none
+    text: str = ""  # of passages, which have no PNG
 
 
 class Drawing(NamedTuple):
@@ -119,9 +120,9 @@ def write_report(folder: Path) -> Path:
             lead=_typeset(_lead(rows)),
             rows=rows,
             subjects=subjects(rows),
-            task=[shot for shot in loose if shot.kind == "pictures"],
+            task=[shot for shot in loose if shot.kind in ("pictures", "passages")],
             projection=[shot for shot in loose if shot.kind == "scatter"],
-            others=[shot for shot in loose if shot.kind not in ("pictures", "scatter")],
+            others=[shot for shot in loose if shot.kind not in ("pictures", "scatter", "passages")],
             curves=curves,
             curves_note=curves_note,
             studies=studies,
@@ -366,18 +367,21 @@ def _curves(path: Path) -> tuple[list[Shot], str]:
 
 
 def _shots(folder: Path) -> list[Shot]:
-    """What `save_figure` wrote, in order. A picture without a readable sidecar is shown under its file's name."""
+    """What `save_figure` wrote, in order. A file without a readable sidecar is shown under its name."""
     placed = []
-    for picture in sorted(folder.glob("*.png")):
+    for file in sorted([*folder.glob("*.png"), *folder.glob("*.txt")]):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.suffix == ".txt" else ""
         try:
-            about = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+            about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
             order, kind, title, note = (about[key] for key in ("order", "kind", "title", "note"))
         except (OSError, ValueError, KeyError, TypeError):
-            order, kind, title, note = math.inf, "pictures", picture.stem, "Its caption cannot be read."
-        dark = folder / "dark" / picture.name
+            kind = "passages" if text else "pictures"
+            order, title, note = math.inf, file.stem, "Its caption cannot be read."
+        dark = folder / "dark" / file.name
         dark_png = _encode(dark.read_bytes()) if dark.is_file() else ""
-        whose = next((place for place, subject in enumerate(SUBJECTS) if picture.stem.endswith(subject)), 0)
-        placed.append(((order, whose), Shot(picture.stem, kind, title, note, _encode(picture.read_bytes()), dark_png)))
+        whose = next((place for place, subject in enumerate(SUBJECTS) if file.stem.endswith(subject)), 0)
+        light = "" if file.suffix == ".txt" else _encode(file.read_bytes())
+        placed.append(((order, whose), Shot(file.stem, kind, title, note, light, dark_png, text)))
     return [shot for _, shot in sorted(placed, key=lambda place: place[0])]
 
 

@@ -26,7 +26,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
+from ssl_runner.figures import Bars, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
 from ssl_runner.reporting.results import write_atomically
 
 WIDTH = 4.1  # inches
@@ -77,7 +77,7 @@ DARK = Theme(
 )  # fmt: skip
 
 
-def draw(figure: Figure, theme: Theme = LIGHT) -> bytes:
+def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
     """Draw a figure. Its note is left to the page. Returns a PNG.
 
     Of `Pictures`, the first `MOST_PICTURES` columns. Raises ValueError for shapes that are not as figures.py says.
@@ -87,7 +87,7 @@ def draw(figure: Figure, theme: Theme = LIGHT) -> bytes:
     return png.getvalue()
 
 
-def draw_svg(figure: Figure, name: str) -> str:
+def draw_svg(figure: Drawn, name: str) -> str:
     """The same drawing as an <svg> element to stand in a page. `name`: unique on the page; its ids begin with it.
 
     Colours are the style sheet's variables, so that one drawing suits a light and a dark page; text is text, in the
@@ -112,7 +112,7 @@ def draw_svg(figure: Figure, name: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _canvas(figure: Figure, theme: Theme) -> Canvas:
+def _canvas(figure: Drawn, theme: Theme) -> Canvas:
     match figure:
         case Pictures():
             return _pictures(figure, theme)
@@ -173,12 +173,28 @@ def _url(point: Point) -> str:
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG.
+    A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG. Of
+    `Passages` there is `name`.txt alone, and its path is returned.
     """
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
+    if isinstance(figure, Passages):
+        write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
+        return write_atomically(folder / f"{name}.txt", passages_text(figure))
     write_atomically(folder / "dark" / f"{name}.png", draw(figure, DARK))
     write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
     return write_atomically(folder / f"{name}.png", draw(figure, LIGHT))
+
+
+def passages_text(figure: Passages) -> str:
+    """A block an example, a line a role.
+
+    >>> print(passages_text(Passages({"x": ["a █ c"], "y": ["b"]})), end="")
+    x: a █ c
+    y: b
+    """
+    roles = list(figure.rows)
+    blocks = zip(*figure.rows.values(), strict=True)
+    return "\n".join("".join(f"{role}: {text}\n" for role, text in zip(roles, block, strict=True)) for block in blocks)
 
 
 def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:

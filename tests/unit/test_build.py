@@ -110,7 +110,7 @@ def exported(tmp_path: Path) -> Path:
     chosen = config("backbone.widths=[4,8]")
     _, spec = build.source(chosen)
     model = build.objective(chosen, spec)
-    build.fit_statistics(model, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6]))
+    build.fit_statistics(model, lambda: (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])))
     build.export_encoder(tmp_path / "encoder", model.encoder, chosen.backbone, spec)
     torch.save(model.encoder.state_dict(), tmp_path / "state.pt")
     return tmp_path

@@ -5,8 +5,8 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from ssl_runner.evaluation.likelihood import Likelihood, importance_weighted
-from ssl_runner.interfaces import Batch, Loss, Objective
+from ssl_runner.evaluation.likelihood import Likelihood, importance_weighted, perplexities
+from ssl_runner.interfaces import CLS, PAD, SEP, UNK, Batch, Loss, Objective, TextSpec
 
 
 class Sums(Objective[Tensor, Tensor]):
@@ -73,6 +73,15 @@ def test_importance_weighted_by_hand() -> None:
 
 def test_fewer_examples(subject) -> None:
     assert Likelihood(samples=1, examples=5, batch_size=3)(Sums(0.0), subject("label")).protocol["examples"] == 5
+
+
+def test_perplexities_of_text_by_hand() -> None:
+    """Seven tokens after the first ones, ends among them; of the other five one goes on with a word."""
+    spec = TextSpec(length=6, vocabulary=10, starts=(True,) * 9 + (False,))
+    texts = torch.tensor([[CLS, 7, 9, 8, SEP, PAD], [CLS, UNK, 7, SEP, PAD, PAD]])
+    found = perplexities(28 * math.log(2), texts, spec)
+    assert found == pytest.approx({"perplexity_bound": 2**4, "perplexity_bound_word": 2**7})
+    assert "perplexity_bound_word" not in perplexities(1.0, texts, TextSpec(length=6, vocabulary=10))
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"examples": 1}, {"batch_size": 0}], ids=str)

@@ -1,0 +1,135 @@
+"""What an objective that writes texts from codes writes: sentences again, between two of them, and of its prior."""
+
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.figures import Passages
+from ssl_runner.interfaces import (
+    PAD,
+    SEP,
+    SPECIAL,
+    Batch,
+    Bounds,
+    DataSpec,
+    Finding,
+    Inspection,
+    Objective,
+    Subject,
+    TextSpec,
+    Writes,
+)
+
+
+class TextInterpolation(Inspection):
+    """Encode up to `examples` seeded examples of "test" and write each from its code, always the most probable token.
+
+    Metrics: token_accuracy, the part of the tokens (after the first, padding apart) at whose place stands the same in
+    the text that was written; token_accuracy_of_another, of texts that were written from the code of the example
+    before it: what a decoder reaches that does not read the code, and to be beaten; and where codes have a prior,
+    distinct_samples, the part of texts written from draws of it that no other one equals: 0 if all codes say the same.
+    Text: `steps` texts on the straight line from code to code, for `pairs` pairs of examples, and `samples` of the
+    prior. Bowman et al. 2016, "Generating Sentences from a Continuous Space", https://arxiv.org/abs/1511.06349, section
+    5.3; there the texts between are the sign by which a variational autoencoder differs from one without a prior.
+    """
+
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    higher_is_better: ClassVar[bool] = True
+
+    def __init__(self, *, examples: int, pairs: int, steps: int, samples: int, batch_size: int) -> None:
+        least = (("examples", examples, 2), ("pairs", pairs, 1), ("steps", steps, 2), ("samples", samples, 2))
+        for key, value, low in (*least, ("batch_size", batch_size, 1)):
+            if value < low:
+                raise ValueError(f"evaluation.text_interpolation.{key} is {value}; it must be at least {low}")
+        self.examples = examples
+        self.pairs = pairs
+        self.steps = steps
+        self.samples = samples
+        self.batch_size = batch_size
+
+    def __call__(self, objective: Writes, subject: Subject) -> Finding:
+        task = cast(Objective[Any, Any], objective).to(subject.device)
+        spec, test = cast(TextSpec, subject.data.spec), subject.data.examples("test")
+        tokens, codes = [], []
+        with evaluating(task), seeded(subject.seed), torch.inference_mode():
+            chosen = torch.randperm(len(test.label))[: self.examples]
+            for index in chosen.split(self.batch_size):
+                data = spec.to_input(test.data[index].to(subject.device))
+                x, _ = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
+                tokens.append(data)
+                codes.append(objective.encode(x).float())
+            truth, z = torch.cat(tokens), torch.cat(codes)
+            written = self._write(objective, z)
+            pairs = min(self.pairs, len(z) // 2)
+            share = torch.linspace(0, 1, self.steps, device=z.device)[:, None, None]
+            between = ((1 - share) * z[:pairs] + share * z[pairs : 2 * pairs]).flatten(0, 1)
+            lines = self._write(objective, between).unflatten(0, (self.steps, pairs))
+            drawn = self._write(objective, torch.randn_like(z)) if isinstance(objective, Bounds) else None
+
+        metrics = {
+            "token_accuracy": token_accuracy(written, truth),
+            "token_accuracy_of_another": token_accuracy(written.roll(1, 0), truth),
+        }
+        read = Reader(spec)
+        figures = {
+            "between two sentences": Passages(
+                {
+                    "one": read(truth[:pairs]),
+                    **{f"{100 * i / (self.steps - 1):.0f} %": read(step) for i, step in enumerate(lines)},
+                    "the other": read(truth[pairs : 2 * pairs]),
+                },
+                note="Two sentences of test, and what is written from codes on the straight line from one's to the "
+                "other's.",
+            )
+        }
+        if drawn is not None:
+            metrics["distinct_samples"] = distinct(drawn)
+            figures["samples from the prior"] = Passages(
+                {"sample": read(drawn[: self.samples])},
+                note="What is written from codes that were drawn from the prior: of no example.",
+            )
+        return Finding(
+            metrics=metrics,
+            protocol={
+                "evaluator": "texts written from codes",
+                "compared": "tokens by their places",
+                "split": "test",
+                "examples": len(chosen),
+                "seed": subject.seed,
+            },
+            figures=figures,
+        )
+
+    def _write(self, objective: Writes, codes: Tensor) -> Tensor:
+        return torch.cat([objective.write(part) for part in codes.split(self.batch_size)])
+
+
+def token_accuracy(written: Tensor, truth: Tensor) -> float:
+    """(n, T) each: the part of the truth's tokens, the first and padding apart, that are written at their places."""
+    asked = truth[:, 1:] != PAD
+    return ((written[:, 1:] == truth[:, 1:]) & asked).sum().item() / max(asked.sum().item(), 1)
+
+
+def distinct(texts: Tensor) -> float:
+    """(n, T): the part of the texts that no other one equals."""
+    _, count = texts.unique(dim=0, return_counts=True)
+    return (count == 1).sum().item() / len(texts)
+
+
+class Reader:
+    """Ids as text, (n, T) -> n texts: up to the end of the example, without special tokens."""
+
+    def __init__(self, spec: TextSpec) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_str(spec.tokenizer)
+
+    def __call__(self, ids: Tensor) -> list[str]:
+        return [self.tokenizer.decode(self._words(row)) for row in ids.tolist()]
+
+    @staticmethod
+    def _words(row: list[int]) -> list[int]:
+        end = row.index(SEP) if SEP in row else len(row)
+        return [token for token in row[:end] if token >= len(SPECIAL)]

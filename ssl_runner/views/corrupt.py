@@ -1,0 +1,33 @@
+"""Words left out, hidden or moved. B batch, T tokens; ids (B, T) int64 -> (B, T), special ids never touched.
+
+Each function draws from torch's global generator, batched, on the device of the ids.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_runner.interfaces import MASK, PAD, SPECIAL
+
+
+def chosen(x: Tensor, share: float) -> Tensor:
+    """Draw tokens, each with probability `share`: (B, T) bool; special ids are never drawn."""
+    return (torch.rand(x.shape, device=x.device) < share) & (x >= len(SPECIAL))
+
+
+def masked(x: Tensor, which: Tensor) -> Tensor:
+    """MASK in place of the tokens that `which` (B, T) bool names."""
+    return x.masked_fill(which, MASK)
+
+
+def deleted(x: Tensor, which: Tensor) -> Tensor:
+    """Without the tokens that `which` (B, T) bool names: those after them move up, PAD comes in at the end."""
+    order = which.int().argsort(dim=1, stable=True)
+    return x.masked_fill(which, PAD).gather(1, order)
+
+
+def reordered(x: Tensor, which: Tensor) -> Tensor:
+    """The tokens that `which` (B, T) bool names put in a random order among their own places."""
+    place = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)
+    moved_to = torch.where(which, place, place + x.shape[1]).argsort(dim=1)  # the places that are named come first
+    moved_from = torch.where(which, torch.rand(x.shape, device=x.device) - 1, place).argsort(dim=1)
+    return torch.empty_like(x).scatter_(1, moved_to, x.gather(1, moved_from))
