@@ -99,7 +99,7 @@ class Corpus:
         """What an example is. Windows have no class: they cross documents."""
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
-        return TextSpec(length=self.length, classes=len(names), class_names=names, **known)
+        return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
         """Read `parts`, or take what was made of them from the cache if neither files nor settings have changed.
