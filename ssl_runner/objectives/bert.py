@@ -30,7 +30,7 @@ LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a 
 
 class Masked(NamedTuple):
     text: Tensor  # (B, T) int64, some tokens replaced
-    places: Tensor  # (B, K) int64: what is to be said of; more of them than are asked for where y has padding
+    places: Tensor  # (B, K) int32, no ids: what is to be said of; more of them than are asked for where y has padding
 
 
 class Hidden(NamedTuple):
@@ -116,7 +116,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         text, consecutive = self._framed(batch.data) if self.judge is None else self._pairs(batch.data)
         places, tokens = self._draw(text)
         shown = torch.where(tokens == PAD, text.gather(1, places), self._replaced(tokens))
-        return Masked(text.scatter(1, places, shown), places), Hidden(tokens, consecutive)
+        return Masked(text.scatter(1, places, shown), places.int()), Hidden(tokens, consecutive)
 
     def loss(self, x: Masked, y: Hidden) -> Loss:
         states = self.encoder(x.text).tokens
@@ -146,7 +146,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def _scores(self, states: Tensor, places: Tensor) -> Tensor:
         """(B, T, D) and (B, K) -> (B, K, V)."""
-        return self.scores(self.transform(gather_places(states, places)), self.encoder.embedding)
+        return self.scores(self.transform(gather_places(states, places.long())), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""

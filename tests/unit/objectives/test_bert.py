@@ -60,7 +60,7 @@ def test_each_example_hides_its_part_and_never_a_special_token():
         assert len(places) == (max(1, math.floor(0.3 * ordinary + 0.5)) if ordinary else 0)
         assert len(set(places.tolist())) == len(places)
         assert torch.equal(y.tokens[b][asked], data[b, places])  # the others' order is the places'
-        untouched = torch.ones(42, dtype=torch.bool).index_fill(0, places, False)
+        untouched = torch.ones(42, dtype=torch.bool).index_fill(0, places.long(), False)
         assert torch.equal(x.text[b][untouched], data[b][untouched])
     special = data < len(SPECIAL)
     assert torch.equal(x.text[special], data[special])
@@ -85,7 +85,7 @@ def test_what_replaces_them_has_the_shares_that_are_set():
     objective = model(ratio=0.5, mask=0.6, random=0.3, keep=0.1)
     data = torch.full((2000, 42), 9)
     x, y = objective.split(batch(data))
-    shown = x.text.gather(1, x.places)[y.tokens != PAD]
+    shown = x.text.gather(1, x.places.long())[y.tokens != PAD]
     assert len(shown) == 2000 * 20
     ordinary = 50 - len(SPECIAL)
     observed = torch.bincount(shown, minlength=50)
@@ -103,7 +103,7 @@ def test_what_replaces_them_has_the_shares_that_are_set():
 def test_a_share_of_one_is_all_and_of_zero_none(shares, seen):
     objective = model(**dict(zip(("mask", "random", "keep"), shares, strict=True)))
     x, _ = objective.split(batch(torch.full((500, 42), 9)))
-    assert set(x.text.gather(1, x.places).flatten().tolist()) == seen
+    assert set(x.text.gather(1, x.places.long()).flatten().tolist()) == seen
 
 
 def words_of(row: Tensor) -> list[list[int]]:

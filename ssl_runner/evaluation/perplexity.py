@@ -1,0 +1,167 @@
+"""How well a language model predicts held-out text. T tokens of a window, N of the text, S of a stride."""
+
+import math
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.evaluation.subject import evaluating
+from ssl_runner.evaluation.text import running_text, token_counts
+from ssl_runner.figures import Lines
+from ssl_runner.interfaces import PAD, UNK, DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+
+SEAMS = 256  # windows that are scored again to see what seams cost
+
+
+class Perplexity(Inspection):
+    """Score each token of "test" but the first once, given those before it in its window.
+
+        perplexity = exp(mean of -log p(t_n | before it)),   bits_per_character = sum of -log2 p / characters
+
+    Windows are as long as in training, and each is `stride` of a window further on than the one before: its last
+    tokens are scored, the others are context. So every token after the first window is given at least T - S tokens,
+    S = stride * (T - 1). `seam_nats` is what that costs at most: the first half of the tokens that a window scores,
+    which have the least context, would be this much more likely with half a stride more of it, in nats per token; the
+    other half has that already. Of examples that do not go on from each other (sentences) each is scored by itself.
+
+    Metrics: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is to be
+    beaten; of running text perplexity_word and bits_per_character, for which the nats of all tokens, ends of sentences
+    among them, are shared out among the words or characters that the text had before it was cut in tokens; unknown, the
+    part of the tokens that are [UNK]; seam_nats. Perplexities per token compare for one tokenizer and vocabulary. Bits
+    per character compare across tokenizers, as far as none of them has [UNK]: to foresee that some rare word comes is
+    easier than which one (Mielke 2019, https://sjmielke.com/comparing-perplexities.htm). Only the first `tokens` of
+    "test" are scored; what an incomplete window at its end leaves out is taken to be like the rest.
+    """
+
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    higher_is_better: ClassVar[bool] = False
+
+    def __init__(self, *, stride: float, tokens: int, batch_size: int) -> None:
+        if not 0 < stride <= 1:
+            raise ValueError(f"evaluation.perplexity.stride is {stride}; it is a part of a window, in (0, 1]")
+        for key, value, least in (("tokens", tokens, 2), ("batch_size", batch_size, 1)):
+            if value < least:
+                raise ValueError(f"evaluation.perplexity.{key} is {value}; it must be at least {least}")
+        self.stride = stride
+        self.tokens = tokens
+        self.batch_size = batch_size
+
+    def __call__(self, objective: PredictsNext, subject: Subject) -> Finding:
+        model = cast(nn.Module, objective).to(subject.device)
+        spec, data = cast(TextSpec, subject.data.spec), subject.data.examples("test").data
+        length = data.shape[1]
+        stride = max(1, round(self.stride * (length - 1)))
+        text = running_text(data)
+        if text is None:
+            windows = data[: max(1, self.tokens // length)]
+            fresh = torch.full((len(windows),), length - 1)
+        else:
+            scored = text[: max(self.tokens, length)]
+            windows, fresh = cut(scored, length, stride)
+        with evaluating(model), torch.inference_mode():
+            nats, count, by_context = self._score(objective, windows, fresh, subject.device)
+            seam = 0.0 if text is None else self._seam(objective, scored, length, stride, subject.device)
+        if not math.isfinite(nats):
+            raise ValueError("a token of test has probability 0, or none at all (NaN): perplexity is not finite")
+        targets = _targets(windows, fresh)
+        metrics = {
+            "perplexity": _exp(nats / count),
+            "perplexity_unigram": _exp(_unigram(token_counts(subject), targets)),
+        }
+        if text is not None:
+            whole = nats / count * len(text)
+            if words := spec.words.get("test"):
+                metrics["perplexity_word"] = _exp(whole / words)
+            if characters := spec.characters.get("test"):
+                metrics["bits_per_character"] = whole / math.log(2) / characters
+        metrics |= {"unknown": (targets == UNK).double().mean().item(), "seam_nats": seam}
+        return Finding(
+            metrics=metrics,
+            protocol={
+                "evaluator": "perplexity",
+                "split": "test",
+                "examples": "windows" if text is not None else "each by itself",
+                "window": length,
+                "stride": stride if text is not None else "none",
+                "tokens": count,
+                "vocabulary": spec.vocabulary,
+                "seed": subject.seed,
+            },
+            figures={
+                "what context is worth": Lines(
+                    x=range(1, length),
+                    y={"test": by_context.tolist()},
+                    x_label="tokens before it in its window",
+                    y_label="nats per token",
+                    note="How hard a token is to foresee, by how many before it are known.",
+                )
+            },
+        )
+
+    def _score(
+        self, objective: PredictsNext, windows: Tensor, fresh: Tensor, device: torch.device
+    ) -> tuple[float, int, Tensor]:
+        """The nats of the last `fresh` (n,) tokens of each window, their number, and the mean by place (T - 1,)."""
+        places = windows.shape[1] - 1
+        nats, count = 0.0, 0
+        sums, seen = torch.zeros(places, dtype=torch.float64), torch.zeros(places, dtype=torch.float64)
+        for part, new in zip(windows.split(self.batch_size), fresh.split(self.batch_size), strict=True):
+            loss = -objective.log_likelihood(part.long().to(device)).cpu().double()
+            real = part[:, 1:] != PAD
+            once = real & (torch.arange(places) >= places - new[:, None])
+            nats += loss[once].sum().item()
+            count += int(once.sum())
+            sums += (loss * real).sum(dim=0)
+            seen += real.sum(dim=0)
+        return nats, count, sums / seen.clamp(min=1)
+
+    def _seam(self, objective: PredictsNext, text: Tensor, length: int, stride: int, device: torch.device) -> float:
+        """The mean gain of the first half of the tokens that windows score from half a stride more of context."""
+        half = stride // 2
+        starts = torch.arange(stride, len(text) - length + 1, stride)[:SEAMS]
+        if not len(starts) or not half:
+            return 0.0
+        first = length - 1 - stride  # place of the first token that a window scores
+        gain = 0.0
+        for part in starts.split(self.batch_size):
+            near, far = (
+                objective.log_likelihood(text.unfold(0, length, 1)[begin].long().to(device)).cpu().double()
+                for begin in (part, part - half)
+            )
+            gain += (far[:, first + half : first + 2 * half] - near[:, first : first + half]).sum().item()
+        return gain / (half * len(starts))
+
+
+def cut(text: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
+    """(N,) -> (n, T) windows, each `stride` after the one before, the last at the end of the text, and (n,) how many
+    tokens at the end of each no window before it has. A text shorter than T is one window.
+
+    >>> cut(torch.arange(9), 5, 3)
+    (tensor([[0, 1, 2, 3, 4],
+            [3, 4, 5, 6, 7],
+            [4, 5, 6, 7, 8]]), tensor([4, 3, 1]))
+    """
+    length = min(length, len(text))
+    starts = torch.arange(0, len(text) - length + 1, stride)
+    if starts[-1] + length < len(text):
+        starts = torch.cat([starts, torch.tensor([len(text) - length])])
+    return text.unfold(0, length, 1)[starts], starts.diff(prepend=torch.tensor([1 - length]))
+
+
+def _targets(windows: Tensor, fresh: Tensor) -> Tensor:
+    """(tokens,) int64: those that are scored."""
+    places = windows.shape[1] - 1
+    once = torch.arange(places) >= places - fresh[:, None]
+    following = windows[:, 1:].long()
+    return following[once & (following != PAD)]
+
+
+def _unigram(counts: Tensor, targets: Tensor) -> float:
+    """Nats per token by the frequencies in train, each count one higher: no token has probability 0."""
+    log_p = (counts + 1).double().log() - (counts.sum() + len(counts) - 1).double().log()  # padding is no token
+    return -log_p[targets].mean().item()
+
+
+def _exp(nats: float) -> float:
+    return math.exp(min(nats, 700.0))  # what a float can hold

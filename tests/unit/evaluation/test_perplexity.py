@@ -1,0 +1,131 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject
+
+from ssl_runner.evaluation.perplexity import Perplexity, cut
+from ssl_runner.interfaces import CLS, PAD, SEP, UNK
+
+
+def perplexity(**settings: object) -> Perplexity:
+    return Perplexity(**{"stride": 0.5, "tokens": 10_000, "batch_size": 4} | settings)
+
+
+class ByContext(Bigrams):
+    """The more tokens before it, the less a token costs: 1 + 1 / n nats after n."""
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        return -(1 + 1 / torch.arange(1, tokens.shape[1])).expand(len(tokens), -1)
+
+
+def test_it_is_that_of_the_whole_text_worked_out_token_by_token():
+    data, model = Corpus(), Bigrams()
+    text = data.streams["test"].tolist()[: 8 * 19 + 1]  # 19 whole windows of 9, which overlap by one
+    nats = [-model.log_p[a, b].item() for a, b in pairwise(text)]
+    found = perplexity()(model, subject(data))
+    mean = sum(nats) / len(nats)
+    assert found.protocol["tokens"] == 152
+    assert found.metrics["perplexity"] == pytest.approx(math.exp(mean), rel=1e-9)
+    assert found.metrics["perplexity_word"] == pytest.approx(math.exp(mean * 153 / 100), rel=1e-9)
+    assert found.metrics["bits_per_character"] == pytest.approx(mean * 153 / math.log(2) / 500, rel=1e-9)
+    assert found.metrics["seam_nats"] == pytest.approx(0, abs=1e-12)  # a bigram needs no more context
+    assert found.metrics["unknown"] == 0
+    assert next(iter(found.metrics)) == "perplexity"
+    assert not Perplexity.higher_is_better
+
+
+@pytest.mark.parametrize("stride", [0.125, 0.3, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_neither_stride_nor_batch_size_matters_where_context_does_not(stride, batch_size):
+    found = perplexity(stride=stride, batch_size=batch_size)(Bigrams(), subject(Corpus()))
+    assert found.metrics["perplexity"] == pytest.approx(
+        perplexity()(Bigrams(), subject(Corpus())).metrics["perplexity"], rel=1e-9
+    )
+    assert found.protocol["tokens"] == 152
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 7, 8])
+def test_every_token_is_scored_once_with_the_context_that_is_promised(stride):
+    length, last = 9, 152
+    windows, fresh = cut(torch.arange(last + 1), length, stride)
+    scored = [token for window, new in zip(windows.tolist(), fresh.tolist(), strict=True) for token in window[-new:]]
+    assert scored == list(range(1, last + 1))
+    before = [place for new in fresh.tolist() for place in range(length - new, length)]  # tokens that each is given
+    assert before[: length - 1] == list(range(1, length))
+    assert min(before[length - 1 :]) >= length - stride
+    found = perplexity(stride=stride / 8, batch_size=2)(ByContext(), subject(Corpus()))
+    assert found.metrics["perplexity"] == pytest.approx(math.exp(sum(1 + 1 / n for n in before) / last), rel=1e-6)
+
+
+def test_seams_cost_what_half_a_stride_of_context_is_worth():
+    """T = 9, S = 4: a window scores its places 5 to 8; half a stride more of context makes 5, 6 to 7, 8."""
+    found = perplexity(stride=0.5)(ByContext(), subject(Corpus()))
+    assert found.metrics["seam_nats"] == pytest.approx(((1 / 5 - 1 / 7) + (1 / 6 - 1 / 8)) / 2, rel=1e-5)
+    found = perplexity(stride=1.0)(ByContext(), subject(Corpus()))  # places 1 to 8: 1 ... 4 become 5 ... 8
+    expected = sum(1 / n - 1 / (n + 4) for n in range(1, 5)) / 4
+    assert found.metrics["seam_nats"] == pytest.approx(expected, rel=1e-5)
+    curve = found.figures["what context is worth"]
+    assert curve.y["test"] == pytest.approx([1 + 1 / n for n in range(1, 9)])
+
+
+def test_sentences_are_scored_each_by_itself_and_padding_is_not():
+    data = Corpus()
+    generator = torch.Generator().manual_seed(3)
+    sentences = torch.randint(6, VOCABULARY, (10, 9), generator=generator, dtype=torch.int32)
+    sentences[:, 0] = CLS
+    sentences[0, 3] = UNK
+    for row, end in zip(sentences, range(1, 11), strict=True):
+        row[end:] = PAD
+        if end < 9:
+            row[end] = SEP
+    data.splits["test"] = rows(sentences)
+    model = Bigrams()
+    nats = [-model.log_p[a, b].item() for row in sentences.tolist() for a, b in pairwise(row) if b != PAD]
+    found = perplexity()(model, subject(data))
+    assert found.protocol["tokens"] == len(nats)
+    assert found.protocol["examples"] == "each by itself"
+    assert found.metrics["perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-9)
+    assert not {"perplexity_word", "bits_per_character"} & set(found.metrics)  # a sentence may have been cut
+
+
+def test_what_is_not_known_of_the_text_is_left_out():
+    found = perplexity()(Bigrams(), subject(Corpus(words=0)))
+    assert "perplexity_word" not in found.metrics
+    assert "bits_per_character" in found.metrics
+
+
+def test_the_unigram_and_the_unknown_are_counted():
+    data = Corpus()
+    data.streams["test"][[5, 50, 100]] = UNK  # windows are views of it
+    text = data.streams["test"][: 8 * 19 + 1].tolist()
+    found = perplexity()(Bigrams(), subject(data))
+    unknown = sum(token == UNK for token in text[1:])
+    assert found.metrics["unknown"] == pytest.approx(unknown / 152)
+    counts = dict.fromkeys(range(1, VOCABULARY), 1)  # one more than there are; padding is no token
+    for window in data.splits["train"].data.tolist():
+        for token in window:
+            counts[token] += 1
+    total = sum(counts.values())
+    expected = -sum(math.log(counts[token] / total) for token in text[1:]) / 152
+    assert found.metrics["perplexity_unigram"] == pytest.approx(math.exp(expected), rel=1e-9)
+
+
+def test_only_so_many_tokens_are_scored_as_asked_for():
+    found = perplexity(tokens=50)(Bigrams(), subject(Corpus()))
+    assert found.protocol["tokens"] == 49
+
+
+def test_a_model_that_excludes_what_comes_is_refused():
+    model = Bigrams()
+    model.log_p[:, 8] = -torch.inf
+    with pytest.raises(ValueError, match="a token of test has probability 0"):
+        perplexity()(model, subject(Corpus()))
+
+
+@pytest.mark.parametrize("wrong", [{"stride": 0.0}, {"stride": 1.5}, {"tokens": 1}, {"batch_size": 0}], ids=str)
+def test_refusals(wrong):
+    with pytest.raises(ValueError, match=rf"evaluation\.perplexity\.{next(iter(wrong))} is"):
+        perplexity(**wrong)
