@@ -53,8 +53,11 @@ def evaluate(
     device = device_of(config.trainer.accelerator)
     dtype = precision(config.trainer.precision, device)
     evaluators, inspections, left_out = build.evaluations(config, data.spec)
+    reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
-        console.print(f"left out: evaluation={name}: {why}", soft_wrap=True)
+        reasons.setdefault(why.partition(";")[0], []).append(name)
+    for why, names in reasons.items():
+        console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
     frozen = {
         name: FrozenSubject(
             encoder.to(device),
@@ -63,7 +66,6 @@ def evaluate(
             device=device,
             precision=dtype,
             batch_size=config.batch_size,
-            cache=None,  # shared in memory; on disk the features of MNIST and its pixels would be 250 MB a run
         )
         for name, encoder in subjects.items()
     }

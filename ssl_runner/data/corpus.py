@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.documents import Document
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
 from ssl_runner.data.tokens import Tokens, Words, count_words, least_vocabulary, train_tokenizer, word_starts
@@ -34,11 +35,6 @@ TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
 log = logging.getLogger(__name__)
-
-
-class Document(NamedTuple):
-    lines: Iterable[str]  # as they stand in the file, without their ends
-    label: int  # -1: unlabelled
 
 
 Parts = Mapping[Part, Callable[[], Iterator[Document]]]

@@ -63,7 +63,6 @@ class TextFewLabel(Evaluator):
             device=subject.device,
             precision=torch.float32,
             batch_size=BATCH,
-            cache=None,
         )
         found = self.few_label(texts)
         return found._replace(protocol={**found.protocol, "files": self.texts.fingerprint})
