@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
     python scripts/benchmark.py text     # tokens/s of BERT and of a language model, of Hugging Face's beside them
+    python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -32,9 +34,9 @@ from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.commands.run import fresh, pretrain
-from ssl_runner.config import Config, compose, conf_dir, run_folder, typed, version_base
+from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.module import DataModule
-from ssl_runner.interfaces import Batch, DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Examples, Features, ImageSpec, SplitName
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.reporting.results import Name, Result, write_result
 from ssl_runner.sweeps import engines
@@ -270,6 +272,100 @@ def table(title: str, found: Mapping[str, list[float]], base: str) -> None:
     Console().print(shown)
 
 
+def objectives(steps: int, rounds: int) -> None:
+    """Every image objective on made images: its whole step, and what its encoder reads in it, forward and backward."""
+    shown = Table(
+        "objective", "backbone", "examples/s", "encoder alone", "ratio",
+        title=f"batches of {BATCH} of 3 x 32 x 32, {steps} steps, median of {rounds} rounds",
+    )  # fmt: skip
+    for path in sorted((conf_dir() / "objective").glob("*.yaml")):
+        name = path.stem
+        words = ["dataset=fake_images", "domain=natural", f"objective={name}", f"batch_size={BATCH}"]
+        words += ["evaluation=[]", "controls=[]", "logger=none"]
+        for backbone in ("convnet", "vit_micro"):
+            config = typed(compose([*words, f"backbone={backbone}"]))
+            try:
+                _, spec = build.validate(config)
+            except ConfigError:
+                continue  # they do not go together
+            one = Step(config, spec)
+            rates = rounds_of({"whole": partial(one.whole, steps), "encoder": partial(one.encoder, steps)}, rounds)
+            whole, alone = (statistics.median(rates[key]) for key in ("whole", "encoder"))
+            ratio = statistics.median(a / b for a, b in zip(rates["whole"], rates["encoder"], strict=True))
+            shown.add_row(name, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}")
+            break
+    Console().print(shown)
+
+
+class Step:
+    """A training step of an objective, and the part of it that is its encoder's."""
+
+    def __init__(self, config: Config, spec: DataSpec) -> None:
+        self.spec = replace(spec, size=4096)
+        self.model = build.objective(config, self.spec)
+        self.optimizer = build.optimizer(config, self.model)
+        self.inputs: list[tuple[Callable, tuple, dict]] = []
+        self.examples = self.spec.fake(BATCH)
+
+    def batch(self) -> Batch:
+        label = torch.arange(BATCH) % max(self.spec.classes, 1)
+        return Batch(self.spec.to_input(self.examples), label, torch.arange(BATCH))
+
+    def whole(self, steps: int) -> float:
+        """Examples/s: split, loss, backward, the optimizer, and what moves afterwards."""
+        begun = time.monotonic()
+        for step in range(steps):
+            loss = self.model.loss(*self.model.split(self.batch()))
+            self.optimizer.zero_grad()
+            loss.value.backward()
+            self.optimizer.step()
+            self.model.after_step(loss.carry, step / steps)
+        return BATCH * steps / (time.monotonic() - begun)
+
+    def encoder(self, steps: int) -> float:
+        """Examples/s: what the encoder read in one loss, forward and backward."""
+        if not self.inputs:
+            self.inputs = calls(self.model.encoder, lambda: self.model.loss(*self.model.split(self.batch())))
+        begun = time.monotonic()
+        for _ in range(steps):
+            self.model.encoder.zero_grad()
+            found = [call(*args, **kwargs) for call, args, kwargs in self.inputs]
+            torch.stack(
+                [each.pooled.sum() if isinstance(each, Features) else each.sum() for each in found]
+            ).sum().backward()
+        return BATCH * steps / (time.monotonic() - begun)
+
+
+def calls(encoder: Encoder, act: Callable[[], object]) -> list[tuple[Callable, tuple, dict]]:
+    """What `act` gives the encoder to read with gradients: (method, arguments, keyword arguments) a call."""
+    found: list[tuple[Callable, tuple, dict]] = []
+    methods = [name for name in ("forward", "map") if name in dir(encoder)]
+    inside = False
+
+    def watch(method: Callable) -> Callable:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            nonlocal inside
+            if inside or not torch.is_grad_enabled():
+                return method(*args, **kwargs)
+            found.append((method, tuple(each.detach() for each in args), kwargs))
+            inside = True
+            try:
+                return method(*args, **kwargs)
+            finally:
+                inside = False
+
+        return watched
+
+    for name in methods:
+        setattr(encoder, name, watch(getattr(encoder, name)))
+    try:
+        act()
+    finally:
+        for name in methods:
+            delattr(encoder, name)
+    return found
+
+
 def probe(rounds: int) -> None:
     """60,000 training features of width 256, ten overlapping classes, 24 settings."""
     import numpy as np
@@ -423,7 +519,7 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "text", "probe", "startup", "sweep"])
+    parser.add_argument("what", choices=["simclr", "text", "objectives", "probe", "startup", "sweep"])
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -435,6 +531,8 @@ def main() -> None:
         simclr(arguments.root, arguments.steps, arguments.rounds)
     elif arguments.what == "text":
         text(arguments.size, arguments.batch, arguments.length, arguments.steps, arguments.rounds)
+    elif arguments.what == "objectives":
+        objectives(arguments.steps, arguments.rounds)
     elif arguments.what == "probe":
         probe(arguments.rounds)
     elif arguments.what == "sweep":

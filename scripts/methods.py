@@ -4,8 +4,7 @@
     python scripts/methods.py keep          # copy config and result of each finished run to docs/runs/
     python scripts/methods.py page          # write docs/methods.md from docs/runs/
 
-Runs of `mnist` have a budget in minutes: nothing else may run beside them. Those of `cifar` have one in epochs, and
-run two at a time with a thread each.
+All budgets but the main job's are numbers of examples, so that runs side by side change no accuracy.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "runs"
 SEEDS = (0, 1, 2)
+EVALUATORS = {"linear": "linear", "knn": "k-NN"}
 
 
 class Group(NamedTuple):
@@ -36,9 +36,23 @@ class Group(NamedTuple):
     jobs: int  # runs side by side
 
 
-MAE = ["objective=mae", "backbone=vit_micro", "batch_size=128", "optimizer.lr=0.003"]
-AE = ["objective=autoencoder"]
+CONTRASTIVE = ["simclr", "moco", "exemplar_triplet", "cpc"]
+LATER = ["byol", "simsiam", "barlow_twins", "vicreg", "swav", "dino"]
+PRETEXT = ["rotation", "relative_position", "jigsaw", "exemplar", "inpainting"]
+GENERATIVE = ["autoencoder", "vae"]
+ON_CONVNET = [f"objective={name}" for name in [*PRETEXT, *GENERATIVE, *CONTRASTIVE, *LATER]]
+MAE = ["objective=mae", "backbone=vit_micro"]
+BUDGET = ["batch_size=64", "budget.unit=samples", "budget.amount=36000", "logger=csv"]
+MNIST = ["dataset=mnist", "dataset.root=../shared/data/mnist", *BUDGET, "evaluation=[linear,knn]"]
+CIFAR_IMAGES = ["dataset=arrays", "dataset.path=../shared/data/cifar10/cifar10_lossless_4000_1000.npz"]
+CIFAR = [*CIFAR_IMAGES, *BUDGET, "evaluation=[linear,knn,few_label]"]
 QUICK = ["evaluation=[linear,knn]", "logger=csv"]
+# 54,000 digits are too many classes for `exemplar`, which has one an example; digits are grey, and have no colours
+OF_DIGITS = [[run] for run in ON_CONVNET if run != "objective=exemplar"]
+OF_PHOTOS = [[run] for run in [*ON_CONVNET, "objective=colorization"]]
+BUDGET_SAID = (
+    "36,000 examples in batches of 64 (562 steps), AdamW at its defaults for all; a thread a run, two at a time."
+)
 GROUPS = {
     "main": Group(
         "The main job",
@@ -48,23 +62,67 @@ GROUPS = {
         1,
     ),
     "mnist": Group(
-        "MNIST, two minutes of pretraining",
-        "54,000 digits to pretrain on, 6,000 to choose the probe's settings, 10,000 to test; both cores.",
-        ["dataset=mnist", "dataset.root=../shared/data/mnist", "budget.unit=minutes", "budget.amount=2", *QUICK],
-        [["objective=simclr"], *([*run, "controls=[random_start]"] for run in (["objective=rotation"], AE, MAE))],
-        1,
-    ),
-    "cifar": Group(
-        "CIFAR-10, the first 4,000 images, 20 epochs",
-        "3,600 images to pretrain on, 400 to choose the probe's settings, 1,000 to test; one thread a run.",
+        "MNIST",
+        f"54,000 digits to pretrain on, 6,000 to choose the probe's settings, 10,000 to test. {BUDGET_SAID}",
+        MNIST,
         [
-            "dataset=arrays", "dataset.path=../shared/data/cifar10/cifar10_lossless_4000_1000.npz", "batch_size=128",
-            "budget.amount=20", *QUICK,
+            ["objective=supervised", "controls=[random_start,pixels]"],
+            *([*run, "controls=[]"] for run in OF_DIGITS),
+            [*MAE, "controls=[random_start]"],
         ],
-        [["objective=simclr"], ["objective=rotation"], AE, MAE, ["objective=supervised"]],
         2,
     ),
-}  # fmt: skip
+    "digits": Group(
+        "The 5,000 digits of `mnist_5k`",
+        "For `exemplar`, which has to meet an example again: 3,600 digits to pretrain on, ten times each, 400 to "
+        f"choose settings, 1,000 to test. {BUDGET_SAID}",
+        ["dataset=mnist_5k", *BUDGET, "evaluation=[linear,knn]"],
+        [
+            ["objective=supervised", "controls=[random_start,pixels]"],
+            *([name, "controls=[random_start]"] for name in ("objective=exemplar", "objective=simclr")),
+            ["objective=exemplar", "controls=[]", "control=shuffled_target"],
+        ],
+        2,
+    ),
+    "cifar": Group(
+        "CIFAR-10, the first 4,000 images",
+        f"3,600 images to pretrain on, ten times each, 400 to choose settings, 1,000 to test. {BUDGET_SAID}",
+        CIFAR,
+        [
+            ["objective=supervised", "controls=[random_start,pixels]"],
+            *([*run, "controls=[random_start]"] for run in [*OF_PHOTOS, MAE]),
+            *([*run, "controls=[]", "control=shuffled_target"] for run in [*OF_PHOTOS, MAE]),
+        ],
+        2,
+    ),
+    "mnist_two_minutes": Group(
+        "MNIST, two minutes of pretraining",
+        "As above, with both cores and nothing else running: what more time gives, to the Transformer above all.",
+        ["dataset=mnist", "dataset.root=../shared/data/mnist", "budget.unit=minutes", "budget.amount=2", *QUICK],
+        [
+            ["objective=simclr"],
+            *(
+                [*run, "controls=[random_start]"]
+                for run in (
+                    ["objective=rotation"],
+                    ["objective=autoencoder"],
+                    [*MAE, "batch_size=128", "optimizer.lr=0.003"],
+                )
+            ),
+        ],
+        1,
+    ),
+    "cifar_20_epochs": Group(
+        "CIFAR-10, the first 4,000 images, 20 epochs",
+        "As above, in batches of 128 and for twice as long; one thread a run.",
+        [*CIFAR_IMAGES, "batch_size=128", "budget.amount=20", *QUICK],
+        [
+            *([f"objective={name}"] for name in ("simclr", "rotation", "autoencoder", "supervised")),
+            [*MAE, "batch_size=128", "optimizer.lr=0.003"],
+        ],
+        2,
+    ),
+}
 
 
 def commands(group: Group) -> list[list[str]]:
@@ -96,8 +154,10 @@ def keep() -> None:
             target.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval of a few values, by Student's t, in percent."""
+def interval(values: Collection[float]) -> str:
+    """Mean and 95 % interval of a few values, by Student's t, in percent; nothing of none."""
+    if not values:
+        return ""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return f"{100 * mean:.1f}"
@@ -107,46 +167,60 @@ def interval(values: Sequence[float]) -> str:
     return f"{100 * mean:.1f} ± {100 * half:.1f}"
 
 
-def gained(values: Sequence[float]) -> str:
-    """A mean difference with its interval; says so where that holds 0."""
-    text = interval(values)
-    mean, _, half = text.partition(" ± ")
-    return text + (" (not told apart)" if half and float(mean) <= float(half) else "")
-
-
-def rows(records: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
-    """Records by objective and backbone."""
-    found = defaultdict(list)
+def rows(records: Iterable[dict]) -> dict[tuple[str, str], dict[int, dict]]:
+    """Records by objective and backbone, then by seed."""
+    found: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
     for record in records:
         name = record["result"]["name"]
-        found[name["objective"], name["backbone"]].append(record)
+        found[name["objective"], name["backbone"]][record["result"]["seed"]] = record
     return found
 
 
-def figures(records: Sequence[dict], evaluator: str, subject: str) -> list[float]:
-    return [
-        each["metrics"]["accuracy"]
+def figures(records: Iterable[dict], evaluator: str, subject: str) -> dict[int, float]:
+    """Accuracy by seed."""
+    return {
+        record["result"]["seed"]: each["metrics"]["accuracy"]
         for record in records
         for each in record["result"]["results"]
         if each["evaluator"] == evaluator and each["subject"] == subject
-    ]
+    }
 
 
 def table(records: Sequence[dict]) -> list[str]:
     """One line an objective: linear and k-NN accuracy beside the controls, and the cost."""
-    lines = [
-        "| objective | backbone | linear | random start | pixels | above random start | k-NN | random start | seeds "
-        "| examples/s | seconds |",
-        "|---" * 11 + "|",
+    shuffled = rows(r for r in records if r["config"].get("control", "none") != "none")
+    real = rows(r for r in records if r["config"].get("control", "none") == "none")
+    pixels = {e: figures(records, e, "pixels") for e in EVALUATORS}
+    heads = ["objective", "backbone"]
+    heads += [
+        f"{word}{part}" for word in EVALUATORS.values() for part in ("", " - start", *[" - shuffled"] * bool(shuffled))
     ]
-    for (objective, backbone), found in sorted(rows(records).items()):
-        linear, start = figures(found, "linear", "pretrained"), figures(found, "linear", "random_start")
-        gain = [a - b for a, b in zip(linear, start, strict=True)]
-        cost = [record["result"]["cost"] for record in found]
+    lines = ["| " + " | ".join([*heads, "seeds", "examples/s", "seconds"]) + " |", "|---" * (len(heads) + 3) + "|"]
+    backbones = sorted({backbone for _, backbone in real})
+    starts = {  # the start follows from backbone and seed: runs share it
+        (e, backbone): figures((r for r in records if r["result"]["name"]["backbone"] == backbone), e, "random_start")
+        for e in EVALUATORS
+        for backbone in backbones
+    }
+    for backbone in backbones:
         cells = [
-            objective, backbone, f"**{interval(linear)}**", interval(start),
-            interval(figures(records, "linear", "pixels")[:1]), gained(gain),
-            interval(figures(found, "knn", "pretrained")), interval(figures(found, "knn", "random_start")),
+            text for e in EVALUATORS for text in (interval(starts[e, backbone].values()), "", *[""] * bool(shuffled))
+        ]
+        lines.append(f"| *random start* | {backbone} | {' | '.join(cells)} | {len(starts['linear', backbone])} | | |")
+    cells = [text for e in EVALUATORS for text in (interval(list(pixels[e].values())[:1]), "", *[""] * bool(shuffled))]
+    lines.append(f"| *pixels* | | {' | '.join(cells)} | | | |")
+    for (objective, backbone), found in sorted(
+        real.items(), key=lambda item: -mean(figures(item[1].values(), "linear", "pretrained"))
+    ):
+        cells = [objective, backbone]
+        for evaluator in EVALUATORS:
+            reached = figures(found.values(), evaluator, "pretrained")
+            cells += [f"**{interval(reached.values())}**", above(reached, starts[evaluator, backbone])]
+            if shuffled:
+                broken = shuffled.get((objective, backbone), {})
+                cells.append(above(reached, figures(broken.values(), evaluator, "pretrained")))
+        cost = [record["result"]["cost"] for record in found.values()]
+        cells += [
             str(len(found)), f"{statistics.median(c['examples_per_second'] for c in cost):,.0f}",
             f"{statistics.median(c['seconds'] for c in cost):.0f}",
         ]  # fmt: skip
@@ -154,15 +228,33 @@ def table(records: Sequence[dict]) -> list[str]:
     return lines
 
 
+def mean(values: Mapping[int, float]) -> float:
+    return statistics.fmean(values.values())
+
+
+def above(reached: Mapping[int, float], control: Mapping[int, float]) -> str:
+    """By how much runs are above a control, in pairs of one seed; in brackets where the interval holds 0."""
+    seeds = sorted(reached.keys() & control.keys())
+    if not seeds:
+        return ""
+    differences = [reached[seed] - control[seed] for seed in seeds]
+    text = interval(differences)
+    middle, _, half = text.partition(" ± ")
+    return text if half and float(middle) > float(half) else f"({text})"
+
+
 def page() -> None:
     """Write docs/methods.md."""
     out = [
         "# Methods, as measured",
         "",
-        "Generated by `scripts/methods.py page` from the runs recorded in [runs/](runs); do not edit. Accuracy on the",
-        "test split in percent, mean and 95 % interval over seeds (Student's t). *Random start* is the same backbone,",
-        "probed before any training; *pixels* are probed by the same protocol; *supervised* is the same backbone and",
-        "budget with every label. The last step's weights count, and the test split is touched once.",
+        "Generated by `scripts/methods.py page` from the runs recorded in [runs/](runs); do not edit. Accuracy on",
+        "the test split in percent, mean and half of the 95 % interval over seeds (Student's t). *Random start* is",
+        "the same backbone, probed before any training; *pixels* are probed by the same protocol; *supervised* is",
+        "the same backbone and budget with every label. *- start* and *- shuffled*: points above the random start,",
+        "and above the same objective trained towards the targets of other examples (`control=shuffled_target`), in",
+        "pairs of one seed; in brackets where the interval holds 0, so that the seeds do not tell the two apart.",
+        "The last step's weights count, and the test split is touched once. Sorted by linear accuracy.",
     ]
     for name, group in GROUPS.items():
         records = [json.loads(path.read_text()) for path in sorted((RECORDS / name).glob("*.json"))]

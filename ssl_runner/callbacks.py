@@ -189,7 +189,7 @@ class Monitor(pl.Callback):
                 device=module.device,
                 precision=self.precision,
                 batch_size=self.batch_size,
-            )
+            )["pooled"]
             for examples in (self.train, self.val)
         )
         k = min(NEIGHBOURS, len(known))

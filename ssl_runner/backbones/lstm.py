@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, BiCausalEncoder, CausalEncoder, Features, TextSpec
-from ssl_runner.nn.embedding import token_embedding
+from ssl_runner.nn.embedding import embedded, token_embedding
 from ssl_runner.nn.tokens import mean_of_tokens
 
 
@@ -29,7 +29,7 @@ class LSTM(CausalEncoder):
         self.layers = _layers(layers, width)
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
-        states = [self.drop(self.embedding(x))]
+        states = [self.drop(embedded(self.embedding, x))]
         for layer in self.layers:
             states.append(self.drop(layer(states[-1])[0]))
         return tuple(states)
@@ -63,7 +63,7 @@ class BiLSTM(BiCausalEncoder):
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
         order = _reversed(x)
-        onward = self.drop(self.embedding(x))
+        onward = self.drop(embedded(self.embedding, x))
         back = _reordered(onward, order)  # of each layer, in the order of reading
         states = [torch.cat((onward, onward), dim=2)]
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):

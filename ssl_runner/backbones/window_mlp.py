@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_runner.interfaces import CausalEncoder, Features, TextSpec
-from ssl_runner.nn.embedding import token_embedding
+from ssl_runner.nn.embedding import embedded, token_embedding
 from ssl_runner.nn.tokens import mean_of_tokens
 
 
@@ -37,7 +37,7 @@ class WindowMLP(CausalEncoder):
         self.hidden = nn.Linear(window * embedding, width)
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
-        vectors = self.embedding(x)
+        vectors = embedded(self.embedding, x)
         before = F.pad(vectors, (0, 0, self.window - 1, 0))
         context = before.unfold(1, self.window, 1).transpose(2, 3).flatten(2)  # (B, T, window * E), the oldest first
         hidden = self.hidden(context).tanh()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.evaluation.subject import extract, named_layer
+from ssl_runner.evaluation.subject import extract, named_layer, of_layer
 from ssl_runner.interfaces import Evaluator, Finding, ImageSpec, Subject
 
 
@@ -72,11 +72,11 @@ class Geometry(Evaluator):
                 device=subject.device,
                 precision=torch.float32,
                 batch_size=256,
-                layer=self.layer,
+                layers=self.layer != "pooled",
             )
             for x in (images, move(images, self.shift, generator))
         )
-        return alignment(still, moved)
+        return alignment(of_layer(still, self.layer), of_layer(moved, self.layer))
 
 
 def effective_rank(x: Tensor) -> float:

@@ -1,24 +1,19 @@
 """A frozen encoder with its data: features, extracted once and shared by all evaluators."""
 
-import hashlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.evaluation.controls import Pixels
-from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, Features, SplitName
+from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName
 
 
 class FrozenSubject:
     """An encoder that is given to evaluators: `interfaces.Subject`.
 
     `precision`: torch.bfloat16 extracts under autocast, torch.float32 does not. `batch_size`: examples encoded at once.
-    `cache`: a folder where features are kept between runs of the program, or None. A cached file is found again only
-    for the same weights, structure, data and precision.
+    Features are kept in memory: on disk those of MNIST and its pixels would be 250 MB a run.
     """
 
     def __init__(
@@ -30,7 +25,6 @@ class FrozenSubject:
         device: torch.device,
         precision: torch.dtype,
         batch_size: int,
-        cache: Path | None,
     ) -> None:
         self.encoder = encoder
         self.data = data
@@ -38,7 +32,6 @@ class FrozenSubject:
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
-        self.cache = cache
         self._known: dict[tuple[SplitName, str], Tensor] = {}
 
     def features(self, split: SplitName, layer: str = "pooled") -> Examples:
@@ -49,49 +42,30 @@ class FrozenSubject:
         """
         examples = self.data.examples(split)
         if (split, layer) not in self._known:
-            self._known[split, layer] = self._read_or_extract(split, layer, examples)
+            for name, features in self._extract(split, layer, examples).items():
+                self._known[split, name] = features
         return Examples(self._known[split, layer], examples.label)
 
-    def _read_or_extract(self, split: SplitName, layer: str, examples: Examples) -> Tensor:
-        if self.cache is None:
-            return self._extract(split, layer, examples)
-        from safetensors.torch import load_file, save_file
-
-        path = self.cache / f"{split}_{layer}_{self._fingerprint(examples)}.safetensors"
-        if path.exists():
-            return load_file(path)["features"]
-        features = self._extract(split, layer, examples)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file({"features": features}, unfinished)
-        os.replace(unfinished, path)
-        return features
-
-    def _extract(self, split: SplitName, layer: str, examples: Examples) -> Tensor:
-        features = extract(
+    def _extract(self, split: SplitName, layer: str, examples: Examples) -> dict[str, Tensor]:
+        """Features by the layer's name: of the one that is asked for, or of all blocks, which one pass gives."""
+        found = extract(
             self.encoder,
             self.data.spec,
             examples.data,
             device=self.device,
             precision=self.precision,
             batch_size=self.batch_size,
-            layer=layer,
+            layers=layer != "pooled",
         )
-        bad = int((~features.isfinite().all(dim=1)).sum())
-        if bad:
-            raise ValueError(
-                f"the encoder has diverged: {bad} of {len(features)} examples of {split} have features that are not "
-                "finite (NaN or infinite); pretrain with a lower optimizer.lr or trainer.precision=32"
-            )
-        return features
-
-    def _fingerprint(self, examples: Examples) -> str:
-        """Of the encoder's structure and weights, the labels, about 1,000 examples, and the precision."""
-        known = hashlib.sha256(f"{self.encoder!r} {self.precision} {tuple(examples.data.shape)}".encode())
-        spread = examples.data[:: max(1, len(examples.data) // 1000)]
-        for tensor in (spread, examples.label, *self.encoder.state_dict().values()):
-            known.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return known.hexdigest()[:16]
+        found[layer] = of_layer(found, layer)
+        for features in found.values():
+            bad = int((~features.isfinite().all(dim=1)).sum())
+            if bad:
+                raise ValueError(
+                    f"the encoder has diverged: {bad} of {len(features)} examples of {split} have features that are "
+                    "not finite (NaN or infinite); pretrain with a lower optimizer.lr or trainer.precision=32"
+                )
+        return found
 
 
 def extract(
@@ -102,32 +76,31 @@ def extract(
     device: torch.device,
     precision: torch.dtype,
     batch_size: int,
-    layer: str = "pooled",
-) -> Tensor:
-    """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU.
+    layers: bool = False,
+) -> dict[str, Tensor]:
+    """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU, by layer.
 
-    Raises ValueError for a block that the encoder does not have. `Pixels` has none, and gives the pixels for all.
+    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks.
     """
-    if isinstance(encoder, Pixels):
-        layer = "pooled"
-    parts = []
+    parts: list[dict[str, Tensor]] = []
     half = precision is torch.bfloat16
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         for chunk in data.split(batch_size):
-            features = encoder(spec.to_input(chunk.to(device)), layers=layer != "pooled")
-            parts.append(_chosen(features, layer).float().cpu())
-    return torch.cat(parts)  # outside of inference mode, so that autograd may use it
+            features = encoder(spec.to_input(chunk.to(device)), layers=layers)
+            blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}
+            parts.append({n: v.float().cpu() for n, v in (blocks or {"pooled": features.pooled}).items()})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # not in inference mode: for autograd
 
 
-def _chosen(features: Features, layer: str) -> Tensor:
-    if layer == "pooled":
-        return features.pooled
-    blocks = len(features.layers)
-    if not -blocks <= int(layer) < 0:
+def of_layer(found: Mapping[str, Tensor], layer: str) -> Tensor:
+    """What `extract` gave of a layer; a control without blocks stands for each. Raises ValueError for one not there."""
+    if "pooled" in found:
+        return found["pooled"]
+    if layer not in found:
         raise ValueError(
-            f"layer is {layer}; this backbone has {blocks} blocks: set layer to pooled, or -1 to -{blocks}"
+            f"layer is {layer}; this backbone has {len(found)} blocks: set layer to pooled, or -1 to -{len(found)}"
         )
-    return features.layers[int(layer)]
+    return found[layer]
 
 
 def named_layer(key: str, layer: str | int) -> str:

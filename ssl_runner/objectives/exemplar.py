@@ -20,7 +20,7 @@ class Exemplar(Objective[Tensor, Tensor]):
     Differs from the paper: classes are whole images, not patches of 32 pixels chosen where there is contrast; views are
     drawn anew each step, not 100 times beforehand; there are as many classes as examples (paper: up to 32,000, best
     about 8,000). Where that is too many for one layer, the triplet form (Doersch, Zisserman 2017,
-    https://arxiv.org/abs/1708.07860) needs none: SimCLR's views under a triplet rule.
+    https://arxiv.org/abs/1708.07860) needs none: objective=exemplar_triplet.
     """
 
     def __init__(self, encoder: Encoder, spec: ImageSpec, *, views: Views, most: int) -> None:
@@ -30,7 +30,7 @@ class Exemplar(Objective[Tensor, Tensor]):
         if spec.size > most:
             raise ValueError(
                 f"objective.most is {most}; objective=exemplar has a class for each of {spec.size} examples: raise it, "
-                "or ask the same without classes, by objective=simclr objective/loss=triplet"
+                "or ask the same without classes, by objective=exemplar_triplet"
             )
         self.encoder = encoder
         self.views = views

@@ -9,6 +9,7 @@ from ssl_runner.interfaces import PAD, TextSpec
 
 SPEC = TextSpec(length=9, vocabulary=40)
 LENGTHS = (9, 4, 1, 6)
+ROOT = 8**0.5  # of the width: vectors are read times that
 
 
 def lstm(dropout: float = 0.0) -> LSTM:
@@ -44,7 +45,7 @@ def test_it_is_torchs_own() -> None:
     whole = stack(encoder.layers)
     tokens = encoder(x).tokens
     for row, found, length in zip(x, tokens, LENGTHS, strict=True):
-        expected = whole(encoder.embedding(row[None, :length]))[0][0]
+        expected = whole(ROOT * encoder.embedding(row[None, :length]))[0][0]
         torch.testing.assert_close(found[:length], expected)
 
 
@@ -54,7 +55,7 @@ def test_two_directions_are_torchs_own_one_by_one() -> None:
     tokens = encoder(x).tokens
     assert tokens.shape == (4, 9, 16)
     for row, found, length in zip(x, tokens, LENGTHS, strict=True):
-        vectors = encoder.embedding(row[None, :length])
+        vectors = ROOT * encoder.embedding(row[None, :length])
         torch.testing.assert_close(found[:length, :8], onward(vectors)[0][0])
         torch.testing.assert_close(found[:length, 8:], back(vectors.flip(1))[0][0].flip(0))
 
@@ -67,7 +68,7 @@ def test_one_layer_of_two_directions_is_torchs_bidirectional_one() -> None:
         for name, value in part.state_dict().items():
             whole.state_dict()[name + suffix].copy_(value)
     packed = nn.utils.rnn.pack_padded_sequence(
-        encoder.embedding(x), torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False
+        ROOT * encoder.embedding(x), torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False
     )
     expected, _ = nn.utils.rnn.pad_packed_sequence(whole(packed)[0], batch_first=True)
     torch.testing.assert_close(encoder(x).tokens[x != PAD], expected[x != PAD])
@@ -120,8 +121,8 @@ def test_layers_are_the_means_of_states(make) -> None:
 
 
 def test_the_embedding_is_the_first_layer_of_each_direction() -> None:
-    assert torch.equal(lstm().states(rows())[0], lstm().embedding(rows()))
-    assert torch.equal(bilstm().states(rows())[0], bilstm().embedding(rows()).repeat(1, 1, 2))
+    assert torch.equal(lstm().states(rows())[0], lstm().embedding(rows()) * ROOT)
+    assert torch.equal(bilstm().states(rows())[0], bilstm().embedding(rows()).repeat(1, 1, 2) * ROOT)
 
 
 @pytest.mark.parametrize("make", [lstm, bilstm])

@@ -30,7 +30,8 @@ def test_it_is_the_perceptron_of_each_window(window: int, direct: int) -> None:
     for b in range(3):
         for n in range(7):
             places = range(n - window + 1, n + 1)
-            vectors = [model.embedding.weight[x[b, i]] if i >= 0 else torch.zeros(4) for i in places]
+            # vectors are read times the root of their width
+            vectors = [2 * model.embedding.weight[x[b, i]] if i >= 0 else torch.zeros(4) for i in places]
             hidden = torch.tanh(model.hidden.weight @ torch.cat(vectors) + model.hidden.bias)
             expected = torch.cat([hidden, *vectors[window - direct :]])
             torch.testing.assert_close(tokens[b, n], expected)
@@ -51,7 +52,7 @@ def test_padding_makes_no_difference_and_layers_are_means() -> None:
     torch.testing.assert_close(features.tokens[1, :4], alone.tokens[0])
     torch.testing.assert_close(features.pooled[1], alone.tokens[0].mean(0))
     states = model.states(x)
-    assert torch.equal(states[0], model.embedding(x))
+    assert torch.equal(states[0], 2 * model.embedding(x))
     assert torch.equal(states[-1], features.tokens)
     torch.testing.assert_close(features.layers[0][1], states[0][1, :4].mean(0))
     assert torch.equal(features.layers[1], features.pooled)

@@ -87,7 +87,6 @@ def subject(table: Table, encoders: dict[str, Encoder]) -> Callable[..., FrozenS
             "device": torch.device("cpu"),
             "precision": torch.float32,
             "batch_size": 16,
-            "cache": None,
         }
         chosen = encoders[encoder] if isinstance(encoder, str) else encoder
         return FrozenSubject(chosen, **({"data": table} | settings | changes))

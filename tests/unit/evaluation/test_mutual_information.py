@@ -74,7 +74,6 @@ def ask(information: float, scale: float, candidates: list[int]) -> dict[str, fl
         device=torch.device("cpu"),
         precision=torch.float32,
         batch_size=8,
-        cache=None,
     )
     return dict(MutualInformation(candidates=candidates)(objective, subject).metrics)
 

@@ -1,7 +1,7 @@
 import torch
 
 from ssl_runner.interfaces import PAD
-from ssl_runner.nn.embedding import token_embedding
+from ssl_runner.nn.embedding import embedded, token_embedding
 
 
 def test_vectors_are_of_length_one_and_padding_is_zero() -> None:
@@ -17,3 +17,11 @@ def test_padding_stays_zero() -> None:
     table(torch.tensor([PAD, 3])).sum().backward()
     assert table.weight.grad is not None
     assert table.weight.grad.any(dim=1).tolist() == [False] * 3 + [True] + [False] * 4
+
+
+def test_what_is_read_has_deviation_one() -> None:
+    torch.manual_seed(0)
+    table = token_embedding(500, 64)
+    read = embedded(table, torch.arange(1, 500)[None])
+    assert 0.97 < read.std() < 1.03
+    torch.testing.assert_close(read[0, 3], 8 * table.weight[4])

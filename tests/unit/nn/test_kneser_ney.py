@@ -1,10 +1,10 @@
 """Kneser-Ney smoothing against a slow one with dictionaries, written from the formulas, and by hand."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import pytest
 import torch
+from slow_kneser_ney import Slow
 from torch import Tensor
 
 from ssl_runner.interfaces import PAD
@@ -30,48 +30,6 @@ def every_word(orders: list[Order], context: Sequence[int]) -> Tensor:
     return probabilities(orders, torch.arange(V), [torch.tensor(word) for word in nearest], vocabulary=V)
 
 
-class Slow:
-    """Interpolated modified Kneser-Ney, n-gram by n-gram."""
-
-    def __init__(self, text: Sequence[int], order: int, discount: float | None = None) -> None:
-        self.order = order
-        occurrences: dict[int, Counter[tuple[int, ...]]] = defaultdict(Counter)
-        lefts: dict[tuple[int, ...], set[object]] = defaultdict(set)
-        for end in range(1, len(text)):  # the first word of a text is given, not predicted
-            for k in range(1, min(order, end + 1) + 1):
-                gram = tuple(text[end - k + 1 : end + 1])
-                occurrences[k][gram] += 1
-                begins = end - k + 1
-                lefts[gram].add(text[begins - 1] if begins else "nothing")
-        self.counts = {
-            k: {g: c if k == order else len(lefts[g]) for g, c in occurrences[k].items()} for k in occurrences
-        }
-        self.amounts = {k: self.discounts(self.counts[k], discount) for k in self.counts}
-
-    @staticmethod
-    def discounts(counts: dict[tuple[int, ...], int], fixed: float | None) -> tuple[float, float, float]:
-        if fixed is not None:
-            return fixed, fixed, fixed
-        n = Counter(counts.values())
-        if not (n[1] and n[2] and n[3]):
-            return 0.5, 1.0, 1.5
-        y = n[1] / (n[1] + 2 * n[2])
-        return 1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3]
-
-    def p(self, word: int, context: tuple[int, ...]) -> float:
-        """p(word | context) by n-grams of one word more than the context has."""
-        k = len(context) + 1
-        lower = self.p(word, context[1:]) if context else (word != PAD) / (V - 1)
-        follow = {gram[-1]: c for gram, c in self.counts[k].items() if gram[:-1] == context}
-        if not follow:
-            return lower
-        d1, d2, d3 = self.amounts[k]
-        taken = {w: d1 if c == 1 else d2 if c == 2 else d3 for w, c in follow.items()}
-        total = sum(follow.values())
-        own = (follow[word] - taken[word]) / total if word in follow else 0.0
-        return own + sum(taken.values()) / total * lower
-
-
 def toy(length: int, seed: int) -> list[int]:
     """A text whose words depend on the two before them, of 6 to 10."""
     generator = torch.Generator().manual_seed(seed)
@@ -87,7 +45,7 @@ def toy(length: int, seed: int) -> list[int]:
 @pytest.mark.parametrize("length", [3, 30, 300])
 def test_it_equals_one_with_dictionaries(order: int, length: int, discount: float | None) -> None:
     text = toy(length, seed=length)
-    orders, slow = tables(text, order, discount), Slow(text, order, discount)
+    orders, slow = tables(text, order, discount), Slow(text, order, V, discount)
     asked = toy(40, seed=1)
     for end in range(len(asked)):
         context = asked[max(0, end - order + 1) : end]
@@ -100,7 +58,7 @@ def test_it_equals_one_with_dictionaries(order: int, length: int, discount: floa
 
 def test_the_discounts_of_some_length_are_the_estimated_ones() -> None:
     """Of the texts above, so that not all of them go by the fallback."""
-    amounts = Slow(toy(300, seed=300), 5).amounts
+    amounts = Slow(toy(300, seed=300), 5, V).amounts
     assert [k for k in amounts if amounts[k] != FALLBACK] != []
 
 
