@@ -77,6 +77,18 @@ class Constant:
         return 1.0
 
 
+class Linear:
+    """A straight line from 1 to `final`."""
+
+    def __init__(self, *, final: float) -> None:
+        if not 0 <= final <= 1:
+            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+        self.final = final
+
+    def __call__(self, progress: float) -> float:
+        return 1 - (1 - self.final) * min(progress, 1.0)
+
+
 class WarmupCosine:
     """Linear from 0 over `warmup` of the budget, then half a cosine from 1 to `final`.
 

@@ -13,12 +13,12 @@ from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.data.module import DataModule
 from ssl_runner.drawing import spread, task_figure
-from ssl_runner.evaluation.controls import Pixels
+from ssl_runner.evaluation.controls import BagOfWords, Pixels
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
-from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective
+from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec
 from ssl_runner.reporting.plots import save_figure
-from ssl_runner.reporting.results import PIXELS, PRETRAINED, Evaluation
+from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
 
@@ -27,6 +27,8 @@ def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
     """The controls that need no backbone, as far as they are asked for and fit the data."""
     if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
         return {PIXELS: Pixels(data.spec)}
+    if BAG_OF_WORDS in config.controls and isinstance(data.spec, TextSpec):
+        return {BAG_OF_WORDS: BagOfWords(data.spec)}
     return {}
 
 
@@ -96,7 +98,7 @@ def evaluate(
 
     for name, evaluator in evaluators.items():
         for subject, each in frozen.items():
-            if subject != PIXELS or evaluator.pixels_are_control:
+            if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
                 ask(name, subject, evaluator, partial(evaluator, each))
     if objective is not None:
         for name, inspection in inspections.items():

@@ -1,15 +1,29 @@
-"""Downloads by torchvision's addresses and checksums, such that no half file ever lies under a final name."""
+"""Downloads by addresses and checksums, such that no half file ever lies under a final name."""
 
+import hashlib
 import http.client
 import os
+import shutil
 import socket
+import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 TIMEOUT = 15  # seconds without an answer or a byte
+
+
+class Remote(NamedTuple):
+    """A file that can be fetched; an archive (.zip, .tar.gz) is unpacked where it lies."""
+
+    path: str  # under the root
+    urls: tuple[str, ...]  # tried one after the other
+    checksum: str  # "md5:..." or "sha256:..."
 
 
 def fetch(torchvision_class: str, root: Path, *, archive: Path | None) -> None:
@@ -17,16 +31,69 @@ def fetch(torchvision_class: str, root: Path, *, archive: Path | None) -> None:
 
     Raises ValueError, whatever went wrong: its message says what.
     """
+    _into(root, lambda folder: _fill(folder, torchvision_class, archive))
+
+
+def fetch_files(files: Sequence[Remote], root: Path) -> None:
+    """Put `files` under `root`, archives unpacked: from an archive that lies there, else from the network.
+
+    Raises ValueError, whatever went wrong: its message says what.
+    """
+
+    def fill(folder: Path) -> None:
+        for file in files:
+            own, path = root / file.path, folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if own.is_file():
+                _check(own, file.checksum)
+                path = own
+            else:
+                _first_of(file, path)
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(path) as members:
+                    members.extractall((folder / file.path).parent)
+            elif path.name.endswith(".tar.gz"):
+                with tarfile.open(path) as members:
+                    members.extractall((folder / file.path).parent, filter="data")
+            else:
+                continue
+            (folder / file.path).unlink(missing_ok=True)
+
+    _into(root, fill)
+
+
+def _first_of(file: Remote, path: Path) -> None:
+    failures = []
+    for url in file.urls:
+        try:
+            print(f"downloading {url}", file=sys.stderr)
+            with urllib.request.urlopen(url) as answer, path.open("wb") as out:
+                shutil.copyfileobj(answer, out, 2**20)
+            return _check(path, file.checksum)
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            failures.append(f"{url}: {error}")
+    raise RuntimeError("; ".join(failures))
+
+
+def _check(path: Path, checksum: str) -> None:
+    kind, _, wanted = checksum.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != wanted:
+        raise RuntimeError(f"{path.name} is damaged: its {kind} is {found}, not {wanted}")
+
+
+def _into(root: Path, fill: Callable[[Path], None]) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Beside the final place, so that moving is renaming. Two runs that fetch at once both succeed.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder, _timeout(TIMEOUT):
-            _fill(Path(folder), torchvision_class, archive)
+            fill(Path(folder))
             for file in [path for path in Path(folder).rglob("*") if path.is_file()]:
                 target = root / file.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -63,7 +130,7 @@ def _from_any(mirrors: list[str], folder: Path, filename: str, checksum: str) ->
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """For torchvision's downloads, which set none."""
+    """For downloads that set none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,8 +1,7 @@
 """A user's own images as files in folders."""
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.decode import decode_all
+from ssl_runner.data.folders import PARTS, Tree
 from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-PARTS = ("train", "val", "test")
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class ImageFolder(DataSource):
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
         self.root = Path(path).expanduser().absolute()
-        self.labels = labels
+        self.tree = Tree(self.root, SUFFIXES, "image", classes=labels == "folders")
         self.size = size
         self.channels = channels
         self.on_broken = on_broken
@@ -75,23 +74,20 @@ class ImageFolder(DataSource):
 
     @property
     def spec(self) -> ImageSpec:
-        names = self._class_names()
+        names = self.tree.class_names()
         return ImageSpec(
             channels=self.channels, height=self.size, width=self.size, classes=len(names), class_names=names
         )
 
     def check(self) -> None:
-        names = self._class_names()
-        for part, folder in self._part_folders().items():
-            # Every class needs images to train on; val and test may lack some.
-            holders = [folder / name for name in names] if part == "train" and names else [folder]
-            for holder in holders:
-                if next(_images(holder), None) is None:
-                    raise ValueError(f"there is no image in {holder} (dataset.path); {_expected()}")
+        self.tree.check()
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        splits = {part: self._files(folder) for part, folder in self._part_folders().items()}
+        splits = {}
+        for part, folder in self.tree.parts().items():
+            files, of_class = self.tree.labelled(folder)
+            splits[part] = _Files(files, torch.tensor(of_class, dtype=torch.int64))
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in splits:
                 rest, held = stratified(splits["train"].label, fraction, self.split_seed)
@@ -114,38 +110,6 @@ class ImageFolder(DataSource):
         )
         return {"pretrain": train, "train": train, "val": val, "test": test}
 
-    def _part_folders(self) -> dict[str, Path]:
-        if not self.root.is_dir():
-            raise ValueError(f"dataset.path {self.root} is not a folder that is there; {_expected()}")
-        folders = _folders(self.root)
-        if "train" in folders and set(folders) <= set(PARTS):
-            return {part: self.root / part for part in PARTS if part in folders}
-        return {"train": self.root}
-
-    def _class_names(self) -> tuple[str, ...]:
-        parts = self._part_folders()
-        if self.labels == "none":
-            return ()
-        names = _folders(parts["train"])
-        if not names:
-            flat = next(_images(parts["train"]), None) is not None
-            advice = "images lie flat in it: set dataset.labels=none" if flat else _expected()
-            raise ValueError(f"there are no class folders in {parts['train']} (dataset.path); {advice}")
-        for part, folder in parts.items():
-            if strange := sorted(set(_folders(folder)) - set(names)):
-                raise ValueError(
-                    f"{folder} (dataset.path) has class folders that train lacks: {', '.join(strange)} ({part})"
-                )
-        return tuple(names)
-
-    def _files(self, folder: Path) -> _Files:
-        names = self._class_names()
-        groups = [sorted(_images(folder / name)) for name in names] or [sorted(_images(folder))]
-        first = 0 if names else -1
-        sizes = torch.tensor([len(group) for group in groups])
-        label = torch.arange(first, first + len(groups)).repeat_interleave(sizes)
-        return _Files([path for group in groups for path in group], label)
-
     def _report(self, broken: tuple[str, ...], n: int) -> None:
         if not broken:
             return
@@ -154,20 +118,3 @@ class ImageFolder(DataSource):
         if self.on_broken == "refuse":
             raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
         log.warning("skipped: %s", what)
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    """Image files at any depth, hidden ones left out."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(place, name)
-
-
-def _expected() -> str:
-    return f"it must hold class folders with images ({', '.join(sorted(SUFFIXES))}), or images with dataset.labels=none"

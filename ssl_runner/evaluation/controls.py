@@ -1,13 +1,16 @@
 """Encoders that learn nothing, to compare with."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import Encoder, Features, ImageSpec
+from ssl_runner.interfaces import SPECIAL, Encoder, Features, ImageSpec, TextSpec
 
 MOST = 32  # pixels: larger images are averaged down to this side
+MOST_WORDS = 2048  # of `BagOfWords.pooled`
 
 
 class Pixels(Encoder):
@@ -28,3 +31,47 @@ class Pixels(Encoder):
         if x.shape[2:] != self.size:
             x = F.adaptive_avg_pool2d(x, self.size)
         return Features(x.flatten(2).mT, x.flatten(1))
+
+
+class BagOfWords(Encoder):
+    """Which ids a text has, whatever their order: `pooled` is (B, W), tf-idf of the W ids that are the most frequent in
+    the corpus, scaled to length 1; `tokens` is (B, T, 1), the idf of each.
+
+        tf-idf_w = tf_w (1 + log(1 / p_w)),   p_w = 1 - (1 - q_w)^T
+
+    q_w: the share of id w in the corpus, one occurrence added to each; so p_w is the share of texts of T tokens that
+    would hold it, if tokens were drawn one by one. Special ids are left out; W is 2,048 at most. Evaluators of texts
+    take `count_ids` instead, with all ids, and idf from their own training texts. It has no blocks: whichever layer
+    is asked for, `subject.extract` gives these. Spärck Jones 1972, https://doi.org/10.1108/eb026526.
+    """
+
+    kind: ClassVar[str] = "the words themselves, whatever their order"
+    chosen: Tensor  # (W,) ids
+    idf: Tensor  # (V,)
+
+    def __init__(self, spec: TextSpec) -> None:
+        super().__init__()
+        special = len(SPECIAL)
+        count = torch.tensor(spec.counts or [0] * spec.vocabulary, dtype=torch.double) + 1
+        count[:special] = 0
+        share = count / count.sum()
+        idf = 1 - torch.log(-torch.expm1(spec.length * torch.log1p(-share)))  # infinite for special ids
+        idf[:special] = 0
+        order = count[special:].sort(descending=True, stable=True).indices + special
+        self.register_buffer("chosen", order[:MOST_WORDS].sort().values, persistent=False)
+        self.register_buffer("idf", idf.float(), persistent=False)
+        self.dim = len(self.chosen)
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        weight = self.idf[x]
+        whole = weight.new_zeros(len(x), len(self.idf)).scatter_add_(1, x, weight)
+        return Features(weight[:, :, None], F.normalize(whole[:, self.chosen], dim=1))
+
+
+def count_ids(ids: Tensor, vocabulary: int) -> Any:
+    """How often each id is in each text, special ids left out: (n, T) -> a sparse matrix (n, vocabulary) of scipy."""
+    from scipy.sparse import csr_matrix
+
+    row, column = (ids >= len(SPECIAL)).nonzero(as_tuple=True)
+    found = (np.ones(len(row)), (row.numpy(), ids[row, column].numpy()))
+    return csr_matrix(found, shape=(len(ids), vocabulary))

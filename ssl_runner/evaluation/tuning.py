@@ -5,6 +5,7 @@ n examples, D features, K classes, B batch.
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +46,25 @@ class Recipe:
         return max(self.least_steps, self.epochs * (n // min(self.batch_size, n)))
 
 
-class Classifier(nn.Module):
-    """An encoder, standardisation by statistics of `frozen` features (n, D), a linear head that starts at zero."""
+class ReadPooled(nn.Module):
+    """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
 
-    def __init__(self, encoder: Encoder, frozen: Tensor, classes: int) -> None:
+    def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
+        return encoder(x).pooled
+
+
+class Classifier(nn.Module):
+    """An encoder, standardisation by statistics of `frozen` features (n, D), a linear head that starts at zero.
+
+    `read`: what the head reads of the encoder, as `ReadPooled` does: (B, D), or (B, T, D) of its tokens; what it learns
+    is trained too.
+    """
+
+    def __init__(self, encoder: nn.Module, frozen: Tensor, classes: int, read: nn.Module | None = None) -> None:
         super().__init__()
         std, mean = torch.std_mean(frozen, dim=0, correction=0)
         self.encoder = encoder.requires_grad_(True)
+        self.read = ReadPooled() if read is None else read
         self.register_buffer("mean", mean)
         self.register_buffer("std", torch.where(std > 1e-6 * mean.abs(), std, 1.0))
         self.head = nn.Linear(frozen.shape[1], classes)
@@ -59,8 +72,8 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) as input -> (B, K) logits"""
-        return self.head((self.encoder(x).pooled - self.mean) / self.std)
+        """(B, ...) as input -> (B, K) logits, or (B, T, K) of tokens"""
+        return self.head((self.read(self.encoder, x) - self.mean) / self.std)
 
 
 def fine_tune(subject: Subject, examples: Examples, recipe: Recipe) -> Classifier:
@@ -80,8 +93,15 @@ def fine_tune(subject: Subject, examples: Examples, recipe: Recipe) -> Classifie
     return network
 
 
-def train(network: nn.Module, spec: DataSpec, examples: Examples, recipe: Recipe, device: torch.device) -> None:
-    """Minimise the cross-entropy of a network's logits, in place."""
+def train(
+    network: nn.Module,
+    spec: DataSpec,
+    examples: Examples,
+    recipe: Recipe,
+    device: torch.device,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+) -> None:
+    """Minimise the loss of a network's outputs and the labels, in place: the cross-entropy, or another."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -97,7 +117,7 @@ def train(network: nn.Module, spec: DataSpec, examples: Examples, recipe: Recipe
         x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
-        loss = F.cross_entropy(network(x), y)
+        loss = loss_of(network(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

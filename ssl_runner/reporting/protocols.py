@@ -11,9 +11,15 @@ from typing import Any, NamedTuple
 from ssl_runner.reporting.results import PRETRAINED, Evaluation, Result
 from ssl_runner.reporting.values import freeze, text
 
-MEASURED = frozenset({"seed", "width", "indices", "left out"})  # of the run, the encoder and the subset drawn
+MEASURED = frozenset(  # of the run, the encoder, the subset drawn; how a control answers
+    {"seed", "width", "indices", "left out", "layer weights", "cut", "control"}
+)
 _GRID = frozenset({"learning_rate", "weight_decay", "at the grid's edge"})
-CHOSEN = {"linear probe": _GRID, "linear probe on few labels": _GRID}  # by protocol["evaluator"]
+CHOSEN = {  # by protocol["evaluator"]
+    "linear probe": _GRID,
+    "linear probe of words": _GRID,
+    "linear probe on few labels": _GRID,
+}
 SIZES = frozenset({"train", "examples", "clusters", "neighbours", "labels", "val labels", "chosen on"})  # of the data
 
 

@@ -18,7 +18,8 @@ SCHEMA = 1
 RESULT = "result.json"
 METRICS = "metrics.csv"
 REPORT = "report.html"
-PRETRAINED, RANDOM_START, PIXELS = "pretrained", "random_start", "pixels"  # whom an evaluation was about
+PRETRAINED, RANDOM_START = "pretrained", "random_start"  # whom an evaluation was about
+PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"  # what needs no backbone
 
 
 class ResultError(ValueError):

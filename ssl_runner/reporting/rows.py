@@ -8,10 +8,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssl_runner.reporting.results import PIXELS, PRETRAINED, RANDOM_START, Evaluation, Result
+from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_START, Evaluation, Result
 from ssl_runner.reporting.statistics import Interval
 
-SUBJECTS = {PRETRAINED: "pretrained", RANDOM_START: "random start", PIXELS: "pixels"}  # in the order of columns
+SUBJECTS = {  # in the order of columns
+    PRETRAINED: "pretrained",
+    RANDOM_START: "random start",
+    PIXELS: "pixels",
+    BAG_OF_WORDS: "bag of words",
+}
 NOTHING = "-"
 
 

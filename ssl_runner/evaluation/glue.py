@@ -1,0 +1,168 @@
+"""GLUE: nine tasks of sentences and pairs of them, and their average."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_runner.evaluation import bag_of_words
+from ssl_runner.evaluation.scores import accuracy, f1, majority, matthews, pearson, spearman
+from ssl_runner.evaluation.text_data import Files, TextSet, find_files, fingerprint_of, read_set, with_val
+from ssl_runner.evaluation.text_heads import Answer, is_control, recipe_protocol, tuned_answer
+from ssl_runner.evaluation.text_layers import named_text_layer, text_spec
+from ssl_runner.evaluation.tuning import Recipe
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+
+
+class Task(NamedTuple):
+    """A task as GLUE's files have it. Columns are names in the first row, or numbers where there is none."""
+
+    label: int | str
+    texts: tuple[int | str, ...]
+    metrics: tuple[str, ...]
+    dev: str = "dev.tsv"
+    second_dev: str | None = None  # of other sources than train; its score counts as much as the first one's
+
+
+TASKS = {
+    "CoLA": Task(1, (3,), ("matthews",)),
+    "SST-2": Task("label", ("sentence",), ("accuracy",)),
+    "MRPC": Task("Quality", ("#1 String", "#2 String"), ("f1", "accuracy")),
+    "STS-B": Task("score", ("sentence1", "sentence2"), ("pearson", "spearman")),
+    "QQP": Task("is_duplicate", ("question1", "question2"), ("f1", "accuracy")),
+    "MNLI": Task("gold_label", ("sentence1", "sentence2"), ("accuracy",), "dev_matched.tsv", "dev_mismatched.tsv"),
+    "QNLI": Task("label", ("question", "sentence"), ("accuracy",)),
+    "RTE": Task("label", ("sentence1", "sentence2"), ("accuracy",)),
+    "WNLI": Task("label", ("sentence1", "sentence2"), ("accuracy",)),
+}
+POSITIVE = "1"  # the class of MRPC and QQP whose F1 is meant: a paraphrase
+METRICS: dict[str, Callable[[Tensor, Tensor, int], float]] = {  # of answers, labels and the number of that class
+    "accuracy": lambda predicted, label, _: accuracy(predicted, label),
+    "f1": f1,
+    "matthews": lambda predicted, label, _: matthews(predicted, label),
+    "pearson": lambda predicted, score, _: pearson(predicted, score),
+    "spearman": lambda predicted, score, _: spearman(predicted, score),
+}
+
+
+class GLUE(Evaluator):
+    """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
+    public.
+
+    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`;
+    one recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
+    all. Rows that are too short (QQP has some) are left out. Metrics: average, of the tasks' scores; for each task its
+    score, the mean of its metrics, MNLI's of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and
+    majority, the accuracy of train's most frequent class. Bag of words: as in `sentence_pair`. Wang, Singh, Michael,
+    Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's.
+    Differs from the paper: dev sets; and no diagnostic set.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        tasks: list[str],
+        examples: int | None,
+        layer: str | int,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        key = "evaluation.glue"
+        if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
+            raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
+        if examples is not None and examples < 2:
+            raise ValueError(f"{key}.examples is {examples}; it must be at least 2, or null for all")
+        self.layer = named_text_layer(f"{key}.layer", layer)
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check(key)
+        self.examples = examples
+        self.files = {name: task_files(key, path, name, tasks) for name in TASKS if name in tasks}
+
+    def __call__(self, subject: Subject) -> Finding:
+        metrics: dict[str, float] = {}
+        sets = []
+        for name, files in self.files.items():
+            texts = bounded(read_task(name, files), self.examples)
+            sets.append(texts.fingerprint)
+            metrics |= self._score(subject, name, texts)
+        average = sum(metrics[name] for name in self.files) / len(self.files)
+        control = {"control": "logistic regression or cosine of tf-idf vectors"} if is_control(subject) else {}
+        protocol: dict[str, Any] = {
+            "evaluator": "fine-tuning of all weights on each task",
+            **recipe_protocol(subject, self.layer, self.recipe, 0),
+            "split": "dev",
+            "tasks": list(self.files),
+            "examples": "all" if self.examples is None else f"{self.examples} of train and of dev, at most",
+            "files": fingerprint_of(each.encode() for each in sets),
+            **control,
+        }
+        del protocol["train"]
+        return Finding(metrics={"average": average, **metrics}, protocol=protocol)
+
+    def _score(self, subject: Subject, name: str, texts: TextSet) -> dict[str, float]:
+        """The score of a task, and each of its metrics."""
+        task = TASKS[name]
+        second = texts.texts.pop("val", None), texts.label.pop("val", None)  # MNLI's other dev set: no choice is made
+        answer = self._answer(subject, texts)
+        positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
+        found: dict[str, float] = {}
+        for suffix, rows, label in (("", texts.texts["test"], texts.label["test"]), ("_mismatched", *second)):
+            if rows is not None and label is not None:
+                predicted = answer(rows)
+                found |= {f"{name}_{each}{suffix}": METRICS[each](predicted, label, positive) for each in task.metrics}
+        scores = {name: sum(found.values()) / len(found), **found}
+        if texts.classes:
+            scores[f"{name}_majority"] = majority(texts.label["train"], texts.label["test"])
+        return scores
+
+    def _answer(self, subject: Subject, texts: TextSet) -> Answer:
+        if not is_control(subject):
+            return tuned_answer(subject, texts, self.layer, self.recipe)
+        spec = text_spec(subject)
+        if texts.classes:
+            return bag_of_words.classes_answer(spec, with_val(texts))[0]
+        return bag_of_words.scores_answer(spec, texts.texts["train"])[0]
+
+
+def task_files(key: str, path: str, name: str, tasks: Sequence[str]) -> Files:
+    """The files of a task. Raises ValueError where one is not there."""
+    folder, task = Path(path).expanduser() / name, TASKS[name]
+    wanted = [each for each in ("train.tsv", task.dev, task.second_dev) if each is not None]
+    missing = [each for each in wanted if not (folder / each).is_file()]
+    if missing:
+        raise ValueError(
+            f"{key}.path is {path!r}, and {str(folder)!r} has no {', '.join(missing)}; set it to a folder in GLUE's "
+            f"layout, or leave the task out: {key}.tasks=[{','.join(each for each in tasks if each != name)}]"
+        )
+    return find_files(key, str(folder), {"train": "train.tsv", "val": task.second_dev, "test": task.dev})
+
+
+def read_task(name: str, files: Files) -> TextSet:
+    """A task; "test" is its dev set, "val" the second one, where it has two. Raises ValueError as `read_set` does."""
+    task = TASKS[name]
+    columns = {f"{name}'s label": task.label} | {f"{name}'s text {n}": text for n, text in enumerate(task.texts, 1)}
+    return read_set(files, columns, labels="scores" if name == "STS-B" else "classes", short="skip")
+
+
+def bounded(texts: TextSet, most: int | None) -> TextSet:
+    """At most so many examples of each split, always the same."""
+    if most is None:
+        return texts
+    chosen = {
+        split: torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:most].sort().values
+        for split, rows in texts.texts.items()
+    }
+    return texts._replace(
+        texts={split: [texts.texts[split][place] for place in places] for split, places in chosen.items()},
+        label={split: texts.label[split][places] for split, places in chosen.items()},
+    )

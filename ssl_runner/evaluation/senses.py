@@ -1,0 +1,162 @@
+"""Whether an encoder tells the senses of a word apart by what stands around it.
+
+n sentences of a word, D width.
+"""
+
+from importlib.resources import files
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_runner.evaluation.subject import evaluating
+from ssl_runner.evaluation.text_data import fingerprint_of, padded, tokenizer_of
+from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, text_encoder, text_spec
+from ssl_runner.figures import Bars
+from ssl_runner.interfaces import CLS, SEP, UNK, DataSpec, Evaluator, Finding, Subject, TextSpec
+
+FOLDS = 4  # of the sentences of a sense
+MARK = "*"  # on both sides of the word in question
+
+
+class Use(NamedTuple):
+    """A sentence with a word in one of its senses."""
+
+    word: str
+    sense: str
+    before: str  # the sentence up to the word
+    after: str
+
+
+class Found(NamedTuple):
+    """What an encoder has of the uses of a word."""
+
+    contextual: Tensor  # (n, D): the mean over its tokens
+    static: Tensor  # (n, E): the mean of its rows of the embedding
+    sense: Tensor  # (n,) 0 or 1
+
+
+class Senses(Evaluator):
+    """Name the sense of an ambiguous word from the vector of that word in a sentence: contextual, or static.
+
+        sense of z = that of the nearer mean,   z: standardised by the sentences learned from
+
+    For each of the words, a classifier by nearest mean learns from three quarters of the sentences of both senses and
+    names the others, each in turn; of two equally near means each is half right. The sentences were written for this
+    probe: senses.tsv, as many of both senses, the word always in lower case and in one form. So the static vector, a
+    row of `encoder.embedding`, is the same in all of them and names half. What is above that comes from the context.
+    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. Metrics, in
+    [0, 1]: accuracy (of the contextual vector, mean over words), static_accuracy, chance_accuracy, and each word's
+    accuracy.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    pixels_are_control: ClassVar[bool] = False  # a bag of words has no vector of one of them
+
+    def __init__(self, *, layer: str | int) -> None:
+        if layer == "mix":
+            raise ValueError("evaluation.senses.layer is mix; there are too few sentences to learn weights of layers")
+        self.layer = named_token_layer("evaluation.senses.layer", layer)
+
+    def __call__(self, subject: Subject) -> Finding:
+        text = senses_text()
+        words: dict[str, list[Use]] = {}
+        for use in read_uses(text):
+            words.setdefault(use.word, []).append(use)
+        found = {word: vectors(subject, uses, self.layer) for word, uses in words.items()}
+        known = {word: each for word, each in found.items() if each is not None}
+        if not known:
+            raise ValueError(f"the tokenizer knows none of the words {', '.join(words)}")
+        contextual = {word: nearest_mean(each.contextual, each.sense) for word, each in known.items()}
+        static = {word: nearest_mean(each.static, each.sense) for word, each in known.items()}
+        names = list(known)
+        return Finding(
+            metrics={
+                "accuracy": sum(contextual.values()) / len(names),
+                "static_accuracy": sum(static.values()) / len(names),
+                "chance_accuracy": 0.5,
+                **{f"{word}_accuracy": value for word, value in contextual.items()},
+            },
+            protocol={
+                "evaluator": "nearest mean of a word's vectors",
+                "layer": self.layer,
+                "split": f"{FOLDS} folds of each sense",
+                "words": names,
+                "examples": sum(len(each.sense) for each in known.values()),
+                "files": fingerprint_of([text.encode()]),
+                "seed": subject.seed,
+            },
+            figures={
+                "accuracy by word": Bars(
+                    labels=names,
+                    values={"accuracy": [100 * contextual[word] for word in names]},
+                    value_label="senses named right, %",
+                    references={"accuracy": [100 * static[word] for word in names]},
+                    note="By the word's vector in its sentence; the mark: by the same word's row of the embedding.",
+                )
+            },
+        )
+
+
+def senses_text() -> str:
+    """senses.tsv, as the package ships it: word, sense, sentence."""
+    return files("ssl_runner.evaluation").joinpath("senses.tsv").read_text(encoding="utf-8")
+
+
+def read_uses(text: str) -> list[Use]:
+    """Of lines "word, sense, sentence" parted by tabs, the word between marks."""
+    uses = []
+    for line in text.splitlines():
+        word, sense, sentence = line.split("\t")
+        before, _, after = sentence.split(MARK)
+        uses.append(Use(word, sense, before, after))
+    return uses
+
+
+def vectors(subject: Subject, uses: list[Use], layer: str) -> Found | None:
+    """The vectors of a word in its sentences; None where the tokenizer does not know it, or cuts it off."""
+    encoder, spec = text_encoder(subject.encoder), text_spec(subject)
+    tokenizer = tokenizer_of(spec)
+    sentences = [f"{use.before}{use.word}{use.after}" for use in uses]
+    rows, held = [], []
+    for use, encoding in zip(uses, tokenizer.encode_batch(sentences, add_special_tokens=False), strict=True):
+        first, last = len(use.before), len(use.before) + len(use.word)
+        within = [
+            place + 1
+            for place, (start, end) in enumerate(encoding.offsets[: spec.length - 2])
+            if start < last and end > first
+        ]
+        row = [CLS, *encoding.ids[: spec.length - 2], SEP]
+        if not within or any(row[place] == UNK for place in within):
+            return None
+        rows.append(row)
+        held.append(within)
+    ids = padded(rows).long().to(subject.device)
+    share = torch.zeros(ids.shape, dtype=torch.float32, device=subject.device)  # of each token in the word's vector
+    for place, within in enumerate(held):
+        share[place, within] = 1 / len(within)
+    with evaluating(encoder), torch.inference_mode():
+        tokens = Reader(encoder, layer, "token")(encoder, ids).float()
+        found = [(share[:, None] @ each).squeeze(1).double().cpu() for each in (tokens, encoder.embedding(ids).float())]
+    contextual, static = (finite(each.clone()) for each in found)
+    senses = sorted({use.sense for use in uses})
+    return Found(contextual, static, torch.tensor([senses.index(use.sense) for use in uses]))
+
+
+def nearest_mean(x: Tensor, sense: Tensor) -> float:
+    """(n, D), (n,) of 0 and 1, as many of both -> the share named right, in folds: the k-th sentence of a sense is in
+    fold k modulo 4. Vectors that are as near to both means count a half."""
+    fold = torch.empty_like(sense)
+    for each in (0, 1):
+        fold[sense == each] = torch.arange(int((sense == each).sum())) % FOLDS
+    right = 0.0
+    for number in range(FOLDS):
+        learned = fold != number
+        std, mean = torch.std_mean(x[learned], dim=0, correction=0)
+        z = (x - mean) / torch.where(std > 1e-6 * x.abs().max(), std, torch.inf)
+        means = [z[learned & (sense == each)].mean(dim=0) for each in (0, 1)]
+        margin = (z[~learned] - (means[0] + means[1]) / 2) @ (means[1] - means[0])  # above 0: nearer to the second
+        margin = torch.where(sense[~learned] == 1, margin, -margin)
+        right += (margin > 1e-9).sum().item() + 0.5 * (margin.abs() <= 1e-9).sum().item()
+    return right / len(sense)

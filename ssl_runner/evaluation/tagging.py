@@ -1,0 +1,219 @@
+"""Tags of words: names of people, places and things, as the CoNLL shared tasks score them.
+
+n sentences, W words of all of them, m of these within T tokens, K tags.
+"""
+
+from itertools import accumulate, pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_runner.evaluation.bag_of_words import frequent_tags
+from ssl_runner.evaluation.logistic import Grid
+from ssl_runner.evaluation.scores import chunk_scores
+from ssl_runner.evaluation.text_data import (
+    Files,
+    Tagged,
+    WordTokens,
+    encode_words,
+    find_files,
+    fingerprint,
+    held_out,
+    read_conll,
+)
+from ssl_runner.evaluation.text_heads import (
+    Asked,
+    check_enough,
+    fit_probe,
+    grid_protocol,
+    is_control,
+    outputs_of,
+    recipe_protocol,
+    tune,
+)
+from ssl_runner.evaluation.text_layers import named_token_layer, text_spec
+from ssl_runner.evaluation.tuning import Recipe
+from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+
+NO_TAG = -1  # of tokens that begin no word
+TOLD: tuple[SplitName, ...] = ("val", "test")  # whose scores are metrics
+
+
+class TaggedSet(NamedTuple):
+    """A set of sentences whose words have tags, as read; with a val."""
+
+    splits: dict[SplitName, Tagged]
+    tags: tuple[str, ...]  # O first
+    fingerprint: str
+
+
+class Tagging(Evaluator):
+    """A linear probe of words: softmax regression on the frozen vector of each word's first token, for a grid of
+    settings; the one that tags most words of "val" right (a tenth of the sentences of train, where no file is named)
+    tags "test".
+
+    Files as those of the CoNLL shared tasks: a word and its tag a line, O, B-type and I-type; train says which types
+    there are. `layer`: "-1", the encoder's tokens, a block counted from the end, or "mix", all layers by weights
+    learned on train (Peters et al. 2018). Words beyond `dataset.length` are tagged O. Bag of words: the tag that a
+    word's first token has most often in train. Metrics, of entities, which are right where type and both ends are: f1,
+    precision, recall on test, val_f1; in [0, 1].
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        layer: str | int,
+        learning_rates: list[float],
+        weight_decays: list[float],
+        steps: int,
+        batch_size: int,
+    ) -> None:
+        key = "evaluation.tagging"
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
+        self.grid.check(key)
+        self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
+
+    def __call__(self, subject: Subject) -> Finding:
+        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        sizes = len(asked["train"].label), len(asked["val"].label)
+        shared = {"evaluator": "linear probe of words", **grid_protocol(subject, self.layer, self.grid, *sizes)}
+        if is_control(subject):
+            return control_finding(subject, self.sentences, tokens, shared)
+        probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
+        predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
+        return tags_finding(self.sentences, tokens, predicted, shared | probe.protocol)
+
+
+class TaggingFineTune(Evaluator):
+    """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
+    "test", once.
+
+    How: `text_heads.tune`, with the cross-entropy over words. All else as in `Tagging`; nothing is chosen, "val" is
+    reported.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[type[DataSpec]] = TextSpec
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        layer: str | int,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        key = "evaluation.tagging_finetune"
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check(key)
+        self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
+
+    def __call__(self, subject: Subject) -> Finding:
+        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        train = asked["train"]
+        shared = {
+            "evaluator": "fine-tuning of all weights, for words",
+            **recipe_protocol(subject, self.layer, self.recipe, len(train.label)),
+        }
+        if is_control(subject):
+            return control_finding(subject, self.sentences, tokens, shared)
+        check_enough(len(train.ids))
+        label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
+        examples = Examples(train.ids, label)
+        network = tune(subject, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy)
+        predicted: dict[SplitName, Tensor] = {}
+        for split in TOLD:
+            classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
+            predicted[split] = classes[asked[split].row, asked[split].column]
+        return tags_finding(self.sentences, tokens, predicted, shared)
+
+
+def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:
+    """(B, T, K), (B, T) -> (): the mean over tokens that begin a word. A batch without any has a loss of 0."""
+    total = F.cross_entropy(logits.flatten(0, 1), tag.flatten(), ignore_index=NO_TAG, reduction="sum")
+    return total / (tag != NO_TAG).sum().clamp(min=1)
+
+
+def read_tagged(files: Files) -> TaggedSet:
+    """Read all files. Raises ValueError as `text_data.read_conll` does, and for a type that train does not have."""
+    splits = {split: read_conll(path) for split, path in files.items()}
+    types = sorted({tag[2:] for tags in splits["train"].tags for tag in tags if tag != "O"})
+    if not types:
+        raise ValueError(f"{files['train']} has no tag but O; there is nothing to learn")
+    known = ("O", *(f"{begin}-{each}" for each in types for begin in "BI"))
+    for split, each in splits.items():
+        strange = sorted({tag for tags in each.tags for tag in tags} - set(known))
+        if strange:
+            raise ValueError(f"{files[split]} has the tag {strange[0]!r}; train has the types {', '.join(types)}")
+    if "val" not in splits:
+        whole = splits["train"]
+        rest, held = held_out(torch.full((len(whole.words),), -1))
+        splits["train"], splits["val"] = (
+            Tagged([whole.words[i] for i in part], [whole.tags[i] for i in part]) for part in (rest, held)
+        )
+    return TaggedSet(splits, known, fingerprint(files.values()))
+
+
+def asked_words(sentences: TaggedSet, split: SplitName, tokens: WordTokens) -> Asked:
+    """The words that have a token, and their tags."""
+    number = {tag: place for place, tag in enumerate(sentences.tags)}
+    every = torch.tensor([number[tag] for tags in sentences.splits[split].tags for tag in tags])
+    return Asked(tokens.ids, every[tokens.word], tokens.row, tokens.column)
+
+
+def tags_finding(
+    sentences: TaggedSet, tokens: dict[SplitName, WordTokens], predicted: dict[SplitName, Tensor], protocol: Any
+) -> Finding:
+    """Score (m,) classes of the words that have a token; the others are O."""
+    scores = {}
+    for split, classes in predicted.items():
+        true = sentences.splits[split].tags
+        every = ["O"] * sum(map(len, true))
+        for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
+            every[word] = sentences.tags[tag]
+        ends = accumulate(map(len, true), initial=0)
+        scores[split] = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
+    f1, precision, recall = scores["test"]
+    words = sum(map(len, sentences.splits["test"].tags))
+    return Finding(
+        metrics={"f1": f1, "precision": precision, "recall": recall, "val_f1": scores["val"][0]},
+        protocol={
+            **protocol,
+            "tags": "IOB2, entities by the CoNLL rule",
+            "types": len(sentences.tags) // 2,
+            "files": sentences.fingerprint,
+            "cut": round(1 - len(tokens["test"].word) / words, 3),
+        },
+    )
+
+
+def control_finding(
+    subject: Subject, sentences: TaggedSet, tokens: dict[SplitName, WordTokens], protocol: Any
+) -> Finding:
+    """Each word for itself."""
+    first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
+    tag = asked_words(sentences, "train", tokens["train"]).label
+    table = frequent_tags(first["train"], tag, text_spec(subject).vocabulary, len(sentences.tags))
+    said = "the tag that a word's first token has most often"
+    predicted = {split: table[first[split]] for split in TOLD}
+    return tags_finding(sentences, tokens, predicted, {**protocol, "control": said})

@@ -1,0 +1,68 @@
+"""Few labels of a user's texts: how the linear probe fares when most have none."""
+
+from typing import ClassVar
+
+import torch
+
+from ssl_runner.evaluation.few_label import FewLabel
+from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.evaluation.text_classification import read
+from ssl_runner.evaluation.text_data import Separator, encode_set, find_files
+from ssl_runner.evaluation.text_layers import BATCH, text_spec
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+
+
+class TextFewLabel(Evaluator):
+    """`few_label.FewLabel` on texts from files: stratified, nested subsets of "train"; accuracy on "test" per subset.
+
+    Files as in `text_classification.TextClassification`. Bag of words: the same probe on `controls.BagOfWords.pooled`.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        separator: Separator,
+        label: int | str,
+        text: int | str,
+        layer: str | int,
+        fractions: list[float],
+        per_class: list[int],
+        learning_rates: list[float],
+        weight_decays: list[float],
+        steps: int,
+        batch_size: int,
+    ) -> None:
+        key = "evaluation.text_few_label"
+        try:
+            self.few_label = FewLabel(
+                layer=layer,
+                fractions=fractions,
+                per_class=per_class,
+                learning_rates=learning_rates,
+                weight_decays=weight_decays,
+                steps=steps,
+                batch_size=batch_size,
+            )
+        except ValueError as error:
+            raise ValueError(str(error).replace("evaluation.few_label", key)) from error
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.texts = read(key, files, separator, label, text)
+
+    def __call__(self, subject: Subject) -> Finding:
+        texts = FrozenSubject(
+            subject.encoder,
+            encode_set(text_spec(subject), self.texts),
+            seed=subject.seed,
+            device=subject.device,
+            precision=torch.float32,
+            batch_size=BATCH,
+        )
+        found = self.few_label(texts)
+        return found._replace(protocol={**found.protocol, "files": self.texts.fingerprint})

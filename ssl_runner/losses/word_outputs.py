@@ -1,0 +1,116 @@
+"""How likely a word is beside a vector, and the loss that this is learned by: conf/objective/output/ chooses.
+
+B examples, T places, M words asked for at each, S noise words, V words of the vocabulary, D width.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_runner.interfaces import SPECIAL, TextSpec, WordEncoder
+from ssl_runner.losses.precision import float32
+
+
+def word_counts(spec: TextSpec) -> Tensor:
+    """(V,) float64: how often each word is in "pretrain"; 0 for special ids, 1 for all words where that is unknown."""
+    counts = torch.tensor(spec.counts or [1] * spec.vocabulary, dtype=torch.float64)
+    counts[: len(SPECIAL)] = 0
+    if not counts.any():
+        counts[len(SPECIAL) :] = 1
+    return counts
+
+
+@float32
+def softmax(score: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
+    """Cross-entropy over the vocabulary: () nats per pair.
+
+    score (B, T, M) of the words asked for, weight (B, T, M) of each, 0 where it is no pair; logits (B, T, V) of all
+    words at each place.
+    """
+    total = (logits.logsumexp(dim=2) * weight.sum(dim=2)).sum()
+    return (total - (score * weight).sum()) / weight.sum().clamp_min(1)
+
+
+@float32
+def negative_sampling(score: Tensor, weight: Tensor, noise: Tensor, negatives: int) -> Tensor:
+    """Pairs against pairs with noise words, each by itself: () nats per pair, s being the logistic function,
+
+        -log s(score) - negatives * mean over noise words of log s(-noise)
+
+    score and weight as above; noise (B, T, S), the scores of noise words at each place.
+    """
+    pull = (F.logsigmoid(score) * weight).sum()
+    push = (F.logsigmoid(-noise).mean(dim=2) * weight.sum(dim=2)).sum()
+    return -(pull + negatives * push) / weight.sum().clamp_min(1)
+
+
+class WordOutput(nn.Module, ABC):
+    """A second table, of output vectors, all zero at the start: u of a word beside v scores u . v."""
+
+    def __init__(self, encoder: WordEncoder, spec: TextSpec) -> None:
+        super().__init__()
+        self.table = nn.Embedding(spec.vocabulary, encoder.dim, sparse=encoder.embedding.sparse)
+        nn.init.zeros_(self.table.weight)
+
+    @abstractmethod
+    def draw(self, count: int) -> Tensor:
+        """(count, S) int64: the noise words of `count` examples."""
+
+    @abstractmethod
+    def loss(self, v: Tensor, score: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+        """The loss of all pairs: () nats per pair.
+
+        v (B, T, D), what stands at each place; score (B, T, M) of the words asked for there, with weight (B, T, M), 0
+        where it is no pair; noise (B, S, D), the vectors of the noise words.
+        """
+
+    def vectors(self, word: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) and (B, S) -> (B, T, D) and (B, S, D): output vectors, in one look-up."""
+        both = self.table(torch.cat((word, noise), dim=1))
+        return both[:, : word.shape[1]], both[:, word.shape[1] :]
+
+
+class Softmax(WordOutput):
+    """A softmax over the whole vocabulary: exact, and its cost grows with the vocabulary."""
+
+    def draw(self, count: int) -> Tensor:
+        return torch.empty(count, 0, dtype=torch.int64, device=self.table.weight.device)
+
+    def loss(self, v: Tensor, score: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+        return softmax(score, weight, v @ self.table.weight.T)
+
+
+class NegativeSampling(WordOutput):
+    """Tell true pairs from `negatives` pairs with a noise word, whose probability is in proportion to count^power.
+
+    Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
+    Compositionality", https://arxiv.org/abs/1310.4546, equation 4. At its minimum a score is log p(pair) / (p(word)
+    noise(word)) - log(negatives): Levy, Goldberg 2014, https://proceedings.neurips.cc/paper/2014/hash/feab05aa91085b7a8012516bc3533958-Abstract.html.
+    Differs from the paper: all pairs of an example share `shared` noise words, over which the term of the noise is a
+    mean. Its expectation is that of words drawn for each pair by itself, and so is that of the gradient; that
+    pairs see the same words correlates them, and that each sees more of them makes the mean of each less noisy. It
+    makes one matrix product of what would be a look-up a pair. As in the paper, and unlike word2vec's code, a noise
+    word may be the true one.
+    """
+
+    noise: Tensor  # (V,) probabilities
+
+    def __init__(self, encoder: WordEncoder, spec: TextSpec, *, negatives: int, power: float, shared: int) -> None:
+        super().__init__(encoder, spec)
+        if negatives < 1:
+            raise ValueError(f"objective.output.negatives is {negatives}; it must be at least 1 (paper: 5 to 20)")
+        if shared < 1:
+            raise ValueError(f"objective.output.shared is {shared}; it must be at least 1 word an example")
+        counts = word_counts(spec)
+        noise = torch.where(counts > 0, counts**power, 0)
+        self.negatives = negatives
+        self.shared = shared
+        self.register_buffer("noise", (noise / noise.sum()).float(), persistent=False)
+
+    def draw(self, count: int) -> Tensor:
+        return torch.multinomial(self.noise, count * self.shared, replacement=True).view(count, self.shared)
+
+    def loss(self, v: Tensor, score: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+        return negative_sampling(score, weight, v @ noise.mT, self.negatives)

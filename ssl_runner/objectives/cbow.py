@@ -1,0 +1,73 @@
+"""A word from the words around it (continuous bag of words)."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ssl_runner.interfaces import MASK, Batch, Loss, Objective, TextSpec, WordEncoder
+from ssl_runner.losses.word_outputs import WordOutput, word_counts
+from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
+
+
+class Around(NamedTuple):
+    word: Tensor  # (B, T) int64; MASK where one is left out
+    pairs: Tensor  # (B, T, T) bool: which places, the second, are around each, the first
+
+
+class Centre(NamedTuple):
+    word: Tensor  # (B, T) int64; MASK where none is asked for
+    noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
+
+
+class CBOW(Objective[Around, Centre]):
+    """Predict each word from the mean of the words around it.
+
+        x = {w_j: 0 < |i - j| <= r_i},   y = w_i,   r_i ~ U{1, ..., window},   loss = -log p(y | x)      nats per word
+
+    p(w_i | x) has the score mean of v(w_j) . u(w_i): v is a row of the encoder, u of the output's own table.
+    `objective.output` says what becomes of the score: a softmax over the vocabulary, or negative sampling. Frequent
+    words are left out at random (`nn.word_windows.Subsampling`), and then windows reach over them, as they do over
+    words that are not in the vocabulary; windows end with the sentence, and with the example.
+
+    Mikolov, Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space",
+    https://arxiv.org/abs/1301.3781, section 3.1; Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed
+    Representations of Words and Phrases and their Compositionality", https://arxiv.org/abs/1310.4546.
+    Differs from the paper: a step is taken for all words of a batch at once, with the optimizer of the config, and not
+    word by word with a learning rate that falls linearly. The gradient is that of the mean: word2vec's code gives each
+    word around the whole of it (Irsoy, Benton, Stratos 2021, https://arxiv.org/abs/2012.15332).
+    """
+
+    encoder: WordEncoder
+
+    def __init__(
+        self,
+        encoder: WordEncoder,
+        spec: TextSpec,
+        *,
+        window: int,
+        subsample: float | None,
+        output: WordOutput,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.output = output
+        self.subsampling = Subsampling(word_counts(spec), threshold=subsample)
+        self.window = DynamicWindow(window)
+
+    def split(self, batch: Batch) -> tuple[Around, Centre]:
+        kept = self.subsampling(batch.data)
+        word = batch.data.masked_fill(~kept, MASK)
+        pairs = self.window(batch.data, kept)
+        return Around(word, pairs), Centre(word.masked_fill(~pairs.any(dim=2), MASK), self.output.draw(len(word)))
+
+    def shuffle(self, x: Around, y: Centre) -> tuple[Around, Centre]:
+        """Each place asks for the word of another place of the batch."""
+        return x, y._replace(word=exchange(y.word, y.word != MASK))
+
+    def loss(self, x: Around, y: Centre) -> Loss:
+        around = self.encoder.embedding(x.word)
+        pairs = x.pairs.to(around.dtype)
+        v = pairs @ around / pairs.sum(dim=2, keepdim=True).clamp_min(1)
+        u, noise = self.output.vectors(y.word, y.noise)
+        asked = (y.word != MASK)[:, :, None].to(v.dtype)
+        return Loss(self.output.loss(v, (v * u).sum(dim=2, keepdim=True), asked, noise))
