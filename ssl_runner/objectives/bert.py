@@ -46,8 +46,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     M: of an example with n tokens that are not special round(ratio * n), 1 at least, drawn at random;
     with `whole_words` words are drawn until they have as many tokens, and the last may go beyond that. Each of them
-    becomes [MASK], another token drawn uniformly, or stays, with probabilities `mask`, `random`, `keep`. Only places in
-    M are scored over the vocabulary: K of each example, so that nothing waits for their number.
+    becomes [MASK], another token drawn uniformly, or stays, with the three probabilities `shares`. Only places in M are
+    scored over the vocabulary: K of each example, so that nothing waits for their number.
 
     With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
     to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
@@ -69,19 +69,17 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         spec: TextSpec,
         *,
         ratio: float,
-        mask: float,
-        random: float,
-        keep: float,
+        shares: list[float],
         whole_words: bool,
         next_sentence: float,
     ) -> None:
         super().__init__()
         if not 0 < ratio < 1:
             raise ValueError(f"objective.ratio is {ratio}; it must lie in (0, 1) (paper: 0.15)")
-        if min(mask, random, keep) < 0 or abs(mask + random + keep - 1) > 1e-6:
+        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
-                f"objective.mask is {mask}, objective.random {random} and objective.keep {keep}; they are shares, "
-                "and must sum to 1 (paper: 0.8, 0.1, 0.1)"
+                f"objective.shares is {shares}; it must be three shares that sum to 1: of [MASK], of another token, "
+                "of the token itself (paper: [0.8, 0.1, 0.1])"
             )
         if not next_sentence >= 0:
             raise ValueError(f"objective.next_sentence is {next_sentence}; it is a weight: 0 (none) or more")
@@ -95,8 +93,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
-        self.mask = mask
-        self.random = random
+        self.mask, self.noise, _ = shares
         self.vocabulary = spec.vocabulary
         self.next_sentence = next_sentence
         starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
@@ -205,4 +202,4 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         """[MASK], another token, or itself, each by its share."""
         drawn = torch.rand(tokens.shape, device=tokens.device)
         noise = torch.randint_like(tokens, len(SPECIAL), self.vocabulary)
-        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.random, noise, tokens))
+        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.noise, noise, tokens))
