@@ -1,8 +1,8 @@
 """Speed, as ratios within one run on one machine. Nothing here is a test: run it on an idle machine and read the table.
 
     python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
-    python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py text     # tokens/s of BERT and of a language model, of Hugging Face's beside them
+    python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
@@ -519,7 +519,7 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "objectives", "text", "probe", "startup", "sweep"])
+    parser.add_argument("what", choices=["simclr", "text", "objectives", "probe", "startup", "sweep"])
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -529,10 +529,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "simclr":
         simclr(arguments.root, arguments.steps, arguments.rounds)
-    elif arguments.what == "objectives":
-        objectives(arguments.steps, arguments.rounds)
     elif arguments.what == "text":
         text(arguments.size, arguments.batch, arguments.length, arguments.steps, arguments.rounds)
+    elif arguments.what == "objectives":
+        objectives(arguments.steps, arguments.rounds)
     elif arguments.what == "probe":
         probe(arguments.rounds)
     elif arguments.what == "sweep":

@@ -30,7 +30,7 @@ LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a 
 
 class Masked(NamedTuple):
     text: Tensor  # (B, T) int64, some tokens replaced
-    places: Tensor  # (B, K) int32, no ids: what is to be said of; more of them than are asked for where y has padding
+    places: Tensor  # (B, K) int32, for they are no ids, ascending: what is asked for; -1 where it is fewer than K
 
 
 class Hidden(NamedTuple):
@@ -113,7 +113,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         text, consecutive = self._framed(batch.data) if self.judge is None else self._pairs(batch.data)
         places, tokens = self._draw(text)
         shown = torch.where(tokens == PAD, text.gather(1, places), self._replaced(tokens))
-        return Masked(text.scatter(1, places, shown), places.int()), Hidden(tokens, consecutive)
+        asked = places.masked_fill(tokens == PAD, -1).int()
+        return Masked(text.scatter(1, places, shown), asked), Hidden(tokens, consecutive)
 
     def loss(self, x: Masked, y: Hidden) -> Loss:
         states = self.encoder(x.text).tokens
@@ -130,7 +131,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def predict(self, x: Masked) -> Hidden:
         states = self.encoder(x.text).tokens
-        tokens = self._scores(states, x.places).argmax(dim=2)
+        tokens = self._scores(states, x.places).argmax(dim=2).masked_fill(x.places < 0, PAD)
         if self.judge is None:
             return Hidden(tokens, torch.ones_like(tokens[:, 0]))
         return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
@@ -142,8 +143,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.predict(x).tokens
 
     def _scores(self, states: Tensor, places: Tensor) -> Tensor:
-        """(B, T, D) and (B, K) -> (B, K, V)."""
-        return self.scores(self.transform(gather_places(states, places.long())), self.encoder.embedding)
+        """(B, T, D) and (B, K) -> (B, K, V); where nothing is asked for those of the first place."""
+        return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
@@ -188,8 +189,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         wanted = (self.ratio * ordinary.sum(dim=1, keepdim=True) + 0.5).floor().clamp(min=1)
         most = min(length, max(1, int(self.ratio * (length - 2) + 0.5)) + self.spare)  # two are special, at least
         asked = (begin < wanted) & (begin + size <= most) & ordinary.gather(1, order)
-        places = order[:, :most]
-        return places, text.gather(1, places).masked_fill(~asked[:, :most], PAD)
+        places, first = order[:, :most].sort(dim=1)
+        return places, text.gather(1, places).masked_fill(~asked.gather(1, first), PAD)
 
     def _words(self, text: Tensor) -> Tensor:
         """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""

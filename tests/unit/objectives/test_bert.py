@@ -58,8 +58,9 @@ def test_each_example_hides_its_part_and_never_a_special_token():
         places = x.places[b][asked]
         ordinary = int((data[b] >= len(SPECIAL)).sum())
         assert len(places) == (max(1, math.floor(0.3 * ordinary + 0.5)) if ordinary else 0)
-        assert len(set(places.tolist())) == len(places)
-        assert torch.equal(y.tokens[b][asked], data[b, places])  # the others' order is the places'
+        assert places.tolist() == sorted(set(places.tolist()))
+        assert torch.equal(x.places[b] == -1, ~asked)
+        assert torch.equal(y.tokens[b][asked], data[b, places])
         untouched = torch.ones(42, dtype=torch.bool).index_fill(0, places.long(), False)
         assert torch.equal(x.text[b][untouched], data[b][untouched])
     special = data < len(SPECIAL)
