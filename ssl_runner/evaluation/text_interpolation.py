@@ -3,14 +3,14 @@
 from typing import Any, ClassVar, cast
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
     PAD,
-    SEP,
-    SPECIAL,
     Batch,
     Bounds,
     DataSpec,
@@ -72,7 +72,11 @@ class TextInterpolation(Inspection):
             "token_accuracy": token_accuracy(written, truth),
             "token_accuracy_of_another": token_accuracy(written.roll(1, 0), truth),
         }
-        read = Reader(spec)
+        tokenizer = Tokenizer.from_str(spec.tokenizer)
+
+        def read(texts: Tensor) -> list[str]:
+            return [readable(tokenizer, text) for text in texts.tolist()]
+
         figures = {
             "between two sentences": Passages(
                 {
@@ -116,20 +120,3 @@ def distinct(texts: Tensor) -> float:
     """(n, T): the part of the texts that no other one equals."""
     _, count = texts.unique(dim=0, return_counts=True)
     return (count == 1).sum().item() / len(texts)
-
-
-class Reader:
-    """Ids as text, (n, T) -> n texts: up to the end of the example, without special tokens."""
-
-    def __init__(self, spec: TextSpec) -> None:
-        from tokenizers import Tokenizer
-
-        self.tokenizer = Tokenizer.from_str(spec.tokenizer)
-
-    def __call__(self, ids: Tensor) -> list[str]:
-        return [self.tokenizer.decode(self._words(row)) for row in ids.tolist()]
-
-    @staticmethod
-    def _words(row: list[int]) -> list[int]:
-        end = row.index(SEP) if SEP in row else len(row)
-        return [token for token in row[:end] if token >= len(SPECIAL)]

@@ -33,7 +33,7 @@ class Copies(Objective[Tensor, Tensor]):
         return x.float() + self.off
 
     def write(self, z: Tensor) -> Tensor:
-        return z.round().long()
+        return z.round().long().clamp_min(0)
 
 
 class WithPrior(Copies):

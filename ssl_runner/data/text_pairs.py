@@ -1,0 +1,155 @@
+"""A user's own texts that belong together, two or three a row. n examples of T tokens, V texts each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_runner.data.documents import Table
+from ssl_runner.data.splits import stratified
+from ssl_runner.data.tokens import Tokens, least_vocabulary, train_tokenizer, word_starts
+from ssl_runner.interfaces import CLS, PAD, SEP, DataSource, Examples, SplitName, TextSpec
+
+TOGETHER = 10_000  # texts cut into tokens at once
+
+
+class TextPairs(DataSource):
+    """The texts of each row of a .csv or .tsv file as one example, [CLS] a [SEP] b [SEP], or with a third.
+
+    Of each text the first (T - 1) // V - 1 tokens are kept, so that all have the same room; PAD comes last. The
+    tokenizer is learned from the rows to train on, or is that of a run's folder (or its encoder/): then its vocabulary
+    counts, and not `tokens`, `vocabulary` and `lowercase`. Columns are named as in the first row, or numbered from 0
+    where it is a row like the others. All rows are kept in memory, 4 bytes a token.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        columns: list[int | str],
+        tokenizer: str | None,
+        length: int,
+        tokens: Tokens,
+        vocabulary: int,
+        lowercase: bool,
+        test_fraction: float,
+        val_fraction: float,
+        split_seed: int,
+    ) -> None:
+        if len({type(column) for column in columns}) != 1 or len(set(columns)) != len(columns) or len(columns) < 2:
+            raise ValueError(
+                f"dataset.columns is {list(columns)}; it must be different columns, two or more, all names or numbers"
+            )
+        if length < 1 + 2 * len(columns):
+            raise ValueError(
+                f"dataset.length is {length}; with {len(columns)} texts a row it must be {1 + 2 * len(columns)} or more"
+            )
+        if vocabulary < least_vocabulary(tokens):
+            raise ValueError(
+                f"dataset.vocabulary is {vocabulary}; with dataset.tokens={tokens} it must be at least "
+                f"{least_vocabulary(tokens)}"
+            )
+        for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+            if not 0 < fraction < 1:
+                raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
+        self.path = Path(path).expanduser().absolute()
+        if self.path.suffix.lower() not in (".csv", ".tsv"):
+            raise ValueError(f"dataset.path {self.path} must be a .csv or a .tsv file")
+        self.table = Table(self.path, {f"dataset.columns[{place}]": column for place, column in enumerate(columns)})
+        self.texts = len(columns)
+        self.tokenizer = None if tokenizer is None else Path(tokenizer).expanduser().absolute()
+        self.length = length
+        self.tokens = tokens
+        self.vocabulary = vocabulary
+        self.lowercase = lowercase
+        self.test_fraction = test_fraction
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self._read: dict[str, Any] | None = None  # what is known after `load`
+
+    @property
+    def spec(self) -> TextSpec:
+        vocabulary = self.vocabulary
+        if self._read is None and self.tokenizer is not None:
+            vocabulary = _known(self.tokenizer).get_vocab_size()
+        return TextSpec(length=self.length, **(self._read or {"vocabulary": vocabulary}))
+
+    def check(self) -> None:
+        if not self.path.is_file():
+            raise ValueError(f"dataset.path {self.path} is not there; it must be a .csv or .tsv file")
+        if next(self.table.rows(), None) is None:
+            raise ValueError(f"dataset.path {self.path} has no rows")
+
+    def load(self) -> Mapping[SplitName, Examples]:
+        self.check()
+        rows = list(self.table.rows())
+        for number, row in enumerate(rows, start=1):
+            if not all(text.strip() for text in row):
+                raise ValueError(f"dataset.path {self.path}: a text of row {number} is empty; remove the row")
+        rest, test = stratified(torch.full((len(rows),), -1), self.test_fraction, self.split_seed)
+        kept, held = stratified(torch.full((len(rest),), -1), self.val_fraction, self.split_seed)
+        train, val = rest[kept], rest[held]
+        tokenizer = self._tokenizer([text for place in train.tolist() for text in rows[place]])
+        data = self._encode(tokenizer, rows)
+        counts = torch.bincount(data[train].flatten(), minlength=tokenizer.get_vocab_size())
+        counts[PAD] = 0
+        self._read = {
+            "vocabulary": len(counts),
+            "tokenizer": tokenizer.to_str(),
+            "counts": tuple(counts.tolist()),
+            "starts": self._starts(tokenizer),
+        }
+        first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
+        return {"pretrain": first, "train": first, "val": second, "test": third}
+
+    def _tokenizer(self, lines: Sequence[str]) -> Any:
+        from tokenizers import Tokenizer
+
+        if self.tokenizer is not None:
+            return _known(self.tokenizer)
+        learned = train_tokenizer(
+            lines, tokens=self.tokens, words="marks", vocabulary=self.vocabulary, lowercase=self.lowercase
+        )
+        return Tokenizer.from_str(learned)
+
+    def _starts(self, tokenizer: Any) -> tuple[bool, ...]:
+        if self.tokenizer is None:
+            return tuple(word_starts(tokenizer.to_str()))
+        return tuple(json.loads(_exported(self.tokenizer).with_name("tokens.json").read_text())["starts"])
+
+    def _encode(self, tokenizer: Any, rows: Sequence[Sequence[str]]) -> Tensor:
+        """(n, T) int32."""
+        room = (self.length - 1) // self.texts - 1
+        ids = np.full((len(rows), self.length), PAD, dtype=np.int32)
+        for first in range(0, len(rows), TOGETHER):
+            chunk = rows[first : first + TOGETHER]
+            cut = iter(tokenizer.encode_batch([text for row in chunk for text in row], add_special_tokens=False))
+            for row in ids[first : first + len(chunk)]:
+                line = [CLS]
+                for _ in range(self.texts):
+                    line += [*next(cut).ids[:room], SEP]
+                row[: len(line)] = line
+        return torch.from_numpy(ids)
+
+
+def _exported(folder: Path) -> Path:
+    """The file of the tokenizer in a run's folder, or in its encoder/. Raises ValueError where there is none."""
+    for file in (folder / "encoder" / "tokenizer.json", folder / "tokenizer.json"):
+        if file.is_file() and file.with_name("tokens.json").is_file():
+            return file
+    raise ValueError(f"dataset.tokenizer is {folder}, which holds no encoder/tokenizer.json; name a text run's folder")
+
+
+def _known(folder: Path) -> Any:
+    """The tokenizer of a run. Raises ValueError for a damaged file."""
+    from tokenizers import Tokenizer
+
+    file = _exported(folder)
+    try:
+        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"dataset.tokenizer: {file} is damaged: {error}") from error
