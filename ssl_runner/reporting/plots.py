@@ -279,7 +279,7 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
     axes = canvas.add_axes((0, 0, 1, 1), facecolor=theme.paper)
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")
-    size = float(np.clip(4000 / max(1, len(figure.points)), 3, 14))
+    size = 2.0 if figure.texts else float(np.clip(4000 / max(1, len(figure.points)), 3, 14))
     found = [int(label) for label in np.unique(figure.label)]
     order = {label: place for place, label in enumerate(label for label in found if label >= 0)}
     for label in found:
