@@ -173,6 +173,7 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
     except (ValueError, RuntimeError) as error:
         named = config.names.get("dataset")
         raise ConfigError([f"dataset={named} does not suit this encoder: {str(error).splitlines()[0]}"]) from error
+    # Not every evaluation can mix layers: those that cannot refuse it themselves, in their constructors.
     known = {"pooled", "mix", *(str(-i) for i in range(1, count + 1))}
     problems = [
         f"evaluation.{name}.layer is {layer}; backbone={config.names.get('backbone')} has pooled, and -1 to -{count}"

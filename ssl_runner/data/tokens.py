@@ -79,7 +79,7 @@ def _pre_tokenizer(tokens: Tokens, words: Words) -> pre_tokenizers.PreTokenizer:
         case "bpe":
             return pre_tokenizers.ByteLevel(add_prefix_space=True)
         case "characters":
-            return pre_tokenizers.Split(Regex("(?s)."), "isolated")
+            return pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     return (
         pre_tokenizers.WhitespaceSplit() if words == "spaces" else pre_tokenizers.Split(Regex(MARKS), "removed", True)
     )

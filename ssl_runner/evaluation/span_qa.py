@@ -60,9 +60,10 @@ class SpanQA(Evaluator):
     without the whole answer has it at [CLS]. The heads are trained as `tuning.train` does on "train"; nothing is
     chosen. Files of SQuAD 1.1's form: `train` and `test` in the folder `path`; or `path` is one file, `test_share` of
     whose articles, chosen by `split_seed`, are "test". There is no bag of words, which has no spans. Metrics on test,
-    in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang, Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250,
-    section 6.1; heads and windows as in Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 4.2. Differs from
-    the paper: scores of windows are compared as probabilities.
+    in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang, Lopyrev, Liang 2016,
+    https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
+    https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
+    probabilities.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
@@ -88,8 +89,8 @@ class SpanQA(Evaluator):
     ) -> None:
         key = "evaluation.span_qa"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(question, answer, overlap)
-        self.cut.check(key)
+        self.cut = Cut(key, question, answer, overlap)
+        self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
         )
@@ -130,8 +131,8 @@ class SpanQAFineTune(Evaluator):
     ) -> None:
         key = "evaluation.span_qa_finetune"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(question, answer, overlap)
-        self.cut.check(key)
+        self.cut = Cut(key, question, answer, overlap)
+        self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
         )
@@ -147,17 +148,18 @@ class SpanQAFineTune(Evaluator):
 class Cut(NamedTuple):
     """How questions and texts become windows."""
 
+    key: str  # of the evaluator in the config: "evaluation.span_qa"
     question: int  # tokens of it that are read
     answer: int  # tokens of it, at most
     overlap: float  # the share of a window's part that is in the next one too
 
-    def check(self, key: str) -> None:
-        """Raise ValueError for numbers out of range; `key` is the evaluator's in the config."""
+    def check(self) -> None:
+        """Raise ValueError for numbers out of range."""
         for name, value in (("question", self.question), ("answer", self.answer)):
             if value < 1:
-                raise ValueError(f"{key}.{name} is {value}; it must be at least 1 token")
+                raise ValueError(f"{self.key}.{name} is {value}; it must be at least 1 token")
         if not 0 <= self.overlap < 1:
-            raise ValueError(f"{key}.overlap is {self.overlap}; it must lie in [0, 1)")
+            raise ValueError(f"{self.key}.overlap is {self.overlap}; it must lie in [0, 1)")
 
 
 def read_questions(key: str, path: str, train: str, test: str, test_share: float, split_seed: int) -> Questions:
@@ -191,7 +193,7 @@ def spans_finding(
     """Train the heads, and the encoder where it has weights; answer the questions of test."""
     spec = text_spec(subject)
     learned, asked = (
-        encode_questions(spec, part, asked=cut.question, overlap=cut.overlap)
+        encode_questions(spec, part, key=cut.key, asked=cut.question, overlap=cut.overlap)
         for part in (questions.train, questions.test)
     )
     check_enough(len(learned.ids))

@@ -426,15 +426,16 @@ class Windows(NamedTuple):
     answer: Tensor  # (m, 2) int64: the first answer's first and last token; 0 and 0, [CLS], where it is not in the part
 
 
-def encode_questions(spec: TextSpec, questions: Sequence[Question], *, asked: int, overlap: float) -> Windows:
+def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str, asked: int, overlap: float) -> Windows:
     """Cut texts into parts that fit beside their question, each sharing `overlap` of itself with the next.
 
-    Questions are cut to `asked` tokens. Raises ValueError where nothing fits beside them.
+    Questions are cut to `asked` tokens. `key`: the evaluator's in the config. Raises ValueError where nothing fits
+    beside them.
     """
     least = spec.length - asked - 3
     if least < 1:
         raise ValueError(
-            f"evaluation.span_qa.question is {asked} tokens and dataset.length {spec.length}; a question, a part of "
+            f"{key}.question is {asked} tokens and dataset.length {spec.length}; a question, a part of "
             f"the text and 3 tokens around them must fit: set it to {spec.length // 2} or less"
         )
     tokenizer = tokenizer_of(spec)

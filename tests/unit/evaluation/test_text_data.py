@@ -306,7 +306,7 @@ def test_windows_hold_the_whole_text_and_the_answer_where_it_is(tokens, overlap)
     context = f"{WORDS} (the U.S. cafe\u0301, Acme's) {WORDS}"
     asked = [question(context, "U.S. cafe\u0301"), question("the gold", "gold"), question(context, "who what")]
     spec = text_spec(tokens, length=64 if tokens == "characters" else 24)
-    windows = encode_questions(spec, asked, asked=6, overlap=overlap)
+    windows = encode_questions(spec, asked, key="evaluation.span_qa", asked=6, overlap=overlap)
     assert windows.ids.shape[1] <= spec.length
     for number, each in enumerate(asked):
         mine = windows.question == number
@@ -339,7 +339,7 @@ def test_windows_by_hand():
     """A question of 2 tokens, windows of 8: 3 of the text fit, each begins 2 tokens after the one before."""
     spec = text_spec(length=8)
     asked = [Question(0, "the cat sat on a mat", "what lies on", ("on a",), 12)]
-    windows = encode_questions(spec, asked, asked=2, overlap=0.34)
+    windows = encode_questions(spec, asked, key="evaluation.span_qa", asked=2, overlap=0.34)
     parts = [said(spec, row) for row in windows.ids]
     assert parts == [
         ["what", "lies", "the", "cat", "sat"],
@@ -355,4 +355,6 @@ def test_questions_that_leave_no_room_are_refused():
     with pytest.raises(
         ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and dataset\.length 9; .* 4 or less"
     ):
-        encode_questions(text_spec(length=9), [question("the gold", "gold")], asked=6, overlap=0.5)
+        encode_questions(
+            text_spec(length=9), [question("the gold", "gold")], key="evaluation.span_qa", asked=6, overlap=0.5
+        )

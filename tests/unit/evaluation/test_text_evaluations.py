@@ -13,7 +13,10 @@ from texts import OneHot, Same, bert, subject, text_spec, write
 from ssl_runner.build import construct
 from ssl_runner.config import ConfigError
 from ssl_runner.evaluation.controls import BagOfWords
-from ssl_runner.interfaces import Evaluator, TextEncoder
+from ssl_runner.evaluation.span_qa import Spans, best_spans, span_entropy
+from ssl_runner.evaluation.tagging import word_entropy
+from ssl_runner.evaluation.text_heads import start
+from ssl_runner.interfaces import CLS, PAD, SEP, Evaluator, TextEncoder
 
 CONF = Path(__file__).parents[3] / "conf" / "evaluation"
 SMALL = {"learning_rates": [0.3], "weight_decays": [1e-3], "steps": 60, "batch_size": 64}
@@ -270,6 +273,46 @@ def test_questions_are_split_by_article(tmp_path):
     write(tmp_path, "dev-v1.1.json", text)
     folder = build("span_qa", tmp_path, path=str(tmp_path)).questions
     assert len(folder.train) == len(folder.test) == 24
+
+
+@pytest.mark.parametrize("name", ["span_qa", "span_qa_finetune"])
+@pytest.mark.parametrize("wrong", [{"question": 0}, {"answer": 0}, {"overlap": 1.0}, {"overlap": -0.1}], ids=str)
+def test_windows_out_of_range_are_refused(name, wrong, tmp_path):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.{next(iter(wrong))} is"):
+        build(name, tmp_path, **wrong)
+
+
+def test_the_best_span_against_a_double_loop():
+    logits = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(0))
+    logits[:, 5:] = -math.inf  # padding
+    value, first, last = best_spans(logits, longest=3)
+    for row in range(3):
+        p = logits[row].log_softmax(dim=0)
+        best = max((float(p[i, 0] + p[j, 1]), i, j) for i in range(1, 7) for j in range(i, min(i + 3, 7)))
+        assert (first[row], last[row]) == best[1:]
+        assert value[row] == pytest.approx(best[0])
+
+
+def test_the_loss_of_spans_by_hand():
+    logits = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [-math.inf, -math.inf]]])
+    first = -math.log(math.e**2 / (1 + math.e**2))
+    last = -math.log(1 / (math.e + 1))
+    assert span_entropy(logits, torch.tensor([[1, 1]])).item() == pytest.approx((first + last) / 2)
+
+
+def test_only_the_text_and_cls_can_be_named():
+    """[CLS] question [SEP] text [SEP] and padding."""
+    spec = text_spec()
+    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2)).eval()
+    x = torch.tensor([[CLS, 9, 8, SEP, 7, 9, SEP, PAD, PAD]])
+    assert network(x)[0].isfinite().all(dim=1).tolist() == [True, False, False, False, True, True, False, False, False]
+
+
+def test_words_without_a_token_have_no_loss():
+    logits, tag = torch.randn(2, 3, 4), torch.tensor([[1, -1, -1], [-1, 2, 0]])
+    by_hand = -sum(logits[i, j].log_softmax(0)[tag[i, j]] for i, j in ((0, 0), (1, 1), (1, 2))) / 3
+    assert word_entropy(logits, tag) == pytest.approx(by_hand.item())
+    assert word_entropy(logits, torch.full((2, 3), -1)) == 0
 
 
 def test_poolers(tmp_path):
