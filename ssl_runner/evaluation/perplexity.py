@@ -21,9 +21,10 @@ class Perplexity(Inspection):
 
     Windows are as long as in training, and each is `stride` of a window further on than the one before: its last
     tokens are scored, the others are context. So every token after the first window is given at least T - S tokens,
-    S = stride * (T - 1). `seam_nats` is what that costs at most: the first half of the tokens that a window scores,
-    which have the least context, would be this much more likely with half a stride more of it, in nats per token; the
-    other half has that already. Of examples that do not go on from each other (sentences) each is scored by itself.
+    S = stride * (T - 1). `seam_nats` is what that costs at most, if context is worth less the more there is: the first
+    half of the tokens that a window scores, which have the least, would be this much more likely with half a stride
+    more of it, in nats per token; the other half has that already. Of examples that do not go on from each other
+    (sentences) each is scored by itself.
 
     Metrics: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is to be
     beaten; of running text perplexity_word and bits_per_character, for which the nats of all tokens, ends of sentences
