@@ -39,7 +39,7 @@ from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, Examples, SplitNa
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
 
-CACHE_FORMAT = 1  # to be raised when what is made of a text changes
+CACHE_FORMAT = 2  # to be raised when what is made of a text changes
 TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
@@ -160,7 +160,7 @@ class Corpus:
             if tokenizer is None:
                 advance.begin("learning the vocabulary", splits["train"].size)
                 tokenizer = train_tokenizer(
-                    _counted(splits["train"], advance),
+                    _Lines(splits["train"], advance),
                     tokens=self.tokens,
                     words=self.words,
                     vocabulary=self.vocabulary,
@@ -403,8 +403,8 @@ class _Split(NamedTuple):
         """The only piece without its last `held` bytes, to the end of a line, and these."""
         ((start, end),) = self.pieces
         with self.path.open("rb") as file:
-            file.seek(max(start, int(end - held)))
-            file.readline()
+            file.seek(max(start, int(end - held) - 1))
+            file.readline()  # to where the next line begins
             place = file.tell()
         return _Split(self.path, [(start, place)], self.label), _Split(self.path, [(place, end)], self.label)
 
@@ -457,6 +457,17 @@ def _counted(split: _Split, advance: "_Advance", ends: bool = False) -> Iterator
                 advance(len(line))
                 if ends or len(line) > 1:
                     yield line[:-1].decode()
+
+
+class _Lines:
+    """The sentences of a split, as often as they are asked for."""
+
+    def __init__(self, split: _Split, advance: "_Advance") -> None:
+        self.split = split
+        self.advance = advance
+
+    def __iter__(self) -> Iterator[str]:
+        return _counted(self.split, self.advance)
 
 
 def _batches(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -39,12 +41,17 @@ def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocab
             characters  the most frequent characters
     words   marks       what a word is to `words` and `wordpiece`: `MARKS`; spaces: what stands between spaces
 
-    Text never makes a special id but UNK: a text that says "[SEP]" has the tokens of that writing.
+    Text never makes a special id but UNK: a text that says "[SEP]" has the tokens of that writing. The same text gives
+    the same ids. `lines` is gone through twice.
     """
     tokenizer = Tokenizer(_model(tokens))
     tokenizer.normalizer = _normalizer(tokens, words, lowercase)
     tokenizer.pre_tokenizer = _pre_tokenizer(tokens, words)
-    tokenizer.train_from_iterator(lines, _trainer(tokens, vocabulary))
+    if tokens == "wordpiece":
+        trainer = _wordpiece_trainer(lines, tokenizer.normalizer, words, vocabulary)
+    else:
+        trainer = _trainer(tokens, vocabulary)
+    tokenizer.train_from_iterator(lines, trainer)
     found = json.loads(tokenizer.to_str())
     found["added_tokens"] = []  # added, they would be found in texts
     if tokens in ("words", "characters"):
@@ -87,21 +94,39 @@ def _pre_tokenizer(tokens: Tokens, words: Words) -> pre_tokenizers.PreTokenizer:
 
 def _trainer(tokens: Tokens, vocabulary: int) -> trainers.Trainer:
     special: Any = list(SPECIAL)
-    match tokens:
-        case "wordpiece":
-            alphabet = max(1, (vocabulary - len(SPECIAL)) // 4)  # each character has two pieces: half of all, at most
-            return trainers.WordPieceTrainer(
-                vocab_size=vocabulary, special_tokens=special, limit_alphabet=min(alphabet, 1000), show_progress=False
-            )
-        case "bpe":
-            return trainers.BpeTrainer(
-                vocab_size=vocabulary,
-                special_tokens=special,
-                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                show_progress=False,
-            )
+    if tokens == "bpe":
+        return trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
     # One more: `UNKNOWN` is taken out afterwards.
     return trainers.WordLevelTrainer(vocab_size=vocabulary + 1, special_tokens=special, show_progress=False)
+
+
+def _wordpiece_trainer(
+    lines: Iterable[str], normalizer: normalizers.Normalizer, words: Words, vocabulary: int
+) -> trainers.Trainer:
+    """Of the most frequent characters, each alone and "##c"; they take half of the vocabulary, at most.
+
+    Such pieces are given to the trainer as special tokens, in order: by itself it would number them as they come out of
+    a hash table, otherwise each time.
+    """
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(normalizer.normalize_str(line))
+    most = min(1000, max(1, (vocabulary - len(SPECIAL)) // 4))
+    found = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))[:most]
+    within = sorted(c for c in found if words == "spaces" or unicodedata.category(c)[0] in "LMN" or c == "_")
+    special: Any = [*SPECIAL, *(f"##{c}" for c in within)]
+    return trainers.WordPieceTrainer(
+        vocab_size=vocabulary,
+        special_tokens=special,
+        initial_alphabet=sorted(found),
+        limit_alphabet=len(found),
+        show_progress=False,
+    )
 
 
 def _decoder(tokens: Tokens) -> decoders.Decoder | None:
@@ -148,7 +173,7 @@ def word_starts(tokenizer: str) -> list[bool]:
         case "WordPiece", _:
             return [not piece.startswith("##") for piece in pieces]
         case "BPE", _:  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
-            inside = [piece[0].isalnum() or (ord(piece[0]) >= 128 and piece[0] != "Ġ") for piece in pieces]
+            inside = [piece[0] != "Ġ" and (piece[0].isalnum() or ord(piece[0]) >= 128) for piece in pieces]
         case _, "Fuse":  # characters
             inside = [piece[0].isalnum() for piece in pieces]
         case _:
