@@ -1,15 +1,17 @@
 """Speed, as ratios within one run on one machine. Nothing here is a test: run it on an idle machine and read the table.
 
     python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
+    python scripts/benchmark.py text     # tokens/s of BERT and of a language model, of Hugging Face's beside them
     python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
 
-`simclr` needs the extra `benchmark` (lightly); MNIST is read from --root, or downloaded there.
+`simclr` and `text` need the extra `benchmark` (lightly, transformers); MNIST is read from --root, or downloaded there.
 """
 
 import argparse
+import importlib.util
 import math
 import statistics
 import subprocess
@@ -80,7 +82,9 @@ def ours(config: Config, data: DataModule) -> float:
     """Images/s through the whole trainer, as `ssl-run` trains."""
     with tempfile.TemporaryDirectory() as folder:
         quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-        _, cost = pretrain(config, fresh(config, data), data, Loggers([]), Path(folder) / "c" / "last.ckpt", quiet)
+        _, cost = pretrain(
+            config, fresh(config, data), data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet
+        )
     return cost["examples_per_second"]
 
 
@@ -162,6 +166,91 @@ def simclr(root: str, steps: int, rounds: int) -> None:
     rates = rounds_of(what, rounds)
     title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and colour; images/s, {rounds} rounds"
     table(title, rates, "ssl_runner")
+
+
+def text_config(objective: str, backbone: str, batch: int, length: int, steps: int) -> Config:
+    return typed(
+        compose(
+            [
+                "dataset=wiki_sample", f"dataset.length={length}", f"objective={objective}", f"backbone={backbone}",
+                f"batch_size={batch}", "budget.unit=steps", f"budget.amount={steps}", "trainer.validations=0",
+                "trainer.watch_every=0", "evaluation=[]", "logger=none",
+            ]
+        )
+    )  # fmt: skip
+
+
+def hugging_face(config: Config, data: DataModule) -> float:
+    """Tokens/s of a plain loop over Hugging Face's model of the same sizes, with the data in memory.
+
+    Its BERT normalises after each block rather than before, and once more the embedding rather than the output: as many
+    norms. Hidden tokens are drawn by two tensor operations, cheaper than its collator.
+    """
+    import transformers
+
+    from ssl_runner.commands.findings import device_of
+    from ssl_runner.interfaces import MASK
+
+    sizes, length = config.backbone, data.spec.length
+    hidden = round(sizes["dim"] * sizes["mlp_ratio"])
+    masked = config.names["objective"] == "bert"
+    if masked:
+        model = transformers.BertForMaskedLM(
+            transformers.BertConfig(
+                vocab_size=data.spec.vocabulary, max_position_embeddings=length, hidden_size=sizes["dim"],
+                num_hidden_layers=sizes["depth"], num_attention_heads=sizes["heads"], intermediate_size=hidden,
+                hidden_act="gelu", hidden_dropout_prob=sizes["dropout"], attention_probs_dropout_prob=0.0,
+            )
+        )  # fmt: skip
+    else:
+        model = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
+                vocab_size=data.spec.vocabulary, n_positions=length, n_embd=sizes["dim"], n_layer=sizes["depth"],
+                n_head=sizes["heads"], n_inner=hidden, activation_function="gelu", resid_pdrop=sizes["dropout"],
+                embd_pdrop=sizes["dropout"], attn_pdrop=0.0, use_cache=False,
+            )
+        )  # fmt: skip
+    device = device_of("auto")
+    dtype = precision(config.trainer.precision, device)
+    model = model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
+    windows = data.examples("pretrain").data
+    warm, steps = 3, int(config.budget.amount)
+    begun = time.monotonic()
+    for done in range(1, warm + steps + 1):
+        x = windows[torch.randint(len(windows), (config.batch_size,))].to(device).long()
+        labels = x
+        if masked:
+            asked = torch.rand(x.shape, device=device) < config.objective["ratio"]
+            x, labels = x.masked_fill(asked, MASK), x.masked_fill(~asked, -100)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = model(input_ids=x, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if done in (warm, warm + steps):
+            loss.item()  # waits for the device
+            begun, spent = time.monotonic(), time.monotonic() - begun
+    return config.batch_size * length * steps / spent
+
+
+def text(size: str, batch: int, length: int, steps: int, rounds: int) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise SystemExit("text: Hugging Face's transformers is not installed: pip install 'ssl-runner[benchmark]'")
+    for objective, backbone in (("bert", f"bert_{size}"), ("language_model", f"gpt_{size}")):
+        config = text_config(objective, backbone, batch, length, steps)
+        data = DataModule(build.construct(config.dataset), batch_size=batch, seed=0)
+        data.setup()
+        what: dict[str, Callable[[], float]] = {
+            "ssl_runner": partial(_tokens, config, data),
+            "transformers": partial(hugging_face, config, data),
+        }
+        title = f"{objective}, {backbone}, batch {batch} x {length}, vocabulary {data.spec.vocabulary:,}; tokens/s"
+        table(title, rounds_of(what, rounds), "ssl_runner")
+
+
+def _tokens(config: Config, data: DataModule) -> float:
+    return ours(config, data) * data.spec.length
 
 
 def rounds_of(what: Mapping[str, Callable[[], float]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
@@ -430,13 +519,18 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "objectives", "probe", "startup", "sweep"])
+    parser.add_argument("what", choices=["simclr", "text", "objectives", "probe", "startup", "sweep"])
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", choices=["tiny", "small"], default="tiny", help="of the encoders of text")
+    parser.add_argument("--batch", type=int, default=32, help="windows of text")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a window")
     arguments = parser.parse_args()
     if arguments.what == "simclr":
         simclr(arguments.root, arguments.steps, arguments.rounds)
+    elif arguments.what == "text":
+        text(arguments.size, arguments.batch, arguments.length, arguments.steps, arguments.rounds)
     elif arguments.what == "objectives":
         objectives(arguments.steps, arguments.rounds)
     elif arguments.what == "probe":

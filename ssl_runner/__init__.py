@@ -8,9 +8,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """`load_encoder`, without importing torch before it is asked for."""
-    if name == "load_encoder":
-        from ssl_runner.build import load_encoder
+    """`load_encoder` and `load_tokenizer`, without importing torch before they are asked for."""
+    if name in ("load_encoder", "load_tokenizer"):
+        from ssl_runner import build
 
-        return load_encoder
+        return getattr(build, name)
     raise AttributeError(f"module 'ssl_runner' has no attribute {name!r}")

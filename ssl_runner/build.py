@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 import torch
 import yaml
@@ -17,6 +17,9 @@ from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluato
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 UNREADABLE = (
     OSError,
@@ -137,6 +140,7 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
     if config.start_from is not None:
+        check_vocabulary(Path(config.start_from), spec)
         read_encoder(Path(config.start_from), model.encoder)
     return found, spec
 
@@ -230,7 +234,8 @@ def encoder_folder(path: Path) -> Path:
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """An exported encoder, in eval mode on the CPU; images in [0, 1] go in, `Features` come out.
+    """An exported encoder, in eval mode on the CPU; images in [0, 1] go in, or ids of `load_tokenizer`, `Features` come
+    out.
 
     `path`: a run's folder, or its encoder/. Runs no code from the files. Raises ValueError for a missing, damaged or
     mismatched file.
@@ -249,6 +254,37 @@ def load_encoder(path: str | Path) -> Encoder:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     read_encoder(folder, model)
     return model.eval()
+
+
+def load_tokenizer(path: str | Path) -> "Tokenizer":
+    """The tokenizer of an exported encoder of text: `encode(text, add_special_tokens=False).ids` are its input.
+
+    `path`: a run's folder, or its encoder/. Raises ValueError where there is none.
+    """
+    from tokenizers import Tokenizer
+
+    file = encoder_folder(Path(path)) / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{str(file)!r} cannot be read as a tokenizer: {error}") from error
+
+
+def check_vocabulary(path: Path, spec: DataSpec) -> None:
+    """Raise ConfigError where an exported encoder of text reads other ids than `spec` gives, or may give."""
+    if not isinstance(spec, TextSpec):
+        return
+    try:
+        known = exported_spec(path)
+    except (ValueError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
+    if isinstance(known, TextSpec) and known.tokenizer != spec.tokenizer:
+        raise ConfigError(
+            [
+                f"{str(path)!r} was pretrained with a vocabulary of its own; set dataset.tokenizer to {path}: "
+                "texts are then cut in its tokens"
+            ]
+        )
 
 
 def exported_spec(path: Path) -> DataSpec:

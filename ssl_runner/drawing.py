@@ -39,7 +39,7 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
     rows = {"example": [reader(ids) for ids in batch.data.tolist()]}
     for part, value in parts.items():
         for name, field in _fields(part, value).items():
-            if field.is_floating_point() or field.dtype == torch.bool or len(field) != count:
+            if field.dtype != torch.int64 or len(field) != count:
                 continue
             if field.ndim == 1:
                 rows[name] = [str(number) for number in field.tolist()]

@@ -24,6 +24,7 @@ class Scatter(NamedTuple):
     label: np.ndarray  # (n,) int; -1 where unlabelled
     names: Sequence[str] = ()  # the classes' names, by label
     note: str = ""
+    texts: Sequence[str] = ()  # n short texts, written over the points as far as there is room, the first ones first
 
 
 class Point(NamedTuple):

@@ -202,6 +202,7 @@ class TextEncoder(Encoder):
     """Text, a vector per token. Reads (B, T) int64 ids, padded at the end by PAD; `pooled` is the mean over what is no
     padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
 
+    kind: ClassVar[str] = "an encoder of text (a vector per token)"
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod

@@ -36,7 +36,7 @@ class NGram(CountEncoder):
     """
 
     before: Tensor  # (n, T - 1) int32, the tokens of each example; PAD where none was absorbed
-    after: Tensor  # (n, T - 1) int32, what follows each of them
+    after: Tensor  # (n, T - 1) int32, what follows each of them; with shuffled targets that is another text
 
     def __init__(self, spec: TextSpec, *, order: int, discount: float | None) -> None:
         super().__init__()

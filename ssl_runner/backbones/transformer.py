@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, CausalEncoder, Features, TextSpec, TokenEncoder
+from ssl_runner.nn.embedding import token_embedding
 from ssl_runner.nn.tokens import mean_of_tokens, segments
 from ssl_runner.nn.transformer import Norm, Transformer
 
@@ -36,7 +37,7 @@ class GPT(CausalEncoder):
         super().__init__()
         _check(dim, depth, heads, mlp_ratio, norm, dropout)
         self.dim = dim
-        self.embedding = _embedding(spec.vocabulary, dim, padding=PAD)
+        self.embedding = token_embedding(spec.vocabulary, dim)
         self.positions = _embedding(_places(spec, positions), dim)
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, causal=True, norm=norm, dropout=dropout)
@@ -86,7 +87,7 @@ class BERT(TokenEncoder):
         super().__init__()
         _check(dim, depth, heads, mlp_ratio, norm, dropout)
         self.dim = dim
-        self.embedding = _embedding(spec.vocabulary, dim, padding=PAD)
+        self.embedding = token_embedding(spec.vocabulary, dim)
         self.positions = _embedding(_places(spec, positions), dim)
         self.segments = _embedding(2, dim)
         self.drop = nn.Dropout(dropout)
@@ -132,16 +133,10 @@ def _places(spec: TextSpec, positions: int | None) -> int:
     return positions
 
 
-def _embedding(count: int, dim: int, *, padding: int | None = None) -> nn.Embedding:
-    """Vectors of length about 1, so that the scores of tokens by the same vectors begin with a deviation of about 1.
-
-    The row `padding` is zero, and no gradient moves it.
-    """
-    table = nn.Embedding(count, dim, padding_idx=padding)
+def _embedding(count: int, dim: int) -> nn.Embedding:
+    """As many vectors, as long as those of tokens are."""
+    table = nn.Embedding(count, dim)
     nn.init.normal_(table.weight, std=dim**-0.5)
-    if padding is not None:
-        with torch.no_grad():
-            table.weight[padding].zero_()
     return table
 
 

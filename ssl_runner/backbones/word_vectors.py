@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, Features, TextSpec, WordEncoder
+from ssl_runner.nn.tokens import mean_of_tokens
 
 
 class WordVectors(WordEncoder):
-    """A vector of `width` numbers for each id of the vocabulary; those beside it make no difference.
+    """A vector of `width` numbers for each id of the vocabulary; what stands beside a word makes no difference.
 
     `tokens` are the rows, `pooled` their mean over what is no padding, and the only block that `layers` has.
-    `gradient`: sparse leaves rows that a batch does not hold out of its gradient and of the optimizer's step; for
-    optimizers that take it (SGD, Adagrad, SparseAdam), and where the vocabulary is large beside the batch.
+    `gradient`: sparse leaves rows that a batch does not hold out of its gradient and of the optimizer's step. It is for
+    optimizers that take it (Adagrad, SparseAdam, SGD), and pays where the vocabulary is large beside the batch.
     Weights: uniform within 0.5 / width on either side of 0, as word2vec's; that of PAD is zero and stays so.
     """
 
@@ -32,6 +33,5 @@ class WordVectors(WordEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         tokens = self.embedding(x)
-        count = (x != PAD).sum(dim=1, keepdim=True).clamp_min(1)
-        pooled = tokens.sum(dim=1) / count  # the vector of PAD is zero
+        pooled = mean_of_tokens(tokens, x)
         return Features(tokens, pooled, (pooled,) if layers else ())

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
 
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, typed, with_names
+from ssl_runner.config import Config, ConfigError, compose, typed, with_names
 
 
 def task(cfg: DictConfig) -> None:
@@ -21,11 +21,12 @@ def task(cfg: DictConfig) -> None:
 def again(asked: dict[str, Any]) -> None:
     """Evaluate the encoder of a finished run, and add what is found to its result and report."""
     folder, plain = finished_run(asked["run"])
-    config, elsewhere = merge(plain, asked)
+    config, elsewhere = merge(plain, asked, folder)
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
     from ssl_runner.commands.run import finished, fresh, load, show
+    from ssl_runner.interfaces import TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
 
@@ -38,10 +39,13 @@ def again(asked: dict[str, Any]) -> None:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     build.evaluations(config, spec)
+    if isinstance(spec, TextSpec):  # until it is read, its vocabulary is what was set
+        spec = replace(spec, vocabulary=cast(TextSpec, build.exported_spec(folder)).vocabulary)
     build.check_layers(config, encoder, spec)
 
     console = Console(highlight=False)
     data = load(config, source)
+    build.check_vocabulary(folder, data.spec)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
         statistics = {name: value for name, value in encoder.state_dict().items() if name.startswith("normalise.")}
@@ -80,15 +84,24 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
     return folder, plain
 
 
-def merge(plain: dict[str, Any], asked: dict[str, Any]) -> tuple[Config, str]:
-    """The run's config with what is asked of it now; and " on <dataset>" where that is another one, else nothing."""
+def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
+    """The run's config with what is asked of it now; and " on <dataset>" where that is another one, else nothing.
+
+    The set for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
+    """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
     names = dict(plain["names"])
     elsewhere = ""
     if asked.get("dataset") is not None:
         taken["dataset"] = asked["dataset"]
+        if "tokenizer" in asked["dataset"]:
+            taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
         names["dataset"] = asked["names"]["dataset"]
         elsewhere = f" on {names['dataset']}"
+    domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
+    if asked["names"].get("evaluation") == "image":
+        suited = compose([f"evaluation={domain}"], "evaluate")
+        taken |= {key: suited[key] for key in ("evaluation", "unfit")}
     if asked["seed"] is not None:
         taken["seed"] = asked["seed"]
     unknown = set(asked) - set(taken) - {"run", "seed", "names", "domain", "logger", "dataset"}

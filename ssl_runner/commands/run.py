@@ -269,6 +269,7 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
         warnings.filterwarnings("ignore", ".*max_epochs")  # the budget ends training
         warnings.filterwarnings("ignore", ".*your dataloader is not resumable")  # DataModule.skip does that
+        warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)

@@ -24,7 +24,16 @@ from torch import Tensor
 from ssl_runner.data.documents import Document
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
-from ssl_runner.data.tokens import Tokens, Words, count_words, least_vocabulary, train_tokenizer, word_starts
+from ssl_runner.data.tokens import (
+    Tokens,
+    Words,
+    count_words,
+    find_tokenizer,
+    least_vocabulary,
+    read_tokenizer,
+    train_tokenizer,
+    word_starts,
+)  # fmt: skip
 from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, Examples, SplitName, TextSpec
 
 Example = Literal["window", "sentence", "document"]
@@ -55,6 +64,7 @@ class Corpus:
         words: Words,
         vocabulary: int,
         lowercase: bool,
+        tokenizer: str | None,
         sentences: Sentences,
         cache: str,
         test_fraction: float,
@@ -88,6 +98,7 @@ class Corpus:
         self.words = words
         self.vocabulary = vocabulary
         self.lowercase = lowercase
+        self.tokenizer = None if tokenizer is None else Path(tokenizer).expanduser().absolute()
         self.sentences = sentences
         self.cache = Path(cache).expanduser().absolute()
         self.test_fraction = test_fraction
@@ -96,10 +107,15 @@ class Corpus:
         self._read: dict[str, Any] | None = None  # what is known after `load`
 
     def spec(self, class_names: Sequence[str] = ()) -> TextSpec:
-        """What an example is. Windows have no class: they cross documents."""
+        """What an example is. Windows have no class: they cross documents. Raises ValueError where `dataset.tokenizer`
+        cannot be read."""
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
-        return TextSpec(length=self.length, classes=len(names), class_names=names, **known)
+        if self._read is None and self.tokenizer is not None:
+            tokenizer = read_tokenizer(find_tokenizer(self.tokenizer))
+            starts = tuple(word_starts(tokenizer))
+            known = {"vocabulary": len(starts), "tokenizer": tokenizer, "starts": starts}
+        return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
         """Read `parts`, or take what was made of them from the cache if neither files nor settings have changed.
@@ -110,15 +126,15 @@ class Corpus:
         Raises ValueError for texts that cannot be used, and where the cache cannot be written.
         """
         known = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        settings = [
-            self.tokens, self.words, self.vocabulary, self.lowercase, self.sentences,
-            self.test_fraction, self.val_fraction, self.split_seed,
-        ]  # fmt: skip
+        given = None if self.tokenizer is None else read_tokenizer(find_tokenizer(self.tokenizer))
+        learned = [self.tokens, self.vocabulary, self.lowercase] if given is None else given
+        split = [self.test_fraction, self.val_fraction, self.split_seed]
+        settings = [learned, self.words, self.sentences, split]
         identity = json.dumps([CACHE_FORMAT, known, settings, reading], sort_keys=True)
         folder = self.cache / f"text-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
         size = sum(length for _, length, _ in known)
         try:
-            about = _made(folder, lambda made: self._make(made, parts, size), _whole_corpus)
+            about = _made(folder, lambda made: self._make(made, parts, size, given), _whole_corpus)
             self._read = {
                 "vocabulary": len(about["counts"]),
                 "tokenizer": (folder / "tokenizer.json").read_text(encoding="utf-8"),
@@ -131,8 +147,8 @@ class Corpus:
 
     # ------------------------------------------------------------------------------------------- text -> tokens
 
-    def _make(self, made: Path, parts: Parts, size: int) -> None:
-        """Write a whole corpus into the folder `made`; `size` of its files, bytes."""
+    def _make(self, made: Path, parts: Parts, size: int, tokenizer: str | None) -> None:
+        """Write a whole corpus into the folder `made`; `size` of its files, bytes. `tokenizer`: None to learn it."""
         from tokenizers import Tokenizer
 
         with tempfile.TemporaryDirectory(dir=made.parent) as temporary, _progress() as advance:
@@ -141,14 +157,17 @@ class Corpus:
                 part: _stage(Path(temporary) / part, read(), self.sentences, advance) for part, read in parts.items()
             }
             splits = self._split(staged)
-            advance.begin("learning the vocabulary", splits["train"].size)
-            tokenizer = train_tokenizer(
-                _counted(splits["train"], advance),
-                tokens=self.tokens, words=self.words, vocabulary=self.vocabulary, lowercase=self.lowercase,
-            )  # fmt: skip
+            if tokenizer is None:
+                advance.begin("learning the vocabulary", splits["train"].size)
+                tokenizer = train_tokenizer(
+                    _counted(splits["train"], advance),
+                    tokens=self.tokens,
+                    words=self.words,
+                    vocabulary=self.vocabulary,
+                    lowercase=self.lowercase,
+                )
             (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
             reader = Tokenizer.from_str(tokenizer)
-            vocabulary = reader.get_vocab()
             advance.begin("cutting it in tokens", sum(split.size for split in splits.values()))
             encoded = {name: self._encode(made, name, split, reader, advance) for name, split in splits.items()}
         train, more = encoded["train"], encoded.pop("unlabelled", None)
@@ -156,7 +175,7 @@ class Corpus:
         whole: dict[str, _Encoded] = {"pretrain": pretrain, **encoded}
         about = {
             "counts": pretrain.counts.tolist(),
-            "starts": word_starts(vocabulary, self.tokens),
+            "starts": word_starts(tokenizer),
             **{
                 name: {split: getattr(each, name) for split, each in whole.items()}
                 for name in ("tokens", "words", "characters")

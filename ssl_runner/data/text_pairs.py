@@ -118,7 +118,7 @@ class TextPairs(DataSource):
 
     def _starts(self, tokenizer: Any) -> tuple[bool, ...]:
         if self.tokenizer is None:
-            return tuple(word_starts(tokenizer.get_vocab(), self.tokens))
+            return tuple(word_starts(tokenizer.to_str()))
         return tuple(json.loads(_exported(self.tokenizer).with_name("tokens.json").read_text())["starts"])
 
     def _encode(self, tokenizer: Any, rows: Sequence[Sequence[str]]) -> Tensor:

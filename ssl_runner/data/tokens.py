@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -114,17 +115,42 @@ def _decoder(tokens: Tokens) -> decoders.Decoder | None:
     return None
 
 
-def word_starts(vocabulary: Mapping[str, int], tokens: Tokens) -> list[bool]:
+def find_tokenizer(path: Path) -> Path:
+    """tokenizer.json of a run's folder, of its encoder/, or itself. Raises ValueError where there is none."""
+    for place in (path, path / "tokenizer.json", path / "encoder" / "tokenizer.json"):
+        if place.is_file():
+            return place
+    raise ValueError(
+        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or its encoder/tokenizer.json"
+    )
+
+
+def read_tokenizer(path: Path) -> str:
+    """JSON of a tokenizer whose first ids are the special ones. Raises ValueError for any other file."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{path} (dataset.tokenizer) cannot be read as a tokenizer: {error}") from error
+    first = [tokenizer.id_to_token(place) for place in range(len(SPECIAL))]
+    if first != list(SPECIAL):
+        raise ValueError(f"{path} (dataset.tokenizer) begins with {first}; it must begin with {list(SPECIAL)}")
+    return text
+
+
+def word_starts(tokenizer: str) -> list[bool]:
     """Whether each id begins a word, as far as it says: a piece "##s" does not, nor does a letter or digit where
     spaces are tokens, or parts of them."""
+    found = json.loads(tokenizer)
+    vocabulary: Mapping[str, int] = found["model"]["vocab"]
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    match tokens:
-        case "words":
-            return [True] * len(pieces)
-        case "wordpiece":
+    match found["model"]["type"], (found["decoder"] or {}).get("type"):
+        case "WordPiece", _:
             return [not piece.startswith("##") for piece in pieces]
-        case "bpe":  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
+        case "BPE", _:  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
             inside = [piece[0].isalnum() or (ord(piece[0]) >= 128 and piece[0] != "Ġ") for piece in pieces]
-        case "characters":
+        case _, "Fuse":  # characters
             inside = [piece[0].isalnum() for piece in pieces]
+        case _:
+            return [True] * len(pieces)
     return [place < len(SPECIAL) or not within for place, within in enumerate(inside)]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.controls import word_counts
+from ssl_runner.evaluation.controls import count_ids
 from ssl_runner.evaluation.text_data import TextSet, encode_texts
 from ssl_runner.interfaces import TextSpec
 
@@ -27,7 +27,7 @@ def tf_idf(spec: TextSpec, rows: Rows) -> Callable[[Rows], list[Any]]:
 
     def counts(rows: Rows) -> list[Any]:
         columns = zip(*rows, strict=True)
-        return [word_counts(encode_texts(spec, [(text,) for text in column]), spec.vocabulary) for column in columns]
+        return [count_ids(encode_texts(spec, [(text,) for text in column]), spec.vocabulary) for column in columns]
 
     weigh = TfidfTransformer().fit(vstack(counts(rows)))
     return lambda rows: [weigh.transform(part) for part in counts(rows)]

@@ -41,7 +41,7 @@ class BagOfWords(Encoder):
 
     q_w: the share of id w in the corpus, one occurrence added to each; so p_w is the share of texts of T tokens that
     would hold it, if tokens were drawn one by one. Special ids are left out; W is 2,048 at most. Evaluators of texts
-    take `word_counts` instead, with all ids, and idf from their own training texts. It has no blocks: whichever layer
+    take `count_ids` instead, with all ids, and idf from their own training texts. It has no blocks: whichever layer
     is asked for, `subject.extract` gives these. Spärck Jones 1972, https://doi.org/10.1108/eb026526.
     """
 
@@ -68,7 +68,7 @@ class BagOfWords(Encoder):
         return Features(weight[:, :, None], F.normalize(whole[:, self.chosen], dim=1))
 
 
-def word_counts(ids: Tensor, vocabulary: int) -> Any:
+def count_ids(ids: Tensor, vocabulary: int) -> Any:
     """How often each id is in each text, special ids left out: (n, T) -> a sparse matrix (n, vocabulary) of scipy."""
     from scipy.sparse import csr_matrix
 

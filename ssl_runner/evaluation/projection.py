@@ -46,7 +46,7 @@ class Projection(Evaluator):
         points, shown = principal_plane(features)
         metrics = {"explained_variance": shown}
         if self.method == "tsne":
-            points, metrics = _neighbour_plane(features, points, subject.seed), {}
+            points, metrics = neighbour_plane(features, points, subject.seed), {}
         neighbours = min(NEIGHBOURS, (len(chosen) - 1) // 2)
         trust = float(trustworthiness(features.numpy(), points, n_neighbors=neighbours))
         return Finding(
@@ -79,7 +79,7 @@ def principal_plane(x: Tensor) -> tuple[np.ndarray, float]:
     return points.float().numpy(), shown
 
 
-def _neighbour_plane(x: Tensor, start: np.ndarray, seed: int) -> np.ndarray:
+def neighbour_plane(x: Tensor, start: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE of (n, D), from `start` (n, 2): (n, 2) float32."""
     from sklearn.manifold import TSNE
 

@@ -389,7 +389,7 @@ def read_squad(path: Path) -> list[Question]:
     """A file of SQuAD 1.1's form. Raises ValueError where it is not, or an answer does not stand where it should."""
     try:
         articles = json.loads(read_text(path))["data"]
-        return [
+        questions = [
             _question(path, number, paragraph["context"], asked)
             for number, article in enumerate(articles)
             for paragraph in article["paragraphs"]
@@ -399,6 +399,9 @@ def read_squad(path: Path) -> list[Question]:
         raise ValueError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not of SQuAD's form (data, paragraphs, qas, answers): {error!r}") from error
+    if not questions:
+        raise ValueError(f"{path} has no questions")
+    return questions
 
 
 def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) -> Question:

@@ -14,7 +14,7 @@ from ssl_runner.losses.precision import float32
 
 
 def word_counts(spec: TextSpec) -> Tensor:
-    """(V,) float64: how often each word is in "pretrain"; 0 for special ids, 1 for all words where that is not known."""
+    """(V,) float64: how often each word is in "pretrain"; 0 for special ids, 1 for all words where that is unknown."""
     counts = torch.tensor(spec.counts or [1] * spec.vocabulary, dtype=torch.float64)
     counts[: len(SPECIAL)] = 0
     if not counts.any():
@@ -60,8 +60,11 @@ class WordOutput(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, v: Tensor, score: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
-        """v (B, T, D), what stands at each place; score (B, T, M) of the words asked for there, with weight (B, T, M), 0
-        where it is no pair; noise (B, S, D), the vectors of the noise words -> () nats per pair."""
+        """The loss of all pairs: () nats per pair.
+
+        v (B, T, D), what stands at each place; score (B, T, M) of the words asked for there, with weight (B, T, M), 0
+        where it is no pair; noise (B, S, D), the vectors of the noise words.
+        """
 
     def vectors(self, word: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) and (B, S) -> (B, T, D) and (B, S, D): output vectors, in one look-up."""

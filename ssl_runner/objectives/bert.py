@@ -30,7 +30,7 @@ LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a 
 
 class Masked(NamedTuple):
     text: Tensor  # (B, T) int64, some tokens replaced
-    places: Tensor  # (B, K) int32, no ids: what is to be said of; more of them than are asked for where y has padding
+    places: Tensor  # (B, K) int32, for they are no ids, ascending: what is asked for; -1 where it is fewer than K
 
 
 class Hidden(NamedTuple):
@@ -46,8 +46,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     M: of an example with n tokens that are not special round(ratio * n), 1 at least, drawn at random;
     with `whole_words` words are drawn until they have as many tokens, and the last may go beyond that. Each of them
-    becomes [MASK], another token drawn uniformly, or stays, with probabilities `mask`, `random`, `keep`. Only places in
-    M are scored over the vocabulary: K of each example, so that nothing waits for their number.
+    becomes [MASK], another token drawn uniformly, or stays, with the three probabilities `shares`. Only places in M are
+    scored over the vocabulary: K of each example, so that nothing waits for their number.
 
     With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
     to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
@@ -69,19 +69,17 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         spec: TextSpec,
         *,
         ratio: float,
-        mask: float,
-        random: float,
-        keep: float,
+        shares: list[float],
         whole_words: bool,
         next_sentence: float,
     ) -> None:
         super().__init__()
         if not 0 < ratio < 1:
             raise ValueError(f"objective.ratio is {ratio}; it must lie in (0, 1) (paper: 0.15)")
-        if min(mask, random, keep) < 0 or abs(mask + random + keep - 1) > 1e-6:
+        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
-                f"objective.mask is {mask}, objective.random {random} and objective.keep {keep}; they are shares, "
-                "and must sum to 1 (paper: 0.8, 0.1, 0.1)"
+                f"objective.shares is {shares}; it must be three shares that sum to 1: of [MASK], of another token, "
+                "of the token itself (paper: [0.8, 0.1, 0.1])"
             )
         if not next_sentence >= 0:
             raise ValueError(f"objective.next_sentence is {next_sentence}; it is a weight: 0 (none) or more")
@@ -95,8 +93,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
-        self.mask = mask
-        self.random = random
+        self.mask, self.noise, _ = shares
         self.vocabulary = spec.vocabulary
         self.next_sentence = next_sentence
         starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
@@ -116,7 +113,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         text, consecutive = self._framed(batch.data) if self.judge is None else self._pairs(batch.data)
         places, tokens = self._draw(text)
         shown = torch.where(tokens == PAD, text.gather(1, places), self._replaced(tokens))
-        return Masked(text.scatter(1, places, shown), places.int()), Hidden(tokens, consecutive)
+        asked = places.masked_fill(tokens == PAD, -1).int()
+        return Masked(text.scatter(1, places, shown), asked), Hidden(tokens, consecutive)
 
     def loss(self, x: Masked, y: Hidden) -> Loss:
         states = self.encoder(x.text).tokens
@@ -133,7 +131,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def predict(self, x: Masked) -> Hidden:
         states = self.encoder(x.text).tokens
-        tokens = self._scores(states, x.places).argmax(dim=2)
+        tokens = self._scores(states, x.places).argmax(dim=2).masked_fill(x.places < 0, PAD)
         if self.judge is None:
             return Hidden(tokens, torch.ones_like(tokens[:, 0]))
         return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
@@ -145,8 +143,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.predict(x).tokens
 
     def _scores(self, states: Tensor, places: Tensor) -> Tensor:
-        """(B, T, D) and (B, K) -> (B, K, V)."""
-        return self.scores(self.transform(gather_places(states, places.long())), self.encoder.embedding)
+        """(B, T, D) and (B, K) -> (B, K, V); where nothing is asked for those of the first place."""
+        return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
@@ -191,8 +189,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         wanted = (self.ratio * ordinary.sum(dim=1, keepdim=True) + 0.5).floor().clamp(min=1)
         most = min(length, max(1, int(self.ratio * (length - 2) + 0.5)) + self.spare)  # two are special, at least
         asked = (begin < wanted) & (begin + size <= most) & ordinary.gather(1, order)
-        places = order[:, :most]
-        return places, text.gather(1, places).masked_fill(~asked[:, :most], PAD)
+        places, first = order[:, :most].sort(dim=1)
+        return places, text.gather(1, places).masked_fill(~asked.gather(1, first), PAD)
 
     def _words(self, text: Tensor) -> Tensor:
         """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""
@@ -205,4 +203,4 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         """[MASK], another token, or itself, each by its share."""
         drawn = torch.rand(tokens.shape, device=tokens.device)
         noise = torch.randint_like(tokens, len(SPECIAL), self.vocabulary)
-        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.random, noise, tokens))
+        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.noise, noise, tokens))

@@ -37,6 +37,8 @@ class CBOW(Objective[Around, Centre]):
     word around the whole of it (Irsoy, Benton, Stratos 2021, https://arxiv.org/abs/2012.15332).
     """
 
+    encoder: WordEncoder
+
     def __init__(
         self,
         encoder: WordEncoder,

@@ -14,24 +14,25 @@ from ssl_runner.nn.word_windows import exchange, sentences
 class Near(NamedTuple):
     word: Tensor  # (B, T) int64: the words of an example, without what is none; then PAD
     share: Tensor  # (B, T, W): 1 / d where the word d places on is of the same sentence; else 0
-    index: Tensor  # (B,) int64 the example's place in the split: each is counted once
+    example: Tensor  # (B,) int64: which examples of the split these are: each is counted once
 
 
 class Often(NamedTuple):
-    count: Tensor  # (B, T, W): X of the word and the one d places on, as counted so far
+    times: Tensor  # (B, T, W): X of the word and the one d places on, as counted so far
 
 
 class Counted(NamedTuple):
     keys: Tensor  # (n,) int64 of pairs of words
     amounts: Tensor  # (n,) by which their counts grow
-    index: Tensor  # (B,) int64: the examples that this counts
+    examples: Tensor  # (B,) int64: of which they are
 
 
 class GloVe(Objective[Near, Often]):
     """Fit the logarithm of how often two words stand near each other.
 
         X_ij = sum of 1 / d over all places where i and j are d words apart, d <= window, in one sentence
-        x = (i, j),   y = X_ij,   loss = f(X_ij) (v_i . u_j + a_i + b_j - log X_ij)^2,   f(X) = min(1, (X / x_max)^alpha)
+        x = (i, j),   y = X_ij
+        loss = f(X_ij) (v_i . u_j + a_i + b_j - log X_ij)^2,   f(X) = min(1, (X / x_max)^alpha)
 
     summed over all i and j with X_ij > 0. Here a pair that is met in a text counts (1 / d) / X_ij of that loss, in both
     orders; over a pass through the corpus these shares sum to 1, so the sum over a pass is GloVe's. The value is that
@@ -49,6 +50,7 @@ class GloVe(Objective[Near, Often]):
     are counted, further ones are left out: `uncounted` logs their part of all X.
     """
 
+    encoder: WordEncoder
     seen: Tensor  # (n + 1,) bool: examples that are counted; the last for those of an unknown place
 
     def __init__(
@@ -97,14 +99,14 @@ class GloVe(Objective[Near, Often]):
 
     def shuffle(self, x: Near, y: Often) -> tuple[Near, Often]:
         """Each pair of words gets the count of another pair of the batch."""
-        return x, Often(exchange(y.count.flatten(1), (x.share > 0).flatten(1)).view_as(y.count))
+        return x, Often(exchange(y.times.flatten(1), (x.share > 0).flatten(1)).view_as(y.times))
 
     def loss(self, x: Near, y: Often) -> Loss:
         first, second = self.first_bias(x.word), self.second_bias(x.word)
         guess = self.encoder.embedding(x.word) @ self.table(x.word).mT + first + second.mT
         after = self._after(x.word)[0].expand(len(x.word), -1, -1)
         error = sum(
-            log_count_squares(one, y.count, x.share, x_max=self.x_max, alpha=self.alpha)
+            log_count_squares(one, y.times, x.share, x_max=self.x_max, alpha=self.alpha)
             for one in (guess.gather(2, after), guess.mT.gather(2, after))
         )
         met = (x.share > 0).sum().clamp_min(1)
@@ -113,10 +115,10 @@ class GloVe(Objective[Near, Often]):
 
     def after_step(self, carry: Counted, progress: float) -> None:
         self.counts.add(carry.keys, carry.amounts)
-        self.seen[carry.index] = True
+        self.seen[carry.examples] = True
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, W) the place d places on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""
+        """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""
         length = word.shape[1]
         after = torch.arange(length, device=word.device)[:, None] + torch.arange(1, self.window + 1, device=word.device)
         return after.clamp_max(length - 1), after < length
@@ -128,10 +130,10 @@ class GloVe(Objective[Near, Often]):
 
     def _place(self, x: Near) -> Tensor:
         """(B,) int64: where `seen` knows the examples."""
-        return x.index.clamp_max(len(self.seen) - 1)
+        return x.example.clamp_max(len(self.seen) - 1)
 
     def _amounts(self, x: Near) -> Tensor:
-        """(B, T, W): what each pair of places adds to X, if its example is not counted yet. Two places with one word are
-        a pair of it with itself in both orders."""
+        """(B, T, W): what each pair of places adds to X, if its example is not counted yet. Two places with one word
+        are a pair of it with itself in both orders."""
         same = x.word[:, :, None] == x.word[:, self._after(x.word)[0]]
         return x.share * (1 + same.float()) * ~self.seen[self._place(x)][:, None, None]

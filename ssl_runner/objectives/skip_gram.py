@@ -33,6 +33,8 @@ class SkipGram(Objective[Tensor, Around]):
     (window + 2) / (3 T) of all.
     """
 
+    encoder: WordEncoder
+
     def __init__(
         self,
         encoder: WordEncoder,

@@ -279,7 +279,7 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
     axes = canvas.add_axes((0, 0, 1, 1), facecolor=theme.paper)
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")
-    size = float(np.clip(4000 / max(1, len(figure.points)), 3, 14))
+    size = 2.0 if figure.texts else float(np.clip(4000 / max(1, len(figure.points)), 3, 14))
     found = [int(label) for label in np.unique(figure.label)]
     order = {label: place for place, label in enumerate(label for label in found if label >= 0)}
     for label in found:
@@ -291,7 +291,26 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
         if label >= 0 and len(order) <= MOST_NAMES:
             name = figure.names[label] if label < len(figure.names) else str(label)
             _tag(axes, _densest(points), name, colour, theme)
+    if figure.texts:
+        _same_length("texts", figure.texts, figure.label.tolist())
+        _write_over(axes, figure.points, figure.texts, theme)
     return canvas
+
+
+def _write_over(axes: Axes, points: np.ndarray, texts: Sequence[str], theme: Theme) -> None:
+    """Write texts over points, one after the other; one that would cover another is left out."""
+    axes.apply_aspect()
+    axes.autoscale_view()  # places on the canvas follow from the limits
+    inches = axes.transData.transform(points) / axes.figure.dpi
+    size = TEXT - 3
+    tall = 1.2 * size / 72
+    written: list[tuple[float, float, float]] = []  # middle and width, inches
+    for (x, y), (across, down), text in zip(points, inches, texts, strict=True):
+        wide = CHARACTER * size / TEXT * (1 + len(text))
+        if all(abs(down - b) >= tall or abs(across - a) >= (wide + w) / 2 for a, b, w in written):
+            written.append((across, down, wide))
+            shown = axes.text(x, y, text, size=size, color=theme.ink, ha="center", va="center", zorder=4, clip_on=True)
+            shown.set_parse_math(False)
 
 
 def _tag(axes: Axes, place: np.ndarray, name: str, colour: str, theme: Theme) -> None:

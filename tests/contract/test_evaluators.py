@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import ssl_runner.evaluation
+import ssl_runner.interfaces
 from ssl_runner.evaluation.controls import Pixels
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure
@@ -62,6 +63,8 @@ def build(name: str) -> Any:
 
 EVALUATORS = [name for name in SINGLE if issubclass(class_of(name), Evaluator)]
 INSPECTIONS = [name for name in SINGLE if issubclass(class_of(name), Inspection)]
+# Those of text alone are asked the same in tests/unit/evaluation, where there are texts and files for them.
+OF_IMAGES = [name for name in SINGLE if issubclass(ImageSpec, class_of(name).reads)]
 
 
 class Images:
@@ -153,7 +156,7 @@ def ask(name: str, encoder: Encoder) -> Any:
     return build(name)(asked) if name in EVALUATORS else build(name)(Copy(encoder), asked)
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_a_finding_can_be_written_down(name):
     found = ask(name, net())
     assert found.metrics
@@ -163,7 +166,7 @@ def test_a_finding_can_be_written_down(name):
     assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", OF_IMAGES)
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_encoder_data_and_generators_are_left_as_they_were(name, training):
     encoder = net().train(training)
@@ -185,7 +188,7 @@ def test_encoder_data_and_generators_are_left_as_they_were(name, training):
         assert all(torch.equal(a, b) for a, b in zip(parts, asked.data.examples(split), strict=True))
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_a_seed_repeats_whatever_was_drawn_before(name):
     results = []
     for before in (1, 2):
@@ -197,12 +200,14 @@ def test_a_seed_repeats_whatever_was_drawn_before(name):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("name", [name for name in EVALUATORS if class_of(name).pixels_are_control])
+@pytest.mark.parametrize(
+    "name", [name for name in EVALUATORS if name in OF_IMAGES and class_of(name).pixels_are_control]
+)
 def test_pixels_are_evaluated_alike(name):
     assert build(name)(subject(Pixels(Images().spec))).metrics.keys() == build(name)(subject(net())).metrics.keys()
 
 
-@pytest.mark.parametrize("name", [name for name in EVALUATORS if not class_of(name).needs_labels])
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and not class_of(name).needs_labels])
 def test_labels_are_not_needed_where_that_is_said(name):
     asked, unlabelled = subject(net()), subject(net())
     for split, examples in unlabelled.data.splits.items():
@@ -210,7 +215,7 @@ def test_labels_are_not_needed_where_that_is_said(name):
     assert build(name)(asked).metrics == build(name)(unlabelled).metrics
 
 
-@pytest.mark.parametrize("name", [name for name in EVALUATORS if class_of(name).needs_labels])
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and class_of(name).needs_labels])
 def test_labels_matter_where_that_is_said(name):
     right, wrong = subject(net()), subject(net())
     test = wrong.data.examples("test")
@@ -220,8 +225,12 @@ def test_labels_matter_where_that_is_said(name):
 
 @pytest.mark.parametrize("name", INSPECTIONS)
 def test_inspections_say_what_they_ask_of_an_objective(name):
-    assert get_type_hints(class_of(name).__call__)["objective"] in (*PROTOCOLS, Objective)
-    assert isinstance(Copy(net()), PROTOCOLS)
+    needs = get_type_hints(class_of(name).__call__)["objective"]
+    if name in OF_IMAGES:
+        assert needs in (*PROTOCOLS, Objective)
+        assert isinstance(Copy(net()), PROTOCOLS)
+    else:
+        assert vars(ssl_runner.interfaces)[needs.__name__] is needs
 
 
 def test_every_evaluator_has_a_config():

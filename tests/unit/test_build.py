@@ -1,14 +1,17 @@
 """Objects from configs: what fits together, exported encoders, damaged files."""
 
+from functools import cache
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
+import made_text
 import pytest
 import torch
+import yaml
 
 from ssl_runner import build, load_encoder
-from ssl_runner.config import Config, ConfigError, compose, conf_dir, locate, typed
-from ssl_runner.interfaces import ImageSpec
+from ssl_runner.config import Config, ConfigError, check_fit, compose, conf_dir, locate, typed
+from ssl_runner.interfaces import TextSpec
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
 AXES = {
@@ -70,20 +73,73 @@ def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> No
     assert "labels" in left_out["linear"]
 
 
+@cache
+def composed(*overrides: str) -> dict[str, Any]:
+    return compose([*FAKE, *overrides])
+
+
+def put_together(*overrides: str, **options: str) -> Config:
+    """`options` of axes put into a config that is composed once: composing each combination would take minutes."""
+    plain = composed(*overrides)
+    for axis, option in options.items():
+        sound = {"objective": ["dataset=wiki_sample"] if option in TEXT["objective"] else []}.get(axis, [])
+        plain = plain | {axis: composed(*sound, f"{axis}={option}", *REQUIRED.get(option, []))[axis]}
+        plain["names"] = plain["names"] | {axis: option}
+    return typed(plain)
+
+
+def target(axis: str, option: str) -> type[Any]:
+    return locate(yaml.safe_load((conf_dir() / axis / f"{option}.yaml").read_text())["_target_"])
+
+
+def reads(axis: str, option: str) -> type[Any]:
+    """The kind of data that an option gives, or reads."""
+    cls = target(axis, option)
+    return get_type_hints(cls.spec.fget)["return"] if axis == "dataset" else get_type_hints(cls.__init__)["spec"]
+
+
+TEXT = {axis: [option for option in options if reads(axis, option) is TextSpec] for axis, options in AXES.items()}
+REQUIRED = {  # settings that have no default
+    option: ["dataset.path=somewhere.csv"]
+    for option in ("arrays", "image_folder", "text_file", "text_folder", "text_table")
+}
+
+
+def fits(dataset: str, backbone: str, objective: str) -> bool:
+    given = reads("dataset", dataset)
+    wanted = get_type_hints(target("objective", objective).__init__)["encoder"]
+    read = all(issubclass(given, reads(*option)) for option in (("backbone", backbone), ("objective", objective)))
+    return read and issubclass(target("backbone", backbone), wanted)
+
+
 @pytest.mark.parametrize("objective", AXES["objective"])
 @pytest.mark.parametrize("backbone", AXES["backbone"])
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
-    small = ["backbone.depth=1"] if backbone.startswith("vit") else []
+    text = objective in TEXT["objective"]
+    chosen = put_together(*(made_text.overrides() if text else []), objective=objective, backbone=backbone)
+    chosen.backbone.update({"depth": 1} if backbone.startswith(("vit", "bert", "gpt")) else {})
     if backbone.startswith("vit") and objective in ("swav", "dino"):  # such a backbone reads images of one size
-        small.append("objective.small_views.size=null")
-    chosen = config(f"objective={objective}", f"backbone={backbone}", *small)
-    task, encoder = (locate(node["_target_"]) for node in (chosen.objective, chosen.backbone))
-    needs, reads = get_type_hints(task.__init__), get_type_hints(encoder.__init__)["spec"]
-    if issubclass(encoder, needs["encoder"]) and issubclass(ImageSpec, needs["spec"]) and issubclass(ImageSpec, reads):
+        chosen.objective["small_views"]["size"] = None
+    if fits("text_file" if text else "fake_images", backbone, objective):
         build.validate(chosen)
     else:
         with pytest.raises(ConfigError, match=r"(Backbones|Datasets) that fit"):
             build.validate(chosen)
+
+
+@pytest.mark.parametrize("dataset", AXES["dataset"])
+def test_every_dataset_is_accepted_or_refused_in_words(dataset: str) -> None:
+    pairs = [
+        ("bert", "bert_tiny"), ("language_model", "gpt_tiny"), ("skip_gram", "word_vectors"), ("mae", "vit_micro"),
+        ("rotation", "convnet"), ("simclr", "mlp"), ("bert", "convnet"), ("rotation", "bert_tiny"),
+    ]  # fmt: skip
+    for objective, backbone in pairs:
+        chosen = put_together(dataset=dataset, objective=objective, backbone=backbone)
+        if fits(dataset, backbone, objective):
+            check_fit(chosen)
+        else:
+            with pytest.raises(ConfigError, match=r"(Backbones|Datasets) that fit"):
+                check_fit(chosen)
 
 
 def test_validation_leaves_the_global_generator_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_runner.optim import LARS, Constant, WarmupCosine, decay_groups
+from ssl_runner.optim import LARS, Constant, Linear, WarmupCosine, decay_groups
 
 
 def test_warmup_cosine_at_known_points() -> None:
@@ -17,6 +17,13 @@ def test_warmup_cosine_at_known_points() -> None:
     assert schedule(0.55) == pytest.approx(0.6)  # half-way down from 1 to 0.2
     assert schedule(1.0) == pytest.approx(0.2)
     assert schedule(1.5) == pytest.approx(0.2)
+
+
+def test_linear_at_known_points() -> None:
+    schedule = Linear(final=0.2)
+    assert [schedule(p) for p in (0.0, 0.25, 1.0, 1.5)] == pytest.approx([1, 0.8, 0.2, 0.2])
+    with pytest.raises(ValueError, match=r"schedule\.final is -1"):
+        Linear(final=-1)
 
 
 def test_no_warmup_starts_at_the_peak() -> None:

@@ -141,3 +141,13 @@ def test_impossible_settings_are_refused_by_name(kind, key: str, value: float) -
     settings = {"layers": 1, "width": 8, "dropout": 0.0} | {key: value}
     with pytest.raises(ValueError, match=rf"^backbone\.{key} is {value};"):
         kind(SPEC, **settings)
+
+
+@pytest.mark.parametrize("make", [lstm, bilstm])
+def test_it_runs_in_half_precision(make) -> None:
+    encoder, x = make(), rows()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pooled = encoder(x).pooled
+    torch.testing.assert_close(pooled.float(), encoder(x).pooled, atol=0.05, rtol=0)
+    pooled.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())

@@ -19,7 +19,7 @@ PIECES = replace(SPEC, starts=tuple(i % 3 != 0 for i in range(50)))  # ids 6, 9,
 def model(spec: TextSpec = SPEC, **settings: object) -> MaskedLanguageModel:
     torch.manual_seed(0)
     encoder = BERT(spec, dim=16, depth=1, heads=2, mlp_ratio=2.0, norm="layer", dropout=0.0, positions=None)
-    given = {"ratio": 0.15, "mask": 0.8, "random": 0.1, "keep": 0.1, "whole_words": False, "next_sentence": 0.0}
+    given = {"ratio": 0.15, "shares": [0.8, 0.1, 0.1], "whole_words": False, "next_sentence": 0.0}
     return MaskedLanguageModel(encoder, spec, **given | settings)
 
 
@@ -58,8 +58,9 @@ def test_each_example_hides_its_part_and_never_a_special_token():
         places = x.places[b][asked]
         ordinary = int((data[b] >= len(SPECIAL)).sum())
         assert len(places) == (max(1, math.floor(0.3 * ordinary + 0.5)) if ordinary else 0)
-        assert len(set(places.tolist())) == len(places)
-        assert torch.equal(y.tokens[b][asked], data[b, places])  # the others' order is the places'
+        assert places.tolist() == sorted(set(places.tolist()))
+        assert torch.equal(x.places[b] == -1, ~asked)
+        assert torch.equal(y.tokens[b][asked], data[b, places])
         untouched = torch.ones(42, dtype=torch.bool).index_fill(0, places.long(), False)
         assert torch.equal(x.text[b][untouched], data[b][untouched])
     special = data < len(SPECIAL)
@@ -82,7 +83,7 @@ def test_every_place_is_as_likely():
 
 
 def test_what_replaces_them_has_the_shares_that_are_set():
-    objective = model(ratio=0.5, mask=0.6, random=0.3, keep=0.1)
+    objective = model(ratio=0.5, shares=[0.6, 0.3, 0.1])
     data = torch.full((2000, 42), 9)
     x, y = objective.split(batch(data))
     shown = x.text.gather(1, x.places.long())[y.tokens != PAD]
@@ -98,10 +99,10 @@ def test_what_replaces_them_has_the_shares_that_are_set():
 
 
 @pytest.mark.parametrize(
-    ("shares", "seen"), [((1.0, 0.0, 0.0), {MASK}), ((0.0, 0.0, 1.0), {9}), ((0.0, 1.0, 0.0), set(range(6, 50)))]
+    ("shares", "seen"), [([1.0, 0.0, 0.0], {MASK}), ([0.0, 0.0, 1.0], {9}), ([0.0, 1.0, 0.0], set(range(6, 50)))]
 )
 def test_a_share_of_one_is_all_and_of_zero_none(shares, seen):
-    objective = model(**dict(zip(("mask", "random", "keep"), shares, strict=True)))
+    objective = model(shares=shares)
     x, _ = objective.split(batch(torch.full((500, 42), 9)))
     assert set(x.text.gather(1, x.places.long()).flatten().tolist()) == seen
 
@@ -122,7 +123,7 @@ def words_of(row: Tensor) -> list[list[int]]:
 @pytest.mark.parametrize("kind", [sentences, stream])
 def test_whole_words_are_hidden_whole(kind):
     data = kind().data
-    x, y = model(PIECES, whole_words=True, ratio=0.3, keep=0.0, mask=1.0, random=0.0).split(batch(data))
+    x, y = model(PIECES, whole_words=True, ratio=0.3, shares=[1.0, 0.0, 0.0]).split(batch(data))
     framed = data.clone()
     framed[:, 0] = CLS
     framed[:, -1] = torch.where(data[:, -1] == PAD, PAD, SEP)
@@ -145,7 +146,7 @@ def test_long_words_are_as_likely_as_short_ones():
     data = torch.full((3000, 42), 7)
     data[:, 20:24] = torch.tensor([7, 9, 12, 15])
     data[:, 24] = 8
-    x, _ = model(PIECES, whole_words=True, ratio=0.2, mask=1.0, random=0.0, keep=0.0).split(batch(data))
+    x, _ = model(PIECES, whole_words=True, ratio=0.2, shares=[1.0, 0.0, 0.0]).split(batch(data))
     hidden = x.text == MASK
     # The long word is hidden if fewer than 8 tokens come before it: if it is among the first 8 of 37 words.
     long = int(hidden[:, 20].sum())
@@ -165,7 +166,7 @@ def test_without_pieces_whole_words_are_tokens():
 
 
 def test_one_passage_is_framed_and_sentences_stay_as_they_are():
-    objective = model(mask=0.0, random=0.0, keep=1.0)
+    objective = model(shares=[0.0, 0.0, 1.0])
     data = stream().data
     x, y = objective.split(batch(data))
     assert (x.text[:, 0] == CLS).all()
@@ -186,7 +187,7 @@ def test_passages_are_a_window_cut_at_the_end_of_a_sentence_or_two_windows():
     data = stream(64).data
     data[7] = 9  # without an end of a sentence
     data[8, 30] = SEP  # an end of a document
-    objective = model(next_sentence=1.0, mask=0.0, random=0.0, keep=1.0)
+    objective = model(next_sentence=1.0, shares=[0.0, 0.0, 1.0])
     x, y = objective.split(batch(data))
     data = data.masked_fill(data == SEP, EOS)
     others = 0
@@ -219,7 +220,7 @@ def test_half_of_all_passages_follow():
 
 def test_nothing_but_the_words_tells_whether_a_passage_follows():
     """Where the separators stand, and that there is no padding, is the same for both."""
-    x, y = model(next_sentence=1.0, mask=0.0, random=0.0, keep=1.0).split(stream(4000))
+    x, y = model(next_sentence=1.0, shares=[0.0, 0.0, 1.0]).split(stream(4000))
     assert not (x.text == PAD).any()
     place = (x.text[:, :41] == SEP).int().argmax(dim=1).double()
     means = [place[y.consecutive == c].mean().item() for c in (0, 1)]
@@ -267,7 +268,7 @@ def test_scoring_the_hidden_places_alone_gives_what_scoring_all_gives(next_sente
 
 def test_tied_weights_get_gradients_from_both_their_uses():
     """A token that no text has is moved by the scores alone, the vector of [MASK] by both."""
-    objective = model(mask=1.0, random=0.0, keep=0.0)
+    objective = model(shares=[1.0, 0.0, 0.0])
     data = batch(torch.randint(6, 40, (8, 42)))
     x, y = objective.split(data)
     objective.loss(x, y).value.backward()
@@ -309,8 +310,9 @@ def test_an_example_of_special_tokens_alone_asks_for_nothing():
     [
         ({"ratio": 0.0}, r"objective\.ratio is 0\.0"),
         ({"ratio": 1.0}, r"objective\.ratio is 1\.0"),
-        ({"mask": 0.9}, r"objective\.mask is 0\.9, objective\.random 0\.1 and objective\.keep 0\.1; .* sum to 1"),
-        ({"mask": 1.1, "random": -0.2}, "sum to 1"),
+        ({"shares": [0.9, 0.1, 0.1]}, r"objective\.shares is \[0\.9, 0\.1, 0\.1\]; .* sum to 1"),
+        ({"shares": [1.1, -0.2, 0.1]}, "sum to 1"),
+        ({"shares": [0.9, 0.1]}, "three shares"),
         ({"next_sentence": -1.0}, r"objective\.next_sentence is -1\.0"),
         ({"spec": replace(SPEC, length=2)}, r"dataset\.length is 2; .* 3 or more"),
         ({"spec": replace(SPEC, length=4), "next_sentence": 1.0}, r"dataset\.length is 4; .* 5 or more"),

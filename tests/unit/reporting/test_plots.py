@@ -141,6 +141,15 @@ def test_few_points_and_many_classes(n: int) -> None:
     draw(Scatter(np.random.default_rng(0).normal(size=(90, 2)), np.arange(90)))
 
 
+def test_texts_are_written_where_none_covers_another() -> None:
+    points = np.array([[0.0, 0], [0, 0.01], [1, 1], [0, 1]])
+    svg = draw_svg(Scatter(points, np.full(4, -1), texts=["first", "second", "$x^$", "fourth"]), "map")
+    words = [text.text for text in ElementTree.fromstring(svg).iter("text")]
+    assert [each for each in ("first", "second", "$x^$", "fourth") if each in words] == ["first", "$x^$", "fourth"]
+    with pytest.raises(ValueError, match="texts has 1 values for 4 places"):
+        draw(Scatter(points, np.full(4, -1), texts=["first"]))
+
+
 def test_a_saved_figure_has_a_dark_twin_and_its_caption(tmp_path: Path) -> None:
     path = save_figure(tmp_path / "figures", "knn-near", FIGURES["lines"], "Near <b>", order=3)
     assert path == tmp_path / "figures" / "knn-near.png"

@@ -1,0 +1,209 @@
+"""What `interfaces` promises of every evaluator of text, and of those of any data on text, for each with a config."""
+
+import copy
+import json
+import math
+import random
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import made_text
+import pytest
+import torch
+import yaml
+
+from ssl_runner import build
+from ssl_runner.config import compose, conf_dir, locate, typed
+from ssl_runner.data.text import TextFile
+from ssl_runner.evaluation.controls import BagOfWords
+from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.figures import Figure
+from ssl_runner.interfaces import (
+    Encoder,
+    Evaluator,
+    Examples,
+    FillsIn,
+    Inspection,
+    Objective,
+    PredictsNext,
+    TextSpec,
+    Writes,
+)  # fmt: skip
+
+NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
+NODES = {name: node for name, node in NODES.items() if "_target_" in node}
+CLASS = {name: locate(node["_target_"]) for name, node in NODES.items()}
+OBJECTIVES = {  # who can do what an inspection asks for
+    PredictsNext: ["objective=language_model", "backbone=gpt_tiny", "backbone.depth=1"],
+    FillsIn: ["objective=bert", "backbone=bert_tiny", "backbone.depth=1"],
+    Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
+}
+SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
+    "linear": {"steps": 30},
+    "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
+    "layers": {"steps": 30},
+    "finetune": {"epochs": 1},
+    "few_label_finetune": {"fractions": [0.5, 1.0], "epochs": 1, "least_steps": 5},
+    "glue": {"tasks": ["CoLA", "STS-B"], "epochs": 1},
+    "span_qa": {"epochs": 1, "question": 6},
+    "span_qa_finetune": {"epochs": 1, "question": 6},
+    "tagging": {"steps": 30},
+    "tagging_finetune": {"epochs": 1},
+    "text_classification": {"steps": 30},
+    "text_classification_finetune": {"epochs": 1},
+    "text_few_label": {"steps": 30, "per_class": [1], "fractions": [0.2, 1.0]},
+    "sentence_pair": {"steps": 30},
+    "sentence_pair_finetune": {"epochs": 1},
+    "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
+    "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
+    "word_map": {"skip": 5},
+}
+
+
+def of_text(name: str) -> bool:
+    """Whether it can be asked of some run on text."""
+    if issubclass(CLASS[name], Inspection):
+        return get_type_hints(CLASS[name].__call__)["objective"] in OBJECTIVES
+    return issubclass(TextSpec, CLASS[name].reads)
+
+
+NAMES = [name for name in NODES if of_text(name)]
+EVALUATORS = [name for name in NAMES if issubclass(CLASS[name], Evaluator)]
+
+
+@cache
+def files() -> Path:
+    """Small sets in the forms that evaluators read."""
+    folder = made_text.folder() / "sets"
+    folder.mkdir()
+    draw = random.Random(1)
+    for split, n in (("train", 40), ("test", 20)):
+        texts = [made_text.sentence(draw) for _ in range(2 * n)]
+        kind = [int("moon" in a or "king" in a) for a in texts]
+        (folder / f"{split}.tsv").write_text(
+            "".join(f"{k}\t{a}\t{b}\n" for k, a, b in zip(kind, texts[:n], texts[n:], strict=False))
+        )
+        words = ["".join(f"{w} {'B-place' if w == 'moon' else 'O'}\n" for w in a.lower().split()) for a in texts]
+        (folder / f"{split}.conll").write_text("\n".join(words))
+    for split in ("dev", "test"):
+        rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
+        (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))
+    articles = []
+    for _ in range(8):
+        context = " ".join(made_text.sentence(draw) for _ in range(3))
+        answer = context.split()[2]
+        asked = {"id": str(len(articles)), "question": "who is it ?"}
+        asked["answers"] = [{"text": answer, "answer_start": context.index(answer)}]
+        articles.append({"title": "a", "paragraphs": [{"context": context, "qas": [asked]}]})
+    (folder / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
+    for task in ("CoLA", "STS-B"):
+        (folder / task).mkdir()
+        for split, n in (("train", 40), ("dev", 20)):
+            rows = [(made_text.sentence(draw), made_text.sentence(draw), i % 2) for i in range(n)]
+            head = "" if task == "CoLA" else "sentence1\tsentence2\tscore\n"
+            form = "s\t{2}\t*\t{0}\n" if task == "CoLA" else "{0}\t{1}\t{2}\n"
+            (folder / task / f"{split}.tsv").write_text(head + "".join(form.format(*row) for row in rows))
+    return folder
+
+
+def evaluator(name: str) -> Any:
+    node = dict(NODES[name])
+    if node.get("path") == "???":
+        node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
+    return build.construct(node | SMALLER.get(name, {}))
+
+
+class Labelled:
+    """Made sentences, by whether the moon or the king is in them; and words that people compared, in the corpus."""
+
+    def __init__(self, example: str) -> None:
+        folder = made_text.folder()
+        pairs = Path(find_spec("gensim").origin).parent / "test" / "test_data" / "wordsim353.tsv"
+        more = folder / "more.txt"
+        if not more.exists():
+            words = [line.split("\t")[:2] for line in pairs.read_text().splitlines() if not line.startswith("#")]
+            others = "athens greece baghdad iraq paris france rome italy bank arms light right state order party"
+            documents = [made_text.text(60), *(" ".join(pair) for pair in words), *[others] * 5]
+            more.write_text("\n\n".join(documents))
+        source = TextFile(
+            path=str(more), val_path=None, test_path=None, documents="blank_lines", sentences="lines", example=example,
+            length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True, tokenizer=None,
+            cache=str(folder / "cache"), test_fraction=0.2, val_fraction=0.2, split_seed=0,
+        )  # fmt: skip
+        self.splits = dict(source.load())
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(source.spec.tokenizer)
+        wanted = torch.tensor([tokenizer.token_to_id(word) for word in ("moon", "king")])
+        for split, (data, _) in self.splits.items():
+            self.splits[split] = Examples(data, torch.isin(data, wanted).any(dim=1).long())
+        size = len(self.splits["train"].label)
+        self.spec = replace(source.spec, classes=2, class_names=("neither", "moon or king"), size=size)
+
+    def examples(self, split: str) -> Examples:
+        return self.splits[split]
+
+
+@cache
+def data(example: str) -> Labelled:
+    return Labelled(example)
+
+
+def objective(name: str) -> tuple[Objective, Labelled]:
+    """One that the evaluation can be asked of, at its random start."""
+    needs = get_type_hints(CLASS[name].__call__)["objective"] if name not in EVALUATORS else FillsIn
+    overrides = OBJECTIVES[needs]
+    example = "sentence" if needs is Writes or name in EVALUATORS else "window"
+    loaded = data(example)
+    more = ["objective.next_sentence=0"] if example == "sentence" and needs is FillsIn else []
+    chosen = typed(compose([*made_text.overrides(), "evaluation=[]", "logger=none", *overrides, *more]))
+    return build.objective(chosen, loaded.spec), copy.copy(loaded)
+
+
+def subject(encoder: Encoder, loaded: Labelled) -> FrozenSubject:
+    return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+
+
+def ask(name: str, whole: Objective, loaded: Labelled) -> Any:
+    asked = subject(whole.encoder, loaded)
+    return evaluator(name)(asked) if name in EVALUATORS else evaluator(name)(whole, asked)
+
+
+def test_what_is_of_images_alone_is_left_out() -> None:
+    assert {"perplexity", "masked_words", "linear", "geometry", "sts"} <= set(NAMES)
+    assert not {"samples", "reconstruction"} & set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
+    whole, loaded = objective(name)
+    whole.train()
+    next(whole.encoder.children()).eval()
+    weights = {key: value.clone() for key, value in whole.state_dict().items()}
+    modes = [part.training for part in whole.modules()]
+    torch.manual_seed(7)
+    following = torch.rand(3)
+    torch.manual_seed(7)
+    found = ask(name, whole, loaded)
+    assert torch.equal(torch.rand(3), following)
+    assert all(torch.equal(value, weights[key]) for key, value in whole.state_dict().items())
+    assert [part.training for part in whole.modules()] == modes
+    assert all(p.grad is None for p in whole.parameters())
+    assert found.metrics
+    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
+    assert json.loads(json.dumps(found.protocol)) == found.protocol
+    assert {"evaluator", "split"} <= set(found.protocol)
+    assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
+    torch.manual_seed(8)
+    again = ask(name, whole, loaded)
+    assert (again.metrics, again.protocol) == (found.metrics, found.protocol)
+
+
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if CLASS[name].pixels_are_control])
+def test_bags_of_words_are_evaluated_alike(name: str) -> None:
+    whole, loaded = objective(name)
+    bag = evaluator(name)(subject(BagOfWords(loaded.spec), loaded))
+    assert bag.metrics.keys() == ask(name, whole, loaded).metrics.keys()

@@ -1,0 +1,343 @@
+"""The evaluations on texts from files, each with encoders of which the right answer is known."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import texts
+import torch
+from omegaconf import OmegaConf
+from texts import OneHot, Same, bert, subject, text_spec, write
+
+from ssl_runner.build import construct
+from ssl_runner.config import ConfigError
+from ssl_runner.evaluation.controls import BagOfWords
+from ssl_runner.interfaces import Evaluator, TextEncoder
+
+CONF = Path(__file__).parents[3] / "conf" / "evaluation"
+SMALL = {"learning_rates": [0.3], "weight_decays": [1e-3], "steps": 60, "batch_size": 64}
+TUNED = {"epochs": 15, "batch_size": 8, "learning_rate": 0.03, "weight_decay": 0.0}
+PAIR = {"first": 2, "second": 3}
+SETS = {  # evaluator -> what writes its files, and its settings
+    "text_classification": (texts.classified, SMALL),
+    "text_classification_finetune": (texts.classified, TUNED),
+    "text_few_label": (texts.classified, SMALL | {"fractions": [0.25, 1.0], "per_class": [2]}),
+    "sentence_pair": (texts.paired, SMALL | PAIR),
+    "sentence_pair_finetune": (texts.paired, TUNED | PAIR),
+    "tagging": (texts.tagged, SMALL),
+    "tagging_finetune": (texts.tagged, TUNED),
+    "span_qa": (texts.asked, TUNED | {"question": 4, "answer": 3}),
+    "span_qa_finetune": (texts.asked, TUNED | {"question": 4, "answer": 3}),
+    "sts": (texts.scored, {}),
+    "senses": (None, {}),
+    "glue": (texts.glue, TUNED | {"epochs": 6}),
+}
+TRAINED = [name for name in SETS if name not in ("sts", "senses")]
+EVERY = pytest.mark.parametrize("name", SETS)
+
+
+def build(name: str, folder: Path, **changes: object) -> Evaluator:
+    node = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    make, settings = SETS[name]
+    path = {} if make is None else {"path": str(make(folder))}
+    return construct(node | settings | path | changes)
+
+
+def ask(name: str, folder: Path, encoder: TextEncoder, **changes: object):
+    return build(name, folder, **changes)(subject(encoder, text_spec()))
+
+
+# ------------------------------------------------------------------------------------------------ promises of them all
+
+
+@EVERY
+def test_a_finding_can_be_written_down(name, tmp_path):
+    found = ask(name, tmp_path, bert(text_spec()), **({"epochs": 1} if "epochs" in SETS[name][1] else {}))
+    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
+    assert json.loads(json.dumps(found.protocol)) == found.protocol
+    assert {"evaluator", "layer", "split", "seed", "files"} <= set(found.protocol)
+
+
+@EVERY
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_encoder_and_generators_are_left_as_they_were(name, training, tmp_path):
+    encoder = bert(text_spec()).train(training)
+    encoder.transformer.blocks[0].eval()
+    weights = {key: value.clone() for key, value in encoder.state_dict().items()}
+    modes = [part.training for part in encoder.modules()]
+    evaluator = build(name, tmp_path, **({"epochs": 1} if "epochs" in SETS[name][1] else {}))
+    torch.manual_seed(7)
+    following = torch.rand(3)
+    torch.manual_seed(7)
+    evaluator(subject(encoder, text_spec()))
+    assert torch.equal(torch.rand(3), following)
+    assert all(torch.equal(value, weights[key]) for key, value in encoder.state_dict().items())
+    assert [part.training for part in encoder.modules()] == modes
+    assert all(p.requires_grad and p.grad is None for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name != "glue"])
+def test_a_seed_repeats_whatever_was_drawn_before(name, tmp_path):
+    results = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        found = build(name, tmp_path, **({"epochs": 1} if "epochs" in SETS[name][1] else {}))(
+            subject(bert(text_spec()), text_spec(), seed=3)
+        )
+        results.append((found.metrics, found.protocol))
+    assert results[0] == results[1]
+
+
+HEADLINES = {
+    "text_classification": ("accuracy", 1.0, 0.5),
+    "text_classification_finetune": ("accuracy", 1.0, 0.5),
+    "text_few_label": ("accuracy@100%", 1.0, 0.5),
+    "sentence_pair": ("accuracy", 1.0, 0.5),
+    "sentence_pair_finetune": ("accuracy", 1.0, 0.5),
+    "tagging": ("f1", 1.0, 0.0),
+    "tagging_finetune": ("f1", 1.0, 0.0),
+    "span_qa": ("f1", 1.0, None),
+    "span_qa_finetune": ("f1", 1.0, None),
+    "sts": ("spearman", 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", HEADLINES)
+def test_an_encoder_that_says_it_all_is_right_and_one_that_says_nothing_is_at_chance(name, tmp_path):
+    headline, best, chance = HEADLINES[name]
+    found = ask(name, tmp_path, OneHot(text_spec()))
+    assert next(iter(found.metrics)).split("@")[0] == headline.split("@")[0]
+    assert found.metrics[headline] == pytest.approx(best)
+    if chance is not None and "finetune" not in name:  # fine-tuned, it learns
+        assert ask(name, tmp_path, Same(text_spec())).metrics[headline] == chance
+
+
+def test_spans_of_an_encoder_that_says_nothing_are_not_found(tmp_path):
+    assert ask("span_qa", tmp_path, Same(text_spec())).metrics["f1"] < 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["text_classification", "sentence_pair", "tagging", "span_qa", "sentence_pair_finetune"]
+)
+@pytest.mark.parametrize("layer", ["mix", "-2"])
+def test_other_layers(name, layer, tmp_path):
+    found = ask(name, tmp_path, OneHot(text_spec()), layer=layer)
+    assert found.metrics[HEADLINES[name][0]] == 1.0
+    assert found.protocol["layer"] == layer
+
+
+def test_the_layers_that_help_are_weighted(tmp_path):
+    """Of three layers the embedding alone says anything."""
+
+    class First(OneHot):
+        def states(self, x):
+            nothing = torch.zeros(*x.shape, self.dim)
+            return self.embedding(x), nothing, nothing
+
+    found = ask("text_classification", tmp_path, First(text_spec()), layer="mix", steps=300)
+    first, second, third = found.protocol["layer weights"]
+    assert first > 0.5
+    assert second == third == pytest.approx((1 - first) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in ("span_qa", "span_qa_finetune", "senses")])
+def test_bare_words_go_through_the_same_call(name, tmp_path):
+    evaluator = build(name, tmp_path, **({"epochs": 1} if "epochs" in SETS[name][1] else {}))
+    assert evaluator.pixels_are_control
+    bag = evaluator(subject(BagOfWords(text_spec()), text_spec()))
+    encoder = evaluator(subject(bert(text_spec()), text_spec()))
+    assert bag.metrics.keys() == encoder.metrics.keys()
+    from ssl_runner.reporting.protocols import _GRID, MEASURED
+
+    apart = MEASURED | _GRID
+    kept = [{k: v for k, v in each.protocol.items() if k not in apart} for each in (bag, encoder)]
+    if name != "text_few_label":
+        assert "control" in bag.protocol
+        if "finetune" in name or name == "glue":
+            assert all(k in kept[0] or k in apart for k in kept[1])
+        assert kept[0] == kept[1]
+    if name in HEADLINES:
+        assert bag.metrics[HEADLINES[name][0]] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["span_qa", "span_qa_finetune", "senses"])
+def test_bare_words_are_left_out_where_they_cannot_answer(name, tmp_path):
+    assert not build(name, tmp_path).pixels_are_control
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name != "senses"])
+def test_missing_files_are_refused_before_anything_is_trained(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.path is '{tmp_path}/not"):
+        build(name, tmp_path, path=f"{tmp_path}/not")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_encoders_of_images_are_refused(name, tmp_path):
+    from ssl_runner.interfaces import TextSpec
+
+    assert build(name, tmp_path).reads is TextSpec
+    assert not build(name, tmp_path).needs_labels
+
+
+@pytest.mark.parametrize("name", ["tagging", "tagging_finetune", "span_qa", "span_qa_finetune", "senses"])
+def test_tokens_have_no_pooled_layer(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.layer is pooled, one vector a text"):
+        build(name, tmp_path, layer="pooled")
+
+
+@EVERY
+def test_layers_that_are_none_are_refused(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.layer is 'last'"):
+        build(name, tmp_path, layer="last")
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if "batch_size" in SETS[name][1]])
+def test_numbers_out_of_range_are_refused(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.batch_size is 0"):
+        build(name, tmp_path, batch_size=0)
+
+
+# ------------------------------------------------------------------------------------------------------- one by one
+
+
+def test_metrics_of_classes(tmp_path):
+    texts.classified(tmp_path)
+    write(tmp_path, "test.tsv", "neg\tthe film was bad\nneg\tthe film was awful\nneg\tgood\npos\tnice\n")
+    node = {"path": str(tmp_path)}
+    write(tmp_path, "train.tsv", (tmp_path / "train.tsv").read_text() + "pos\tgood\npos\tgood\n")
+    evaluator = construct(OmegaConf.to_container(OmegaConf.load(CONF / "text_classification.yaml")) | SMALL | node)
+    found = evaluator(subject(OneHot(text_spec()), text_spec()))
+    assert found.metrics["accuracy"] == 0.75
+    assert found.metrics["majority"] == 0.25  # pos, of which there is one in four
+    assert found.metrics["macro_f1"] == pytest.approx((2 * 2 / 5 + 2 / 3) / 2)
+    assert found.protocol["classes"] == 2
+    assert found.protocol["cut"] == 0.0
+
+
+def test_unknown_labels_and_columns_are_refused_when_the_evaluation_is_built(tmp_path):
+    texts.classified(tmp_path)
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "text_classification.yaml")) | {"path": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"columns, and evaluation\.text_classification\.label is 4"):
+        construct(node | {"label": 4})
+    with pytest.raises(ConfigError, match=r"evaluation\.text_classification\.label is 'class', and .* no such column"):
+        construct(node | {"label": "class", "text": "text"})
+    write(tmp_path, "test.tsv", "pos\ta\nmixed\tb\n")
+    with pytest.raises(ConfigError, match=r"test\.tsv, line 2: the label 'mixed' is not in train, which has neg, pos"):
+        construct(node)
+
+
+def test_scores_of_pairs_are_learned(tmp_path):
+    node = {"labels": "scores", "label": 1, "epochs": 40}
+    found = ask("sentence_pair_finetune", tmp_path, OneHot(text_spec()), **node)
+    assert list(found.metrics) == ["spearman", "pearson", "val_spearman"]
+    assert found.metrics["spearman"] > 0.9
+    assert found.metrics["pearson"] > 0.95
+
+
+def test_types_that_train_does_not_have_are_refused(tmp_path):
+    texts.tagged(tmp_path)
+    write(tmp_path, "test.conll", "Paul\tB-name\n")
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "tagging.yaml")) | {"path": str(tmp_path)}
+    with pytest.raises(
+        ConfigError, match=r"test\.conll has the tag 'B-name'; train has the types group, person, place"
+    ):
+        construct(node)
+    write(tmp_path, "train.conll", "Paul\tO\n")
+    with pytest.raises(ConfigError, match=r"train\.conll has no tag but O"):
+        construct(node)
+
+
+def test_words_that_are_cut_off_are_o(tmp_path):
+    """The name is the fourth word of three of four sentences; three words fit."""
+    evaluator, spec = build("tagging", tmp_path), text_spec(length=5)
+    found = evaluator(subject(OneHot(spec), spec))
+    assert found.metrics["precision"] == 1.0
+    assert found.metrics["recall"] == pytest.approx(2 / 6)  # Paul, twice
+    assert found.protocol["cut"] == pytest.approx(6 / 18, abs=1e-3)
+
+
+def test_questions_are_split_by_article(tmp_path):
+    whole = build("span_qa", tmp_path).questions
+    assert len({each.article for each in whole.train}) == 9
+    assert len({each.article for each in whole.test}) == 3
+    assert not {each.article for each in whole.train} & {each.article for each in whole.test}
+    assert build("span_qa", tmp_path, split_seed=1).questions.test != whole.test
+    with pytest.raises(ConfigError, match=r"evaluation\.span_qa\.test_share is 0\.01, and .* has 12 articles"):
+        build("span_qa", tmp_path, test_share=0.01)
+    text = (tmp_path / "squad.json").read_text()
+    write(tmp_path, "train-v1.1.json", text)
+    write(tmp_path, "dev-v1.1.json", text)
+    folder = build("span_qa", tmp_path, path=str(tmp_path)).questions
+    assert len(folder.train) == len(folder.test) == 24
+
+
+def test_poolers(tmp_path):
+    """Of one-hot tokens the first is [CLS] in all sentences: all cosines are 1, and say nothing."""
+    found = ask("sts", tmp_path, OneHot(text_spec()), pooler="cls")
+    assert found.metrics == {"spearman": 0.0, "pearson": 0.0, "val_spearman": 0.0}
+    assert found.protocol["pooler"] == "cls"
+    mean = ask("sts", tmp_path, OneHot(text_spec()))
+    same = [(2 + n) / 6 for n in (4, 3, 2, 1, 0)]  # cosines: of six tokens, [CLS] and [SEP] are always common
+    from ssl_runner.evaluation.scores import pearson
+
+    expected = pearson(torch.tensor(same), torch.tensor([4.0, 3, 2, 1, 0]))
+    assert mean.metrics["pearson"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_least_share_of_labels_is_worse_than_all(tmp_path):
+    found = ask("text_few_label", tmp_path, OneHot(text_spec()))
+    assert list(found.metrics) == ["accuracy@25%", "accuracy@100%", "accuracy@2 per class"]
+    assert found.figures["accuracy by labels"].x == [4, 11, 43]
+
+
+def test_glue_scores_and_average(tmp_path):
+    found = ask("glue", tmp_path, OneHot(text_spec()))
+    names = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
+    assert found.metrics["average"] == pytest.approx(sum(found.metrics[name] for name in names) / 9)
+    for name in names:
+        if name != "STS-B":
+            assert found.metrics[name] == 1.0, name
+    assert found.metrics["STS-B"] > 0.8
+    assert found.metrics["QQP_majority"] == 0.5
+    assert found.metrics["MNLI_majority"] == 0.4
+    metrics = {key for key in found.metrics if "_" in key and not key.endswith("majority")}
+    assert metrics == {
+        "CoLA_matthews", "SST-2_accuracy", "MRPC_f1", "MRPC_accuracy", "STS-B_pearson", "STS-B_spearman", "QQP_f1",
+        "QQP_accuracy", "MNLI_accuracy", "MNLI_accuracy_mismatched", "QNLI_accuracy", "RTE_accuracy", "WNLI_accuracy",
+    }  # fmt: skip
+    for name in ("MRPC", "STS-B", "QQP", "MNLI"):
+        parts = [value for key, value in found.metrics.items() if key.startswith(f"{name}_") and "major" not in key]
+        assert found.metrics[name] == pytest.approx(sum(parts) / 2)
+
+
+def test_glue_of_some_tasks_and_examples(tmp_path):
+    evaluator = build("glue", tmp_path, tasks=["RTE", "CoLA"], examples=3)
+    found = evaluator(subject(bert(text_spec()), text_spec()))
+    assert found.protocol["tasks"] == ["CoLA", "RTE"]
+    assert found.protocol["examples"] == "3 of train and of dev, at most"
+    assert not [key for key in found.metrics if key.startswith("MNLI")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": []}, r"evaluation\.glue\.tasks is \[\]; it must list some of CoLA, SST-2"),
+        ({"tasks": ["RTE", "RTE"]}, "each once"),
+        ({"tasks": ["SNLI"]}, r"tasks is \['SNLI'\]"),
+        ({"examples": 1}, r"evaluation\.glue\.examples is 1; it must be at least 2"),
+    ],
+)
+def test_glue_refuses(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        build("glue", tmp_path, **changes)
+
+
+def test_glue_names_the_folder_that_is_missing(tmp_path):
+    texts.glue(tmp_path)
+    (tmp_path / "MNLI" / "dev_mismatched.tsv").unlink()
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "glue.yaml")) | {"path": str(tmp_path)}
+    with pytest.raises(
+        ConfigError, match=r"MNLI' has no dev_mismatched\.tsv; .*tasks=\[CoLA,SST-2,MRPC,STS-B,QQP,QNLI,"
+    ):
+        construct(node)
