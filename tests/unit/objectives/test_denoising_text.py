@@ -59,6 +59,24 @@ def test_shuffling_asks_for_another_sentence() -> None:
     assert not (other == y).all(dim=1).any()
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_words_come_out_of_the_vector_and_not_where_targets_are_shuffled(shuffled: bool) -> None:
+    """Four sentences of one word each: the decoder sees [CLS] alone before it."""
+    model = task(delete=0.0, mask=0.0, reorder=0.0).train()
+    batch = made([1] * 4)
+    batch.data[:, 1] = torch.tensor([7, 9, 12, 17])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for step in range(150):
+        torch.manual_seed(step)
+        x, y = model.split(batch)
+        x, y = model.shuffle(x, y) if shuffled else (x, y)
+        optimizer.zero_grad()
+        model.loss(x, y).value.backward()
+        optimizer.step()
+    right = (model.eval().predict(batch.data)[:, 1] == batch.data[:, 1]).sum().item()
+    assert right == (0 if shuffled else 4)
+
+
 @pytest.mark.parametrize("name", ["delete", "mask", "reorder"])
 def test_what_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"objective\.{name} is 1\.5"):
