@@ -63,7 +63,7 @@ class FrozenSubject:
             if bad:
                 raise ValueError(
                     f"the encoder has diverged: {bad} of {len(features)} examples of {split} have features that are "
-                    "not finite (NaN or infinite); pretrain with a lower optimizer.lr or trainer.precision=32"
+                    "not finite (NaN or infinite); pretrain with a lower optimizer.lr or trainer.precision=float32"
                 )
         return found
 
