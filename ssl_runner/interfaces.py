@@ -265,8 +265,8 @@ class Views(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D); of texts, (B, T) ->
-        (V, B, t)."""
+        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D); of texts,
+        (B, T) -> (V, B, t)."""
 
 
 def another(count: int, device: torch.device) -> Tensor:
