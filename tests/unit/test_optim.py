@@ -22,7 +22,7 @@ def test_warmup_cosine_at_known_points() -> None:
 def test_linear_at_known_points() -> None:
     schedule = Linear(final=0.2)
     assert [schedule(p) for p in (0.0, 0.25, 1.0, 1.5)] == pytest.approx([1, 0.8, 0.2, 0.2])
-    with pytest.raises(ValueError, match="schedule.final is -1"):
+    with pytest.raises(ValueError, match=r"schedule\.final is -1"):
         Linear(final=-1)
 
 
