@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py simclr   # images/s of ssl_runner, of a bare PyTorch loop, of lightly with two workers
     python scripts/benchmark.py text     # tokens/s of BERT and of a language model, of Hugging Face's beside them
+    python scripts/benchmark.py words    # words/s and WordSim-353 of skip-gram and CBOW, with gensim's beside them
     python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
@@ -36,7 +37,19 @@ from ssl_runner import build
 from ssl_runner.commands.run import fresh, pretrain
 from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.module import DataModule
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Examples, Features, ImageSpec, SplitName
+from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.interfaces import (
+    SPECIAL,
+    UNK,
+    Batch,
+    DataSource,
+    DataSpec,
+    Encoder,
+    Examples,
+    Features,
+    ImageSpec,
+    SplitName,
+)
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.reporting.results import Name, Result, write_result
 from ssl_runner.sweeps import engines
@@ -251,6 +264,79 @@ def text(size: str, batch: int, length: int, steps: int, rounds: int) -> None:
 
 def _tokens(config: Config, data: DataModule) -> float:
     return ours(config, data) * data.spec.length
+
+
+def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str]) -> None:
+    """The presets on the CPU beside gensim on the same tokens; a round is a seed. `pairs`: a file of WordSim-353."""
+    from ssl_runner.evaluation.word_similarity import WordSimilarity
+
+    judge = WordSimilarity(pairs={"wordsim353": pairs}, restrict=None, case="fold")
+    for objective in ("skip_gram", "cbow"):
+        rates: dict[str, list[float]] = {"ssl_runner": [], "gensim, 2 workers": []}
+        quality: dict[str, list[float]] = {name: [] for name in rates}
+        for seed in range(rounds):
+            config = typed(
+                compose(
+                    [
+                        f"experiment={objective}_wiki_sample", f"seed={seed}", f"budget.amount={epochs}", "logger=none",
+                        "trainer.accelerator=cpu", "trainer.validations=0", "trainer.watch_every=0", "evaluation=[]",
+                        *overrides,
+                    ]
+                )
+            )  # fmt: skip
+            data = DataModule(build.construct(config.dataset), batch_size=config.batch_size, seed=seed)
+            data.setup()
+            texts = sentences_of(data)
+            model = fresh(config, data)
+            with tempfile.TemporaryDirectory() as folder:
+                quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
+                _, cost = pretrain(config, model, data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet)
+            count = sum(map(len, texts))
+            rates["ssl_runner"].append(cost["examples_per_second"] * count / data.spec.size)
+            seconds, theirs = gensim_vectors(config, data.spec, texts)
+            rates["gensim, 2 workers"].append(count * epochs / seconds)
+            for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
+                subject = FrozenSubject(
+                    encoder, data, seed=seed, device=torch.device("cpu"), precision=torch.float32, batch_size=1
+                )
+                found = judge(subject).metrics
+                quality[name].append(found["spearman@wordsim353"])
+        title = f"{objective}, {count:,} words, {epochs} epochs, vocabulary {data.spec.vocabulary:,}; words/s"
+        table(title, rates, "ssl_runner")
+        shown = Table("", "mean", *(f"seed {seed}" for seed in range(rounds)), title="Spearman, WordSim-353")
+        for name, values in quality.items():
+            shown.add_row(name, *(f"{value:.3f}" for value in (statistics.mean(values), *values)))
+        Console().print(shown, f"of {100 * found['coverage@wordsim353']:.1f} % of the pairs")
+
+
+def sentences_of(data: DataModule) -> list[list[str]]:
+    """The corpus that is pretrained on, as gensim takes it: ids as text, a list a sentence, unknown words left out."""
+    windows = data.examples("pretrain").data
+    stream = torch.cat((windows[:, :-1].flatten(), windows[-1, -1:]))  # windows overlap by one
+    ends = ((stream < len(SPECIAL)) & (stream != UNK)).nonzero().flatten()
+    texts = [part[part >= len(SPECIAL)].tolist() for part in stream.tensor_split(ends)]
+    return [[str(word) for word in text] for text in texts if text]
+
+
+def gensim_vectors(config: Config, spec: DataSpec, texts: list[list[str]]) -> tuple[float, Encoder]:
+    """Seconds of gensim's training, its count of words apart, and its vectors as an encoder of ours."""
+    from gensim.models import Word2Vec
+
+    task = config.objective
+    model = Word2Vec(
+        sg=int(config.names["objective"] == "skip_gram"), vector_size=config.backbone["width"], window=task["window"],
+        negative=task["output"]["negatives"], ns_exponent=task["output"]["power"], sample=task["subsample"],
+        epochs=int(config.budget.amount), seed=config.seed, min_count=1, workers=2,
+    )  # fmt: skip
+    model.build_vocab(texts)
+    begun = time.monotonic()
+    model.train(texts, total_examples=model.corpus_count, epochs=model.epochs)
+    seconds = time.monotonic() - begun
+    encoder = build.encoder(config.backbone, spec)
+    with torch.no_grad():
+        rows = torch.tensor([int(word) for word in model.wv.index_to_key])
+        encoder.embedding.weight[rows] = torch.from_numpy(model.wv.vectors)
+    return seconds, encoder
 
 
 def rounds_of(what: Mapping[str, Callable[[], float]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
@@ -519,18 +605,23 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "text", "objectives", "probe", "startup", "sweep"])
+    parser.add_argument("what", choices=["simclr", "text", "words", "objectives", "probe", "startup", "sweep"])
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", choices=["tiny", "small"], default="tiny", help="of the encoders of text")
     parser.add_argument("--batch", type=int, default=32, help="windows of text")
     parser.add_argument("--length", type=int, default=128, help="tokens of a window")
-    arguments = parser.parse_args()
+    parser.add_argument("--epochs", type=int, default=5, help="of word vectors")
+    parser.add_argument("--pairs", help="file of WordSim-353; by default gensim's copy")
+    parser.add_argument("overrides", nargs="*", help="of the presets of word vectors: optimizer.lr=0.1")
+    arguments = parser.parse_intermixed_args()
     if arguments.what == "simclr":
         simclr(arguments.root, arguments.steps, arguments.rounds)
     elif arguments.what == "text":
         text(arguments.size, arguments.batch, arguments.length, arguments.steps, arguments.rounds)
+    elif arguments.what == "words":
+        words(arguments.epochs, arguments.rounds, arguments.pairs, arguments.overrides)
     elif arguments.what == "objectives":
         objectives(arguments.steps, arguments.rounds)
     elif arguments.what == "probe":

@@ -29,6 +29,7 @@ UNREADABLE = (
     KeyError,
     pickle.UnpicklingError,
 )  # torch.load of damaged files
+TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
 
 
 def construct(node: Mapping[str, Any], **context: Any) -> Any:
@@ -88,7 +89,17 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
 
 
 def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
-    """The optimizer over the objective's parameter groups, norms and biases undecayed."""
+    """The optimizer over the objective's parameter groups, norms and biases undecayed. Raises ConfigError."""
+    if any(isinstance(part, torch.nn.Embedding) and part.sparse for part in model.modules()):
+        node = config.optimizer
+        if node["_target_"] not in TAKE_SPARSE or node.get("fused") or node.get("weight_decay"):
+            named = config.names.get("optimizer", "?")
+            raise ConfigError(
+                [
+                    f"backbone.gradient is sparse, which optimizer={named} does not take as it is set: "
+                    "optimizer=adagrad optimizer.fused=false does; or set backbone.gradient=dense"
+                ]
+            )
     try:
         return construct(config.optimizer, params=decay_groups(model.groups()))
     except ConfigError as error:  # torch's own messages name no key

@@ -12,13 +12,15 @@ def sentences(x: Tensor) -> Tensor:
 
 
 def gaps(x: Tensor, kept: Tensor, window: int) -> Tensor:
-    """(B, T) ids, (B, T) bool -> (B, T, T) int32: how many kept words on one place is from another, 0 from itself.
+    """(B, T) ids, (B, T) bool -> (B, T, T) whole numbers: how many kept words on one place is from another, 0 from
+    itself.
 
     More than `window`, whatever it is, where the two are not in one sentence or one of them is not kept.
     """
     number = kept.cumsum(dim=1) + window * sentences(x)
     alone = -(window + 1) * (1 + torch.arange(x.shape[1], device=x.device))
-    place = torch.where(kept, number, alone).int()
+    small = (window + 1) * 2 * x.shape[1] < 2**15  # the farther apart any two can be; a narrow type is faster
+    place = torch.where(kept, number, alone).to(torch.int16 if small else torch.int32)
     return (place[:, :, None] - place[:, None, :]).abs_()
 
 
@@ -67,8 +69,10 @@ class DynamicWindow(nn.Module):
     def forward(self, x: Tensor, kept: Tensor) -> Tensor:
         """(B, T) ids, (B, T) bool -> (B, T, T) bool: whether the second place is in the window of the first."""
         gap = gaps(x, kept, self.window)
-        reach = torch.randint(1, self.window + 1, x.shape, dtype=torch.int32, device=x.device)
-        return (gap <= reach[:, :, None]) & (gap > 0)
+        reach = torch.randint(1, self.window + 1, x.shape, dtype=gap.dtype, device=x.device)
+        pairs = gap <= reach[:, :, None]
+        pairs.diagonal(dim1=1, dim2=2).fill_(False)  # no word is around itself
+        return pairs
 
 
 def exchange(values: Tensor, places: Tensor) -> Tensor:

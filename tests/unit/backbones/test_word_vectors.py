@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from ssl_runner import build
 from ssl_runner.backbones.word_vectors import WordVectors
-from ssl_runner.interfaces import PAD, TextSpec
+from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner.interfaces import PAD, Batch, TextSpec
 
 SPEC = TextSpec(length=5, vocabulary=20)
 
@@ -48,3 +50,30 @@ def test_sparse_gradients_are_the_dense_ones() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"backbone\.width is 0"):
         WordVectors(SPEC, width=0, gradient="dense")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        (["optimizer=adamw"], False),
+        (["optimizer=adagrad"], False),
+        (["optimizer=adagrad", "optimizer.fused=false"], True),
+        (["optimizer=sgd", "optimizer.fused=false"], False),
+        (["optimizer=sgd", "optimizer.fused=false", "optimizer.weight_decay=0.0"], True),
+    ],
+)
+def test_sparse_gradients_need_an_optimizer_that_takes_them(words: list[str], fits: bool) -> None:
+    objective = ["dataset=wiki_sample", "objective=skip_gram", "backbone=word_vectors", "backbone.gradient=sparse"]
+    config = typed(compose([*objective, "evaluation=[]", "logger=none", *words]))
+    spec = TextSpec(length=8, vocabulary=20)
+    model = build.objective(config, spec)
+    if not fits:
+        with pytest.raises(ConfigError, match=r"backbone\.gradient is sparse, which optimizer=.* does not take"):
+            build.optimizer(config, model)
+        return
+    optimizer = build.optimizer(config, model)
+    data = spec.to_input(spec.fake(4))
+    model.loss(*model.split(Batch(data, data[:, 0], torch.arange(4)))).value.backward()
+    optimizer.step()
+    assert model.output.table.weight.abs().sum() > 0
