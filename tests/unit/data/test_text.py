@@ -124,7 +124,7 @@ def test_of_a_single_document_the_end_is_held_out(tmp_path: Path) -> None:
     test = source.load()["test"].data
     ids = [*test[:, :-1].flatten().tolist(), *test[-1, -1:].tolist()]
     words = Tokenizer.from_str(source.spec.tokenizer).decode(ids)
-    assert words.startswith("a 90.b 91.c")
+    assert words.startswith("a 90.[EOS]b 91.[EOS]c 92.")
 
 
 def made(folder: Path, **changes: Any) -> TextFile:
