@@ -104,6 +104,23 @@ class TextSpec(DataSpec):
         return torch.randint(len(SPECIAL), self.vocabulary, (n, self.length), dtype=torch.int32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class VideoSpec(DataSpec):
+    """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in the order of time."""
+
+    kind: ClassVar[str] = "video clips"
+    frames: int  # T
+    channels: int
+    height: int
+    width: int
+
+    def to_input(self, data: Tensor) -> Tensor:
+        return data.float().div_(255)
+
+    def fake(self, n: int) -> Tensor:
+        return torch.randint(256, (n, self.frames, self.channels, self.height, self.width), dtype=torch.uint8)
+
+
 class Examples(NamedTuple):
     """A whole split, in memory or memory-mapped."""
 
@@ -196,6 +213,34 @@ class PatchEncoder(Encoder):
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
         """`keep` (B, K) int64: the places to encode, row-major; K tokens in its order. None: all."""
+
+
+class ClipEncoder(Encoder):
+    """Clips of any number of frames, a vector per cell of time and space. Reads (B, T, C, H, W)."""
+
+    kind: ClassVar[str] = "a clip encoder (video, a vector per cell of time and space)"
+
+    @abstractmethod
+    def map(self, x: Tensor) -> Tensor:
+        """(B, T, C, H, W) -> (B, D, t, h, w): the grid of which `tokens` is the row-major list, time first."""
+
+
+class FrameEncoder(ClipEncoder):
+    """Each frame is encoded for itself, and time comes in only where `pooled` is made: t is T."""
+
+    kind: ClassVar[str] = "a frame encoder (video, each frame for itself)"
+
+
+class TubeEncoder(ClipEncoder):
+    """Clips cut in tubes (patches with a length in time), of which it can encode a chosen few."""
+
+    kind: ClassVar[str] = "a tube encoder (video cut in tubes, of which it can encode a chosen few)"
+    tube: tuple[int, int, int]  # frames, pixels down, pixels across
+    grid: tuple[int, int, int]  # tubes in time, down, across; N = their product
+
+    @abstractmethod
+    def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
+        """`keep` (B, K) int64: the places to encode, row-major, time first; K tokens in its order. None: all."""
 
 
 class TextEncoder(Encoder):
