@@ -25,7 +25,19 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "runs"
 SEEDS = (0, 1, 2)
-EVALUATORS = {"linear": "linear", "knn": "k-NN"}
+
+
+class Column(NamedTuple):
+    """A figure of the table."""
+
+    title: str
+    evaluator: str
+    metric: str = "accuracy"
+    percent: bool = True  # shown times 100
+    higher: bool = True  # is better
+
+
+ACCURACY = (Column("linear", "linear"), Column("k-NN", "knn"))
 
 
 class Group(NamedTuple):
@@ -34,6 +46,7 @@ class Group(NamedTuple):
     common: list[str]
     runs: list[list[str]]
     jobs: int  # runs side by side
+    columns: tuple[Column, ...] = ACCURACY
 
 
 CONTRASTIVE = ["simclr", "moco", "exemplar_triplet", "cpc"]
@@ -154,17 +167,18 @@ def keep() -> None:
             target.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def interval(values: Collection[float]) -> str:
-    """Mean and 95 % interval of a few values, by Student's t, in percent; nothing of none."""
+def interval(values: Collection[float], column: Column) -> str:
+    """Mean and 95 % interval of a few values, by Student's t; nothing of none."""
     if not values:
         return ""
+    scale, digits = (100, 1) if column.percent else (1, 1 if statistics.fmean(map(abs, values)) >= 10 else 3)
     mean = statistics.fmean(values)
     if len(values) < 2:
-        return f"{100 * mean:.1f}"
+        return f"{scale * mean:.{digits}f}"
     from scipy.stats import t
 
     half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{100 * mean:.1f} ± {100 * half:.1f}"
+    return f"{scale * mean:.{digits}f} ± {scale * half:.{digits}f}"
 
 
 def rows(records: Iterable[dict]) -> dict[tuple[str, str], dict[int, dict]]:
@@ -176,49 +190,70 @@ def rows(records: Iterable[dict]) -> dict[tuple[str, str], dict[int, dict]]:
     return found
 
 
-def figures(records: Iterable[dict], evaluator: str, subject: str) -> dict[int, float]:
-    """Accuracy by seed."""
+def figures(records: Iterable[dict], column: Column, subject: str) -> dict[int, float]:
+    """A column's figure by seed."""
     return {
-        record["result"]["seed"]: each["metrics"]["accuracy"]
+        record["result"]["seed"]: each["metrics"][column.metric]
         for record in records
         for each in record["result"]["results"]
-        if each["evaluator"] == evaluator and each["subject"] == subject
+        if each["evaluator"] == column.evaluator and each["subject"] == subject and column.metric in each["metrics"]
     }
 
 
-def table(records: Sequence[dict]) -> list[str]:
-    """One line an objective: linear and k-NN accuracy beside the controls, and the cost."""
+def table(records: Sequence[dict], columns: Sequence[Column]) -> list[str]:
+    """One line an objective: its figures beside the controls, and the cost."""
     shuffled = rows(r for r in records if r["config"].get("control", "none") != "none")
     real = rows(r for r in records if r["config"].get("control", "none") == "none")
-    pixels = {e: figures(records, e, "pixels") for e in EVALUATORS}
-    heads = ["objective", "backbone"]
-    heads += [
-        f"{word}{part}" for word in EVALUATORS.values() for part in ("", " - start", *[" - shuffled"] * bool(shuffled))
-    ]
-    lines = ["| " + " | ".join([*heads, "seeds", "examples/s", "seconds"]) + " |", "|---" * (len(heads) + 3) + "|"]
     backbones = sorted({backbone for _, backbone in real})
     starts = {  # the start follows from backbone and seed: runs share it
-        (e, backbone): figures((r for r in records if r["result"]["name"]["backbone"] == backbone), e, "random_start")
-        for e in EVALUATORS
+        (column, backbone): found
+        for column in columns
         for backbone in backbones
+        if (
+            found := figures(
+                (r for r in records if r["result"]["name"]["backbone"] == backbone), column, "random_start"
+            )
+        )
     }
+    bare = {
+        (column, subject): found
+        for column in columns
+        for subject in ("pixels", "bag_of_words")
+        if (found := figures(records, column, subject))
+    }
+    parts = {
+        column: ["", *[" - start"] * any(known == column for known, _ in starts), *[" - shuffled"] * bool(shuffled)]
+        for column in columns
+    }
+    heads = ["objective", "backbone", *(f"{column.title}{part}" for column in columns for part in parts[column])]
+    lines = ["| " + " | ".join([*heads, "seeds", "examples/s", "seconds"]) + " |", "|---" * (len(heads) + 3) + "|"]
+
+    def control(name: str, backbone: str, values: Mapping[Column, str], seeds: str) -> str:
+        cells = [text for c in columns for text in (values.get(c, ""), *[""] * (len(parts[c]) - 1))]
+        return f"| *{name}* | {backbone} | {' | '.join(cells)} | {seeds} | | |"
+
     for backbone in backbones:
-        cells = [
-            text for e in EVALUATORS for text in (interval(starts[e, backbone].values()), "", *[""] * bool(shuffled))
-        ]
-        lines.append(f"| *random start* | {backbone} | {' | '.join(cells)} | {len(starts['linear', backbone])} | | |")
-    cells = [text for e in EVALUATORS for text in (interval(list(pixels[e].values())[:1]), "", *[""] * bool(shuffled))]
-    lines.append(f"| *pixels* | | {' | '.join(cells)} | | | |")
-    for (objective, backbone), found in sorted(
-        real.items(), key=lambda item: -mean(figures(item[1].values(), "linear", "pretrained"))
-    ):
+        known = {column: starts[column, backbone] for column in columns if (column, backbone) in starts}
+        if known:
+            values = {column: interval(found.values(), column) for column, found in known.items()}
+            lines.append(control("random start", backbone, values, str(max(map(len, known.values())))))
+    for subject in dict.fromkeys(subject for _, subject in bare):
+        values = {  # follows from no seed
+            column: interval(list(bare[column, subject].values())[:1], column)
+            for column in columns
+            if (column, subject) in bare
+        }
+        lines.append(control(subject.replace("_", " "), "", values, ""))
+    for (objective, backbone), found in sorted(real.items(), key=lambda item: _rank(item[1].values(), columns[0])):
         cells = [objective, backbone]
-        for evaluator in EVALUATORS:
-            reached = figures(found.values(), evaluator, "pretrained")
-            cells += [f"**{interval(reached.values())}**", above(reached, starts[evaluator, backbone])]
-            if shuffled:
-                broken = shuffled.get((objective, backbone), {})
-                cells.append(above(reached, figures(broken.values(), evaluator, "pretrained")))
+        for column in columns:
+            reached = figures(found.values(), column, "pretrained")
+            cells.append(f"**{text}**" if (text := interval(reached.values(), column)) else "")
+            controls = {
+                " - start": starts.get((column, backbone), {}),
+                " - shuffled": figures(shuffled.get((objective, backbone), {}).values(), column, "pretrained"),
+            }
+            cells += [above(reached, controls[part], column) for part in parts[column][1:]]
         cost = [record["result"]["cost"] for record in found.values()]
         cells += [
             str(len(found)), f"{statistics.median(c['examples_per_second'] for c in cost):,.0f}",
@@ -228,19 +263,21 @@ def table(records: Sequence[dict]) -> list[str]:
     return lines
 
 
-def mean(values: Mapping[int, float]) -> float:
-    return statistics.fmean(values.values())
+def _rank(records: Iterable[dict], column: Column) -> float:
+    """Less is better; what has no such figure comes last."""
+    values = figures(records, column, "pretrained").values()
+    return (-1 if column.higher else 1) * statistics.fmean(values) if values else math.inf
 
 
-def above(reached: Mapping[int, float], control: Mapping[int, float]) -> str:
-    """By how much runs are above a control, in pairs of one seed; in brackets where the interval holds 0."""
+def above(reached: Mapping[int, float], control: Mapping[int, float], column: Column) -> str:
+    """By how much runs differ from a control, in pairs of a seed; in brackets unless they are better, apart from 0."""
     seeds = sorted(reached.keys() & control.keys())
     if not seeds:
         return ""
-    differences = [reached[seed] - control[seed] for seed in seeds]
-    text = interval(differences)
+    text = interval([reached[seed] - control[seed] for seed in seeds], column)
     middle, _, half = text.partition(" ± ")
-    return text if half and float(middle) > float(half) else f"({text})"
+    better = float(middle) if column.higher else -float(middle)
+    return text if half and better > float(half) else f"({text})"
 
 
 def page() -> None:
@@ -262,7 +299,7 @@ def page() -> None:
             continue
         commits = sorted({(record["result"]["git"] or {}).get("commit", "unknown")[:7] for record in records})
         devices = sorted({record["result"]["cost"]["device"] for record in records})
-        out += ["", f"## {group.title}", "", group.about, "", *table(records), ""]
+        out += ["", f"## {group.title}", "", group.about, "", *table(records, group.columns), ""]
         out += [f"Device: {', '.join(devices)}. Commit: {', '.join(commits)}. Commands:", "", "```"]
         out += [" ".join(["ssl-run", *words]) for words in dict.fromkeys(map(tuple, unseeded(group)))]
         out += ["```", "each with `seed=0`, `1` and `2`."]
