@@ -8,11 +8,13 @@ What a person reads in the numbers stands in docs/claims/NAME.md; all numbers co
 """
 
 import argparse
+import itertools
 import json
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,7 @@ class Claim(NamedTuple):
     columns: tuple[str, ...]  # of the table; a column's key may go on: "few_label." stands for all of few_label
     pictures: tuple[str, ...]  # beginnings of their names
     about: str  # what ran
+    ranks: bool = False  # in place of the table: how far columns, and backbones, agree on the order of objectives
 
 
 CLAIMS = {
@@ -65,6 +68,57 @@ CLAIMS = {
         "Pretraining on 3,600 digits of `mnist_5k` without labels, then a linear probe (`few label`) or fine-tuning of "
         "the whole network (`few label finetune`) on a part of the labels. *Random start* is the same without pretraining: "
         "fine-tuned, it is supervised training on that many labels.",
+    ),
+    "negatives": Claim(
+        "Do more negatives help? Those of the batch",
+        "Chen et al. 2020 ([figure 9](https://arxiv.org/abs/2002.05709)): larger batches, which hold more negatives, are "
+        "better, and the more so the shorter the training.",
+        ("linear.accuracy", "knn.accuracy", "mutual_information.bound"),
+        ("linear-accuracy-by", "mutual-information-bound-by"),
+        "SimCLR on the first 4,000 images of CIFAR-10, ConvNet, batches of 128 throughout: each view is set against so many "
+        "of the 254 others, drawn anew each step. *Bound* is log N - loss in nats among the same number of candidates for "
+        "all, on the test split.",
+    ),
+    "negatives_moco": Claim(
+        "Do more negatives help? Those of a queue",
+        "He et al. 2020 ([figure 3](https://arxiv.org/abs/1911.05722)): accuracy rises with the length of the queue, from "
+        "256 to 65,536 keys.",
+        ("linear.accuracy", "knn.accuracy"),
+        ("linear-accuracy-by",),
+        "MoCo on the first 4,000 images of CIFAR-10, ConvNet, batches of 128, keys of earlier batches alone as negatives.",
+    ),
+    "negatives_information": Claim(
+        "Do more negatives tighten the bound on mutual information?",
+        "van den Oord et al. 2018 ([section 2.3](https://arxiv.org/abs/1807.03748)) and Poole et al. 2019 "
+        "([arXiv:1905.06922](https://arxiv.org/abs/1905.06922)): log N - loss is a lower bound that cannot exceed log N, and "
+        "nears the truth as N grows.",
+        tuple(f"mutual_information.bound_{2**k}" for k in range(1, 9)),
+        ("mutual-information-bound-by",),
+        "Pairs of correlated Gaussian vectors that share 2 nats, a perceptron for each and a bilinear score. A column a "
+        "number of negatives in *training*; a row a number N of candidates among which the trained critic is *judged* on "
+        "test pairs, in nats. log N is 0.69, 1.39, 2.08, 2.77, 3.47, 4.16, 4.85 and 5.55.",
+    ),
+    "shortcuts": Claim(
+        "Which shortcut does a pretext task leave open?",
+        "Doersch et al. 2015 ([section 3.1](https://arxiv.org/abs/1505.05192)): without a gap and a jitter lines go on from "
+        "patch to patch, and colours that a lens has shifted tell where a patch was; closing them makes the task harder "
+        "and the features better.",
+        ("pretext.accuracy", "linear.accuracy", "knn.accuracy"),
+        (),
+        "Relative position on the first 4,000 images of CIFAR-10, ConvNet. *Pretext* is its own accuracy on test images; "
+        "chance is 12.5 %. *Gap* and *jitter* are parts of the patch's side, 11 pixels: 0.5 is six pixels, 0.07 is one. *drop* "
+        "leaves one channel of three in each patch, and noise in the others.",
+    ),
+    "objectives": Claim(
+        "Does the ranking of objectives depend on the evaluator and on the backbone?",
+        "Kolesnikov, Zhai, Beyer 2019 ([arXiv:1901.09005](https://arxiv.org/abs/1901.09005)): the order of pretext tasks is not the "
+        "same for different architectures. Marks et al. 2024 ([arXiv:2407.12210](https://arxiv.org/abs/2407.12210)): protocols "
+        "agree in part.",
+        ("linear.accuracy", "knn.accuracy", "few_label."),
+        (),
+        "Every objective that goes with the first 4,000 images of CIFAR-10, on the ConvNet and on a small Vision "
+        "Transformer, at the budget of [methods.md](methods.md). Spearman's rank correlation of the means over seeds.",
+        ranks=True,
     ),
 }  # fmt: skip
 
@@ -138,7 +192,7 @@ def section(name: str, claim: Claim, record: dict[str, Any]) -> list[str]:
         record["command"],
         "```",
         "",
-        *table(claim, comparison),
+        *(rankings if claim.ranks else table)(claim, comparison),
         "",
         *(f"![{claim.question}](claims/{picture.name})" for picture in pictures),
         "",
@@ -164,28 +218,64 @@ def table(claim: Claim, comparison: dict[str, Any]) -> list[str]:
         ]
     if len(keys) > 3:
         return turned(comparison, keys, cells)
+    controlled = {cell["column"] for cell in comparison["cells"] if cell["controls"].get("random_start")}
     heads = [axis["short"] for axis in axes] + [
-        f"{_words(key)}{part}" for key in keys for part in ("", ", random start")
+        f"{_words(key)}{part}" for key in keys for part in ("", *[", random start"] * (key in controlled))
     ]
     out = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for setting in comparison["settings"]:
         row = [str(setting["values"].get(axis["key"], "-")) for axis in axes]
         for key in keys:
             cell = cells.get((setting["label"], key))
-            row += [_shown(cell), "-" if cell is None else _interval(cell["controls"].get("random_start"))]
+            row.append(_shown(cell))
+            if key in controlled:
+                row.append("-" if cell is None else _interval(cell["controls"].get("random_start"), key))
         out.append(f"| {' | '.join(row)} |")
+    return out
+
+
+def rankings(claim: Claim, comparison: dict[str, Any]) -> list[str]:
+    """Rank correlations between columns on each backbone, and between the two backbones in each column."""
+    from scipy.stats import spearmanr
+
+    keys = [c["key"] for c in comparison["columns"] if any(_is(c["key"], word) for word in claim.columns)]
+    mean = {(cell["setting"], cell["column"]): cell["mean"] for cell in comparison["cells"]}
+    label = {
+        (setting["values"]["objective"], setting["values"]["backbone"]): setting["label"]
+        for setting in comparison["settings"]
+    }
+
+    def correlation(one: Callable[[str], tuple[str, str]], other: Callable[[str], tuple[str, str]]) -> str:
+        pairs = [(mean.get(one(name)), mean.get(other(name))) for name in sorted({name for name, _ in label})]
+        known = [pair for pair in pairs if None not in pair]
+        rank, p = spearmanr(*zip(*known, strict=True))
+        return f"{rank:.2f} ({len(known)} objectives, p = {p:.2g})"
+
+    backbones = sorted({backbone for _, backbone in label})
+    out = ["| rank correlation of | |", "|---|---|"]
+    for backbone in backbones:
+        for one, other in itertools.combinations(keys, 2):
+            agreed = correlation(
+                *(lambda name, key=key, on=backbone: (label.get((name, on), ""), key) for key in (one, other))
+            )
+            out.append(f"| {_words(one)}, {_words(other)}, on {backbone} | {agreed} |")
+    for key in keys:
+        agreed = correlation(*(lambda name, on=on, key=key: (label.get((name, on), ""), key) for on in backbones))
+        out.append(f"| {' and '.join(backbones)}, {_words(key)} | {agreed} |")
     return out
 
 
 def turned(comparison: dict[str, Any], keys: list[str], cells: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
     """Many columns of few settings: a column of the comparison a row, its random start last."""
     settings = [setting["label"] for setting in comparison["settings"]]
-    out = [f"| | {' | '.join(label.partition('=')[2] for label in settings)} | random start |"]
-    out.append("|---" * (len(settings) + 2) + "|")
+    controlled = any(cell["controls"].get("random_start") for cell in cells.values())
+    out = [f"| | {' | '.join(label.partition('=')[2] for label in settings)} |{' random start |' * controlled}"]
+    out.append("|---" * (len(settings) + 1 + controlled) + "|")
     for key in keys:
         found = [cells.get((label, key)) for label in settings]
         start = next((cell["controls"].get("random_start") for cell in found if cell is not None), None)
-        out.append(f"| {_words(key)} | {' | '.join(map(_shown, found))} | {_interval(start)} |")
+        ending = f" {_interval(start, key)} |" if controlled else ""
+        out.append(f"| {_words(key)} | {' | '.join(map(_shown, found))} |{ending}")
     return out
 
 
@@ -198,14 +288,16 @@ def _is(key: str, word: str) -> bool:
 
 
 def _shown(cell: dict[str, Any] | None) -> str:
-    return "-" if cell is None else _interval(cell) + " =" * bool(cell.get("tied"))
+    return "-" if cell is None else _interval(cell, cell["column"]) + " =" * bool(cell.get("tied"))
 
 
-def _interval(interval: dict[str, Any] | None) -> str:
+def _interval(interval: dict[str, Any] | None, key: str) -> str:
+    """Accuracies in percent, what is in nats as it is."""
     if interval is None:
         return "-"
+    scale, digits = (100, 1) if "accuracy" in key else (1, 2)
     half = (interval["high"] - interval["low"]) / 2 if interval["high"] is not None else float("nan")
-    return f"{100 * interval['mean']:.1f} ± {100 * half:.1f}"
+    return f"{scale * interval['mean']:.{digits}f} ± {scale * half:.{digits}f}"
 
 
 def main() -> None:
