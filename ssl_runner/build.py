@@ -73,19 +73,29 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
 def objective(config: Config, spec: DataSpec) -> Objective:
     """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were.
 
-    Convolutions are laid out channels last: on a CPU they took 0.6 of the time.
+    Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         model: Objective = construct(config.objective, encoder=encoder(config.backbone, spec), spec=spec)
-    return model.to(memory_format=torch.channels_last)
+    _channels_last(model)
+    return model
 
 
 def random_start(config: Config, spec: DataSpec) -> Encoder:
     """The encoder that `objective` starts with: it is built first, from the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
-        return encoder(config.backbone, spec).to(memory_format=torch.channels_last)
+        model = encoder(config.backbone, spec)
+    _channels_last(model)
+    return model
+
+
+def _channels_last(model: torch.nn.Module) -> None:
+    """Lay out the weights of convolutions of images so; those of clips have no such layout."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            part.to(memory_format=torch.channels_last)
 
 
 def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:

@@ -219,6 +219,7 @@ class ClipEncoder(Encoder):
     """Clips of any number of frames, a vector per cell of time and space. Reads (B, T, C, H, W)."""
 
     kind: ClassVar[str] = "a clip encoder (video, a vector per cell of time and space)"
+    ordered: bool = True  # whether `pooled` depends on the order of frames
 
     @abstractmethod
     def map(self, x: Tensor) -> Tensor:
@@ -311,7 +312,7 @@ class Views(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D); of texts,
-        (B, T) -> (V, B, t)."""
+        (B, T) -> (V, B, t); of clips, (B, T, C, H, W) -> (V, B, t, C, h, w)."""
 
 
 def another(count: int, device: torch.device) -> Tensor:

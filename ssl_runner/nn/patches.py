@@ -1,4 +1,5 @@
-"""Images as sequences of square patches. Places are row-major: place i is row i // across, column i % across."""
+"""Images as sequences of square patches, clips as sequences of tubes. Places are row-major: place i of an image is row
+i // across, column i % across; of clips time comes first."""
 
 from torch import Tensor
 
@@ -28,6 +29,41 @@ def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     c = values // (patch * patch)
     x = patches.reshape(b, down, across, patch, patch, c)
     return x.permute(0, 5, 1, 3, 2, 4).reshape(b, c, down * patch, across * patch)
+
+
+def tubify(x: Tensor, tube: tuple[int, int, int]) -> Tensor:
+    """Cut clips in tubes of (frames, pixels down, pixels across): (B, T, C, H, W) -> (B, N, values of a tube), values
+    ordered frame, row, column, channel.
+
+    Raises ValueError where `tube` does not divide T, H and W.
+    """
+    b, t, c, h, w = x.shape
+    frames, down, across = tube
+    if t % frames or h % down or w % across:
+        raise ValueError(
+            f"the clip is of {t} frames of {h} x {w} pixels; tubes of {frames} frames of {down} x {across} pixels do "
+            "not fill it"
+        )
+    x = x.reshape(b, t // frames, frames, c, h // down, down, w // across, across)
+    return x.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(b, -1, frames * down * across * c)
+
+
+def untubify(tubes: Tensor, tube: tuple[int, int, int], grid: tuple[int, int, int]) -> Tensor:
+    """Put clips together again, the inverse of `tubify`: (B, N, values of a tube) -> (B, T, C, H, W), grid = (tubes in
+    time, down, across).
+
+    Raises ValueError where there are not as many tubes as the grid has places, or C would be no whole number.
+    """
+    b, n, values = tubes.shape
+    (times, rows, columns), (frames, down, across) = grid, tube
+    if n != times * rows * columns or values % (frames * down * across):
+        raise ValueError(
+            f"{n} tubes of {values} values do not make {times} x {rows} x {columns} tubes of {frames} frames of "
+            f"{down} x {across} pixels"
+        )
+    c = values // (frames * down * across)
+    x = tubes.reshape(b, times, rows, columns, frames, down, across, c)
+    return x.permute(0, 1, 4, 7, 2, 5, 3, 6).reshape(b, times * frames, c, rows * down, columns * across)
 
 
 def gather_places(tokens: Tensor, places: Tensor) -> Tensor:

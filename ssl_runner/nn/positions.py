@@ -4,18 +4,42 @@ import torch
 from torch import Tensor
 
 
-def sincos_2d(dim: int, grid: tuple[int, int]) -> Tensor:
-    """Embed the places of a grid (down, across) by sines and cosines: (down * across, dim), row-major.
+def sincos(places: Tensor, dim: int) -> Tensor:
+    """Embed places (N,) by sines, then cosines, of place / 10000^(k / n), k = 0 ... n - 1, n = dim / 2: (N, dim).
 
-    Half of `dim` embeds the row, the other half the column, each half sines then cosines of position / 10000^(k / n),
-    k = 0 ... n - 1, n = dim / 4. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, in two dimensions as in He et
-    al. 2021 (MAE), https://arxiv.org/abs/2111.06377. Raises ValueError where 4 does not divide `dim`.
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. In float32, on the places' device. Raises ValueError for an
+    odd `dim`.
+    """
+    if dim < 2 or dim % 2:
+        raise ValueError(f"the width of position embeddings is {dim}; it must be a multiple of 2")
+    frequency = 10_000 ** (-torch.arange(dim // 2, dtype=torch.float64, device=places.device) / (dim // 2))
+    angle = places.double()[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=1).float()
+
+
+def sincos_2d(dim: int, grid: tuple[int, int]) -> Tensor:
+    """Embed the places of a grid (down, across): (down * across, dim), row-major.
+
+    Half of `dim` embeds the row, the other half the column, each by `sincos`, as in He et al. 2021 (MAE),
+    https://arxiv.org/abs/2111.06377. Raises ValueError where 4 does not divide `dim`.
     """
     if dim < 4 or dim % 4:
         raise ValueError(f"the width of 2-D position embeddings is {dim}; it must be a multiple of 4")
-    down, across = grid
-    frequency = 10_000 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    row = torch.arange(down, dtype=torch.float64).repeat_interleave(across)
-    column = torch.arange(across, dtype=torch.float64).repeat(down)
-    angles = [row[:, None] * frequency, column[:, None] * frequency]
-    return torch.cat([part for a in angles for part in (a.sin(), a.cos())], dim=1).float()
+    return _of_grid(dim, grid)
+
+
+def sincos_3d(dim: int, grid: tuple[int, int, int]) -> Tensor:
+    """Embed the places of a grid (in time, down, across): (times * down * across, dim), row-major, time first.
+
+    A third of `dim` each embeds time, row and column, each by `sincos`. Raises ValueError where 6 does not divide
+    `dim`.
+    """
+    if dim < 6 or dim % 6:
+        raise ValueError(f"the width of 3-D position embeddings is {dim}; it must be a multiple of 6")
+    return _of_grid(dim, grid)
+
+
+def _of_grid(dim: int, grid: tuple[int, ...]) -> Tensor:
+    """Every axis of the grid gets the same part of `dim`."""
+    axes = torch.meshgrid(*map(torch.arange, grid), indexing="ij")
+    return torch.cat([sincos(places.flatten(), dim // len(grid)) for places in axes], dim=1)

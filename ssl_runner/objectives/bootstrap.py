@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
+from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective, Views
 from ssl_runner.losses.distillation import cosine, output_std
 from ssl_runner.nn.ema import EMA, check_momentum, cosine_momentum
 from ssl_runner.nn.mlp import MLP, check_widths
@@ -11,10 +11,10 @@ from ssl_runner.views.pairs import two_views
 
 
 class Bootstrap(Objective[Tensor, Tensor]):
-    """Predict what a moving average of the network says of another view of the image; there are no negatives.
+    """Predict what a moving average of the network says of another view of the example; there are no negatives.
 
         x = a view of t,   y = another view of t
-        loss = |q(z_x) - z'_y|^2 + |q(z_y) - z'_x|^2,   vectors scaled to length 1                  per image, in [0, 8]
+        loss = |q(z_x) - z'_y|^2 + |q(z_y) - z'_x|^2,   vectors scaled to length 1                per example, in [0, 8]
 
     z = g(f(.)) encoder and projector, z' their moving average, q the predictor.
     Grill, Strub, Altche, Tallec, Richemond et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised
@@ -27,7 +27,7 @@ class Bootstrap(Objective[Tensor, Tensor]):
     def __init__(
         self,
         encoder: Encoder,
-        spec: ImageSpec,
+        spec: DataSpec,
         *,
         views: Views,
         projector: list[int],
@@ -46,7 +46,7 @@ class Bootstrap(Objective[Tensor, Tensor]):
         self.momentum = momentum
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x, y (B, C, h, w)."""
+        """x, y (B, C, h, w) or the like."""
         return two_views(self.views, batch.data)
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from ssl_runner.interfaces import DataSpec, Encoder, ImageSpec, MapEncoder, PatchEncoder, TextEncoder, VectorSpec
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
-EVERY = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.rglob("*.yaml"))}
+EVERY = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.glob("*.yaml"))}
 SMALLER = {  # parameters that cost time and change no promise
     "vit_tiny": {"depth": 2},
     "vit_small": {"depth": 2},

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_runner.nn.patches import gather_places, patchify, unpatchify
+from ssl_runner.nn.patches import gather_places, patchify, tubify, unpatchify, untubify
 
 
 def test_patches_are_row_major_and_their_values_row_column_channel():
@@ -67,3 +67,31 @@ def test_gradients_go_to_the_places_that_were_gathered():
     tokens = torch.rand(1, 4, 2, requires_grad=True)
     gather_places(tokens, torch.tensor([[1, 1, 3]])).sum().backward()
     assert tokens.grad[0].tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
+
+
+def test_tubes_are_what_slicing_gives_time_first():
+    x = torch.rand(2, 4, 3, 6, 8)
+    tubes = tubify(x, (2, 3, 4))
+    assert tubes.shape == (2, 8, 72)
+    for i in range(8):
+        time, row, column = i // 4, i // 2 % 2, i % 2
+        cut = x[:, 2 * time : 2 * time + 2, :, 3 * row : 3 * row + 3, 4 * column : 4 * column + 4]
+        assert torch.equal(tubes[:, i], cut.permute(0, 1, 3, 4, 2).flatten(1))  # frame, row, column, channel
+
+
+def test_tubes_of_one_frame_are_patches():
+    x = torch.rand(2, 3, 1, 4, 6)
+    patches = torch.cat([patchify(x[:, t], 2) for t in range(3)], dim=1)
+    assert torch.equal(tubify(x, (1, 2, 2)), patches)
+
+
+def test_untubify_is_the_inverse():
+    x = torch.rand(2, 4, 3, 6, 8)
+    assert torch.equal(untubify(tubify(x, (2, 3, 4)), (2, 3, 4), (2, 2, 2)), x)
+
+
+def test_tubes_that_do_not_fill_a_clip_or_make_none_are_refused():
+    with pytest.raises(ValueError, match="5 frames of 4 x 4 pixels; tubes of 2 frames of 2 x 2 pixels do not fill it"):
+        tubify(torch.rand(1, 5, 1, 4, 4), (2, 2, 2))
+    with pytest.raises(ValueError, match="7 tubes of 8 values do not make 2 x 2 x 2 tubes"):
+        untubify(torch.rand(1, 7, 8), (2, 2, 2), (2, 2, 2))

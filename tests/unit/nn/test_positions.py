@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ssl_runner.nn.positions import sincos_2d
+from ssl_runner.nn.positions import sincos, sincos_2d, sincos_3d
 
 
 def test_values_by_hand():
@@ -28,3 +28,28 @@ def test_places_are_row_major_and_differ():
 def test_widths_that_four_does_not_divide_are_refused(dim):
     with pytest.raises(ValueError, match="multiple of 4"):
         sincos_2d(dim, (2, 2))
+
+
+def test_places_in_a_row_by_hand():
+    e = sincos(torch.tensor([0, 3]), 4)  # frequencies 1 and 1/100
+    expected = [[0, 0, 1, 1], [math.sin(3), math.sin(0.03), math.cos(3), math.cos(0.03)]]
+    torch.testing.assert_close(e, torch.tensor(expected))
+
+
+def test_three_axes_are_thirds_time_first():
+    e = sincos_3d(12, (2, 3, 4))
+    assert e.shape == (24, 12)
+    places = [(t, r, c) for t in range(2) for r in range(3) for c in range(4)]
+    for i, place in enumerate(places):
+        assert torch.equal(e[i], torch.cat([sincos(torch.tensor([p]), 4)[0] for p in place]))
+
+
+@pytest.mark.parametrize("dim", [0, 3, 8, 10])
+def test_widths_that_six_does_not_divide_are_refused(dim):
+    with pytest.raises(ValueError, match="multiple of 6"):
+        sincos_3d(dim, (2, 2, 2))
+
+
+def test_an_odd_width_is_refused():
+    with pytest.raises(ValueError, match="width of position embeddings is 5; it must be a multiple of 2"):
+        sincos(torch.arange(3), 5)

@@ -1,0 +1,45 @@
+"""Frames of clips (B, T, C, H, W): which are shown, and how much moves between them."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ssl_runner.interfaces import ClipEncoder
+
+Seen = Literal["all", "one"]
+
+
+def take(clips: Tensor, places: Tensor) -> Tensor:
+    """Pick frames, different ones of each clip: (B, T, ...), (..., B, K) int64 -> (..., B, K, ...), in the order of
+    `places`."""
+    return clips[torch.arange(len(clips), device=clips.device)[:, None], places]
+
+
+def seen(clips: Tensor, frames_seen: Seen) -> Tensor:
+    """The clips as they are (all), or with every frame replaced by one of them, drawn at random, evenly (one).
+
+    One frame is the control for what is asked of the order of frames. A clip and the same clip in any other order show
+    the same one frame as often: who sees no more of them cannot do better than chance.
+    """
+    match frames_seen:
+        case "all":
+            return clips
+        case "one":
+            chosen = torch.randint(clips.shape[1], (len(clips), 1), device=clips.device)
+            return take(clips, chosen).expand_as(clips)
+    raise ValueError(f"objective.frames_seen is {frames_seen!r}; it must be all or one")
+
+
+def motion(clips: Tensor) -> Tensor:
+    """How much changes from each frame to the next, mean of |difference| over channels and pixels: (B, T - 1)."""
+    return (clips[:, 1:] - clips[:, :-1]).abs().mean(dim=(2, 3, 4))
+
+
+def check_ordered(encoder: ClipEncoder) -> None:
+    """Raises ValueError for an encoder whose features of a clip are the same whatever the order of its frames."""
+    if not encoder.ordered:
+        raise ValueError(
+            "backbone.pool is mean, whose features of a clip are blind to the order of its frames, which is what this "
+            "objective asks for: set backbone.pool=lstm or attention, or take another backbone of clips"
+        )
