@@ -114,7 +114,7 @@ CLAIMS = {
         "Kolesnikov, Zhai, Beyer 2019 ([arXiv:1901.09005](https://arxiv.org/abs/1901.09005)): the order of pretext tasks is not the "
         "same for different architectures. Marks et al. 2024 ([arXiv:2407.12210](https://arxiv.org/abs/2407.12210)): protocols "
         "agree in part.",
-        ("linear.accuracy", "knn.accuracy", "few_label."),
+        ("linear.accuracy", "knn.accuracy", "few_label.accuracy@1%"),
         (),
         "Every objective that goes with the first 4,000 images of CIFAR-10, on the ConvNet and on a small Vision "
         "Transformer, at the budget of [methods.md](methods.md). Spearman's rank correlation of the means over seeds.",
@@ -129,8 +129,9 @@ def keep(folder: Path) -> None:
     name = about["name"].rpartition("-")[0]
     claim = CLAIMS[name]
     runs, problems = find_runs([folder])
-    if problems:
-        sys.exit("\n".join(problems))
+    print(
+        *problems, sep="\n", file=sys.stderr
+    )  # what did not finish is left out; the page says how many runs there are
     comparison = compare(runs)
     found: dict[str, Any] = json.loads(summary_json(comparison))
     for setting in found["settings"]:
@@ -235,24 +236,31 @@ def table(claim: Claim, comparison: dict[str, Any]) -> list[str]:
 
 
 def rankings(claim: Claim, comparison: dict[str, Any]) -> list[str]:
-    """Rank correlations between columns on each backbone, and between the two backbones in each column."""
+    """All figures; then rank correlations between columns on each backbone, and between backbones in each column."""
     from scipy.stats import spearmanr
 
     keys = [c["key"] for c in comparison["columns"] if any(_is(c["key"], word) for word in claim.columns)]
-    mean = {(cell["setting"], cell["column"]): cell["mean"] for cell in comparison["cells"]}
+    cells = {(cell["setting"], cell["column"]): cell for cell in comparison["cells"]}
     label = {
         (setting["values"]["objective"], setting["values"]["backbone"]): setting["label"]
         for setting in comparison["settings"]
+        if setting["values"]["objective"] != "supervised"  # has the labels
     }
+    names, backbones = (sorted({place[i] for place in label}) for i in (0, 1))
+    shown = [(key, backbone) for key in keys for backbone in backbones]
+    out = [f"| objective | {' | '.join(f'{_words(key)}, {backbone}' for key, backbone in shown)} |"]
+    out.append("|---" * (len(shown) + 1) + "|")
+    for name in names:
+        found = [cells.get((label.get((name, backbone), ""), key)) for key, backbone in shown]
+        out.append(f"| {name} | {' | '.join('-' if c is None else _interval(c, c['column']) for c in found)} |")
 
     def correlation(one: Callable[[str], tuple[str, str]], other: Callable[[str], tuple[str, str]]) -> str:
-        pairs = [(mean.get(one(name)), mean.get(other(name))) for name in sorted({name for name, _ in label})]
-        known = [pair for pair in pairs if None not in pair]
+        pairs = [(cells.get(one(name)), cells.get(other(name))) for name in names]
+        known = [(first["mean"], second["mean"]) for first, second in pairs if first and second]
         rank, p = spearmanr(*zip(*known, strict=True))
         return f"{rank:.2f} ({len(known)} objectives, p = {p:.2g})"
 
-    backbones = sorted({backbone for _, backbone in label})
-    out = ["| rank correlation of | |", "|---|---|"]
+    out += ["", "| rank correlation of | |", "|---|---|"]
     for backbone in backbones:
         for one, other in itertools.combinations(keys, 2):
             agreed = correlation(
@@ -296,8 +304,10 @@ def _interval(interval: dict[str, Any] | None, key: str) -> str:
     if interval is None:
         return "-"
     scale, digits = (100, 1) if "accuracy" in key else (1, 2)
-    half = (interval["high"] - interval["low"]) / 2 if interval["high"] is not None else float("nan")
-    return f"{scale * interval['mean']:.{digits}f} ± {scale * half:.{digits}f}"
+    mean = f"{scale * interval['mean']:.{digits}f}"
+    if interval["high"] is None:  # of one seed
+        return mean
+    return f"{mean} ± {scale * (interval['high'] - interval['low']) / 2:.{digits}f}"
 
 
 def main() -> None:
