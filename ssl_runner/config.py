@@ -29,9 +29,9 @@ ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
-    "dataset.download", "dataset.workers", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps",
-    "trainer.checkpoint_minutes", "trainer.monitor_examples", "trainer.watch_every",
-    "trainer.early_stop",
+    "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
+    "trainer.devices", "trainer.log_every_n_steps", "trainer.checkpoint_minutes", "trainer.monitor_examples",
+    "trainer.watch_every", "trainer.early_stop",
 )  # fmt: skip
 
 
@@ -377,9 +377,9 @@ def check_fit(config: Config) -> None:
 
 def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
     """The evaluations that do not go with the data or the objective: name -> why."""
-    from ssl_runner.interfaces import Inspection
+    from ssl_runner.interfaces import Inspection, Masked
 
-    objective = locate(config.objective["_target_"])
+    objective, source = (locate(node["_target_"]) for node in (config.objective, config.dataset))
     why = {}
     for name, node in config.evaluation.items():
         cls = locate(node["_target_"])
@@ -392,6 +392,8 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
                 why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
         elif cls.needs_labels and spec.classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
+        elif cls.needs_masks and not issubclass(source, Masked):
+            why[name] = f"it needs masks, and dataset={config.names.get('dataset', '?')} has none"
     return why
 
 

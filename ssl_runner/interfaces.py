@@ -172,6 +172,15 @@ class Data(Protocol):
     def examples(self, split: SplitName) -> Examples: ...
 
 
+@runtime_checkable
+class Masked(Protocol):
+    """A DataSource of clips that knows where things are in every frame; `Data` that passes it on."""
+
+    def masks(self, split: SplitName) -> Tensor:
+        """(n, T, H, W) uint8, in the order of the split's examples: which thing each pixel shows, from 1; 0: the
+        ground. Made anew at each call."""
+
+
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
@@ -311,8 +320,8 @@ class Views(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of vectors, (B, N, D) -> (V, B, n, D); of texts,
-        (B, T) -> (V, B, t); of clips, (B, T, C, H, W) -> (V, B, t, C, h, w)."""
+        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of clips, (B, T, C, H, W) -> (V, B, t, C, h, w); of
+        vectors, (B, N, D) -> (V, B, n, D); of texts, (B, T) -> (V, B, t)."""
 
 
 def another(count: int, device: torch.device) -> Tensor:
@@ -479,6 +488,7 @@ class Evaluator(ABC):
     """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
 
     needs_labels: ClassVar[bool] = True
+    needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
     pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder

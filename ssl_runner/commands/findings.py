@@ -13,10 +13,10 @@ from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.data.module import DataModule
 from ssl_runner.drawing import spread, task_figure
-from ssl_runner.evaluation.controls import BagOfWords, Pixels
+from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
-from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec
+from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec, VideoSpec
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
@@ -27,6 +27,8 @@ def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
     """The controls that need no backbone, as far as they are asked for and fit the data."""
     if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
         return {PIXELS: Pixels(data.spec)}
+    if PIXELS in config.controls and isinstance(data.spec, VideoSpec):
+        return {PIXELS: PixelsOfClips(data.spec)}
     if BAG_OF_WORDS in config.controls and isinstance(data.spec, TextSpec):
         return {BAG_OF_WORDS: BagOfWords(data.spec)}
     return {}

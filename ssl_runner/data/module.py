@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_runner.data.tensors import EpochOrder, TensorData, identity
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, SplitName
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, SplitName, VideoSpec
 
-CHUNK = 4096  # examples read at once where a whole split is passed through
+CHUNK = 4096  # examples read at once where a whole split is passed through, at most
+CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
 
 
 class DataModule(pl.LightningDataModule):
@@ -48,8 +49,16 @@ class DataModule(pl.LightningDataModule):
     def examples(self, split: SplitName) -> Examples:
         return self._load()[split]
 
+    def masks(self, split: SplitName) -> Tensor:
+        """`Masked.masks`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, Masked):
+            raise ValueError("these data have no masks")
+        return self.source.masks(split)
+
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1].
+        """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
+        of clips, over all their frames.
 
         A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
         are not to be normalised: mean 0 and standard deviation 1. Text has none: nobody asks.
@@ -57,9 +66,10 @@ class DataModule(pl.LightningDataModule):
         data = self.examples("pretrain").data
         if data.is_floating_point():
             return torch.zeros(data.shape[1]), torch.ones(data.shape[1])
-        counts = torch.zeros(data.shape[1], 256, dtype=torch.int64)
-        for chunk in data.split(CHUNK):
-            counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(1)])
+        channel = 2 if isinstance(self.spec, VideoSpec) else 1
+        counts = torch.zeros(data.shape[channel], 256, dtype=torch.int64)
+        for chunk in _chunks(data):
+            counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(channel)])
         weight = counts.double() / counts.sum(1, keepdim=True)
         level = torch.arange(256, dtype=torch.float64) / 255
         mean = weight @ level
@@ -104,6 +114,12 @@ class DataModule(pl.LightningDataModule):
 def _digest(tensor: Tensor) -> bytes:
     """SHA-256 of a tensor's type, shape and values."""
     digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    for chunk in tensor.split(CHUNK):
-        digest.update(chunk.contiguous().numpy())
+    for chunk in _chunks(tensor):
+        digest.update(chunk.contiguous().numpy().data)
     return digest.digest()
+
+
+def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
+    """A split in parts that are small in memory, whatever an example is."""
+    each = tensor[:1].nbytes
+    return tensor.split(max(1, min(CHUNK, CHUNK_BYTES // max(each, 1))))

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import SPECIAL, Encoder, Features, ImageSpec, TextSpec
+from ssl_runner.interfaces import SPECIAL, Encoder, Features, ImageSpec, TextSpec, VideoSpec
 
 MOST = 32  # pixels: larger images are averaged down to this side
+MOST_OF_CLIPS = (8, 16, 16)  # frames, pixels, pixels: longer or larger clips are averaged down to these
 MOST_WORDS = 2048  # of `BagOfWords.pooled`
 
 
@@ -30,6 +31,27 @@ class Pixels(Encoder):
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         if x.shape[2:] != self.size:
             x = F.adaptive_avg_pool2d(x, self.size)
+        return Features(x.flatten(2).mT, x.flatten(1))
+
+
+class PixelsOfClips(Encoder):
+    """The clip itself: `pooled` is (B, C * t * h * w), the pixels, channel by channel, frame by frame; `tokens` is
+    (B, t * h * w, C).
+
+    More than 8 frames are averaged down to 8, a side above 16 pixels to 16 (each the mean of its share of the input):
+    2,048 numbers a channel. Like `Pixels` it has no blocks.
+    """
+
+    kind: ClassVar[str] = "the pixels themselves"
+
+    def __init__(self, spec: VideoSpec) -> None:
+        super().__init__()
+        frames, height, width = map(min, (spec.frames, spec.height, spec.width), MOST_OF_CLIPS)
+        self.size = (frames, height, width)
+        self.dim = spec.channels * frames * height * width
+
+    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
+        x = F.adaptive_avg_pool3d(x.transpose(1, 2), self.size)
         return Features(x.flatten(2).mT, x.flatten(1))
 
 
