@@ -186,8 +186,8 @@ GROUPS = {
         "BERT on Wikipedia and War and Peace",
         "A hundred Wikipedia articles and War and Peace (0.9 million words): a folder with train/, val/ and test/, in "
         "each the two corpora's files. MR: accuracy; STS-B: Spearman's correlation (frozen: of cosines); WNUT-17: F1 "
-        "of entities; XQuAD: F1 over articles not trained on; all times 100, frozen unless said. *Bag of words*: tf-idf "
-        "and logistic regression, where that fits.",
+        "of entities; XQuAD: F1 over articles not trained on; all times 100, frozen unless said. *Bag of words*: "
+        "tf-idf and logistic regression, where that fits.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
