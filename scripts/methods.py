@@ -106,6 +106,7 @@ OF_TEXT = [
     f"evaluation=[{','.join(name for name, _, _ in TASKS)},masked_words]",
     *(f"evaluation.{name}.{word}" for name, path, rest in TASKS for word in (f"path={TEXT}/{path} {rest}".split())),
 ]
+BERT = "outputs/methods/bert/text_folder-bert-bert_tiny/s0-5a6c0882ce"
 GROUPS = {
     "main": Group(
         "The main job",
@@ -207,6 +208,32 @@ GROUPS = {
         ],
         2,
         UNDERSTANDING,
+    ),
+    "simcse": Group(
+        "SimCSE from BERT",
+        "From the BERT of seed 0 above, on the sentences of the same two corpora, two passes. STS-B: Spearman's "
+        "correlation of cosines of mean token vectors, times 100, nothing trained on it; *random start* is here that BERT.",
+        [
+            "dataset=text_folder",
+            "dataset.path=outputs/corpora/wiki_and_war",
+            "dataset.labels=none",
+            "dataset.example=sentence",
+            "dataset.length=32",
+            f"dataset.tokenizer={BERT}",
+            f"start_from={BERT}",
+            "backbone=bert_tiny",
+            "backbone.positions=128",
+            "objective=simcse",
+            "batch_size=64",
+            "optimizer.lr=0.0003",
+            "budget.amount=2",
+            "logger=csv",
+            "evaluation=[sts]",
+            f"evaluation.sts.path={TEXT}/stsb",
+        ],
+        [["objective/views=deletion"], ["objective/views=text", "controls=[]"]],
+        2,
+        (Column("STS-B", "sts", "spearman"),),
     ),
     "mnist_two_minutes": Group(
         "MNIST, two minutes of pretraining",
