@@ -212,7 +212,8 @@ GROUPS = {
     "simcse": Group(
         "SimCSE from BERT",
         "From the BERT of seed 0 above, on the sentences of the same two corpora, two passes. STS-B: Spearman's "
-        "correlation of cosines of mean token vectors, times 100, nothing trained on it; *random start* is here that BERT.",
+        "correlation of cosines of mean token vectors, times 100, nothing trained on it; *random start* is that "
+        "BERT.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
