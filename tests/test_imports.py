@@ -10,7 +10,7 @@ OWN = {  # layer -> layers of this package that it may import
     "figures": set(),
     "interfaces": {"figures"},
     "nn": {"interfaces"},
-    "losses": {"interfaces"},
+    "losses": {"interfaces", "nn"},
     "views": {"interfaces", "nn"},
     "backbones": {"interfaces", "nn"},
     "objectives": {"interfaces", "nn", "losses", "views"},
