@@ -21,9 +21,11 @@ OWN = {  # layer -> layers of this package that it may import
     "optim": set(),
     "memory": set(),
     "drawing": {"interfaces", "figures"},
-    "training": {"interfaces", "optim", "config"},
-    "callbacks": {"interfaces", "training", "data", "evaluation", "reporting"},
+    "training": {"interfaces", "nn", "optim", "config"},
+    "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
     "locking": set(),
+    "world": set(),
+    "strategies": {"world"},
     "config": {"interfaces"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},
 }
