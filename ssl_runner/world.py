@@ -9,7 +9,13 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+from ssl_runner.config import ConfigError
+
 PATIENCE = timedelta(hours=6)  # for the others, as while one downloads; whoever started them sees sooner that one died
+
+
+class LostError(ConfigError):
+    """Another process of the run is gone."""
 
 
 class World(NamedTuple):

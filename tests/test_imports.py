@@ -24,7 +24,7 @@ OWN = {  # layer -> layers of this package that it may import
     "training": {"interfaces", "nn", "optim", "config"},
     "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
     "locking": set(),
-    "world": set(),
+    "world": {"config"},
     "strategies": {"world"},
     "config": {"interfaces"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},

@@ -21,12 +21,12 @@ import torch
 
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.locking import BusyError
-from ssl_runner.sweeps.job import BUSY, STOPPED, write_job
+from ssl_runner.sweeps.job import BUSY, LOST, STOPPED, write_job
 from ssl_runner.world import world
 
-GRACE = 5.0  # seconds in which process 0 may end by itself when another one has failed
+GRACE = 5.0  # seconds in which the others may end by themselves, and say why, when one has failed
 LOOK = 0.1  # seconds between two looks at the processes
-LOST = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what torch says when another process is gone
+GONE = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what torch says when another process is gone
 
 
 def check_devices(config: Config, device: torch.device) -> None:
@@ -110,7 +110,7 @@ def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], s
 def watch(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int]:
     """Wait until the processes are done, or until one has failed: then the others are ended within seconds.
 
-    Returns the rank of the one that failed first, and its exit code; (0, 0) where none has. A request to stop is passed
+    Returns the rank of the one at fault, and its exit code; (0, 0) where none is. A request to stop is passed
     on to process 0, whose end is that of all.
     """
     try:
@@ -128,14 +128,20 @@ def watch(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int]:
 
 
 def _first_end(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int] | None:
-    """(rank, exit code) of the first to fail; None when process 0 has ended well."""
+    """(rank, exit code) of the first to fail by itself; None when process 0 has ended well."""
+    ends = None
     while True:
         codes = [process.poll() for process in processes]
-        if codes[0] is not None:
-            return (0, codes[0]) if codes[0] else None
-        for rank, code in enumerate(codes):
-            if code:
+        if codes[0] == 0:
+            return None
+        failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        for rank, code in failed:
+            if code != LOST:
                 return rank, code
+        if failed:  # only of losing another one, which has not come to its end yet
+            ends = time.monotonic() + GRACE if ends is None else ends
+            if time.monotonic() > ends or None not in codes:
+                return failed[0]
         time.sleep(LOOK)
 
 
@@ -163,4 +169,4 @@ def _free_port() -> int:
 
 def is_lost(error: RuntimeError) -> bool:
     """Whether a step failed because another process is gone."""
-    return world().size > 1 and re.search(LOST, str(error)) is not None
+    return world().size > 1 and re.search(GONE, str(error)) is not None

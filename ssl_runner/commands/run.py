@@ -35,7 +35,7 @@ from ssl_runner.reporting.results import (
     write_atomically,
     write_result,
 )  # fmt: skip
-from ssl_runner.world import joined, leave, meet, world
+from ssl_runner.world import LostError, joined, leave, meet, world
 
 if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
     from ssl_runner.data.module import DataModule
@@ -87,8 +87,7 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
         except RuntimeError as error:
             if not is_lost(error):
                 raise
-            why = str(error).splitlines()[0]
-            raise ConfigError([f"process {here.rank}: another process of this run is gone ({why})"]) from error
+            raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
     show(console, folder, done)
     return folder
 

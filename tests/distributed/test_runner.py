@@ -19,6 +19,7 @@ from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data.tensors import EpochOrder, Share
 from ssl_runner.locking import locked
 from ssl_runner.reporting.results import read_result
+from ssl_runner.sweeps.job import LOST
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=100", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
@@ -166,7 +167,7 @@ def test_another_number_than_was_started_is_refused(tmp_path: Path, monkeypatch:
     for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
     plain = compose([*SMALL, f"output={tmp_path}", "trainer.devices=2"])
-    with pytest.raises(ConfigError, match="trainer.devices is 2, and 4 processes were started"):
+    with pytest.raises(ConfigError, match=r"trainer\.devices is 2, and 4 processes were started"):
         run(typed(plain), plain, [])
 
 
@@ -181,13 +182,15 @@ LONG = "import time; time.sleep(60)"
     (("", ""), (0, 0)),
     (("", LONG), (0, 0)),
     ((LONG, "raise SystemExit(3)"), (1, 3)),
+    ((f"raise SystemExit({LOST})", "import time; time.sleep(1); raise SystemExit(3)"), (1, 3)),
+    ((f"raise SystemExit({LOST})", LONG), (0, LOST)),
     (("raise SystemExit(2)", LONG), (0, 2)),
     ((LONG, "import os; os.kill(os.getpid(), 9)"), (1, -9)),
 ])  # fmt: skip
 def test_the_first_to_fail_ends_all_within_seconds(
     programs: tuple[str, ...], ended: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssl_runner.commands.launch.GRACE", 0.2)
+    monkeypatch.setattr("ssl_runner.commands.launch.GRACE", 3.0)
     begun, processes = time.monotonic(), started(*programs)
     assert watch(processes) == ended
     assert time.monotonic() - begun < 20
