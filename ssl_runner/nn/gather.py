@@ -45,7 +45,7 @@ def divisor(weight: Tensor) -> Tensor:
     """
     if ranks() == 1:
         return weight.clamp_min(1)
-    return mean_over_ranks(weight if weight.is_floating_point() else weight.double()).clamp_min(1 / ranks())
+    return mean_over_ranks(weight if weight.is_floating_point() else weight.float()).clamp_min(1 / ranks())
 
 
 class _Gather(torch.autograd.Function):

@@ -104,7 +104,7 @@ def task(case: str) -> tuple[Objective, Any, Any]:
     objective = build.objective(config, spec).double()
     if isinstance(objective.encoder, CountEncoder):
         objective.encoder.float()
-    x, y = objective.split(Batch(data, torch.arange(COUNT) % 3, torch.arange(COUNT)))
+    x, y = objective.split(Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT)))
     return objective, mapped(x, doubled), mapped(y, doubled)
 
 
