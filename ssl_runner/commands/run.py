@@ -174,7 +174,9 @@ def pretrain_and_evaluate(
             cost=Cost(**cost, evaluation_seconds=round(time.monotonic() - begun, 2)),
             versions=versions,
             git=git,
-            data={"fingerprint": data.fingerprint()} | {s: len(data.examples(s).label) for s in SPLITS},
+            data={"fingerprint": data.fingerprint()}
+            | {s: len(data.examples(s).label) for s in SPLITS}
+            | {"pretrain": data.spec.size},
             overrides=tuple(overrides),
             config=dict(plain),
             sweep=part.sweep,
@@ -250,6 +252,7 @@ def pretrain(
         peak_memory_mb,
     )
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
     from ssl_runner.nn.synced_norm import synced
     from ssl_runner.strategies import Follow, Together
@@ -320,6 +323,8 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except BrokenDataError as error:
+            raise ConfigError([str(error)]) from error
         except (DivergedError, CollapsedError) as error:  # in all processes at once, and one says so
             raise ConfigError([] if here.rank else [str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C

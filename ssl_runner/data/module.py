@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_runner.data.tensors import EpochOrder, Share, TensorData, identity
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, SplitName
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, SplitName, Streams
 
 CHUNK = 4096  # examples read at once where a whole split is passed through
 
@@ -44,7 +45,8 @@ class DataModule(pl.LightningDataModule):
     def _load(self) -> Mapping[SplitName, Examples]:
         if self._splits is None:
             self._splits = self.source.load()
-            self.spec = replace(self.source.spec, size=len(self._splits["pretrain"].label))
+            whole = self.source.length() if isinstance(self.source, Streams) else len(self._splits["pretrain"].label)
+            self.spec = replace(self.source.spec, size=whole)
         return self._splits
 
     def examples(self, split: SplitName) -> Examples:
@@ -80,11 +82,20 @@ class DataModule(pl.LightningDataModule):
                 whole.update(name.encode() + digest)
         return whole.hexdigest()[:16]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Any:
+        """A DataLoader, or what a source that streams gives in its place."""
         examples = self.examples("pretrain")
-        n = len(examples.label)
+        n = self.spec.size
         if n < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
+        if isinstance(self.source, Streams):
+            return self.source.passes(
+                batch=self.batch_size,
+                seed=self.seed,
+                rank=self.rank,
+                ranks=self.ranks,
+                skip=self.seen // self.batch_size,
+            )
         return self._loader(examples, order=EpochOrder(n, self.seed, self.seen), batch=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
