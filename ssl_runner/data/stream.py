@@ -24,7 +24,7 @@ class Raw(NamedTuple):
 
     content: bytes
     label: int  # -1 where unlabelled
-    index: int
+    number: int  # its `Batch.index`
     name: str  # for messages
 
 
@@ -135,7 +135,7 @@ class Passes:
         return Batch(
             torch.stack([one for one in data if isinstance(one, Tensor)]),
             torch.tensor([example.label for example in examples]),
-            torch.tensor([example.index for example in examples]),
+            torch.tensor([example.number for example in examples]),
         )
 
     def _try(self, example: Raw) -> Tensor | str:

@@ -39,9 +39,9 @@ class WebShards(DataSource):
     Pretraining reads "train" as it is needed, in `streams` streams. Stream s has the shards s, s + streams, ...; each
     pass goes through them in a new random order, and through a buffer of `buffer` / `streams` encoded examples of which
     a random one comes next. So an example meets others of its own shard and of the few read before and after it: shards
-    should be mixed when they are written. A batch takes as many examples of each stream; several devices take streams
-    apart, and have together the batches of one. The order follows from (seed, epoch). An epoch is `examples` long; where
-    streams have unequal parts of them, those of a short one come again before some of a long one do.
+    should be mixed when they are written. A batch takes as many examples of each stream; several devices share the
+    streams, and have together the batches of one. The order follows from (seed, epoch). An epoch is `examples` long;
+    where streams have unequal parts of them, some of a short one come twice in it, and some of a long one do not.
 
     In memory are the buffer, a few batches, and `most` examples of each split, evenly from all its shards: those of
     "train" for statistics and evaluations. Nothing is unpacked: names in an archive are read, and never become paths.
@@ -147,21 +147,21 @@ class WebShards(DataSource):
         )
 
     def _stream(self, number: int, seed: int, epoch: int) -> Iterator[Raw]:
-        """Without end, one pass after the other."""
+        """Without end, one pass after the other, each shuffled by itself: an example comes again after all others."""
         generator = torch.Generator().manual_seed(_mixed(seed, epoch, number))
         places = range(number, len(self.shards["train"]), self.streams)
 
-        def passes() -> Iterator[Raw]:
-            while True:
-                given = 0
-                for place in torch.randperm(len(places), generator=generator).tolist():
-                    for example in read_shard(self.shards["train"][places[place]], places[place]):
-                        given += 1
-                        yield example
-                if not given:
-                    raise BrokenDataError(f"there is no image in {self.shards['train'][number]!r} (dataset.train)")
+        def one_pass() -> Iterator[Raw]:
+            for place in torch.randperm(len(places), generator=generator).tolist():
+                yield from read_shard(self.shards["train"][places[place]], places[place])
 
-        return shuffled(passes(), self.buffer // self.streams, generator)
+        while True:
+            given = 0
+            for example in shuffled(one_pass(), self.buffer // self.streams, generator):
+                given += 1
+                yield example
+            if not given:
+                raise BrokenDataError(f"there is no image in {self.shards['train'][number]!r} (dataset.train)")
 
     def _some(self, name: str) -> Examples:
         """The first examples of each shard, at most `most` of all."""
@@ -298,7 +298,7 @@ def _opened(shard: str) -> Iterator[tarfile.TarFile]:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """What stands before the first dot of a member's last name, with its folders; and what follows, in small letters."""
+    """A member's folders and its last name up to the first dot; and what follows that, in small letters."""
     path = PurePosixPath(name)
     stem, _, suffix = path.name.partition(".")
     return str(path.parent / stem), suffix.lower()
@@ -330,7 +330,6 @@ def _count(shard: str) -> int:
                 key, suffix = _key(member.name)
                 if member.isfile() and suffix in IMAGES:
                     keys.add(key)
-                archive.members = []  # tarfile keeps all it has seen
     except (OSError, EOFError, tarfile.TarError) as error:
         raise ValueError(f"{shard!r} cannot be read to its end: {error}") from error
     return len(keys)
