@@ -34,13 +34,16 @@ def check_devices(config: Config, device: torch.device) -> None:
     here = world()
     size = here.size if here.size > 1 else config.trainer.devices
     problems = []
+    if config.trainer.strategy == "fsdp":
+        problems.append(
+            "trainer.strategy is fsdp; weights cannot be shared out as yet (docs/scaling.md says why): set "
+            "trainer.strategy=ddp, with which each device holds the whole model, 16 bytes a parameter"
+        )
     if here.size > 1 and config.trainer.devices not in (1, here.size):
         problems.append(
             f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; leave it out, or "
             f"set it to {here.size}"
         )
-    if size == 1:
-        return
     if config.batch_size % size:
         below = max(config.batch_size // size, 1) * size
         problems.append(
@@ -53,16 +56,16 @@ def check_devices(config: Config, device: torch.device) -> None:
             f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set trainer.devices={there}, "
             "or trainer.accelerator=cpu to try it out"
         )
-    if config.budget.unit == "minutes":
+    if size > 1 and config.budget.unit == "minutes":
         problems.append(
             f"budget.unit is minutes; {size} processes have {size} clocks: set budget.unit to steps, epochs or samples"
         )
-    if config.objective.get("ranks") == "own":
+    if size > 1 and config.objective.get("ranks") == "own":
         problems.append(
             f"objective.ranks is own; with {size} devices each would know the negatives of its part of the batch "
             "alone: set objective.ranks=all, which makes the loss that of one device"
         )
-    if config.backbone.get("gradient") == "sparse":
+    if size > 1 and config.backbone.get("gradient") == "sparse":
         problems.append(f"backbone.gradient is sparse; {size} devices sum dense ones: set backbone.gradient=dense")
     if problems:
         raise ConfigError(problems)

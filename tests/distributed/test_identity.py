@@ -27,12 +27,16 @@ from ssl_runner.interfaces import (
     Batch,
     BiCausalEncoder,
     CausalEncoder,
+    ClipEncoder,
     CountEncoder,
     DataSpec,
+    FrameEncoder,
     ImageSpec,
     Objective,
     PatchEncoder,
     TextSpec,
+    TubeEncoder,
+    VideoSpec,
     WordEncoder,
 )
 from ssl_runner.nn.synced_norm import SyncedBatchNorm, synced
@@ -40,6 +44,9 @@ from ssl_runner.objectives.contrastive_views import Origin
 
 COUNT = 12  # examples of the whole batch; no other dimension of x or y is as long
 BACKBONES: dict[type, list[str]] = {
+    ClipEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
+    FrameEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
+    TubeEncoder: ["backbone=vivit_micro", "backbone.dim=24", "backbone.depth=1", "backbone.heads=2"],
     PatchEncoder: ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
     CausalEncoder: ["backbone=gpt_tiny", "backbone.depth=1", "backbone.dropout=0"],
     BiCausalEncoder: ["backbone=bilstm", "backbone.width=16", "backbone.dropout=0"],
@@ -87,6 +94,10 @@ def spec_and_data(reads: type[DataSpec]) -> tuple[DataSpec, list[str], Tensor]:
         data[:, 7::8] = EOS
         data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
+    if reads is VideoSpec:
+        clips = VideoSpec(frames=8, channels=3, height=16, width=16, classes=3, size=64)
+        about = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=8", "dataset.side=16"]
+        return clips, about, clips.to_input(clips.fake(COUNT))
     images = ImageSpec(channels=3, height=16, width=16, classes=3, size=64)
     return images, ["dataset=fake_images", "dataset.height=16", "dataset.width=16"], images.to_input(images.fake(COUNT))
 
@@ -98,8 +109,12 @@ def task(case: str) -> tuple[Objective, Any, Any]:
     file = conf_dir() / "objective" / f"{words[0].partition('=')[2]}.yaml"
     hints = get_type_hints(locate(yaml.safe_load(file.read_text())["_target_"]).__init__)
     spec, about, data = spec_and_data(hints["spec"])
-    usual = ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"] if isinstance(spec, TextSpec) else None
-    backbone = BACKBONES.get(hints["encoder"], usual or ["backbone.widths=[8,16]"])
+    usual = {
+        TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
+        VideoSpec: BACKBONES[FrameEncoder],
+        ImageSpec: ["backbone.widths=[8,16]"],
+    }
+    backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
     config = typed(compose(["evaluation=[]", "logger=none", *about, *backbone, *words]))
     objective = build.objective(config, spec).double()
     if isinstance(objective.encoder, CountEncoder):

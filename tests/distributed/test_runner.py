@@ -147,6 +147,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "message"), [
     (["batch_size=15"], "batch_size is 15; it is split among 2 devices: set a multiple of 2, as 14"),
     (["budget.unit=minutes"], "budget.unit is minutes; 2 processes have 2 clocks"),
+    (["trainer.strategy=fsdp"], "trainer.strategy is fsdp; weights cannot be shared out as yet"),
     (["objective=simclr"], "objective.ranks is own; .* set objective.ranks=all"),
 ])  # fmt: skip
 def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
