@@ -44,7 +44,7 @@ from ssl_runner.objectives.contrastive_views import Origin
 
 COUNT = 12  # examples of the whole batch; no other dimension of x or y is as long
 BACKBONES: dict[type, list[str]] = {
-    ClipEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
+    ClipEncoder: ["backbone=per_frame", "backbone.pool=lstm", "backbone.image.widths=[8,16]"],
     FrameEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
     TubeEncoder: ["backbone=vivit_micro", "backbone.dim=24", "backbone.depth=1", "backbone.heads=2"],
     PatchEncoder: ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
