@@ -50,6 +50,35 @@ CLAIMS = {
         "A masked autoencoder on the 5,000 digits of `mnist_5k` (28 x 28, patches of 4 x 4). Linear probe of the frozen "
         "encoder, and fine-tuning on a tenth of the labels.",
     ),
+    "mask_ratio_text": Claim(
+        "And why 15 % of a text?",
+        "Devlin et al. 2019 ([section 3.1](https://arxiv.org/abs/1810.04805)) hide 15 %: words are not redundant, and what is "
+        "left must suffice to tell what is hidden. Wettig et al. 2023 ([arXiv:2202.08005](https://arxiv.org/abs/2202.08005)) "
+        "find 40 % no worse.",
+        ("masked_words.accuracy", "text_classification.accuracy", "senses.accuracy"),
+        ("text-classification-accuracy-by", "masked-words-accuracy-by"),
+        "BERT (width 128, depth 2) on a hundred Wikipedia articles. *Masked words*: at the ratio that it was trained with, so "
+        "that the task itself grows harder downwards. *Text classification*: polarity of film reviews (MR), linear on the "
+        "frozen encoder. *Senses*: which of its senses a word has in a sentence.",
+    ),
+    "masking_recipe": Claim(
+        "Why is not every hidden word a [MASK]?",
+        "Devlin et al. 2019 ([table 8](https://arxiv.org/abs/1810.04805)): [MASK] is never seen downstream; a mixture of 80 % "
+        "[MASK], 10 % another word and 10 % the word itself serves best where features are not fine-tuned; fine-tuned, all do.",
+        ("masked_words.accuracy", "text_classification.accuracy", "senses.accuracy"),
+        (),
+        "BERT (width 128, depth 2) on a hundred Wikipedia articles. *Shares*: [MASK], another word, the word itself. *Masked "
+        "words* asks each network by its own recipe.",
+    ),
+    "negatives_words": Claim(
+        "Do more negatives help? Those of words",
+        "Mikolov et al. 2013 ([section 2.2](https://arxiv.org/abs/1310.4546)): 5 to 20 negatives for small texts, 2 to 5 for "
+        "large ones.",
+        ("word_similarity.spearman@wordsim353", "word_similarity.spearman@simlex999"),
+        ("word-similarity-spearman-wordsim353",),
+        "Skip-gram on a hundred Wikipedia articles (0.4 million words), five passes. Spearman's rank correlation with what "
+        "people say of pairs of words.",
+    ),
     "augmentations": Claim(
         "Which augmentations matter?",
         "Chen et al. 2020 ([figure 5](https://arxiv.org/abs/2002.05709)): none suffices alone; cropping and colour "

@@ -43,6 +43,22 @@ SIMILARITY = (
     Column("SimLex-999", "word_similarity", "spearman@simlex999"),
 )
 
+PERPLEXITY = (
+    Column("perplexity of words", "perplexity", "perplexity", percent=False, higher=False),
+    Column("bits per character", "perplexity", "bits_per_character", percent=False, higher=False),
+)
+UNDERSTANDING = (
+    Column("masked words", "masked_words"),
+    Column("MR", "text_classification"),
+    Column("MR, fine-tuned", "text_classification_finetune"),
+    Column("STS-B", "sts", "spearman"),
+    Column("STS-B, fine-tuned", "sentence_pair_finetune", "spearman"),
+    Column("WNUT-17", "tagging", "f1"),
+    Column("WNUT-17, fine-tuned", "tagging_finetune", "f1"),
+    Column("XQuAD", "span_qa", "f1"),
+    Column("XQuAD, fine-tuned", "span_qa_finetune", "f1"),
+)
+
 
 class Group(NamedTuple):
     title: str
@@ -70,6 +86,27 @@ OF_PHOTOS = [[run] for run in [*ON_CONVNET, "objective=colorization"]]
 BUDGET_SAID = (
     "36,000 examples in batches of 64 (562 steps), AdamW at its defaults for all; a thread a run, two at a time."
 )
+TEXT = "../shared/data/text"
+WAR_AND_PEACE = [
+    "dataset=text_file",
+    *(f"dataset.{key}={TEXT}/war_and_peace/{name}.txt" for key, name in (
+        ("path", "train"), ("val_path", "valid"), ("test_path", "test")
+    )),
+    "dataset.tokens=words", "dataset.vocabulary=10000", "dataset.length=64", "evaluation=[perplexity]", "logger=csv",
+]  # fmt: skip
+SENTENCES = "train=sts-train.csv val=sts-dev.csv test=sts-test.csv labels=scores label=4 first=5 second=6"
+ENTITIES = "train=wnut17train.conll val=emerging.dev.conll test=emerging.test.annotated"
+TASKS = [  # evaluator, its data, its other settings
+    ("text_classification", "mr", ""), ("text_classification_finetune", "mr", ""),
+    ("sts", "stsb", ""), ("sentence_pair_finetune", "stsb", SENTENCES),
+    ("tagging", "wnut17", ENTITIES), ("tagging_finetune", "wnut17", ENTITIES),
+    ("span_qa", "xquad/xquad.en.json", ""), ("span_qa_finetune", "xquad/xquad.en.json", ""),
+]  # fmt: skip
+OF_TEXT = [
+    f"evaluation=[{','.join(name for name, _, _ in TASKS)},masked_words]",
+    *(f"evaluation.{name}.{word}" for name, path, rest in TASKS for word in (f"path={TEXT}/{path} {rest}".split())),
+]
+BERT = "outputs/methods/bert/text_folder-bert-bert_tiny/s0-5a6c0882ce"
 GROUPS = {
     "main": Group(
         "The main job",
@@ -125,6 +162,79 @@ GROUPS = {
         ],
         2,
         SIMILARITY,
+    ),
+    "language_models": Group(
+        "Language models on War and Peace",
+        "0.5 million words to train on, the 10,000 most frequent known (3.7 % of the test's are not, and count as one "
+        "word). Six minutes each, a thread a run, two at a time; the 5-grams (modified Kneser-Ney) need seconds. Lower "
+        "is better.",
+        WAR_AND_PEACE,
+        [
+            ["objective=ngram", "backbone=ngram", "batch_size=64", "budget.amount=2", "trainer.validations=2"],
+            *(
+                [*run, "batch_size=32", "optimizer.lr=0.003", "budget.unit=minutes", "budget.amount=6", "controls=[]"]
+                for run in (
+                    ["objective=nnlm", "backbone=window_mlp"],
+                    ["objective=language_model", "backbone=lstm", "trainer.clip_norm=1.0"],
+                    ["objective=language_model", "backbone=gpt_tiny"],
+                )
+            ),
+        ],
+        2,
+        PERPLEXITY,
+    ),
+    "bert": Group(
+        "BERT on Wikipedia and War and Peace",
+        "A hundred Wikipedia articles and War and Peace (0.9 million words): a folder with train/, val/ and test/, in "
+        "each the two corpora's files. MR: accuracy; STS-B: Spearman's correlation (frozen: of cosines); WNUT-17: F1 "
+        "of entities; XQuAD: F1 over articles not trained on; all times 100, frozen unless said. *Bag of words*: "
+        "tf-idf and logistic regression, where that fits.",
+        [
+            "dataset=text_folder",
+            "dataset.path=outputs/corpora/wiki_and_war",
+            "dataset.labels=none",
+            "dataset.example=window",
+            *OF_TEXT,
+            "logger=csv",
+        ],
+        [
+            [
+                "objective=bert",
+                "backbone=bert_tiny",
+                "batch_size=32",
+                "budget.amount=10",
+                "controls=[random_start,bag_of_words]",
+            ]
+        ],
+        2,
+        UNDERSTANDING,
+    ),
+    "simcse": Group(
+        "SimCSE from BERT",
+        "From the BERT of seed 0 above, on the sentences of the same two corpora, two passes. STS-B: Spearman's "
+        "correlation of cosines of mean token vectors, times 100, nothing trained on it; *random start* is that "
+        "BERT.",
+        [
+            "dataset=text_folder",
+            "dataset.path=outputs/corpora/wiki_and_war",
+            "dataset.labels=none",
+            "dataset.example=sentence",
+            "dataset.length=32",
+            f"dataset.tokenizer={BERT}",
+            f"start_from={BERT}",
+            "backbone=bert_tiny",
+            "backbone.positions=128",
+            "objective=simcse",
+            "batch_size=64",
+            "optimizer.lr=0.0003",
+            "budget.amount=2",
+            "logger=csv",
+            "evaluation=[sts]",
+            f"evaluation.sts.path={TEXT}/stsb",
+        ],
+        [["objective/views=deletion"], ["objective/views=text", "controls=[]"]],
+        2,
+        (Column("STS-B", "sts", "spearman"),),
     ),
     "mnist_two_minutes": Group(
         "MNIST, two minutes of pretraining",

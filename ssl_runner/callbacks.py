@@ -19,6 +19,7 @@ from ssl_runner.evaluation.geometry import effective_rank, spread, uniformity
 from ssl_runner.evaluation.knn import vote
 from ssl_runner.evaluation.subject import evaluating, extract
 from ssl_runner.interfaces import Batch, Data, Examples, Objective
+from ssl_runner.nn.gather import rank
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import Pretrainer, step_seed
 
@@ -134,6 +135,8 @@ class Record(pl.Callback):
             logger.log_metrics(about | values, trainer.global_step)
 
     def _show(self, pl_module: Pretrainer, loss: float) -> None:
+        if rank():
+            return  # one process speaks
         done, seconds = pl_module.progress, pl_module.clock.seconds
         left = seconds * (1 - done) / max(done, 1e-9)
         rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # it imports torch
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
+    "trainer.strategy",
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.log_every_n_steps", "trainer.checkpoint_minutes", "trainer.monitor_examples",
@@ -68,6 +69,7 @@ class Trainer:
     checkpoint_minutes: float
     watch_every: int
     early_stop: Literal["none", "collapse"]
+    strategy: Literal["ddp", "fsdp"] | None = None
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,18 @@ class DataSource(ABC):
 
 
 @runtime_checkable
+class Streams(Protocol):
+    """A DataSource whose "pretrain" is read as it is needed; `load` gives of it no more than a part."""
+
+    def length(self) -> int:
+        """Examples of an epoch, after `load`."""
+
+    def passes(self, *, batch: int, seed: int, rank: int, ranks: int, skip: int) -> Any:
+        """What stands for a DataLoader, of `Batch`es: process `rank` of `ranks` gets its part of `batch` examples
+        each. `skip` batches of the first epoch were seen before. Raises ValueError where they cannot be shared."""
+
+
+@runtime_checkable
 class Data(Protocol):
     """What evaluations see of a loaded dataset."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssl_runner.config import Budget
 from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
+from ssl_runner.nn.gather import mean_over_ranks, ranks
 from ssl_runner.optim import Schedule
 
 
@@ -28,10 +29,10 @@ class Tally:
         self.count += 1
 
     def read(self) -> dict[str, float]:
-        """The means since the last reading; waits for the device."""
+        """The means since the last reading, over all processes, which must read together; waits for the device."""
         if not self.count:
             return {}
-        values = (torch.stack(list(self.sums.values())) / self.count).tolist()
+        values = (mean_over_ranks(torch.stack(list(self.sums.values()))) / self.count).tolist()
         names = list(self.sums)
         self.sums, self.count = {}, 0
         return dict(zip(names, values, strict=True))
@@ -122,7 +123,7 @@ class Pretrainer(pl.LightningModule):
         loss = self._loss(batch)
         self.tally["train"].add(loss)
         self.carry = loss.carry
-        self.examples += len(batch.data)
+        self.examples += ranks() * len(batch.data)
         return loss.value
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -134,7 +135,7 @@ class Pretrainer(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(step_seed(self.seed, "validation", batch_idx))
+            torch.manual_seed(step_seed(self.seed, "validation", batch_idx) + self.global_rank)
             self.tally["val"].add(self._loss(batch))
 
     def _loss(self, batch: Batch) -> Loss:

@@ -21,6 +21,7 @@ from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
+from ssl_runner.world import world
 
 
 def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
@@ -133,10 +134,10 @@ def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device a single process works on. Raises ConfigError for one that is not there."""
+    """The device that this process works on. Raises ConfigError for one that is not there."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if (accelerator == "gpu" and not cuda and not mps) or (accelerator == "mps" and not mps):
         raise ConfigError([f"trainer.accelerator is {accelerator}, and there is none here; set auto or cpu"])
     if accelerator == "cpu" or not (cuda or mps):
         return torch.device("cpu")
-    return torch.device("cuda", 0) if cuda and accelerator != "mps" else torch.device("mps")
+    return torch.device("cuda", world().local_rank) if cuda and accelerator != "mps" else torch.device("mps")

@@ -6,6 +6,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from ssl_runner import build
+from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
 from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
@@ -33,6 +35,7 @@ from ssl_runner.reporting.results import (
     write_atomically,
     write_result,
 )  # fmt: skip
+from ssl_runner.world import LostError, joined, leave, meet, world
 
 if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
     from ssl_runner.data.module import DataModule
@@ -54,8 +57,13 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
     Raises BusyError where another process does the same run.
     """
-    console = Console(highlight=False)
+    from ssl_runner.commands.findings import device_of
+
+    here = world()
+    console = Console(highlight=False, quiet=here.rank > 0)
     source, spec = build.validate(config)
+    device = device_of(config.trainer.accelerator)
+    check_devices(config, device)
     if config.trainer.monitor_examples and spec.classes == 0:
         unlabelled = f"dataset={config.names.get('dataset', '?')} has no labels"
         raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabelled}: set it to 0"])
@@ -66,11 +74,33 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     done = finished(folder) if config.resume == "auto" else None
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
+    elif here.size == 1 < config.trainer.devices:
+        launch(config, plain, overrides, part.sweep, part.label)
+        return folder
     else:
-        with locked(folder):
-            done = pretrain_and_evaluate(config, plain, overrides, source, folder, console, part)
+        try:
+            with nullcontext() if here.rank else locked(folder), joined(device):
+                if here.rank:
+                    pretrain_along(config, source, folder, console)
+                    return folder
+                done = pretrain_and_evaluate(config, plain, overrides, source, folder, console, part)
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
     show(console, folder, done)
     return folder
+
+
+def pretrain_along(config: Config, source: DataSource, folder: Path, console: Console) -> None:
+    """What processes other than the first do: lend a device to pretraining. They write nothing."""
+    data = load(config, source)
+    model = fresh(config, data)
+    if config.start_from is not None:
+        build.read_encoder(Path(config.start_from), model.encoder)
+    meet()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    pretrain(config, model, data, Loggers([]), checkpoint, read_progress(checkpoint), console)
 
 
 def pretrain_and_evaluate(
@@ -112,6 +142,7 @@ def pretrain_and_evaluate(
     loggers = build.loggers(config, context)
     checkpoint = folder / "checkpoints" / "last.ckpt"
     reached = read_progress(checkpoint)
+    meet()  # the others look for the checkpoint from here on
     try:
         loggers.open(None if reached is None else reached.step)
     except ValueError as error:
@@ -120,6 +151,7 @@ def pretrain_and_evaluate(
     try:
         loggers.log_config(dict(plain))
         pretraining, cost = pretrain(config, model, data, loggers, checkpoint, reached, console)
+        leave()  # the rest is this process' alone
         build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
         begun = time.monotonic()
         draw_task(model, data, folder / "figures")
@@ -142,7 +174,9 @@ def pretrain_and_evaluate(
             cost=Cost(**cost, evaluation_seconds=round(time.monotonic() - begun, 2)),
             versions=versions,
             git=git,
-            data={"fingerprint": data.fingerprint()} | {s: len(data.examples(s).label) for s in SPLITS},
+            data={"fingerprint": data.fingerprint()}
+            | {s: len(data.examples(s).label) for s in SPLITS}
+            | {"pretrain": data.spec.size},
             overrides=tuple(overrides),
             config=dict(plain),
             sweep=part.sweep,
@@ -167,12 +201,18 @@ def load(config: Config, source: DataSource) -> "DataModule":
     """The data, read. Raises ConfigError for damaged files, and where a batch is larger than what there is."""
     from ssl_runner.data.module import DataModule
 
-    data = DataModule(source, batch_size=config.batch_size, seed=config.seed)
+    here = world()
+    data = DataModule(source, batch_size=config.batch_size, seed=config.seed, rank=here.rank, ranks=here.size)
+    if here.local_rank:
+        meet()  # the first process of a machine downloads, and decodes, for all of them
     try:
         data.setup()
         data.train_dataloader()
+        data.val_dataloader()
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+    if not here.local_rank:
+        meet()
     return data
 
 
@@ -212,20 +252,22 @@ def pretrain(
         peak_memory_mb,
     )
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.nn.synced_norm import synced
+    from ssl_runner.strategies import Follow, Together
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
-    settings = config.trainer
+    settings, here = config.trainer, world()
     device = device_of(settings.accelerator)
+    synced(model, device)
     dtype = precision(settings.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
     batches = len(data.train_dataloader())
     data.seen = 0 if reached is None else reached.batches % batches * config.batch_size
-    steps = total_steps(
-        config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate * settings.devices
-    )
+    steps = total_steps(config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate)
     every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
     module = Pretrainer(
         model,
@@ -239,15 +281,22 @@ def pretrain(
     if settings.compile:
         model.encoder.compile()
     record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
-    callbacks: list[pl.Callback] = [record, Checkpoint(checkpoint.parent, settings.checkpoint_minutes)]
-    if settings.monitor_examples:  # first, so that its seconds do not count in `record`
+    callbacks: list[pl.Callback] = [record]
+    if not here.rank:
+        callbacks.append(Checkpoint(checkpoint.parent, settings.checkpoint_minutes))
+    if here.size > 1:
+        callbacks.insert(0, Follow())
+    if settings.monitor_examples and not here.rank:  # first, so that its seconds do not count in `record`
         callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
     if settings.watch_every:
         watched = spread(data.examples("val"), data.spec, 256, device)
         callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))
     trainer = pl.Trainer(
         accelerator=settings.accelerator,
-        devices=settings.devices,
+        devices=here.local_size,
+        num_nodes=here.size // here.local_size,
+        strategy=Together() if here.size > 1 else "auto",
+        use_distributed_sampler=False,  # DataModule gives each process its part
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
@@ -264,17 +313,20 @@ def pretrain(
         default_root_dir=checkpoint.parent,
         callbacks=callbacks,
     )
-    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
+        warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated")  # its successor is not in torch 2.6
         warnings.filterwarnings("ignore", ".*max_epochs")  # the budget ends training
         warnings.filterwarnings("ignore", ".*your dataloader is not resumable")  # DataModule.skip does that
         warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except (DivergedError, CollapsedError) as error:
+        except BrokenDataError as error:
             raise ConfigError([str(error)]) from error
+        except (DivergedError, CollapsedError) as error:  # in all processes at once, and one says so
+            raise ConfigError([] if here.rank else [str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
     model.to(device)

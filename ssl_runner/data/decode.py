@@ -1,6 +1,7 @@
 """Image files decoded once, into a cache that is memory-mapped. n images, C channels, S side."""
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def _decode_into(made: Path, root: Path, files: Sequence[Path], size: int, chann
     (made / "broken.json").write_text(json.dumps(broken))
 
 
-def _try(file: Path, size: int, channels: int) -> bytes | str:
+def _try(file: Path | BinaryIO, size: int, channels: int) -> bytes | str:
     """The pixels of an image, or why there are none."""
     from PIL import Image
 
@@ -102,7 +103,7 @@ def _try(file: Path, size: int, channels: int) -> bytes | str:
         return f"{error}" or type(error).__name__
 
 
-def decode(file: Path, size: int, channels: int) -> np.ndarray:
+def decode(file: Path | BinaryIO, size: int, channels: int) -> np.ndarray:
     """(C, size, size) uint8: upright, the shorter side resized to `size`, the centre cut out; transparency is dropped.
 
     Raises OSError and others of `_try` for what is no whole image.
@@ -120,3 +121,11 @@ def decode(file: Path, size: int, channels: int) -> np.ndarray:
             image = image.convert("RGBA")
         fitted = ImageOps.fit(image.convert("RGB" if channels == 3 else "L"), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def decode_bytes(content: bytes, size: int, channels: int) -> np.ndarray:
+    """`decode` of a file's content. Raises ValueError for what is no whole image."""
+    found = _try(io.BytesIO(content), size, channels)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return np.frombuffer(bytearray(found), dtype=np.uint8).reshape(channels, size, size)

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_runner.data.tensors import EpochOrder, TensorData, identity
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, SplitName, VideoSpec
+from ssl_runner.data.tensors import EpochOrder, Share, TensorData, identity
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, SplitName, Streams, VideoSpec
 
 CHUNK = 4096  # examples read at once where a whole split is passed through, at most
 CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
@@ -19,16 +20,18 @@ CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
 class DataModule(pl.LightningDataModule):
     """Load a source once, and give its "pretrain" split in a seeded order and its "val" split in its own.
 
-    Batches are as stored: `spec.to_input` is called on the device.
+    Batches are as stored: `spec.to_input` is called on the device. Of `ranks` processes that train together each gets
+    its part of every batch; `batch_size` is what all of them get.
     """
 
-    def __init__(self, source: DataSource, *, batch_size: int, seed: int) -> None:
+    def __init__(self, source: DataSource, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         super().__init__()
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
+        self.rank, self.ranks = rank, ranks
         self.spec: DataSpec = source.spec
         self.seen = 0  # examples of the first epoch that a run which goes on has seen before
         self._splits: Mapping[SplitName, Examples] | None = None
@@ -43,7 +46,8 @@ class DataModule(pl.LightningDataModule):
     def _load(self) -> Mapping[SplitName, Examples]:
         if self._splits is None:
             self._splits = self.source.load()
-            self.spec = replace(self.source.spec, size=len(self._splits["pretrain"].label))
+            whole = self.source.length() if isinstance(self.source, Streams) else len(self._splits["pretrain"].label)
+            self.spec = replace(self.source.spec, size=whole)
         return self._splits
 
     def examples(self, split: SplitName) -> Examples:
@@ -88,23 +92,36 @@ class DataModule(pl.LightningDataModule):
                 whole.update(name.encode() + digest)
         return whole.hexdigest()[:16]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Any:
+        """A DataLoader, or what a source that streams gives in its place."""
         examples = self.examples("pretrain")
-        n = len(examples.label)
+        n = self.spec.size
         if n < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
-        return self._loader(examples, sampler=EpochOrder(n, self.seed, self.seen), drop_last=True)
+        if isinstance(self.source, Streams):
+            return self.source.passes(
+                batch=self.batch_size,
+                seed=self.seed,
+                rank=self.rank,
+                ranks=self.ranks,
+                skip=self.seen // self.batch_size,
+            )
+        return self._loader(examples, order=EpochOrder(n, self.seed, self.seen), batch=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         examples = self.examples("val")
-        return self._loader(examples, sampler=None, drop_last=len(examples.label) >= self.batch_size)
+        n = len(examples.label)
+        if n < self.ranks:
+            raise ValueError(f"trainer.devices is {self.ranks}; it must be at most {n}, the held-out examples")
+        return self._loader(examples, order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks))
 
-    def _loader(self, examples: Examples, *, sampler: EpochOrder | None, drop_last: bool) -> DataLoader[Batch]:
+    def _loader(self, examples: Examples, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
+        """Whole batches alone."""
         return DataLoader(
             TensorData(examples),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
+            batch_size=batch // self.ranks,
+            sampler=order if self.ranks == 1 else Share(order, batch, self.rank, self.ranks),
+            drop_last=True,
             collate_fn=identity,
             num_workers=0,  # a batch is one gather: a worker would only copy it
             pin_memory=torch.cuda.is_available(),

@@ -28,6 +28,33 @@ def identity(batch: Any) -> Any:
     return batch
 
 
+class Share(Sampler[int]):
+    """One process' part of every batch: of `batch` places in `order`, the `rank`-th of `ranks` equal parts.
+
+    So processes together go through the batches of one. What does not fill a batch at the end is left out.
+    """
+
+    def __init__(self, order: "EpochOrder | range", batch: int, rank: int, ranks: int) -> None:
+        if batch % ranks:
+            raise ValueError(f"a batch of {batch} examples cannot be split among {ranks} processes")
+        self.order = order
+        self.batch = batch
+        self.part = batch // ranks
+        self.first = rank * self.part
+
+    def set_epoch(self, epoch: int) -> None:
+        if isinstance(self.order, EpochOrder):
+            self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order) // self.batch * self.part
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(self.order)
+        for begin in range(self.first, len(order) - self.batch + self.first + 1, self.batch):
+            yield from order[begin : begin + self.part]
+
+
 class EpochOrder(Sampler[int]):
     """A random order of `size` examples that follows from (seed, epoch) alone; Lightning calls `set_epoch`.
 

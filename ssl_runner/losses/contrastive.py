@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_runner.losses.precision import float32
+from ssl_runner.nn.gather import divisor
 
 ABSENT = -1e30  # a logit of what is not there: finite, so that a sum over nothing has the gradient 0, not NaN
 
@@ -63,7 +64,7 @@ def triplet(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float, mining: Min
     weight = neg.to(sim.dtype).gather(1, order)
     place = torch.searchsorted(values.detach(), (sim - margin).detach(), right=True)  # the first that costs anything
     costs = _sums_from(weight * values).gather(1, place) + _sums_from(weight).gather(1, place) * (margin - sim)
-    return (costs * pos).sum() / (pos * weight.sum(dim=1, keepdim=True)).sum().clamp_min(1)
+    return (costs * pos).sum() / divisor((pos * weight.sum(dim=1, keepdim=True)).sum())
 
 
 @float32
@@ -176,7 +177,12 @@ def log_sum(sim: Tensor, weight: Tensor) -> Tensor:
 
 
 def _mean(value: Tensor, weight: Tensor) -> Tensor:
-    """The weighted mean of all values, 0 where there are none."""
+    """The weighted mean of all values, 0 where there are none; of several processes' values, in the mean over them."""
+    return (value * weight).sum() / divisor(weight.sum())
+
+
+def _own_mean(value: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean of this process' values, 0 where there are none."""
     return (value * weight).sum() / weight.sum().clamp_min(1)
 
 
@@ -221,11 +227,11 @@ def watched(sim: Tensor, critic: Tensor, pos: Tensor, neg: Tensor) -> dict[str, 
     those that are picked, or weeded out, by their label.
     """
     nearest = sim.masked_fill(~(pos | neg), ABSENT).argmax(dim=1, keepdim=True)
-    log_candidates = _mean((1 + neg.sum(dim=1, keepdim=True)).log().expand_as(pos), pos)
+    log_candidates = _own_mean((1 + neg.sum(dim=1, keepdim=True)).log().expand_as(pos), pos)
     return {
-        "accuracy": _mean(pos.gather(1, nearest).float(), pos.any(dim=1, keepdim=True)),
+        "accuracy": _own_mean(pos.gather(1, nearest).float(), pos.any(dim=1, keepdim=True)),
         "log_candidates": log_candidates,
-        "information_bound": log_candidates - info_nce(critic, pos, neg),
-        "positive_similarity": _mean(sim, pos),
-        "negative_similarity": _mean(sim, neg),
+        "information_bound": log_candidates - _own_mean(F.softplus(log_sum(critic, neg) - critic), pos),
+        "positive_similarity": _own_mean(sim, pos),
+        "negative_similarity": _own_mean(sim, neg),
     }

@@ -11,6 +11,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def wide(x: Tensor) -> Tensor:
+    """Half precision as float32; all else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def float32(function: Callable[P, R]) -> Callable[P, R]:
     """Call `function` outside autocast, with its half-precision tensor arguments as float32.
 
@@ -18,14 +23,13 @@ def float32(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     def widen(value: Any) -> Any:
-        half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-        return value.float() if half else value
+        return wide(value) if isinstance(value, Tensor) else value
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
         with torch.autocast(device, enabled=False):
-            wide: Any = function  # the arguments keep their number and names
-            return wide(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
+            call: Any = function  # the arguments keep their number and names
+            return call(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
 
     return wrapped

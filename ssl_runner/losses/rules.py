@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ LEAST_TEMPERATURE = 0.01  # below it float32's cosines, over the temperature, ar
 
 class Rule(nn.Module, ABC):
     """Score positives against negatives: similarities and masks as in `losses.contrastive` -> ()."""
+
+    mutual: ClassVar[bool] = False  # whether what an anchor costs depends on other anchors: then it must see them all
 
     @abstractmethod
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor: ...
@@ -92,6 +95,8 @@ class Triplet(Rule):
 
 class Lifted(Rule):
     """`contrastive.lifted`."""
+
+    mutual = True
 
     def __init__(self, *, margin: float) -> None:
         super().__init__()

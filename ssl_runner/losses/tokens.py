@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ssl_runner.interfaces import PAD
 from ssl_runner.losses.precision import float32
+from ssl_runner.nn.gather import divisor
 
 
 @float32
@@ -15,6 +16,8 @@ def token_nll(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mean_of_real(values: Tensor, target: Tensor) -> Tensor:
-    """(...) values of tokens and (...) ids -> () the mean over those that are no padding; 0 where all are."""
+    """(...) values of tokens and (...) ids -> () the mean over those that are no padding; 0 where all are.
+
+    Of several processes' tokens, in the mean over processes."""
     real = target != PAD
-    return (values * real).sum() / real.sum().clamp(min=1)
+    return (values * real).sum() / divisor(real.sum())

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssl_runner.interfaces import SPECIAL, TextSpec, WordEncoder
 from ssl_runner.losses.precision import float32
+from ssl_runner.nn.gather import divisor
 
 
 def word_counts(spec: TextSpec) -> Tensor:
@@ -30,7 +31,7 @@ def softmax(score: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
     words at each place.
     """
     total = (logits.logsumexp(dim=2) * weight.sum(dim=2)).sum()
-    return (total - (score * weight).sum()) / weight.sum().clamp_min(1)
+    return (total - (score * weight).sum()) / divisor(weight.sum())
 
 
 @float32
@@ -43,7 +44,7 @@ def negative_sampling(score: Tensor, weight: Tensor, noise: Tensor, negatives: i
     """
     pull = (F.logsigmoid(score) * weight).sum()
     push = (F.logsigmoid(-noise).mean(dim=2) * weight.sum(dim=2)).sum()
-    return -(pull + negatives * push) / weight.sum().clamp_min(1)
+    return -(pull + negatives * push) / divisor(weight.sum())
 
 
 class WordOutput(nn.Module, ABC):

@@ -37,6 +37,17 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
+def divisor(weight: Tensor) -> Tensor:
+    """What a rank divides its weighted sum by, that the mean over ranks be the weighted mean of all they hold: ().
+
+    `weight` (): the sum of this rank's weights, without gradient. Ranks need not weigh the same: of texts of unequal
+    length one has more words than the other. A mean of nothing is 0: all weights count as 1 at least.
+    """
+    if ranks() == 1:
+        return weight.clamp_min(1)
+    return mean_over_ranks(weight if weight.is_floating_point() else weight.float()).clamp_min(1 / ranks())
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -86,7 +86,8 @@ class PseudoLabel(Positives):
         self.shares.lerp_(member.mean(dim=0), 1 - self.momentum)
         even = 1 / len(self.sums)
         empty = self.shares < even / 10
-        chosen = points[torch.randint(len(points), (len(self.sums),), device=points.device)]
+        drawn = torch.randint(len(points), (len(self.sums),), device=points.device)
+        chosen = points[gather(drawn)[: len(drawn)]]  # the first process draws for all
         self.sums.copy_(torch.where(empty[:, None], chosen * even, self.sums))
         self.shares.masked_fill_(empty, even)
         self.ready.fill_(progress >= self.warmup)
@@ -98,5 +99,6 @@ class PseudoLabel(Positives):
 
 
 def _points(features: Tensor) -> Tensor:
-    """(V, B, D) -> (B, D) float32."""
-    return F.normalize(features.float(), dim=2).mean(dim=0)
+    """(V, B, D) -> (B, D), at least in float32."""
+    wide = torch.promote_types(features.dtype, torch.float32)
+    return F.normalize(features.to(wide), dim=2).mean(dim=0)

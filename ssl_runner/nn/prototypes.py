@@ -20,4 +20,4 @@ class Prototypes(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):  # scores are divided by small temperatures
-            return F.linear(F.normalize(z.float(), dim=-1), F.normalize(self.weight, dim=-1))
+            return F.linear(F.normalize(z.to(self.weight.dtype), dim=-1), F.normalize(self.weight, dim=-1))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.classification import accuracy, weighted_cross_entropy
 from ssl_runner.nn.colour import ab_centres, lab_to_rgb, rgb_to_lab
+from ssl_runner.nn.gather import mean_over_ranks
 
 WHITE = 100.0  # L* of white
 EXTENT = 128.0  # no sRGB colour has an a* or b* beyond
@@ -113,7 +114,7 @@ class Colorization(Objective[Tensor, Colours]):
 
     def after_step(self, carry: Tensor, progress: float) -> None:
         self.batches += 1
-        self.prior += (carry - self.prior) / self.batches
+        self.prior += (mean_over_ranks(carry) - self.prior) / self.batches
 
     def predict(self, x: Tensor) -> Colours:
         """Each cell in the annealed mean of its colours, p^(1 / temperature) made to sum to 1."""

@@ -111,11 +111,15 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         z = self.projector(features)
         features = features.detach().unflatten(0, y.source.shape)
         groups = self.positives(features, y.source[0], y.label[0])
+        keys = z.detach()[-len(groups) :]
         group, label = groups.repeat(len(x)), y.label.flatten()
         others, other_group, other_label, first = z, group, label, 0
         if self.all_ranks:
             others, other_group, other_label = gather(z), gather(group), gather(label)
             first = rank() * len(z)
+            if self.rule.mutual:  # every process scores the anchors of all
+                z, group, label, first = others, other_group, other_label, 0
+                y = y._replace(priority=gather(y.priority))
 
         pos = group[:, None] == other_group
         neg = ~pos
@@ -133,7 +137,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         if self.labelled:
             near = neg[:, : len(other_label)]  # the queue's labels are not kept
             logs["false_negatives"] = (near & (label[:, None] == other_label)).sum() / near.sum().clamp_min(1)
-        return Loss(value, logs, Moved(features, z.detach()[-len(groups) :], groups))
+        return Loss(value, logs, Moved(features, keys, groups))
 
     def after_step(self, carry: Moved, progress: float) -> None:
         self.positives.update(carry.features, progress)

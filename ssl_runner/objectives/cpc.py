@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
+from ssl_runner.nn.gather import gather, rank, ranks
 from ssl_runner.nn.patches import patchify
 from ssl_runner.views.mismatch import mismatch
 
@@ -82,9 +83,10 @@ class CPC(Objective[Tensor, Tensor]):
             self.register_buffer(name, start + (side - patch - start[-1]) // 2, persistent=False)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (B, C, rows * patch, columns * patch): the patches side by side; y (K,) int64, a place is b * P + p."""
+        """x (B, C, rows * patch, columns * patch): the patches side by side; y (K,) int64, a place of
+        all processes' patches is b * P + p."""
         x = self._cut(batch.data)
-        places = len(x) * self.grid[0] * self.grid[1]
+        places = ranks() * len(x) * self.grid[0] * self.grid[1]
         return x, torch.randperm(places, device=x.device)[: self.negatives]
 
     def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,9 +119,9 @@ class CPC(Objective[Tensor, Tensor]):
         expected = [
             head(context[:, : -k * self.grid[1]]) for k, head in zip(self.steps, self.predict_ahead, strict=True)
         ]
-        sim = _scores(torch.cat(expected, dim=1), z, z.flatten(0, 1)[y])
+        sim = _scores(torch.cat(expected, dim=1), z, gather(z).flatten(0, 1)[y])
 
-        of_image = torch.arange(count, device=x.device).repeat_interleave(len(self.target))
+        of_image = (rank() * count + torch.arange(count, device=x.device)).repeat_interleave(len(self.target))
         other = y // z.shape[1] != of_image[:, None]  # (B * A, K): those of the image itself are there already
         here = self.target.repeat(count, 1)
         pos, neg = torch.cat((here, torch.zeros_like(other)), dim=1), torch.cat((~here, other), dim=1)

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import PAD, Batch, CausalEncoder, Loss, Objective, TextSpec, another
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
+from ssl_runner.nn.gather import gather, rank
 
 
 class Future(NamedTuple):
     tokens: Tensor  # (B, T) int64: the text in which the predicted words are, each with its others as candidates
-    others: Tensor  # (K,) int64: the places in the batch of further candidates, b * T + t
+    others: Tensor  # (K,) int64: the places of further candidates in the batches of all ranks, b * T + t
 
 
 class CPCText(Objective[Tensor, Future]):
@@ -47,7 +48,8 @@ class CPCText(Objective[Tensor, Future]):
     def split(self, batch: Batch) -> tuple[Tensor, Future]:
         """x (B, T) int64."""
         x = batch.data
-        order = torch.rand(x.numel(), device=x.device) + (x.flatten() == PAD)  # padding comes last
+        padding = gather(x == PAD).flatten()
+        order = torch.rand(len(padding), device=x.device) + padding  # padding comes last
         return x, Future(x, order.argsort()[: self.negatives])
 
     def shuffle(self, x: Tensor, y: Future) -> tuple[Tensor, Future]:
@@ -58,7 +60,7 @@ class CPCText(Objective[Tensor, Future]):
         count, length = x.shape
         context = self.encoder(x).tokens
         z = self.encoder.embedding(y.tokens)  # (B, T, E)
-        others = y.tokens.flatten()[y.others]
+        others = gather(y.tokens).flatten()[y.others]
         expected, target, real = [], [], []
         place = torch.arange(length, device=x.device)
         for ahead, head in enumerate(self.predict_ahead, start=1):
@@ -69,7 +71,7 @@ class CPCText(Objective[Tensor, Future]):
 
         here = torch.cat(target).expand(count, -1, -1)  # (B, A, T)
         asked = torch.cat(real, dim=1)[:, :, None]  # (B, A, 1): what is no padding
-        of_text = torch.arange(count, device=x.device)[:, None, None]
+        of_text = (rank() * count + torch.arange(count, device=x.device))[:, None, None]
         foreign = (y.others // length != of_text) & (others != PAD)  # (B, 1, K): those of the text are there already
         pos = torch.cat((here & asked, torch.zeros_like(foreign).expand(-1, here.shape[1], -1)), dim=2).flatten(0, 1)
         neg = torch.cat((~here & (y.tokens != PAD)[:, None] & asked, foreign & asked), dim=2).flatten(0, 1)

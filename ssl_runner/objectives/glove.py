@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import PAD, SPECIAL, Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_counts import log_count_squares
 from ssl_runner.nn.count_table import CountTable
+from ssl_runner.nn.gather import divisor, gather
 from ssl_runner.nn.word_windows import exchange, sentences
 
 
@@ -40,7 +41,7 @@ class GloVe(Objective[Near, Often]):
 
     X is counted as the corpus is read, once for each example: during the first pass it is that of what has been read
     before the batch and of the meeting itself; afterwards it is the corpus', but for the examples that did not fill a
-    last batch, which are counted when they come. Each process counts what it reads.
+    last batch, which are counted when they come. Of several processes each counts what all of them read.
 
     Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word Representation",
     https://aclanthology.org/D14-1162, section 3.
@@ -109,13 +110,13 @@ class GloVe(Objective[Near, Often]):
             log_count_squares(one, y.times, x.share, x_max=self.x_max, alpha=self.alpha)
             for one in (guess.gather(2, after), guess.mT.gather(2, after))
         )
-        met = (x.share > 0).sum().clamp_min(1)
+        met = divisor((x.share > 0).sum())
         counted = Counted(self._keys(x.word).flatten(), self._amounts(x).flatten(), self._place(x))
         return Loss(error / (2 * met), {"uncounted": self.counts.uncounted}, counted)
 
     def after_step(self, carry: Counted, progress: float) -> None:
-        self.counts.add(carry.keys, carry.amounts)
-        self.seen[carry.examples] = True
+        self.counts.add(gather(carry.keys), gather(carry.amounts))
+        self.seen[gather(carry.examples)] = True
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
         """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""

@@ -9,6 +9,7 @@ from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective
 from ssl_runner.losses.adversarial import held, judge_loss, maker_loss
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import GridDecoder
+from ssl_runner.nn.gather import divisor
 from ssl_runner.nn.judge import Judge
 from ssl_runner.views.holes import Shape, holes
 
@@ -85,7 +86,7 @@ class Inpainting(Objective[Context, Tensor]):
 
     def loss(self, x: Context, y: Tensor) -> Loss:
         drawn = self._draw(x)
-        error = (squared_error(drawn, y) * x.hole).sum() / (x.hole.sum() * y.shape[1])
+        error = (squared_error(drawn, y) * x.hole).sum() / (divisor(x.hole.sum()) * y.shape[1])
         if self.judge is None:
             return Loss(error)
         real, made = self.judge(torch.cat((y, drawn.detach().to(y.dtype)))).chunk(2)

@@ -9,6 +9,7 @@ from ssl_runner.interfaces import Batch, Loss, Objective, TextEncoder, TextSpec,
 from ssl_runner.losses.contrastive import watched
 from ssl_runner.losses.rules import Rule
 from ssl_runner.losses.similarity import Similarity, SimilarityName
+from ssl_runner.nn.gather import gather, rank
 from ssl_runner.nn.mlp import MLP, check_widths
 from ssl_runner.views.mismatch import mismatch
 
@@ -24,7 +25,8 @@ class SentenceContrast(Objective[Tensor, Tensor]):
     eval mode there is none, and positives are equal (`views` may leave words out as well). Supervised (eq. 5): `views`
     takes a row apart into a premise, what follows from it, and what contradicts it; texts after the first `alike` are
     negatives of all others. `pooler`: f is the mean over tokens, which evaluations read, or the vector of the first
-    token (cls), which they read if told to. It is the rule, with all texts of the batch but the anchor as candidates,
+    token (cls), which they read if told to. It is the rule, with all texts of the batch, of all
+    processes, but the anchor as candidates,
     of `ContrastiveViews`, which takes text too.
     Differs from the paper: every text that has a positive is an anchor, not the first of a pair alone; the head is
     linear by default, without a tanh; the mean rather than the first token by default.
@@ -76,6 +78,7 @@ class SentenceContrast(Objective[Tensor, Tensor]):
         if len(x) < self.alike:
             raise ValueError(f"objective.alike is {self.alike}; objective.views gives no more than {len(x)} texts")
         meaning = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
+        meaning = meaning + rank() * meaning.numel()  # no process has the numbers of another
         return x, torch.cat((meaning[:1].expand(self.alike, -1), meaning[self.alike :]))
 
     def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,9 +86,13 @@ class SentenceContrast(Objective[Tensor, Tensor]):
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         z, meaning = self._embed(x.flatten(0, 1)), y.flatten()
-        same = meaning[:, None] == meaning
-        pos, neg = same.clone().fill_diagonal_(False), ~same
-        sim = self.similarity(z, z)
+        others, other_meaning, first = gather(z), gather(meaning), rank() * len(z)
+        if self.rule.mutual:  # every process scores the anchors of all
+            z, meaning, first = others, other_meaning, 0
+        same = meaning[:, None] == other_meaning
+        pos, neg = same.clone(), ~same
+        pos.diagonal(first).fill_(False)  # an anchor is neither to itself
+        sim = self.similarity(z, others)
         logs = watched(sim.detach(), self.rule.critic(sim.detach()), pos, neg) | self.rule.watched()
         return Loss(self.rule(sim, pos, neg), logs)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import PAD, Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.losses.precision import wide
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.token_decoder import TokenDecoder
@@ -125,7 +126,7 @@ class TextVAE(Objective[Read, Tensor]):
 
     def _code(self, x: Read) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L) float32: mean and log variance of q(z | x)."""
-        mean, log_variance = self.code(self.encoder(x.tokens).pooled).float().chunk(2, dim=1)
+        mean, log_variance = wide(self.code(self.encoder(x.tokens).pooled)).chunk(2, dim=1)
         return mean, log_variance
 
     def _nll(self, z: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective
+from ssl_runner.losses.precision import wide
 from ssl_runner.losses.reconstruction import bernoulli_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.decoders import ConvDecoder
@@ -134,7 +135,7 @@ class VAE(Objective[Seen, Tensor]):
 
     def _code(self, x: Seen) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L) float32: mean and log variance of q(z | x)."""
-        mean, log_variance = self.code(self.encoder(x.image).pooled).float().chunk(2, dim=1)
+        mean, log_variance = wide(self.code(self.encoder(x.image).pooled)).chunk(2, dim=1)
         return mean, log_variance
 
     def _nll(self, output: Tensor, y: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 BUSY = 75  # EX_TEMPFAIL
+LOST = 76  # another process of a run on several devices has failed
 STOPPED = 128 + signal.SIGTERM
 
 
@@ -33,6 +34,7 @@ def work(file: Path) -> int:
     from ssl_runner.commands.run import Part, run
     from ssl_runner.config import ConfigError, typed
     from ssl_runner.locking import BusyError
+    from ssl_runner.world import LostError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
     job = yaml.safe_load(file.read_text())
@@ -41,7 +43,7 @@ def work(file: Path) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
-        return 2
+        return LOST if isinstance(error, LostError) else 2
     except BusyError as error:
         print(error, file=sys.stderr)
         return BUSY

@@ -1,4 +1,4 @@
-"""What `interfaces` promises of every encoder of images or vectors, for every backbone that has a config."""
+"""What `interfaces` promises of every encoder of images, vectors or clips, for every backbone that has a config."""
 
 import copy
 from collections.abc import Mapping
@@ -11,7 +11,18 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ssl_runner.interfaces import DataSpec, Encoder, ImageSpec, MapEncoder, PatchEncoder, TextEncoder, VectorSpec
+from ssl_runner.interfaces import (
+    ClipEncoder,
+    DataSpec,
+    Encoder,
+    ImageSpec,
+    MapEncoder,
+    PatchEncoder,
+    TextEncoder,
+    TubeEncoder,
+    VectorSpec,
+    VideoSpec,
+)
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 EVERY = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.glob("*.yaml"))}
@@ -21,13 +32,17 @@ SMALLER = {  # parameters that cost time and change no promise
     "resnet34": {"depth": 18},
 }
 IMAGES = {"grey 28": (1, 28, 28), "colour 32": (3, 32, 32), "colour 64": (3, 64, 64), "grey 32 x 64": (1, 32, 64)}
-SPECS = {**IMAGES, "vectors": (2, 8)}
+CLIPS = {"grey clips": (4, 1, 16, 16), "colour clips": (4, 3, 16, 32)}
+SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
 FEWER = {  # large ones are not tried at every size, others read no images
     "mlp": ["vectors"],
     "resnet18": ["grey 28", "colour 32"],
     "resnet34": ["colour 32"],
     "resnet50": ["colour 32"],
     "vit_small": ["colour 32"],
+    "r3d18": ["grey clips"],
+    "r2plus1d18": ["colour clips"],
+    "vivit_tiny": ["grey clips"],
 }
 
 
@@ -37,12 +52,20 @@ def class_of(name: str) -> type[Encoder]:
 
 
 FILES = {name: path for name, path in EVERY.items() if not issubclass(class_of(name), TextEncoder)}
-CASES = [(name, size) for name in FILES for size in FEWER.get(name, IMAGES)]
+CASES = [
+    (name, size)
+    for name in FILES
+    for size in FEWER.get(name, CLIPS if issubclass(class_of(name), ClipEncoder) else IMAGES)
+]
 
 
 def build(name: str, spec: DataSpec, changes: Mapping[str, Any]) -> Encoder:
     node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
     del node["_target_"]
+    for choice in node.pop("defaults", []):
+        if choice != "_self_":  # a backbone within
+            ((key, inner),) = choice.items()
+            node[key] = build(inner, ImageSpec(channels=spec.channels, height=spec.height, width=spec.width), {})
     return class_of(name)(spec, **node | changes)
 
 
@@ -55,6 +78,9 @@ def spec_of(size: str) -> DataSpec:
     if size in IMAGES:
         channels, height, width = IMAGES[size]
         return ImageSpec(channels=channels, height=height, width=width)
+    if size in CLIPS:
+        frames, channels, height, width = CLIPS[size]
+        return VideoSpec(frames=frames, channels=channels, height=height, width=width)
     count, width = SPECS[size]
     return VectorSpec(count=count, width=width)
 
@@ -64,9 +90,10 @@ def original(name: str, size: str) -> Encoder:
     """An encoder whose running statistics are of a few batches, in eval mode, normalising as it would in a run."""
     torch.manual_seed(0)
     encoder = build(name, spec_of(size), SMALLER.get(name, {}))
-    if size in IMAGES:
-        channels = IMAGES[size][0]
-        encoder.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
+    if size in IMAGES or size in CLIPS:
+        channels = SPECS[size][-3]
+        inner = getattr(encoder, "image", encoder)  # which normalises
+        inner.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
     with torch.no_grad():
         encoder(torch.rand(4, *SPECS[size]))
     return encoder.eval()
@@ -169,6 +196,44 @@ def test_the_map_of_a_map_encoder_is_its_tokens(encoder, x):
         assert torch.equal(grid.flatten(2).transpose(1, 2), encoder(x).tokens)
         other = encoder.map(x[..., : x.shape[-2] // 2, : x.shape[-1] // 2 + 3])
     assert other.shape[:2] == (3, encoder.dim)  # images of any height and width
+
+
+@cases_of(ClipEncoder)
+def test_the_map_of_a_clip_encoder_is_its_tokens_time_first(encoder, x):
+    with torch.inference_mode():
+        grid = encoder.map(x)
+        assert torch.equal(grid.flatten(2).transpose(1, 2), encoder(x).tokens)
+        shorter = encoder.map(x[:, :2])
+    assert grid.shape[:2] == (3, encoder.dim)
+    assert shorter.shape[3:] == grid.shape[3:]
+    assert shorter.shape[2] <= grid.shape[2]
+
+
+@cases_of(ClipEncoder)
+def test_a_clip_encoder_says_whether_it_sees_the_order_of_frames(encoder, x):
+    with torch.inference_mode():
+        difference = (encoder(x).pooled - encoder(x[:, [2, 0, 3, 1]]).pooled).abs().max()
+    assert encoder.ordered == (difference > 1e-5)
+
+
+@cases_of(TubeEncoder)
+def test_a_tube_encoder_encodes_a_chosen_few(encoder, x):
+    grid, tube = encoder.grid, encoder.tube
+    assert tuple(count * size for count, size in zip(grid, tube, strict=True)) == (x.shape[1], *x.shape[3:])
+    n = grid[0] * grid[1] * grid[2]
+    keep = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i))[:5] for i in range(3)])
+    with torch.inference_mode():
+        every, few = encoder(x), encoder(x, keep)
+        assert every.tokens.shape == (3, n, encoder.dim)
+        assert few.tokens.shape == (3, 5, encoder.dim)
+        full = encoder(x, torch.arange(n).expand(3, n))
+        torch.testing.assert_close(full.tokens, every.tokens, atol=1e-5, rtol=1e-4)
+        cells = torch.ones(3, n).scatter(1, keep, 0).bool().view(3, *grid)
+        for axis, size in enumerate(tube):
+            cells = cells.repeat_interleave(size, axis + 1)
+        hidden = cells.unsqueeze(2)
+        assert torch.equal(encoder(x.masked_fill(hidden, 0.7), keep).tokens, few.tokens)
+        assert (encoder(x.masked_fill(~hidden, 0.7), keep).tokens - few.tokens).abs().max() > 1e-4
 
 
 @cases_of(PatchEncoder)

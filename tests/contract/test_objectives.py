@@ -15,11 +15,15 @@ from ssl_runner.interfaces import (
     Batch,
     BiCausalEncoder,
     CausalEncoder,
+    ClipEncoder,
     CountEncoder,
+    FrameEncoder,
     Objective,
     Predicts,
     Reconstructs,
     TextSpec,
+    TubeEncoder,
+    VideoSpec,
     WordEncoder,
 )
 
@@ -32,6 +36,13 @@ READERS = {  # of text: kind of encoder -> one that is small
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
 }
+CLIPS = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8",
+         "dataset.clips=16", "dataset.val_clips=4", "dataset.test_clips=4"]  # fmt: skip
+WATCHERS = {  # of clips, likewise
+    ClipEncoder: ["backbone=per_frame", "backbone.pool=lstm", "backbone.image.widths=[8,16]"],
+    FrameEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
+    TubeEncoder: ["backbone=vivit_micro", "backbone.dim=24", "backbone.depth=1"],
+}
 
 
 def target(name: str) -> type[Objective]:
@@ -43,6 +54,8 @@ def config(name: str) -> Config:
     if issubclass(TextSpec, hints["spec"]) and hints["spec"] is TextSpec:
         data = made_text.overrides()
         backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
+    elif hints["spec"] is VideoSpec:
+        data, backbone = CLIPS, WATCHERS[hints["encoder"]]
     else:
         data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
     return typed(compose([*SMALL, *data, f"objective={name}", *backbone]))

@@ -292,7 +292,6 @@ def gradients(number: int | None) -> dict[str, Tensor]:
 
 
 def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    """With one label more often than others pairs would weigh differently: here both halves have as many."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

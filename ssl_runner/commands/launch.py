@@ -1,0 +1,175 @@
+"""Start a process for each device, and watch them. torchrun does the same, on several machines too.
+
+Every process reads the same config and data, makes the same model, and takes its part of every batch. Process 0 alone
+writes, speaks, heeds signals and, when training is done, evaluates.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_runner.config import Config, ConfigError
+from ssl_runner.locking import BusyError
+from ssl_runner.sweeps.job import BUSY, LOST, STOPPED, write_job
+from ssl_runner.world import world
+
+GRACE = 5.0  # seconds in which the others may end by themselves, and say why, when one has failed
+LOOK = 0.1  # seconds between two looks at the processes
+GONE = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what torch says when another process is gone
+
+
+def check_devices(config: Config, device: torch.device) -> None:
+    """Hold the config against the devices there are, and what several of them can do. Raises ConfigError."""
+    here = world()
+    size = here.size if here.size > 1 else config.trainer.devices
+    problems = []
+    if config.trainer.strategy == "fsdp":
+        problems.append(
+            "trainer.strategy is fsdp; weights cannot be shared out as yet (docs/scaling.md says why): set "
+            "trainer.strategy=ddp, with which each device holds the whole model, 16 bytes a parameter"
+        )
+    if here.size > 1 and config.trainer.devices not in (1, here.size):
+        problems.append(
+            f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; leave it out, or "
+            f"set it to {here.size}"
+        )
+    if config.batch_size % size:
+        below = max(config.batch_size // size, 1) * size
+        problems.append(
+            f"batch_size is {config.batch_size}; it is split among {size} devices: set a multiple of {size}, as {below}"
+        )
+    needed = here.local_size if here.size > 1 else size
+    there = torch.cuda.device_count() if device.type == "cuda" else needed if device.type == "cpu" else 1
+    if needed > there:
+        problems.append(
+            f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set trainer.devices={there}, "
+            "or trainer.accelerator=cpu to try it out"
+        )
+    if size > 1 and config.budget.unit == "minutes":
+        problems.append(
+            f"budget.unit is minutes; {size} processes have {size} clocks: set budget.unit to steps, epochs or samples"
+        )
+    if size > 1 and config.objective.get("ranks") == "own":
+        problems.append(
+            f"objective.ranks is own; with {size} devices each would know the negatives of its part of the batch "
+            "alone: set objective.ranks=all, which makes the loss that of one device"
+        )
+    if size > 1 and config.backbone.get("gradient") == "sparse":
+        problems.append(f"backbone.gradient is sparse; {size} devices sum dense ones: set backbone.gradient=dense")
+    if problems:
+        raise ConfigError(problems)
+
+
+def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
+    """Do a run in `trainer.devices` processes; returns when it is done.
+
+    Raises ConfigError, BusyError, KeyboardInterrupt or SystemExit where it is not; the process at fault has said why.
+    """
+    size = config.trainer.devices
+    with tempfile.TemporaryDirectory(prefix="ssl-run-") as place:
+        file = Path(place) / "run.yaml"
+        write_job(file, plain, overrides, sweep, label)
+        about = {
+            "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // size, 1))),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "ssl_runner.sweeps.job", str(file), "--tied"]
+        processes = [
+            subprocess.Popen(
+                command,
+                env=os.environ | about | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                start_new_session=True,  # Ctrl-C comes through this process
+            )
+            for rank in range(size)
+        ]
+        rank, code = watch(processes)
+    if code == 0:
+        return
+    if code == STOPPED:
+        raise KeyboardInterrupt
+    if code == 2:
+        raise ConfigError([])
+    if code == BUSY:
+        raise BusyError("the run's folder is in use, as said above")
+    how = f"with exit code {code}" if code > 0 else f"by signal {-code} ({signal.Signals(-code).name})"
+    raise SystemExit(
+        f"error: process {rank} of {size} ended {how}, and the others were stopped; what it said is above. The same "
+        "command goes on from the last checkpoint, where there is one"
+    )
+
+
+def watch(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int]:
+    """Wait until the processes are done, or until one has failed: then the others are ended within seconds.
+
+    Returns the rank of the one at fault, and its exit code; (0, 0) where none is. A request to stop is passed
+    on to process 0, whose end is that of all.
+    """
+    try:
+        with _passed_on(processes[0]):
+            failed = _first_end(processes)
+            if failed is not None and failed[0]:
+                with suppress(subprocess.TimeoutExpired):
+                    processes[0].wait(GRACE)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return failed or (0, 0)
+
+
+def _first_end(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int] | None:
+    """(rank, exit code) of the first to fail by itself; None when process 0 has ended well."""
+    ends = None
+    while True:
+        codes = [process.poll() for process in processes]
+        if codes[0] == 0:
+            return None
+        failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        for rank, code in failed:
+            if code != LOST:
+                return rank, code
+        if failed:  # only of losing another one, which has not come to its end yet
+            ends = time.monotonic() + GRACE if ends is None else ends
+            if time.monotonic() > ends or None not in codes:
+                return failed[0]
+        time.sleep(LOOK)
+
+
+@contextmanager
+def _passed_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Hand signals that ask to stop on to a process, Ctrl-C as SIGTERM."""
+
+    def tell(number: int, frame: object) -> None:
+        process.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
+
+    asks = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, tell) for number in asks}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether a step failed because another process is gone."""
+    return world().size > 1 and re.search(GONE, str(error)) is not None

@@ -1,0 +1,223 @@
+"""Runs in two processes on the CPU, from the command line: what one process leaves, once."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssl_runner.commands.launch import watch
+from ssl_runner.commands.run import run
+from ssl_runner.config import ConfigError, compose, run_folder, typed
+from ssl_runner.data.tensors import EpochOrder, Share
+from ssl_runner.locking import locked
+from ssl_runner.reporting.results import read_result
+from ssl_runner.sweeps.job import LOST
+
+SMALL = [
+    "dataset=fake_images", "dataset.examples=100", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
+    "backbone.widths=[4,8]", "batch_size=16", "logger=csv", "budget.unit=steps", "budget.amount=7", "evaluation=[knn]",
+    "controls=[]", "trainer.log_every_n_steps=2", "trainer.validations=2", "trainer.precision=float32",
+    "trainer.accelerator=cpu", "objective=autoencoder", "objective.corruption=none", "trainer.watch_every=3",
+]  # fmt: skip
+ROOT = Path(__file__).parents[2]
+FAULTS = """
+import os, signal, time
+if os.environ.get("RANK") == {rank!r}:
+    from ssl_runner.training import Pretrainer
+    step = Pretrainer.training_step
+    def fails(self, batch, batch_idx):
+        if self.batches == 3:
+            {fault}
+        return step(self, batch, batch_idx)
+    Pretrainer.training_step = fails
+"""
+
+
+def command(output: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    start = [sys.executable, "-m", *launcher, "ssl_runner"] if not launcher else [sys.executable, *launcher]
+    return [*start, *SMALL, f"output={output}", *more]
+
+
+def call(words: list[str], path: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """`path`: a folder of modules that comes first."""
+    where = [str(ROOT)] if path is None else [str(path), str(ROOT)]
+    env: Mapping[str, str] = os.environ | {"PYTHONPATH": os.pathsep.join(where), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False, cwd=path or ROOT)
+
+
+def with_fault(folder: Path, rank: int, fault: str) -> Path:
+    """A folder of a module that Python reads when it starts: one process' third step is not like the others."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FAULTS.format(rank=str(rank), fault=fault))
+    return folder
+
+
+def folder_of(output: Path) -> Path:
+    plain = compose([*SMALL, f"output={output}"])
+    return run_folder(typed(plain), plain)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "encoder" / "encoder.safetensors")
+
+
+def curves(folder: Path) -> dict[tuple[int, str], float]:
+    rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    names = ("train/loss", "val/loss", "watch/spread", "epoch")
+    return {(int(row["step"]), name): float(row[name]) for row in rows for name in names if row[name]}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run in two processes, and what was printed."""
+    output = tmp_path_factory.mktemp("two")
+    done = call(command(output, "trainer.devices=2"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder_of(output), done.stdout
+
+
+def test_two_processes_leave_what_one_does(two: tuple[Path, str], tmp_path: Path) -> None:
+    folder, said = two
+    plain = compose([*SMALL, f"output={tmp_path}"])
+    alone = run(typed(plain), plain, [])
+    assert alone.name == folder.name  # devices are no part of what a run is
+    files = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (alone, folder)]
+    assert files[0] == files[1]
+    ours, theirs = read_result(alone), read_result(folder)
+    assert (theirs.pretraining.steps, theirs.pretraining.examples) == (7, 7 * 16)
+    assert theirs.pretraining.epochs == ours.pretraining.epochs
+    assert curves(folder).keys() == curves(alone).keys()
+    for key, value in curves(alone).items():
+        assert curves(folder)[key] == pytest.approx(value, rel=1e-4), key
+    for name, value in weights(alone).items():
+        torch.testing.assert_close(weights(folder)[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    assert [each.metrics for each in theirs.results] == [each.metrics for each in ours.results]
+    assert said.count("evaluating: knn") == 1
+    assert said.count("pretraining 100%") == 1
+
+
+def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ssl_runner")
+    done = call(command(tmp_path, launcher=launcher))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("evaluating: knn") == 1
+    for name, value in weights(folder_of(tmp_path)).items():
+        torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_process_that_fails_ends_the_run_with_its_message(tmp_path: Path) -> None:
+    path = with_fault(tmp_path / "path", 1, 'raise ArithmeticError("made to fail")')
+    done = call(command(tmp_path / "out", "trainer.devices=2"), path)
+    assert done.returncode == 1
+    assert "ArithmeticError: made to fail" in done.stderr
+    assert "error: process 1 of 2 ended with exit code 1" in done.stderr
+    assert not list((tmp_path / "out").rglob("result.json"))
+
+
+def test_a_run_asked_to_stop_goes_on_to_the_same_weights(two: tuple[Path, str], tmp_path: Path) -> None:
+    path = with_fault(tmp_path / "path", 0, "os.kill(os.getppid(), signal.SIGTERM); time.sleep(1)")
+    words = command(tmp_path / "out", "trainer.devices=2")
+    done = call(words, path)
+    assert done.returncode in (130, 143), done.stderr
+    folder = folder_of(tmp_path / "out")
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not (folder / "result.json").exists()
+    again = call(words)
+    assert again.returncode == 0, again.stderr
+    for name, value in weights(folder).items():
+        torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with locked(folder_of(tmp_path)):
+        done = call(command(tmp_path, "trainer.devices=2"))
+    assert done.returncode == 2
+    assert "is in use" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["batch_size=15"], "batch_size is 15; it is split among 2 devices: set a multiple of 2, as 14"),
+    (["budget.unit=minutes"], "budget.unit is minutes; 2 processes have 2 clocks"),
+    (["trainer.strategy=fsdp"], "trainer.strategy is fsdp; weights cannot be shared out as yet"),
+    (["objective=simclr"], "objective.ranks is own; .* set objective.ranks=all"),
+])  # fmt: skip
+def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    plain = compose([*SMALL[:-3], f"output={tmp_path}", "trainer.devices=2", *words])
+    with pytest.raises(ConfigError, match=message):
+        run(typed(plain), plain, [])
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_runner.commands.findings.device_of", lambda accelerator: torch.device("cuda", 0))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    plain = compose([*SMALL, f"output={tmp_path}", "trainer.devices=2", "trainer.accelerator=auto"])
+    with pytest.raises(ConfigError, match=r"trainer.devices is 2, and this machine has 1 \(cuda\)"):
+        run(typed(plain), plain, [])
+
+
+def test_another_number_than_was_started_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    plain = compose([*SMALL, f"output={tmp_path}", "trainer.devices=2"])
+    with pytest.raises(ConfigError, match=r"trainer\.devices is 2, and 4 processes were started"):
+        run(typed(plain), plain, [])
+
+
+def started(*programs: str) -> list["subprocess.Popen[bytes]"]:
+    return [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+
+
+LONG = "import time; time.sleep(60)"
+
+
+@pytest.mark.parametrize(("programs", "ended"), [
+    (("", ""), (0, 0)),
+    (("", LONG), (0, 0)),
+    ((LONG, "raise SystemExit(3)"), (1, 3)),
+    ((f"raise SystemExit({LOST})", "import time; time.sleep(1); raise SystemExit(3)"), (1, 3)),
+    ((f"raise SystemExit({LOST})", LONG), (0, LOST)),
+    (("raise SystemExit(2)", LONG), (0, 2)),
+    ((LONG, "import os; os.kill(os.getpid(), 9)"), (1, -9)),
+])  # fmt: skip
+def test_the_first_to_fail_ends_all_within_seconds(
+    programs: tuple[str, ...], ended: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssl_runner.commands.launch.GRACE", 3.0)
+    begun, processes = time.monotonic(), started(*programs)
+    assert watch(processes) == ended
+    assert time.monotonic() - begun < 20
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_request_to_stop_is_passed_on() -> None:
+    tells = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGINT); time.sleep(60)"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert watch(started(tells, LONG)) == (0, -signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("skip", [0, 4, 8])
+def test_shares_are_the_batches_of_one_process(skip: int) -> None:
+    orders = [EpochOrder(23, seed=3, skip=skip) for _ in range(3)]
+    whole, parts = list(orders[0]), [list(Share(order, 4, rank, 2)) for rank, order in enumerate(orders[1:])]
+    assert len(Share(EpochOrder(23, seed=3), 4, 0, 2)) == 10
+    together = [[*parts[0][i : i + 2], *parts[1][i : i + 2]] for i in range(0, len(parts[0]), 2)]
+    assert together == [whole[i : i + 4] for i in range(0, len(whole) - 3, 4)]
+    share = Share(EpochOrder(23, seed=3), 4, 1, 2)
+    share.set_epoch(5)
+    other = EpochOrder(23, seed=3)
+    other.set_epoch(5)
+    assert list(share)[:2] == list(other)[2:4]
+    with pytest.raises(ValueError, match="a batch of 5 examples cannot be split among 2"):
+        Share(range(9), 5, 0, 2)
