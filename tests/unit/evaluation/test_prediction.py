@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_runner.evaluation.prediction import Prediction, compare
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.interfaces import Batch, Encoder, Examples, Loss, Objective, VideoSpec
+from ssl_runner.interfaces import Batch, Examples, Loss, Objective, VideoSpec
 
 
 class Clips:
@@ -43,7 +43,7 @@ class Brighter(Objective[Tensor, Tensor]):
 
 def ask(objective: Objective, batch_size: int = 3):
     subject = FrozenSubject(
-        Encoder.__new__(Encoder), Clips(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=4
+        nn.Identity(), Clips(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=4
     )
     return Prediction(batch_size=batch_size, pictures=2)(objective, subject)
 
