@@ -21,7 +21,7 @@ class LabelPropagation(Evaluator):
 
         l_i = sum_j a_ij l_j,   a_ij = softmax over the `top_k` most alike j of  f_i . f_j / temperature
 
-    i: a cell of a frame; j: cells of the first frame, and of the `context` frames before, no further than `radius`
+    i: a cell of a frame; j: cells of the first frame, and of the `before` frames before, no further than `radius`
     away; l: the part of a cell that each thing fills; f: the encoder's map of the clip, of unit length. A pixel shows
     the thing of which there is most.
 
@@ -46,7 +46,7 @@ class LabelPropagation(Evaluator):
         self,
         *,
         cell: int,
-        context: int,
+        before: int,
         radius: float,
         top_k: int,
         temperature: float,
@@ -56,7 +56,7 @@ class LabelPropagation(Evaluator):
     ) -> None:
         for key, value, least in (
             ("cell", cell, 1),
-            ("context", context, 0),
+            ("before", before, 0),
             ("top_k", top_k, 1),
             ("clips", clips, 1),
             ("batch_size", batch_size, 1),
@@ -69,7 +69,7 @@ class LabelPropagation(Evaluator):
         if not temperature > 0:
             raise ValueError(f"evaluation.label_propagation.temperature is {temperature}; it must be above 0")
         self.cell = cell
-        self.context = context
+        self.before = before
         self.radius = radius
         self.top_k = top_k
         self.temperature = temperature
@@ -120,7 +120,7 @@ class LabelPropagation(Evaluator):
                 "evaluator": "first frame's masks carried by likeness of features",
                 "control": "first mask kept in place",
                 "cell": f"{self.cell} pixels",
-                "context": f"the first frame and {self.context} before",
+                "references": f"the first frame and {self.before} before",
                 "radius": f"{self.radius} pixels",
                 "top_k": self.top_k,
                 "temperature": self.temperature,
@@ -146,7 +146,7 @@ class LabelPropagation(Evaluator):
         part = F.adaptive_avg_pool2d(one_hot, grid).flatten(2).mT  # (B, N, things + 1)
         near = neighbourhood(grid, self.radius / self.cell).to(clips.device)
         carried = carry(
-            features, part, near, context=self.context, top_k=self.top_k, temperature=self.temperature
+            features, part, near, before=self.before, top_k=self.top_k, temperature=self.temperature
         )  # (B, T, N, things + 1)
         maps = carried.flatten(0, 1).mT.unflatten(2, grid)
         pixels = F.interpolate(maps, size, mode="bilinear", align_corners=False).argmax(dim=1)
@@ -170,17 +170,16 @@ def neighbourhood(grid: tuple[int, int], radius: float) -> Tensor:
     return torch.maximum(down.abs(), across.abs()) <= radius
 
 
-def carry(features: Tensor, first: Tensor, near: Tensor, *, context: int, top_k: int, temperature: float) -> Tensor:
+def carry(features: Tensor, first: Tensor, near: Tensor, *, before: int, top_k: int, temperature: float) -> Tensor:
     """Features (B, T, N, D), labels of the first frame (B, N, L), neighbours (N, N) bool -> (B, T, N, L).
 
-    The first frame is pointed at as a whole, the `context` frames before only nearby.
+    The first frame is pointed at as a whole, the `before` frames before only nearby.
     """
     labels = [first]
     for now in range(1, features.shape[1]):
-        before = range(max(1, now - context), now)
-        places = [0, *before]
+        places = [0, *range(max(1, now - before), now)]
         keys = features[:, places].flatten(1, 2)
-        allowed = torch.cat([torch.ones_like(near)] + [near] * len(before), dim=1)
+        allowed = torch.cat([torch.ones_like(near)] + [near] * (len(places) - 1), dim=1)
         likeness = (features[:, now] @ keys.mT / temperature).masked_fill(~allowed, -torch.inf)
         value, place = likeness.topk(min(top_k, likeness.shape[2]), dim=2)
         known = torch.stack([labels[t] for t in places], dim=1).flatten(1, 2)  # (B, R * N, L)

@@ -21,7 +21,7 @@ from ssl_runner.interfaces import ClipEncoder, Examples, Features, VideoSpec
 
 SETTINGS = {
     "cell": 1,
-    "context": 2,
+    "before": 2,
     "radius": 2.0,
     "top_k": 1,
     "temperature": 0.1,
@@ -121,7 +121,7 @@ def test_carrying_against_loops(context: int, top_k: int) -> None:
     features = nn.functional.normalize(torch.randn(2, 4, 6, 5), dim=3)
     first = torch.rand(2, 6, 3).softmax(2)
     near = neighbourhood((2, 3), 1.0)
-    made = carry(features, first, near, context=context, top_k=top_k, temperature=0.3)
+    made = carry(features, first, near, before=context, top_k=top_k, temperature=0.3)
     assert torch.allclose(made, slow_carry(features, first, near, context, top_k, 0.3), atol=1e-5)
     assert torch.allclose(made.sum(3), first.sum(2)[:, None].expand(-1, 4, -1), atol=1e-5)
 
@@ -224,7 +224,7 @@ def test_clips_that_show_nothing_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cell", 0), ("context", -1), ("radius", -0.5), ("top_k", 0), ("temperature", 0.0), ("clips", 0), ("pictures", 0)],
+    [("cell", 0), ("before", -1), ("radius", -0.5), ("top_k", 0), ("temperature", 0.0), ("clips", 0), ("pictures", 0)],
 )
 def test_refusals(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"evaluation\.label_propagation\.{key} is {value}"):

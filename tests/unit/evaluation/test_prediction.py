@@ -65,7 +65,7 @@ def test_by_hand(batch_size: int) -> None:
             assert metrics[f"mse{name}_{step}"] == pytest.approx(errors[step - 1], rel=1e-4)
             assert metrics[f"psnr{name}_{step}"] == pytest.approx(-10 * math.log10(errors[step - 1]), rel=1e-4)
     a, b = level[0], level[1]  # SSIM of flat pictures: only their means differ
-    assert metrics["ssim_copy_1"] == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), rel=1e-4)
+    assert metrics["ssim_copy_1"] == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), rel=1e-3)
     assert metrics["psnr"] > metrics["psnr_copy"]
     assert found.protocol["control"] == "last frame copied"
     rows = found.figures["prediction"].rows

@@ -53,7 +53,7 @@ def test_loss_against_a_double_loop() -> None:
         before = torch.stack([task.encoder(x[b : b + 1, 2 * s : 2 * s + 2]).pooled[0] for s in range(2)])
         context = task.context(before[None])[1][0, 0]
         for k in range(2):
-            scores = {key: float(task.predict_ahead[k](context) @ z) / math.sqrt(3) for key, z in after.items()}
+            scores = {key: (task.predict_ahead[k](context) @ z).item() / math.sqrt(3) for key, z in after.items()}
             losses.append(math.log(sum(map(math.exp, scores.values()))) - scores[b, k])
             hits += max(scores, key=scores.get) == (b, k)
     assert found.value.item() == pytest.approx(sum(losses) / 6, rel=1e-4)
