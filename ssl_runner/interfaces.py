@@ -405,6 +405,14 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class Foresees(Protocol):
+    """An objective whose x are frames (B, P, C, H, W), and whose y are those that come after them."""
+
+    def foresee(self, x: Tensor) -> Tensor:
+        """(B, P, C, H, W) -> (B, K, C, H, W) in [0, 1]: the frames that are expected next, nearest first."""
+
+
+@runtime_checkable
 class Contrasts(Protocol):
     """An objective that can say how well two views go together."""
 

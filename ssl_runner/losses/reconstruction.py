@@ -19,3 +19,9 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
 def bernoulli_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each pixel value in [0, 1] read as a probability, in nats, (...) and (...) -> (...)."""
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+@float32
+def absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Absolute error of each value, (...) and (...) -> (...): the Laplacian's -log p, likewise."""
+    return (prediction - target).abs()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.nn.positions import sincos_2d
+from ssl_runner.nn.positions import sincos_grid
 from ssl_runner.nn.transformer import Transformer
 
 
@@ -75,8 +75,9 @@ def _upscale(n_in: int, n_out: int, *, last: bool) -> nn.ConvTranspose2d:
 class PatchDecoder(nn.Module):
     """Say what is in every patch, given the features of a few: the light decoder of a masked autoencoder.
 
-    He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377. One learned token stands for every hidden patch; fixed 2-D
-    sine-cosine positions tell them apart. Initialisation as in ViT, the mask token normal of deviation 0.02.
+    He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377. One learned token stands for every hidden patch; fixed
+    sine-cosine positions tell them apart: 2-D of images, 3-D of clips, whose patches are tubes. Initialisation as in
+    ViT, the mask token normal of deviation 0.02.
     """
 
     positions: Tensor  # (N, dim)
@@ -88,15 +89,15 @@ class PatchDecoder(nn.Module):
         dim: int,
         depth: int,
         heads: int,
-        grid: tuple[int, int],
+        grid: tuple[int, ...],
         patch_values: int,
         mlp_ratio: float = 4.0,
     ) -> None:
-        """`grid`: patches down and across, N in all. `patch_values`: numbers to predict a patch, patch * patch * C."""
+        """`grid`: patches (in time,) down and across, N in all. `patch_values`: numbers to predict a patch."""
         super().__init__()
         self.embed = nn.Linear(dim_in, dim)
         self.mask_token = nn.Parameter(torch.empty(dim))
-        self.register_buffer("positions", sincos_2d(dim, grid), persistent=False)
+        self.register_buffer("positions", sincos_grid(dim, grid), persistent=False)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio)
         self.predict = nn.Linear(dim, patch_values)
         nn.init.xavier_uniform_(self.embed.weight)

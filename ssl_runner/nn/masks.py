@@ -50,3 +50,10 @@ def keep_grid(count: int, grid: tuple[int, int], device: torch.device) -> Tensor
     down, across = grid
     row, column = torch.arange(0, down, 2, device=device), torch.arange(0, across, 2, device=device)
     return (row[:, None] * across + column).flatten().expand(count, -1)
+
+
+def repeat_in_time(keep: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """The same places of a frame (count, K) at all times of a grid (in time, down, across): (count, times * K)."""
+    times, down, across = grid
+    start = torch.arange(times, device=keep.device) * (down * across)
+    return (start[:, None] + keep[:, None]).flatten(1)

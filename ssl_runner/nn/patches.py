@@ -3,6 +3,8 @@ i // across, column i % across; of clips time comes first."""
 
 from torch import Tensor
 
+EPSILON = 1e-6  # added to the variance of a patch; flat patches have none
+
 
 def patchify(x: Tensor, patch: int) -> Tensor:
     """Cut images in patches: (B, C, H, W) -> (B, N, patch * patch * C), values ordered row, column, channel.
@@ -69,3 +71,8 @@ def untubify(tubes: Tensor, tube: tuple[int, int, int], grid: tuple[int, int, in
 def gather_places(tokens: Tensor, places: Tensor) -> Tensor:
     """Pick places, different ones in each row: (B, N, D), (B, K) int64 -> (B, K, D), in the order of `places`."""
     return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def deviation(patches: Tensor) -> Tensor:
+    """(B, N, values) -> (B, N, 1): the standard deviation of each patch, never 0."""
+    return (patches.var(dim=2, keepdim=True, correction=0) + EPSILON).sqrt()

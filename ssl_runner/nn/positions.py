@@ -39,6 +39,16 @@ def sincos_3d(dim: int, grid: tuple[int, int, int]) -> Tensor:
     return _of_grid(dim, grid)
 
 
+def sincos_grid(dim: int, grid: tuple[int, ...]) -> Tensor:
+    """`sincos_2d` or `sincos_3d`, as the grid has axes."""
+    match grid:
+        case (down, across):
+            return sincos_2d(dim, (down, across))
+        case (times, down, across):
+            return sincos_3d(dim, (times, down, across))
+    raise ValueError(f"a grid of {len(grid)} axes has no position embeddings; it must have 2 or 3")
+
+
 def _of_grid(dim: int, grid: tuple[int, ...]) -> Tensor:
     """Every axis of the grid gets the same part of `dim`."""
     axes = torch.meshgrid(*map(torch.arange, grid), indexing="ij")

@@ -9,10 +9,9 @@ from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncode
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
 from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random
-from ssl_runner.nn.patches import gather_places, patchify, unpatchify
+from ssl_runner.nn.patches import deviation, gather_places, patchify, unpatchify
 
 GRID_RATIO = 0.75  # what `mask: grid` hides, where both sides of the grid are even
-EPSILON = 1e-6  # added to the variance of a patch; flat patches have none
 
 
 class Visible(NamedTuple):
@@ -94,7 +93,7 @@ class MAE(Objective[Visible, Hidden]):
     def loss(self, x: Visible, y: Hidden) -> Loss:
         target = patchify(y.image, self.patch)
         if self.target == "normalised":
-            target = (target - target.mean(dim=2, keepdim=True)) / _deviation(target)
+            target = (target - target.mean(dim=2, keepdim=True)) / deviation(target)
         error = squared_error(self._decode(x), target).mean(dim=2)
         return Loss((error * y.hidden).sum() / y.hidden.sum())
 
@@ -103,7 +102,7 @@ class MAE(Objective[Visible, Hidden]):
         guess = self._decode(x).to(seen.dtype)
         if self.target == "normalised":
             visible = gather_places(seen, x.keep).flatten(1)[:, None]
-            guess = guess * _deviation(visible) + visible.mean(dim=2, keepdim=True)
+            guess = guess * deviation(visible) + visible.mean(dim=2, keepdim=True)
         hidden = self._hidden(x.keep)
         filled = torch.where(hidden[:, :, None], guess.clamp(0, 1), seen)
         return Hidden(unpatchify(filled, self.patch, self.grid), hidden)
@@ -130,8 +129,3 @@ class MAE(Objective[Visible, Hidden]):
     def _decode(self, x: Visible) -> Tensor:
         """(B, N, patch values): a guess at every patch."""
         return self.decoder(self.encoder(x.image, x.keep).tokens, x.keep)
-
-
-def _deviation(patches: Tensor) -> Tensor:
-    """(B, N, values) -> (B, N, 1): the standard deviation of each patch, never 0."""
-    return (patches.var(dim=2, keepdim=True, correction=0) + EPSILON).sqrt()

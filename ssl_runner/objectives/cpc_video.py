@@ -1,0 +1,73 @@
+"""What happens next in a clip is told, among others, from what happened before (contrastive predictive coding)."""
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.interfaces import Batch, ClipEncoder, Loss, Objective, VideoSpec
+from ssl_runner.losses.contrastive import info_nce, watched
+from ssl_runner.losses.precision import float32
+from ssl_runner.nn.frames import take
+
+
+class CPCVideo(Objective[Tensor, Tensor]):
+    """Tell each of the next blocks of a clip, among all next blocks of the batch, from the blocks before.
+
+        z = f(block of frames),   c = g(z_1 ... z_P),   x = blocks 1 ... P,   y = blocks P + 1 ... P + K
+        loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction
+
+    z runs over the K next blocks of every clip: a clip's own other blocks are among them, which look the same and
+    differ in where things have come; so what moves has to be known as well as what it is. g is a recurrent network
+    (GRU). Products of vectors are divided by sqrt(D).
+
+    van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
+    https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation
+    Learning by Dense Predictive Coding", https://arxiv.org/abs/1909.04656.
+    Differs from the papers: a block is one vector, not a map of them; each step ahead has its own matrix, nothing is
+    predicted from predictions.
+    """
+
+    def __init__(
+        self, encoder: ClipEncoder, spec: VideoSpec, *, block: int, past: int, ahead: int, context_dim: int
+    ) -> None:
+        super().__init__()
+        for key, value in (("block", block), ("past", past), ("ahead", ahead), ("context_dim", context_dim)):
+            if value < 1:
+                raise ValueError(f"objective.{key} is {value}; it must be at least 1")
+        self.length = block * (past + ahead)
+        if self.length > spec.frames:
+            raise ValueError(
+                f"objective.past is {past} and objective.ahead {ahead} blocks of objective.block={block} frames; they "
+                f"need clips of at least {self.length} frames, and dataset.frames is {spec.frames}"
+            )
+        self.encoder = encoder
+        self.block = block
+        self.past = past
+        self.context = nn.GRU(encoder.dim, context_dim, batch_first=True)
+        self.predict_ahead = nn.ModuleList(nn.Linear(context_dim, encoder.dim, bias=False) for _ in range(ahead))
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """x (B, past * block, C, H, W), y (B, ahead * block, C, H, W): from anywhere in the clip, y right after x."""
+        clips = batch.data
+        start = torch.randint(clips.shape[1] - self.length + 1, (len(clips), 1), device=clips.device)
+        shown = take(clips, start + torch.arange(self.length, device=clips.device))
+        return shown[:, : self.past * self.block], shown[:, self.past * self.block :]
+
+    def loss(self, x: Tensor, y: Tensor) -> Loss:
+        z = self._blocks(torch.cat((x, y), dim=1))  # (B, past + ahead, D)
+        before, after = z[:, : self.past], z[:, self.past :]
+        context = self.context(before)[0][:, -1]
+        expected = torch.stack([head(context) for head in self.predict_ahead], dim=1)
+        sim = _scores(expected.flatten(0, 1), after.flatten(0, 1))
+        pos = torch.eye(len(sim), dtype=torch.bool, device=sim.device)
+        return Loss(info_nce(sim, pos, ~pos), watched(sim.detach(), sim.detach(), pos, ~pos))
+
+    def _blocks(self, clips: Tensor) -> Tensor:
+        """(B, S * block, C, H, W) -> (B, S, D): each block encoded by itself."""
+        blocks = clips.unflatten(1, (-1, self.block))
+        return self.encoder(blocks.flatten(0, 1)).pooled.unflatten(0, blocks.shape[:2])
+
+
+@float32
+def _scores(expected: Tensor, candidates: Tensor) -> Tensor:
+    """(N, D) and (M, D) -> (N, M)."""
+    return expected @ candidates.T / candidates.shape[1] ** 0.5

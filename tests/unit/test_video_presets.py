@@ -1,0 +1,21 @@
+"""Every preset on moving digits composes, goes together, and does one step."""
+
+import pytest
+
+from ssl_runner import build
+from ssl_runner.config import compose, conf_dir, typed
+
+PRESETS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*_moving_digits.yaml"))
+
+
+def test_each_objective_of_video_has_one() -> None:
+    names = "sequence_order odd_one_out arrow_of_time arrow_of_time_symmetric tracking_by_colorization next_frame"
+    wanted = {f"{name}_moving_digits" for name in f"{names} video_mae cpc_video simclr byol".split()}
+    assert wanted <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_goes_together(name: str) -> None:
+    config = typed(compose([f"experiment={name}", "logger=none"]))
+    build.validate(config)  # what check=true does
+    assert config.budget.unit == "minutes"
