@@ -7,6 +7,7 @@ from ssl_runner.interfaces import Batch, ClipEncoder, Loss, Objective, VideoSpec
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.frames import take
+from ssl_runner.nn.gather import gather, rank
 
 
 class CPCVideo(Objective[Tensor, Tensor]):
@@ -57,8 +58,9 @@ class CPCVideo(Objective[Tensor, Tensor]):
         before, after = z[:, : self.past], z[:, self.past :]
         context = self.context(before)[0][:, -1]
         expected = torch.stack([head(context) for head in self.predict_ahead], dim=1)
-        sim = _scores(expected.flatten(0, 1), after.flatten(0, 1))
-        pos = torch.eye(len(sim), dtype=torch.bool, device=sim.device)
+        sim = _scores(expected.flatten(0, 1), gather(after.flatten(0, 1)))
+        place = torch.arange(sim.shape[1], device=sim.device)
+        pos = place == rank() * len(sim) + place[: len(sim), None]
         return Loss(info_nce(sim, pos, ~pos), watched(sim.detach(), sim.detach(), pos, ~pos))
 
     def _blocks(self, clips: Tensor) -> Tensor:

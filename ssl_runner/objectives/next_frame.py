@@ -104,10 +104,11 @@ class NextFrame(Objective[Tensor, Tensor]):
         drawn = self._draw(x)
         error = self.error(drawn, y).mean()
         logs = {"error": error.detach(), "previous": self.error(x[:, -1:].expand_as(y), y).mean()}
-        if self.judge is None:
+        judge = self.judge
+        if judge is None:
             return Loss(error, logs)
         real, made = (torch.cat((x, after), dim=1).flatten(1, 2) for after in (y, drawn.to(y.dtype)))
-        real_logit, made_logit = self.judge(torch.cat((real, made.detach()))).chunk(2)
+        real_logit, made_logit = judge(torch.cat((real, made.detach()))).chunk(2)
         judged = judge_loss(real_logit, made_logit)
         fooling = maker_loss(held(self.judge, made))
         logs |= {

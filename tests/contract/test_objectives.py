@@ -36,8 +36,9 @@ READERS = {  # of text: kind of encoder -> one that is small
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
 }
-CLIPS = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8",
+CLIPS = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=16", "dataset.side=16", "dataset.digit_side=8",
          "dataset.clips=16", "dataset.val_clips=4", "dataset.test_clips=4"]  # fmt: skip
+OF_MAPS = ["backbone=per_frame", "backbone.image.widths=[8,16]"]  # for what does not read the pooled vector
 WATCHERS = {  # of clips, likewise
     ClipEncoder: ["backbone=per_frame", "backbone.pool=lstm", "backbone.image.widths=[8,16]"],
     FrameEncoder: ["backbone=per_frame", "backbone.image.widths=[8,16]"],
@@ -55,7 +56,7 @@ def config(name: str) -> Config:
         data = made_text.overrides()
         backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
     elif hints["spec"] is VideoSpec:
-        data, backbone = CLIPS, WATCHERS[hints["encoder"]]
+        data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
         data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
     return typed(compose([*SMALL, *data, f"objective={name}", *backbone]))

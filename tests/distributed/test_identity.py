@@ -57,6 +57,7 @@ SMALL = {  # what would be slow, or is as long as the batch
     "cpc": ["objective.patch=8", "objective.stride=2", "objective.jitter=0"],
     "denoising_text": ["objective.word_dropout=0"],
     "text_vae": ["objective.word_dropout=0"],
+    "next_frame": ["backbone.pool=mean"],
     "exemplar_triplet": ["objective.ranks=all"],
     "moco": ["objective.queue=20"],
     "simclr": ["objective.ranks=all"],
@@ -95,8 +96,8 @@ def spec_and_data(reads: type[DataSpec]) -> tuple[DataSpec, list[str], Tensor]:
         data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
     if reads is VideoSpec:
-        clips = VideoSpec(frames=8, channels=3, height=16, width=16, classes=3, size=64)
-        about = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=8", "dataset.side=16"]
+        clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
+        about = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=16", "dataset.side=16"]
         return clips, about, clips.to_input(clips.fake(COUNT))
     images = ImageSpec(channels=3, height=16, width=16, classes=3, size=64)
     return images, ["dataset=fake_images", "dataset.height=16", "dataset.width=16"], images.to_input(images.fake(COUNT))
