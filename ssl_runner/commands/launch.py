@@ -97,7 +97,7 @@ def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], s
         rank, code = watch(processes)
     if code == 0:
         return
-    if code == STOPPED:
+    if code in (STOPPED, -signal.SIGTERM):
         raise KeyboardInterrupt
     if code == 2:
         raise ConfigError([])

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ssl_runner.interfaces import Batch
 
-AHEAD = 4  # batches that are decoded, or being decoded, before they are asked for
 T = TypeVar("T")
 
 
@@ -51,7 +50,7 @@ class Passes:
     `streams`: for each of this process' streams a function of the epoch that gives its examples without end. A batch
     takes as many of each, one stream after the other, so that processes together give the batches of one. `decode`
     turns an example into (C, H, W) uint8, or raises ValueError; with `skip_broken` such an example is replaced by the
-    next of its part of the batch. `skip`: batches left out in the first pass, and then no more.
+    next of its stream in the batch, or the first. `skip`: batches left out in the first pass, and then no more.
     """
 
     def __init__(
@@ -82,9 +81,9 @@ class Passes:
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        """One thread reads, `workers` decode, AHEAD batches before they are asked for."""
+        """One thread reads, `workers` decode a batch each: so many are there before they are asked for."""
         skip, self.skip = self.skip, 0
-        out: queue.Queue[Future[Batch] | BaseException] = queue.Queue(AHEAD)
+        out: queue.Queue[Future[Batch] | BaseException] = queue.Queue(self.workers)
         stop = threading.Event()
         pool = ThreadPoolExecutor(self.workers)  # threads: Pillow decodes without holding the interpreter's lock
         reader = threading.Thread(target=self._read, args=(self.epoch, skip, out, stop, pool), daemon=True)
@@ -97,7 +96,7 @@ class Passes:
                 yield found.result()
         finally:
             stop.set()
-            reader.join()
+            reader.join(1.0)  # unless it waits for the network
             pool.shutdown(cancel_futures=True)
 
     def _read(

@@ -43,8 +43,9 @@ class WebShards(DataSource):
     streams, and have together the batches of one. The order follows from (seed, epoch). An epoch is `examples` long;
     where streams have unequal parts of them, some of a short one come twice in it, and some of a long one do not.
 
-    In memory are the buffer, a few batches, and `most` examples of each split, evenly from all its shards: those of
-    "train" for statistics and evaluations. Nothing is unpacked: names in an archive are read, and never become paths.
+    In memory are the buffer, a batch for each of `workers`, and `most` examples of each split, evenly from all its
+    shards: those of "train" for statistics and evaluations. Nothing is unpacked: names in an archive are read, and
+    never become paths.
 
     `Batch.index` is unlike for unlike examples, but no place in a list of them.
     """
