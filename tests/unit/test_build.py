@@ -102,7 +102,7 @@ TEXT = {axis: [option for option in options if reads(axis, option) is TextSpec] 
 REQUIRED = {  # settings that have no default
     option: ["dataset.path=somewhere.csv"]
     for option in ("arrays", "image_folder", "text_file", "text_folder", "text_pairs", "text_table")
-}
+} | {"webdataset": [f"dataset.{split}={split}.tar" for split in ("train", "val", "test")]}
 
 
 def fits(dataset: str, backbone: str, objective: str) -> bool:
