@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.figures import Passages, Pictures
+from ssl_runner.figures import Clips, Passages, Pictures
 from ssl_runner.interfaces import (
     CLS,
     EOS,
@@ -19,16 +19,17 @@ from ssl_runner.interfaces import (
     Objective,
     Predicts,
     TextSpec,
+    VideoSpec,
 )  # fmt: skip
 
 MARKS = {PAD: "", UNK: "\N{REPLACEMENT CHARACTER}", CLS: "", SEP: "|", MASK: "\N{FULL BLOCK}", EOS: "\N{PILCROW SIGN}"}
 
 
-def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Passages:
+def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Clips | Passages:
     """One `split` of a batch (data as input): the example, x, y, and if `predict` the prediction."""
     if isinstance(spec, TextSpec):
         return task_passages(objective, batch, spec, predict)
-    return task_pictures(objective, batch, predict)
+    return task_pictures(objective, batch, spec, predict)
 
 
 def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: bool) -> Passages:
@@ -71,22 +72,27 @@ class Reader:
         return " ".join(filter(None, (piece.strip() for piece in shown)))
 
 
-def task_pictures(objective: Objective, batch: Batch, predict: bool) -> Pictures:
-    """One `split` of a batch (data as input), a column an example: the example, x, y, if `predict` the prediction."""
+def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Clips:
+    """One `split` of a batch (data as input), a column an example: the example, x, y, if `predict` the prediction.
+
+    Of clips, film strips; single frames among them are clips of one frame.
+    """
+    clips = isinstance(spec, VideoSpec)
     parts = _parts(objective, batch, predict)
     count = len(batch.data)
     rows = {"example": _pixels(batch.data)}
     words: dict[str, list[str]] = {}
     for part, value in parts.items():
         for name, field in _fields(part, value).items():
-            rows |= _rows(name, field, count)
+            rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count)
             if field.shape == (count,) and not field.is_floating_point():
                 words[name] = [str(each) for each in field.tolist()]
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
     seen = [name for name in rows if name.startswith("x")] or list(rows)
     captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
-    return Pictures(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
+    kind = Clips if clips else Pictures
+    return kind(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
 
 
 def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
@@ -129,11 +135,23 @@ def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
     return {}
 
 
+def _clip_rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
+    """Strips of a field, if it holds any: (B, T, C, H, W), or one frame (B, C, H, W), or several clips of an example,
+    (V, B, T, C, H, W), a row each."""
+    if not field.is_floating_point() or field.ndim < 4 or field.shape[-3] not in (1, 3):
+        return {}
+    if field.ndim == 6 and field.shape[1] == count:
+        return {f"{name}, clip {v + 1}": _pixels(clips) for v, clips in enumerate(field)}
+    if len(field) == count and field.ndim < 6:
+        return {name: _pixels(field if field.ndim == 5 else field[:, None])}
+    return {}
+
+
 def _pixels(images: Tensor) -> np.ndarray:
-    """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), in [0, 1]; of vectors (n, N, D), grey from -3 to 3."""
+    """(..., C, H, W) -> (..., H, W) or (..., H, W, 3), in [0, 1]; of vectors (n, N, D), grey from -3 to 3."""
     if images.ndim == 3:
         images = (images[:, None] + 3) / 6
-    array = images.detach().float().clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()
+    array = images.detach().float().clamp(0, 1).cpu().movedim(-3, -1).numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
 
 

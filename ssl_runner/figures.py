@@ -17,6 +17,15 @@ class Pictures(NamedTuple):
     note: str = ""  # a sentence that says what is seen
 
 
+class Clips(NamedTuple):
+    """Film strips: an example below the other, a strip a role (x, y, prediction) of each. A page shows them moving too."""
+
+    rows: Mapping[str, np.ndarray]  # name -> (n, T, H, W) or (n, T, H, W, 3), float in [0, 1]; T may differ
+    captions: Mapping[str, Sequence[str]] = {}  # name of a row -> n short texts under its strips
+    note: str = ""
+    gap: int = 0  # a gap is left before this frame of each strip, 0: none
+
+
 class Scatter(NamedTuple):
     """Points in the plane, coloured by class."""
 
@@ -99,5 +108,5 @@ class Passages(NamedTuple):
     note: str = ""
 
 
-Drawn = Pictures | Scatter | Lines | Bars | HeatMap | Dots
+Drawn = Pictures | Clips | Scatter | Lines | Bars | HeatMap | Dots
 Figure = Drawn | Passages

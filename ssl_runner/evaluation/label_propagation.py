@@ -9,10 +9,9 @@ from torch.nn import functional as F
 
 from ssl_runner.evaluation.overlap import TOLERANCE, contour_accuracy, region_overlap
 from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.figures import Pictures
+from ssl_runner.figures import Clips
 from ssl_runner.interfaces import ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
 
-STRIP = 8  # frames of a strip
 COLOURS = ((0.9, 0.2, 0.1), (0.1, 0.5, 0.9), (0.2, 0.8, 0.2), (0.9, 0.8, 0.1), (0.7, 0.3, 0.9))  # of things, in turn
 
 
@@ -131,7 +130,7 @@ class LabelPropagation(Evaluator):
                 "seed": subject.seed,
             },
             figures={
-                "tracked masks": Pictures(
+                "tracked masks": Clips(
                     rows, note="Frames of test, and the masks that were carried along from the first one."
                 )
             },
@@ -199,13 +198,11 @@ def measure(found: Tensor, truth: Tensor, things: int) -> Tensor:
 
 
 def strips(clips: Tensor, truth: Tensor, tracked: Tensor) -> dict[str, np.ndarray]:
-    """Rows of frames evenly apart, for each clip: with the true masks, and with those that were tracked."""
-    frames = torch.linspace(0, clips.shape[1] - 1, min(STRIP, clips.shape[1])).round().long()
-    rows = {}
-    for number, (clip, *both) in enumerate(zip(clips.cpu(), truth.cpu(), tracked.cpu(), strict=True), start=1):
-        for name, masks in zip(("truth", "tracked"), both, strict=True):
-            rows[f"{name}, clip {number}"] = painted(clip[frames], masks[frames])
-    return rows
+    """The clips with the true masks, and with those that were tracked."""
+    return {
+        name: np.stack([painted(clip, mask) for clip, mask in zip(clips.cpu(), masks.cpu(), strict=True)])
+        for name, masks in (("truth", truth), ("tracked", tracked))
+    }
 
 
 def painted(images: Tensor, masks: Tensor) -> np.ndarray:

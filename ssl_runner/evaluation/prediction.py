@@ -4,12 +4,13 @@ import math
 import warnings
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ssl_runner.evaluation.reconstruction import picture
 from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.figures import Figure, Lines, Pictures
+from ssl_runner.figures import Clips, Figure, Lines
 from ssl_runner.interfaces import Batch, Finding, Foresees, Inspection, Objective, Subject, VideoSpec
 
 
@@ -78,14 +79,13 @@ class Prediction(Inspection):
         )
 
     def _strips(self, x: Tensor, y: Tensor, made: Tensor) -> dict[str, Figure]:
-        """A row of frames for what was seen last, the truth and the prediction of a few clips."""
-        rows = {}
-        for clip in range(min(self.pictures, len(y))):
-            for name, frames in (("seen", x[:, -y.shape[1] :]), ("truth", y), ("predicted", made)):
-                rows[f"{name}, clip {clip + 1}"] = picture(frames[clip])
-        return {
-            "prediction": Pictures(rows, note="Clips of test: the last frames seen, what came next, what was said.")
+        """What was seen and, behind the gap, what came next and what was said, of a few clips."""
+        rows = {
+            name: np.stack([picture(clip) for clip in torch.cat((x, after), dim=1)[: self.pictures]])
+            for name, after in (("truth", y), ("predicted", made))
         }
+        note = "Clips of test: the frames that were seen, and behind the gap what came next and what was predicted."
+        return {"prediction": Clips(rows, note=note, gap=x.shape[1])}
 
 
 def compare(made: Tensor, truth: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class NextFrame(Objective[Tensor, Tensor]):
                 f"objective.judge_widths is {judge_widths}; each width halves the frame, and {spec.height} x "
                 f"{spec.width} pixels cannot be halved {len(judge_widths)} times: set fewer widths"
             )
-        self.encoder = encoder
+        self.encoder: ClipEncoder = encoder
         self.past = past
         self.ahead = ahead
         self.error = squared_error if error == "l2" else absolute_error
@@ -110,7 +110,7 @@ class NextFrame(Objective[Tensor, Tensor]):
         real, made = (torch.cat((x, after), dim=1).flatten(1, 2) for after in (y, drawn.to(y.dtype)))
         real_logit, made_logit = judge(torch.cat((real, made.detach()))).chunk(2)
         judged = judge_loss(real_logit, made_logit)
-        fooling = maker_loss(held(self.judge, made))
+        fooling = maker_loss(held(judge, made))
         logs |= {
             "fooling": fooling.detach(),
             "judge": judged.detach(),

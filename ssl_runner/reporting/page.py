@@ -61,12 +61,13 @@ class Shot(NamedTuple):
     """A figure ready for a page."""
 
     name: str
-    kind: str  # of figures.py, in lower case: pictures, scatter, lines, passages
+    kind: str  # of figures.py, in lower case: pictures, clips, scatter, lines, passages
     title: str
     note: str
     light: str  # base64 PNG
     dark: str  # "" where there is none
     text: str = ""  # of passages, which have no PNG
+    moving: str = ""  # base64 GIF, of clips
 
 
 class Drawing(NamedTuple):
@@ -120,9 +121,9 @@ def write_report(folder: Path) -> Path:
             lead=_typeset(_lead(rows)),
             rows=rows,
             subjects=subjects(rows),
-            task=[shot for shot in loose if shot.kind in ("pictures", "passages")],
+            task=[shot for shot in loose if shot.kind in ("pictures", "clips", "passages")],
             projection=[shot for shot in loose if shot.kind == "scatter"],
-            others=[shot for shot in loose if shot.kind not in ("pictures", "scatter", "passages")],
+            others=[shot for shot in loose if shot.kind not in ("pictures", "clips", "scatter", "passages")],
             curves=curves,
             curves_note=curves_note,
             studies=studies,
@@ -381,12 +382,14 @@ def _shots(folder: Path) -> list[Shot]:
         dark_png = _encode(dark.read_bytes()) if dark.is_file() else ""
         whose = next((place for place, subject in enumerate(SUBJECTS) if file.stem.endswith(subject)), 0)
         light = "" if file.suffix == ".txt" else _encode(file.read_bytes())
-        placed.append(((order, whose), Shot(file.stem, kind, title, note, light, dark_png, text)))
+        gif = file.with_suffix(".gif")
+        moving = _encode(gif.read_bytes()) if gif.is_file() else ""
+        placed.append(((order, whose), Shot(file.stem, kind, title, note, light, dark_png, text, moving)))
     return [shot for _, shot in sorted(placed, key=lambda place: place[0])]
 
 
-def _encode(png: bytes) -> str:
-    return base64.b64encode(png).decode()
+def _encode(image: bytes) -> str:
+    return base64.b64encode(image).decode()
 
 
 def _link(report: Path, start: Path) -> str:

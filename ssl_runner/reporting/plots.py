@@ -25,14 +25,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
-from ssl_runner.figures import Bars, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
+from ssl_runner.figures import Bars, Clips, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
 from ssl_runner.reporting.results import write_atomically
 
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
-MOST_PICTURES = 16  # columns drawn of `Pictures`
+MOST_PICTURES = 16  # columns drawn of `Pictures`, frames of a strip of `Clips`
+MOST_CLIPS = 4  # examples drawn of `Clips`
+FRAME = 64  # pixels, at least, that a frame is wide where it moves
+FRAME_MS = 200  # how long it is shown, milliseconds
 MOST_NAMES = 20  # classes that are named in a `Scatter`
 MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which no names are written
 MOST_MARKS = 10  # places of a curve that are all marked on its axis
@@ -80,7 +84,8 @@ DARK = Theme(
 def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
     """Draw a figure. Its note is left to the page. Returns a PNG.
 
-    Of `Pictures`, the first `MOST_PICTURES` columns. Raises ValueError for shapes that are not as figures.py says.
+    Of `Pictures`, the first `MOST_PICTURES` columns; of `Clips`, as many frames, evenly apart, of the first `MOST_CLIPS`
+    examples. Raises ValueError for shapes that are not as figures.py says.
     """
     png = io.BytesIO()
     _canvas(figure, theme).savefig(png, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
@@ -116,6 +121,8 @@ def _canvas(figure: Drawn, theme: Theme) -> Canvas:
     match figure:
         case Pictures():
             return _pictures(figure, theme)
+        case Clips():
+            return _strips(figure, theme)
         case Scatter():
             return _scatter(figure, theme)
         case Lines():
@@ -173,13 +180,15 @@ def _url(point: Point) -> str:
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG. Of
+    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG. Of
     `Passages` there is `name`.txt alone, and its path is returned.
     """
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
     if isinstance(figure, Passages):
         write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
         return write_atomically(folder / f"{name}.txt", passages_text(figure))
+    if isinstance(figure, Clips):
+        write_atomically(folder / f"{name}.gif", animate(figure))
     write_atomically(folder / "dark" / f"{name}.png", draw(figure, DARK))
     write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
     return write_atomically(folder / f"{name}.png", draw(figure, LIGHT))
@@ -253,6 +262,68 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
                 _write(canvas, left + side / 2, top - 0.11, words, size, theme.ink, height, align="center")
         top -= 0.08 + caption_height * (name in figure.captions)
     return canvas
+
+
+def _strips(figure: Clips, theme: Theme) -> Canvas:
+    longest, count = _of_clips(figure)
+    count = min(count, MOST_CLIPS)
+    frames = min(longest, MOST_PICTURES)
+    margin, gap, between, title_height, caption_height = 0.01, 0.02, 0.12, 0.17, 0.16
+    side = min(0.6, (WIDTH - 2 * margin - between * (figure.gap > 0)) / frames - gap)  # inches a frame is wide
+    heights = {name: side * row.shape[2] / row.shape[3] for name, row in figure.rows.items()}
+    strips = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
+    height = count * (strips + 0.1) - 0.1 + 2 * margin
+    canvas = Canvas(figsize=(WIDTH, height))
+    top = height - margin
+    for clip in range(count):
+        for name, row in figure.rows.items():
+            _write(canvas, margin, top - 0.12, name, TEXT - 2, theme.muted, height)
+            top -= title_height + heights[name]
+            shown = np.linspace(0, len(row[clip]) - 1, min(frames, len(row[clip]))).round().astype(int)
+            for place, frame in enumerate(shown):
+                left = margin + place * (side + gap) + between * (0 < figure.gap <= frame)
+                axes = canvas.add_axes((left / WIDTH, top / height, side / WIDTH, heights[name] / height))
+                pixels = row[clip, frame].astype(float).clip(0, 1)
+                axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+                axes.set_axis_off()
+            if name in figure.captions:
+                _write(canvas, margin, top - 0.11, figure.captions[name][clip], TEXT - 2, theme.ink, height)
+                top -= caption_height
+        top -= 0.1
+    return canvas
+
+
+def animate(figure: Clips) -> bytes:
+    """The clips as one moving picture, a GIF that goes on for ever: a row a role, a column an example.
+
+    A clip shorter than the longest stays on its last frame. Raises ValueError for shapes that are not as figures.py
+    says.
+    """
+    longest, count = _of_clips(figure)
+    rows = []
+    for row in figure.rows.values():
+        colour = row if row.ndim == 5 else np.repeat(row[..., None], 3, axis=-1)
+        times = max(1, math.ceil(FRAME / row.shape[3]))
+        large = (colour.clip(0, 1) * 255).round().astype(np.uint8).repeat(times, axis=2).repeat(times, axis=3)
+        framed = np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0)), constant_values=128)
+        held = framed[:, np.minimum(np.arange(longest), framed.shape[1] - 1)]  # (n, T, H, W, 3)
+        rows.append(np.concatenate(list(held[:count]), axis=2))
+    wide = max(row.shape[2] for row in rows)
+    filled = [np.pad(row, ((0, 0), (0, 0), (0, wide - row.shape[2]), (0, 0)), constant_values=128) for row in rows]
+    frames = [Image.fromarray(frame) for frame in np.concatenate(filled, axis=1)]
+    gif = io.BytesIO()
+    frames[0].save(gif, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+    return gif.getvalue()
+
+
+def _of_clips(figure: Clips) -> tuple[int, int]:
+    """Frames of the longest clip, and how many examples there are."""
+    for name, row in figure.rows.items():
+        if row.ndim not in (4, 5) or (row.ndim == 5 and row.shape[-1] != 3):
+            raise ValueError(f"clips of {name!r} have shape {row.shape}; (n, T, H, W) or (n, T, H, W, 3) is needed")
+    if not min((row.size for row in figure.rows.values()), default=0):
+        raise ValueError("no clips to draw")
+    return max(row.shape[1] for row in figure.rows.values()), min(len(row) for row in figure.rows.values())
 
 
 def _fit(words: str, width: float) -> tuple[str, float]:

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.drawing import spread, task_pictures
-from ssl_runner.interfaces import Batch, Examples, ImageSpec, Loss, Objective
+from ssl_runner.figures import Clips
+from ssl_runner.interfaces import Batch, Examples, ImageSpec, Loss, Objective, VideoSpec
+
+IMAGES = ImageSpec(channels=1, height=4, width=5)
 
 
 class Asked(NamedTuple):
@@ -39,7 +42,7 @@ def batch(channels: int = 1) -> Batch:
 
 def test_fields_are_rows_and_numbers_are_captions() -> None:
     given = batch()
-    pictures = task_pictures(Two(), given, predict=True)
+    pictures = task_pictures(Two(), given, IMAGES, predict=True)
     assert list(pictures.rows) == ["x image", "y, view 1", "y, view 2", "predicted, view 1", "predicted, view 2"]
     assert np.allclose(pictures.rows["x image"], given.data[:, 0].numpy() / 2)
     assert pictures.captions == {"x image": ["x place = 0", "x place = 1", "x place = 2"]}
@@ -47,12 +50,12 @@ def test_fields_are_rows_and_numbers_are_captions() -> None:
 
 
 def test_colour_comes_last() -> None:
-    assert task_pictures(Two(), batch(3), predict=False).rows["x image"].shape == (3, 4, 5, 3)
+    assert task_pictures(Two(), batch(3), IMAGES, predict=False).rows["x image"].shape == (3, 4, 5, 3)
 
 
 def test_the_mode_is_left_as_it_was() -> None:
     objective = Two().train()
-    task_pictures(objective, batch(), predict=True)
+    task_pictures(objective, batch(), IMAGES, predict=True)
     assert objective.training
 
 
@@ -62,7 +65,7 @@ def test_what_is_no_tensor_is_refused() -> None:
             return {"image": batch.data}, batch.label  # type: ignore[return-value]
 
     with pytest.raises(TypeError, match="x is a dict"):
-        task_pictures(Odd(), batch(), predict=False)
+        task_pictures(Odd(), batch(), IMAGES, predict=False)
 
 
 def test_examples_come_from_all_over_a_split() -> None:
@@ -70,3 +73,25 @@ def test_examples_come_from_all_over_a_split() -> None:
     drawn = spread(data, ImageSpec(channels=1, height=1, width=1), 5, torch.device("cpu"))
     assert drawn.label.tolist() == [0, 24, 49, 74, 99]
     assert drawn.data.flatten().tolist() == pytest.approx([i / 255 for i in (0, 24, 49, 74, 99)])
+
+
+class Moving(Two):
+    """A clip, its first frame and several clips of each example."""
+
+    def split(self, batch: Batch) -> tuple[Asked, Tensor]:  # type: ignore[override]
+        return Asked(batch.data[:, 0], batch.label), batch.data.expand(2, *batch.data.shape)
+
+    def predict(self, x: Asked) -> Tensor:
+        return x.image[:, None].expand(-1, 6, -1, -1, -1)
+
+
+def test_of_clips_there_are_strips() -> None:
+    clips = torch.rand(3, 6, 3, 4, 5)
+    spec = VideoSpec(channels=3, height=4, width=5, frames=6)
+    strips = task_pictures(Moving(), Batch(clips, torch.arange(3), torch.arange(3)), spec, predict=True)
+    assert isinstance(strips, Clips)
+    shapes = {name: row.shape for name, row in strips.rows.items()}
+    whole = (3, 6, 4, 5, 3)
+    assert shapes == {"x image": (3, 1, 4, 5, 3), "y, clip 1": whole, "y, clip 2": whole, "predicted": whole}
+    assert np.allclose(strips.rows["y, clip 2"], clips.permute(0, 1, 3, 4, 2).numpy())
+    assert strips.captions == {"x image": ["x place = 0", "x place = 1", "x place = 2"]}

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -68,10 +69,13 @@ def test_by_hand(batch_size: int) -> None:
     assert metrics["ssim_copy_1"] == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), rel=1e-3)
     assert metrics["psnr"] > metrics["psnr_copy"]
     assert found.protocol["control"] == "last frame copied"
-    rows = found.figures["prediction"].rows
-    assert list(rows)[:3] == ["seen, clip 1", "truth, clip 1", "predicted, clip 1"]
-    assert len(rows) == 6
-    assert rows["seen, clip 1"].shape == (2, 12, 12)
+    strips = found.figures["prediction"]
+    assert list(strips.rows) == ["truth", "predicted"]
+    seen = strips.gap
+    for row in strips.rows.values():
+        assert row.shape == (2, seen + 2, 12, 12)
+    assert np.array_equal(strips.rows["truth"][:, :seen], strips.rows["predicted"][:, :seen])
+    assert not np.array_equal(strips.rows["truth"][:, seen:], strips.rows["predicted"][:, seen:])
     assert list(found.figures["psnr by step"].x) == [1, 2]
 
 

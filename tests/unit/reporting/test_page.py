@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from comparisons import ERROR, KNN, LINEAR, compared
 
-from ssl_runner.figures import Lines, Pictures, Scatter
+from ssl_runner.figures import Clips, Lines, Pictures, Scatter
 from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
@@ -360,3 +360,11 @@ def test_nothing_to_compare_is_a_page_that_says_so(tmp_path: Path) -> None:
     assert "There are no finished runs." in page.text
     assert "runs/a: broken" in page.text
     assert page.open == []
+
+
+def test_clips_move_unless_the_reader_does_not_want_that(tmp_path: Path) -> None:
+    save_figure(tmp_path / "figures", "task", Clips({"x": np.zeros((2, 3, 4, 4))}, note="Clips."), "What was asked")
+    write_result(tmp_path, RESULT)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert html.count("data:image/gif;base64,") == 1
+    assert "@media (prefers-reduced-motion: reduce) { figure .moving { display: none; } }" in html

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import re
@@ -8,12 +9,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
-from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, draw, draw_svg, loss_curves, save_figure
+from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
+from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
 
 GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
 FIGURES = {
+    "clips": Clips({"x": np.stack([GREY] * 3, axis=1), "y": np.stack([GREY] * 5, axis=1)}, {"y": ["a", "$^"]}, gap=2),
     "pictures": Pictures({"x": GREY, "y": np.stack([GREY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
     "scatter": Scatter(np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 4 - 1, ["$x^$", "b"], "Points."),
     "lines": Lines([1, 10, 100], {"$a_^": [1, 2, 3], "b": [math.nan, 1, math.inf]}, "x", "y", True, "Curves."),
@@ -83,8 +86,6 @@ def test_drawing_leaves_matplotlib_s_global_state_alone() -> None:
 def pixels(png: bytes) -> np.ndarray:
     import io
 
-    from PIL import Image
-
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
@@ -105,11 +106,41 @@ def test_pictures_out_of_range_are_clipped_and_rows_keep_their_shape() -> None:
     assert size(tall)[1] - size(flat)[1] == pytest.approx(1.1 * 1.5 * DPI, abs=2)
 
 
+def test_clips_move() -> None:
+    film = np.zeros((2, 3, 40, 64))
+    film[0, 1] = 1  # the first example's second frame alone is white
+    gif = Image.open(io.BytesIO(animate(Clips({"film": film, "still": np.ones((2, 1, 64, 64, 3))}))))
+    assert gif.n_frames == 3
+    assert gif.size == (2 * 68, 44 + 68)
+    assert gif.info["loop"] == 0
+    for frame in range(3):
+        gif.seek(frame)
+        shown = np.asarray(gif.convert("L"))
+        assert shown[22, 34] == (255 if frame == 1 else 0)
+        assert shown[22, 68 + 34] == 0
+        assert shown[44 + 34, 34] == 255  # one that is shorter stays on its last frame
+
+
+def test_clips_are_saved_with_what_moves(tmp_path: Path) -> None:
+    save_figure(tmp_path, "task", Clips({"x": np.zeros((2, 3, 4, 4))}), "What was asked")
+    assert {path.name for path in tmp_path.iterdir()} == {"task.png", "task.gif", "task.json", "dark"}
+
+
+def test_of_clips_a_few_are_drawn_and_a_gap_is_left() -> None:
+    few, many = (draw(Clips({"x": np.ones((count, 20, 8, 8))})) for count in (4, 9))
+    assert size(few) == size(many)
+    white = np.ones((1, 4, 8, 8))
+    along = [pixels(draw(Clips({"x": white}, gap=gap)))[-40, :].min(axis=-1) for gap in (0, 2)]
+    assert not np.array_equal(*along)
+
+
 @pytest.mark.parametrize(
     ("figure", "message"),
     [
         (Pictures({"x": np.zeros((2, 4, 4, 2))}), r"pictures of 'x' have shape \(2, 4, 4, 2\)"),
         (Pictures({}), "no pictures"),
+        (Clips({"x": np.zeros((2, 4, 4))}), r"clips of 'x' have shape \(2, 4, 4\)"),
+        (Clips({}), "no clips"),
         (Scatter(np.zeros((3, 3)), np.zeros(3)), r"points have shape \(3, 3\)"),
         (Scatter(np.zeros((3, 2)), np.zeros(4)), "with 4 labels"),
         (Lines([1, 2], {"a": [1]}, "x", "y"), "curve 'a' has 1 values for 2 places"),
