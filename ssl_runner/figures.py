@@ -18,7 +18,7 @@ class Pictures(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """Film strips: an example below the other, a strip a role (x, y, prediction) of each. A page shows them moving too."""
+    """Film strips: an example below the other, a strip a role (x, y, prediction) of each. A page moves them too."""
 
     rows: Mapping[str, np.ndarray]  # name -> (n, T, H, W) or (n, T, H, W, 3), float in [0, 1]; T may differ
     captions: Mapping[str, Sequence[str]] = {}  # name of a row -> n short texts under its strips

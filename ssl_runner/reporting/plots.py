@@ -84,8 +84,8 @@ DARK = Theme(
 def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
     """Draw a figure. Its note is left to the page. Returns a PNG.
 
-    Of `Pictures`, the first `MOST_PICTURES` columns; of `Clips`, as many frames, evenly apart, of the first `MOST_CLIPS`
-    examples. Raises ValueError for shapes that are not as figures.py says.
+    Of `Pictures`, the first `MOST_PICTURES` columns; of `Clips`, as many frames, evenly apart, of the first
+    `MOST_CLIPS` examples. Raises ValueError for shapes that are not as figures.py says.
     """
     png = io.BytesIO()
     _canvas(figure, theme).savefig(png, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
@@ -180,8 +180,8 @@ def _url(point: Point) -> str:
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it: "knn-neighbours". Returns the path of the PNG. Of
-    `Passages` there is `name`.txt alone, and its path is returned.
+    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it:
+    "knn-neighbours". Returns the path of the PNG. Of `Passages` there is `name`.txt alone, and its path is returned.
     """
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
     if isinstance(figure, Passages):

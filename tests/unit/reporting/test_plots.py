@@ -16,7 +16,9 @@ from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, d
 
 GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
 FIGURES = {
-    "clips": Clips({"x": np.stack([GREY] * 3, axis=1), "y": np.stack([GREY] * 5, axis=1)}, {"y": ["a", "$^"]}, gap=2),
+    "clips": Clips(
+        {"x": np.stack([GREY] * 3, axis=1), "y": np.stack([GREY] * 5, axis=1)}, {"y": ["a", "$^", "b" * 90]}, gap=2
+    ),
     "pictures": Pictures({"x": GREY, "y": np.stack([GREY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
     "scatter": Scatter(np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 4 - 1, ["$x^$", "b"], "Points."),
     "lines": Lines([1, 10, 100], {"$a_^": [1, 2, 3], "b": [math.nan, 1, math.inf]}, "x", "y", True, "Curves."),
