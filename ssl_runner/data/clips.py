@@ -1,0 +1,175 @@
+"""Video files decoded once, into a cache of clips that is memory-mapped. n clips, T frames, C channels, S side."""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CACHE_FORMAT = 1  # to be raised when what is decoded changes
+
+
+class Cut(NamedTuple):
+    """How clips are cut out of a video."""
+
+    frames: int  # T
+    stride: int  # kept frames from the start of a clip to that of the next
+    rate: float | None  # frames that are kept of a second; None: all
+    side: int  # S
+    channels: Literal[1, 3]
+
+
+class Clips(NamedTuple):
+    data: Tensor  # (n, T, C, S, S) uint8, memory-mapped; a change to it stays in memory
+    counts: tuple[int, ...]  # clips of each file, in the order of the files; 0: it is broken
+    broken: tuple[str, ...]  # "path: why"
+
+
+def read_all(root: Path, files: Sequence[Path], *, cut: Cut, cache: Path) -> Clips:
+    """Decode `files` (under `root`), or take them from `cache` if neither they nor the settings have changed.
+
+    Files are known by their paths, lengths and times of change. They are read one after another, each by as many
+    threads as the decoder likes, and clips are written as they come: in memory are T frames of S by S pixels, and what
+    the decoder holds, however long a video is. Raises OSError where the cache cannot be written, ValueError where it is
+    damaged.
+    """
+    stats = [file.stat() for file in files]
+    known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns) for file, s in zip(files, stats, strict=True)]
+    identity = json.dumps(["clips", CACHE_FORMAT, str(root), cut, known])
+    folder = cache / hashlib.sha256(identity.encode()).hexdigest()[:24]
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".decoding-") as temporary:
+            made = Path(temporary) / "made"
+            made.mkdir()
+            _read_into(made, root, files, cut)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another run was quicker, with the same
+                    raise
+    return _open(folder, cut)
+
+
+def _open(folder: Path, cut: Cut) -> Clips:
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        shape = (sum(index["counts"]), cut.frames, cut.channels, cut.side, cut.side)
+        if shape[0]:
+            # mode c: private to this process, and writable, for torch warns of what is not.
+            data = torch.from_numpy(np.memmap(folder / "clips.uint8", dtype=np.uint8, mode="c", shape=shape))
+        else:
+            data = torch.empty(shape, dtype=torch.uint8)
+        return Clips(data, tuple(index["counts"]), tuple(index["broken"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error
+
+
+def _read_into(made: Path, root: Path, files: Sequence[Path], cut: Cut) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    counts: list[int] = []
+    broken: list[str] = []
+    console = Console(file=sys.stderr)
+    with (made / "clips.uint8").open("wb") as out:
+        for file in track(files, "decoding videos", console=console, disable=not console.is_terminal, transient=True):
+            start, count = out.tell(), 0
+            try:
+                for clip in read_clips(file, cut):
+                    out.write(clip)
+                    count += 1
+            except ValueError as error:
+                out.seek(start)
+                out.truncate()
+                count = 0
+                broken.append(f"{file.relative_to(root)}: {error}")
+            counts.append(count)
+        out.flush()
+        os.fsync(out.fileno())
+    (made / "index.json").write_text(json.dumps({"counts": counts, "broken": broken}))
+
+
+def read_clips(file: Path, cut: Cut) -> Iterator[bytes]:
+    """The clips of a video, each (T, C, S, S) bytes; what is too short for another at the end is left out.
+
+    Raises ValueError where it is no whole video, or one too short for a single clip.
+    """
+    held: deque[np.ndarray] = deque(maxlen=cut.frames)
+    seen = 0
+    for image in read_frames(file, cut):
+        held.append(image)
+        seen += 1
+        if seen >= cut.frames and (seen - cut.frames) % cut.stride == 0:
+            yield np.stack(held).tobytes()
+    if not seen:
+        raise ValueError("it has no frames")
+    if seen < cut.frames:
+        at = "" if cut.rate is None else f" at {cut.rate:g} a second (dataset.rate)"
+        raise ValueError(f"it has {seen} frames{at}, and a clip needs {cut.frames} (dataset.frames)")
+
+
+def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
+    """(C, S, S) uint8 each: the shorter side scaled to S, the centre cut out; in the order of presentation.
+
+    With a rate, frame k is the one that is shown k / rate seconds after the first, whatever time the frames of the
+    file are apart. Raises ValueError where it is no whole video.
+    """
+    import av
+
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise ValueError("it has no pictures")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            frames = container.decode(stream)
+            usual = 1 / Fraction(stream.average_rate or 25)
+            chosen = ((frame, 1) for frame in frames) if cut.rate is None else _paced(frames, cut.rate, usual)
+            for frame, times in chosen:
+                image = fit(frame, cut.side, cut.channels)
+                for _ in range(times):
+                    yield image
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"it cannot be decoded ({error.strerror or error})") from error
+
+
+def _paced(frames: Iterator, rate: float, usual: Fraction) -> Iterator[tuple]:
+    """Frames that are shown at 0, 1 / rate, 2 / rate, ... seconds, and how many times each is."""
+    step = 1 / Fraction(str(rate))
+    before = None
+    shown = due = Fraction(0)
+    for frame in frames:
+        # AVI knows no time of some frames: they come the usual time after those before them.
+        time = shown + usual if frame.pts is None else frame.pts * frame.time_base
+        if before is None:
+            due = time
+        elif due < time:
+            times = -((due - time) // step)
+            yield before, times
+            due += times * step
+        before, shown = frame, time
+    if before is not None and due < shown + usual:
+        yield before, 1
+
+
+def fit(frame, side: int, channels: int) -> np.ndarray:  # type: ignore[no-untyped-def]  # av.VideoFrame: imported late
+    """(C, side, side) uint8: scaled and converted in one step, the centre cut out."""
+    shorter = min(frame.width, frame.height)
+    layout = "rgb24" if channels == 3 else "gray"
+    if shorter == side:
+        image = frame.to_ndarray(format=layout)
+    else:
+        width, height = (max(side, round(length * side / shorter)) for length in (frame.width, frame.height))
+        image = frame.reformat(width=width, height=height, format=layout).to_ndarray()
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side].reshape(side, side, channels).transpose(2, 0, 1)

@@ -1,0 +1,165 @@
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from ssl_runner.data.clips import Cut, read_frames
+from ssl_runner.data.video_folder import VideoFolder
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "video"
+
+
+def write(
+    path: Path, n: int, *, width: int = 32, height: int = 32, codec: str = "mpeg4", times: Sequence[int] = ()
+) -> None:
+    """n frames, frame i of grey 10 i; `times` in hundredths of a second, else 25 a second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=100 if times else 25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(n):
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts = times[i] if times else i
+            frame.time_base = Fraction(1, 100 if times else 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def source(root: Path, **changes: object) -> VideoFolder:
+    settings = {
+        "path": str(root),
+        "labels": "folders",
+        "side": 32,
+        "channels": 3,
+        "frames": 4,
+        "stride": 4,
+        "rate": None,
+        "on_broken": "refuse",
+        "cache": str(root.parent / "cache"),
+        "test_fraction": 0.25,
+        "val_fraction": 0.34,
+        "split_seed": 0,
+    }
+    return VideoFolder(**{**settings, **changes})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("left", "right"):
+        for number in range(4):
+            write(tmp_path / "videos" / name / f"{number}.mp4", 10)
+    return tmp_path / "videos"
+
+
+def test_clips_of_a_video_are_in_one_split_and_the_rest_is_left_out(root: Path) -> None:
+    splits = source(root).load()
+    # 8 videos, 10 frames: clips at 0 and 4, two frames left. 2 videos for test, round(0.34 * 6) = 2 for val.
+    assert {part: len(splits[part].label) for part in ("train", "val", "test")} == {"train": 8, "val": 4, "test": 4}
+    assert splits["train"].data.shape == (8, 4, 3, 32, 32)
+    assert splits["test"].label.tolist() == [0, 0, 1, 1]
+    levels = splits["train"].data[:2].float().mean((2, 3, 4))
+    torch.testing.assert_close(levels, torch.arange(8.0).view(2, 4) * 10, atol=3, rtol=0)
+
+
+def test_overlapping_clips(root: Path) -> None:
+    data = source(root, stride=3).load()["train"].data  # clips at 0, 3 and 6
+    assert len(data) == 12
+    assert data[0, 3].equal(data[1, 0])
+    assert data[1, 3].equal(data[2, 0])
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [("mpeg4", "a.avi"), ("libx264", "a.mp4"), ("libvpx-vp9", "a.webm"), ("mpeg4", "a.mkv"), ("mpeg4", "a.mov")],
+)
+@pytest.mark.parametrize(("channels", "layout"), [(1, "gray"), (3, "rgb24")])
+def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, name: str, channels: int, layout: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg cannot write {codec}")
+    file = tmp_path / name
+    write(file, 9, width=46, height=32, codec=codec)
+    with av.open(str(file)) as container:
+        truth = [
+            frame.to_ndarray(format=layout)[:, 7:39].reshape(32, 32, channels) for frame in container.decode(video=0)
+        ]
+    ours = list(read_frames(file, Cut(4, 4, None, 32, channels)))
+    assert len(ours) == len(truth) == 9
+    for mine, theirs in zip(ours, truth, strict=True):
+        assert np.array_equal(mine.transpose(1, 2, 0), theirs)
+
+
+def test_a_rate_chooses_by_time(tmp_path: Path) -> None:
+    # Shown at 0, 0.1, 0.2, 0.6, 0.7 s; 5 a second: at 0, 0.2, 0.4 (that of 0.2 still), 0.6.
+    file = tmp_path / "uneven.mkv"
+    write(file, 5, times=[0, 10, 20, 60, 70])
+    levels = [round(image.mean() / 10) for image in read_frames(file, Cut(4, 4, 5, 32, 1))]
+    assert levels[:4] == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("size", [(33, 51), (51, 33), (7, 5), (201, 99)])
+def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
+    if "ffv1" not in av.codecs_available:
+        pytest.skip("this FFmpeg cannot write ffv1")
+    write(tmp_path / "odd.mkv", 3, width=size[0], height=size[1], codec="ffv1")
+    images = list(read_frames(tmp_path / "odd.mkv", Cut(3, 3, None, 16, 3)))
+    assert [image.shape for image in images] == [(3, 16, 16)] * 3
+    assert [round(image.mean() / 10) for image in images] == [0, 1, 2]
+
+
+def test_a_second_start_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = source(root).load()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("ssl_runner.data.clips.read_clips", refuse)
+    second = source(root).load()
+    assert all(first[part].data.equal(second[part].data) for part in first)
+    with pytest.raises(AssertionError):
+        source(root, stride=2).load()
+
+
+def test_broken_files_are_named_and_refused_or_skipped(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "left" / "text.mp4").write_text("no video at all")
+    write(root / "right" / "short.mp4", 3)
+    with pytest.raises(ValueError, match=r"2 of 10 videos .*text\.mp4.*on_broken=skip") as caught:
+        source(root).load()
+    assert "short.mp4: it has 3 frames, and a clip needs 4 (dataset.frames)" in str(caught.value)
+    splits = source(root, on_broken="skip").load()
+    assert sum(len(splits[part].label) for part in ("train", "val", "test")) == 16
+    assert "2 of 10 videos" in caplog.text
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a folder that is there"):
+        source(tmp_path / "missing").check()
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"there is no video in .*/a"):
+        source(tmp_path / "videos").check()
+    for key, value in {
+        "rate": 0,
+        "side": 0,
+        "stride": 0,
+        "channels": 2,
+        "on_broken": "no",
+        "labels": "x",
+        "val_fraction": 1,
+    }.items():
+        with pytest.raises(ValueError, match=f"dataset.{key} is {value}"):
+            source(tmp_path, **{key: value})
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")
+@pytest.mark.parametrize("name", ["RATRACE_wave_f_nm_np1_fr_goo_37.avi", "TrumanShow_wave_f_nm_np1_fr_med_26.avi"])
+def test_real_clips(name: str) -> None:
+    ours = list(read_frames(REAL / name, Cut(16, 16, None, 240, 3)))
+    with av.open(str(REAL / name)) as container:
+        truth = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(ours) == len(truth) > 40
+    left = (truth[0].shape[1] - 240) // 2
+    for mine, theirs in zip(ours, truth, strict=True):
+        assert np.array_equal(mine.transpose(1, 2, 0), theirs[:, left : left + 240])
