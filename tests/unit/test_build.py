@@ -101,7 +101,7 @@ def reads(axis: str, option: str) -> type[Any]:
 TEXT = {axis: [option for option in options if reads(axis, option) is TextSpec] for axis, options in AXES.items()}
 REQUIRED = {  # settings that have no default
     option: ["dataset.path=somewhere.csv"]
-    for option in ("arrays", "image_folder", "text_file", "text_folder", "text_pairs", "text_table")
+    for option in ("arrays", "image_folder", "text_file", "text_folder", "text_pairs", "text_table", "video_folder")
 } | {"webdataset": [f"dataset.{split}={split}.tar" for split in ("train", "val", "test")]}
 
 
