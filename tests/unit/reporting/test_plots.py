@@ -15,10 +15,9 @@ from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictur
 from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
 
 GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
+FILM = np.random.default_rng(0).random((3, 5, 4, 6))
 FIGURES = {
-    "clips": Clips(
-        {"x": np.stack([GREY] * 3, axis=1), "y": np.stack([GREY] * 5, axis=1)}, {"y": ["a", "$^", "b" * 90]}, gap=2
-    ),
+    "clips": Clips({"x": FILM[:, :3], "y": np.stack([FILM] * 3, axis=-1)}, {"y": ["a", "$^", "b" * 90]}, gap=2),
     "pictures": Pictures({"x": GREY, "y": np.stack([GREY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
     "scatter": Scatter(np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 4 - 1, ["$x^$", "b"], "Points."),
     "lines": Lines([1, 10, 100], {"$a_^": [1, 2, 3], "b": [math.nan, 1, math.inf]}, "x", "y", True, "Curves."),
@@ -131,8 +130,8 @@ def test_clips_are_saved_with_what_moves(tmp_path: Path) -> None:
 def test_of_clips_a_few_are_drawn_and_a_gap_is_left() -> None:
     few, many = (draw(Clips({"x": np.ones((count, 20, 8, 8))})) for count in (4, 9))
     assert size(few) == size(many)
-    white = np.ones((1, 4, 8, 8))
-    along = [pixels(draw(Clips({"x": white}, gap=gap)))[-40, :].min(axis=-1) for gap in (0, 2)]
+    black = np.zeros((1, 4, 8, 8))
+    along = [pixels(draw(Clips({"x": black}, gap=gap)))[-40, :].min(axis=-1) for gap in (0, 2)]
     assert not np.array_equal(*along)
 
 
