@@ -211,9 +211,10 @@ GROUPS = {
     ),
     "simcse": Group(
         "SimCSE from BERT",
-        "From the BERT of seed 0 above, on the sentences of the same two corpora, two passes. STS-B: Spearman's "
-        "correlation of cosines of mean token vectors, times 100, nothing trained on it; *random start* is that "
-        "BERT.",
+        "From the BERT of seed 0 above (whose own STS-B is 46.0), on the sentences of the same two corpora, two passes. "
+        "STS-B: Spearman's correlation of cosines of mean token vectors, times 100, nothing trained on it; *random "
+        "start* is the network before BERT. Views: each sentence with half of its words deleted, or twice as it is (*text*), "
+        "told apart by dropout alone, as in the paper.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
@@ -310,12 +311,22 @@ def interval(values: Collection[float], column: Column) -> str:
 
 
 def rows(records: Iterable[dict]) -> dict[tuple[str, str], dict[int, dict]]:
-    """Records by objective and backbone, then by seed."""
+    """Records by objective (and its views, where it ran with several) and backbone, then by seed."""
+    records = list(records)
+    views: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        views[record["result"]["name"]["objective"]].add(_views(record))
     found: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
     for record in records:
         name = record["result"]["name"]
-        found[name["objective"], name["backbone"]][record["result"]["seed"]] = record
+        objective = name["objective"]
+        label = f"{objective}, views: {_views(record)}" if len(views[objective]) > 1 else objective
+        found[label, name["backbone"]][record["result"]["seed"]] = record
     return found
+
+
+def _views(record: dict) -> str:
+    return record["config"].get("names", {}).get("objective/views", "")
 
 
 def figures(records: Iterable[dict], column: Column, subject: str) -> dict[int, float]:
