@@ -211,10 +211,10 @@ GROUPS = {
     ),
     "simcse": Group(
         "SimCSE from BERT",
-        "From the BERT of seed 0 above (whose own STS-B is 46.0), on the sentences of the same two corpora, two passes. "
-        "STS-B: Spearman's correlation of cosines of mean token vectors, times 100, nothing trained on it; *random "
-        "start* is the network before BERT. Views: each sentence with half of its words deleted, or twice as it is (*text*), "
-        "told apart by dropout alone, as in the paper.",
+        "From the BERT of seed 0 above (whose own STS-B is 46.0), on the sentences of the same two corpora, two passes."
+        " STS-B: Spearman's correlation of cosines of mean token vectors, times 100, nothing trained on it; *random "
+        "start* is the network before BERT. Views: each sentence with half of its words deleted, or twice as it is "
+        "(*text*), told apart by dropout alone, as in the paper.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",

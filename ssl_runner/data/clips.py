@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from ssl_runner.data.folders import PARTS
+from ssl_runner.interfaces import Examples, SplitName
+
+log = logging.getLogger(__name__)
 
 CACHE_FORMAT = 1  # to be raised when what is decoded changes
 
@@ -28,10 +34,55 @@ class Cut(NamedTuple):
     channels: Literal[1, 3]
 
 
+def check_cut(cut: Cut) -> None:
+    """Raise ValueError where a setting is out of its range."""
+    for name, number in (("side", cut.side), ("frames", cut.frames), ("stride", cut.stride)):
+        if number < 1:
+            raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
+    if cut.rate is not None and not 0 < cut.rate < float("inf"):
+        raise ValueError(f"dataset.rate is {cut.rate}; it must be more than 0 frames a second, or null: all frames")
+    if cut.channels not in (1, 3):
+        raise ValueError(f"dataset.channels is {cut.channels}; it must be 1 (grey) or 3 (colour)")
+
+
 class Clips(NamedTuple):
     data: Tensor  # (n, T, C, S, S) uint8, memory-mapped; a change to it stays in memory
     counts: tuple[int, ...]  # clips of each file, in the order of the files; 0: it is broken
     broken: tuple[str, ...]  # "path: why"
+
+
+def load_splits(
+    root: Path,
+    key: str,
+    splits: Mapping[str, Sequence[tuple[Path, int]]],
+    *,
+    cut: Cut,
+    cache: Path,
+    on_broken: Literal["refuse", "skip"],
+) -> dict[SplitName, Examples]:
+    """The clips of each of `PARTS`, of videos under `root` with their labels; each clip has the label of its video.
+
+    Raises ValueError, which names the setting `key` that leads to the videos, where files are broken and that is
+    refused, where nothing is left of a split, and where the cache cannot be written.
+    """
+    videos = [video for part in PARTS for video in splits[part]]  # a split is then a slice of what is decoded
+    try:
+        clips = read_all(root, [path for path, _ in videos], cut=cut, cache=cache)
+    except OSError as error:
+        raise ValueError(f"decoding into dataset.cache {cache} failed: {error}") from error
+    if clips.broken:
+        some = "; ".join(clips.broken[:5]) + ("; ..." if len(clips.broken) > 5 else "")
+        what = f"{len(clips.broken)} of {len(videos)} videos in {root} ({key}) cannot be used: {some}"
+        if on_broken == "refuse":
+            raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
+        log.warning("skipped: %s", what)
+    counts = torch.tensor(clips.counts)
+    label = torch.tensor([label for _, label in videos]).repeat_interleave(counts)
+    sizes = [int(part.sum()) for part in counts.split([len(splits[part]) for part in PARTS])]
+    if 0 in sizes:
+        raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {root} ({key}) are broken")
+    train, val, test = (Examples(*both) for both in zip(clips.data.split(sizes), label.split(sizes), strict=True))
+    return {"pretrain": train, "train": train, "val": val, "test": test}
 
 
 def read_all(root: Path, files: Sequence[Path], *, cut: Cut, cache: Path) -> Clips:

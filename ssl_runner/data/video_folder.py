@@ -1,20 +1,17 @@
 """A user's own videos as files in folders."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from ssl_runner.data.clips import Cut, read_all
-from ssl_runner.data.folders import PARTS, Tree
+from ssl_runner.data.clips import Cut, check_cut, load_splits
+from ssl_runner.data.folders import Tree
 from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
 
 SUFFIXES = frozenset([".avi", ".mkv", ".mov", ".mp4", ".webm"])
-
-log = logging.getLogger(__name__)
 
 
 class VideoFolder(DataSource):
@@ -47,13 +44,6 @@ class VideoFolder(DataSource):
         for name, value in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
             if not 0 < value < 1:
                 raise ValueError(f"dataset.{name} is {value}; it must lie in (0, 1)")
-        for name, number in (("side", side), ("frames", frames), ("stride", stride)):
-            if number < 1:
-                raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
-        if rate is not None and not 0 < rate < float("inf"):
-            raise ValueError(f"dataset.rate is {rate}; it must be more than 0 frames a second, or null: all frames")
-        if channels not in (1, 3):
-            raise ValueError(f"dataset.channels is {channels}; it must be 1 (grey) or 3 (colour)")
         if labels not in ("folders", "none"):
             raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
         if on_broken not in ("refuse", "skip"):
@@ -61,7 +51,8 @@ class VideoFolder(DataSource):
         self.root = Path(path).expanduser().absolute()
         self.tree = Tree(self.root, SUFFIXES, "video", classes=labels == "folders")
         self.cut = Cut(frames, stride, rate, side, channels)
-        self.on_broken = on_broken
+        check_cut(self.cut)
+        self.on_broken: Literal["refuse", "skip"] = on_broken
         self.cache = Path(cache).expanduser().absolute()
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
@@ -94,25 +85,4 @@ class VideoFolder(DataSource):
                 rest, held = stratified(torch.tensor([label for _, label in videos]), fraction, self.split_seed)
                 splits[part] = [videos[place] for place in held.tolist()]
                 splits["train"] = [videos[place] for place in rest.tolist()]
-        videos = [video for part in PARTS for video in splits[part]]  # a split is then a slice of what is decoded
-        try:
-            clips = read_all(self.root, [path for path, _ in videos], cut=self.cut, cache=self.cache)
-        except OSError as error:
-            raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
-        self._report(clips.broken, len(videos))
-        counts = torch.tensor(clips.counts)
-        label = torch.tensor([label for _, label in videos]).repeat_interleave(counts)
-        sizes = [int(part.sum()) for part in counts.split([len(splits[part]) for part in PARTS])]
-        if 0 in sizes:
-            raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {self.root} (dataset.path) are broken")
-        train, val, test = (Examples(*both) for both in zip(clips.data.split(sizes), label.split(sizes), strict=True))
-        return {"pretrain": train, "train": train, "val": val, "test": test}
-
-    def _report(self, broken: tuple[str, ...], n: int) -> None:
-        if not broken:
-            return
-        some = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
-        what = f"{len(broken)} of {n} videos in {self.root} (dataset.path) cannot be used: {some}"
-        if self.on_broken == "refuse":
-            raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
-        log.warning("skipped: %s", what)
+        return load_splits(self.root, "dataset.path", splits, cut=self.cut, cache=self.cache, on_broken=self.on_broken)

@@ -1,0 +1,24 @@
+"""Video files for tests."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def write(
+    path: Path, n: int, *, width: int = 32, height: int = 32, codec: str = "mpeg4", times: Sequence[int] = ()
+) -> None:
+    """n frames, frame i of grey 10 i; `times` in hundredths of a second, else 25 a second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=100 if times else 25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(n):
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts = times[i] if times else i
+            frame.time_base = Fraction(1, 100 if times else 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
