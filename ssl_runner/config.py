@@ -28,11 +28,10 @@ if TYPE_CHECKING:  # it imports torch
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
-    "trainer.strategy",
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
-    "trainer.devices", "trainer.log_every_n_steps", "trainer.checkpoint_minutes", "trainer.monitor_examples",
-    "trainer.watch_every", "trainer.early_stop",
+    "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
+    "trainer.monitor_examples", "trainer.watch_every", "trainer.early_stop",
 )  # fmt: skip
 
 

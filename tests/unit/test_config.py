@@ -156,6 +156,9 @@ def test_every_config_file_is_reached_by_some_test() -> None:
         for path in sorted((conf_dir() / axis).glob("*.yaml")):
             typed(compose([f"{axis}={path.stem}", *required(axis, path)]))
             count += 1
+    for path in sorted((conf_dir() / "backbone" / "image").glob("*.yaml")):
+        typed(compose(["dataset=moving_digits", "backbone=per_frame", f"backbone/image={path.stem}"]))
+        count += 1
     owner = {"output": ["objective=skip_gram", "dataset=wiki_sample", "backbone=word_vectors"]}  # the others: simclr
     for path in sorted((conf_dir() / "objective").glob("*/*.yaml")):
         group = path.parent.name

@@ -19,11 +19,12 @@ def batch(clips: torch.Tensor) -> Batch:
     return Batch(clips, torch.full((len(clips),), -1), torch.arange(len(clips)))
 
 
-def brightening(count: int, symmetric: bool) -> torch.Tensor:
-    """Grey clips that grow brighter all the time, or and then darker in the same way."""
-    level = torch.rand(count, 1) * 0.5
-    pace = torch.tensor([0, 1, 2, 2, 1, 0]) if symmetric else torch.arange(6)
-    return (level + 0.1 * pace).view(count, 6, 1, 1, 1).expand(-1, -1, 1, 8, 8)
+def growing(count: int, symmetric: bool) -> torch.Tensor:
+    """Clips in which ever more rows are lit, or and then fewer in the same way."""
+    first = torch.randint(1, 3, (count, 1))
+    rows = first + (torch.tensor([0, 1, 2, 2, 1, 0]) if symmetric else torch.arange(6))
+    lit = torch.arange(8) < rows.unsqueeze(-1)
+    return lit.float().view(count, 6, 1, 8, 1).expand(-1, -1, -1, -1, 8)
 
 
 def test_half_of_the_clips_are_reversed_and_y_says_which():
@@ -40,7 +41,7 @@ def accuracy(objective: ArrowOfTime, symmetric: bool) -> float:
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
     found = []
     for _ in range(120):
-        result = objective.loss(*objective.split(batch(brightening(64, symmetric))))
+        result = objective.loss(*objective.split(batch(growing(64, symmetric))))
         optimizer.zero_grad()
         result.value.backward()
         optimizer.step()
