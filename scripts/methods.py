@@ -146,7 +146,7 @@ ODD = ["objective=odd_one_out", *TUBES, "budget.amount=16000"]
 OF_VIDEO = [  # the budget of each is about a minute of one thread
     ORDER,
     ODD,
-    ["objective=cpc_video", *FRAMES, "budget.amount=12000"],
+    ["objective=cpc_video", *TUBES, "budget.amount=16000"],
     ["objective=video_mae", *TUBES, "budget.amount=16000"],
     ["objective=simclr", *FRAMES, "budget.amount=12000"],
     ["objective=byol", *FRAMES, "budget.amount=12000"],
