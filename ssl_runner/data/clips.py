@@ -116,10 +116,7 @@ def _open(folder: Path, cut: Cut) -> Clips:
     try:
         index = json.loads((folder / "index.json").read_text())
         shape = (sum(index["counts"]), cut.frames, cut.channels, cut.side, cut.side)
-        if shape[0]:
-            data = mapped(folder / "clips.uint8", shape)
-        else:
-            data = torch.empty(shape, dtype=torch.uint8)
+        data = mapped(folder / "clips.uint8", shape) if shape[0] else torch.empty(shape, dtype=torch.uint8)
         return Clips(data, tuple(index["counts"]), tuple(index["broken"]))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error

@@ -24,10 +24,10 @@ class MaskedWords(Inspection):
     """Hide tokens of up to `examples` examples of "test" as in training, always the same ones, and have them filled in.
 
     Metrics: accuracy, the part of the hidden tokens that is the most probable answer, and accuracy_most_frequent: of
-    always answering the most frequent token of "train" (special ones apart), which is to be beaten. What is asked for but
-    stays as it was (a tenth, in BERT) does not count: to copy it is no answer. How hard it is
-    depends on what is hidden: only figures with the same objective's settings, tokens and vocabulary compare; the
-    protocol says which part of the tokens was hidden, and of how many kinds they are.
+    always answering the most frequent token of "train" (special ones apart), which is to be beaten. What is asked for
+    but stays as it was (a tenth, in BERT) does not count: to copy it is no answer. How hard it is depends on what is
+    hidden: only figures with the same objective's settings, tokens and vocabulary compare; the protocol says which part
+    of the tokens was hidden, and of how many kinds they are.
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
