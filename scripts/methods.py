@@ -237,10 +237,10 @@ GROUPS = {
     "bert": Group(
         "BERT on Wikipedia and War and Peace",
         "A hundred Wikipedia articles and War and Peace (0.9 million words, capitals kept): a folder with train/, val/ "
-        "and test/, in each the two corpora's files. 4,000 batches of 64 windows of 64 tokens. *Masked words*: those that "
-        "the text does not show, beside always saying the most frequent one. MR: accuracy; STS-B: Spearman's "
-        "correlation (frozen: of cosines); WNUT-17: F1 of entities; XQuAD: F1 over articles not trained on; all times 100, frozen "
-        "unless said. *Bag of words*: tf-idf and logistic regression, where that fits.",
+        "and test/, in each the two corpora's files. 4,000 batches of 64 windows of 64 tokens. *Masked words*: those "
+        "that the text does not show, beside always saying the most frequent one. MR: accuracy; STS-B: Spearman's "
+        "correlation (frozen: of cosines); WNUT-17: F1 of entities; XQuAD: F1 over articles not trained on; all times "
+        "100, frozen unless said. *Bag of words*: tf-idf and logistic regression, where that fits.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
