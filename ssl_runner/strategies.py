@@ -10,7 +10,7 @@ import torch.distributed as dist
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from ssl_runner.nn.sharding import part_of, whole
+from ssl_runner.nn.sharding import part_of, unfused, whole
 from ssl_runner.world import world
 
 
@@ -40,6 +40,11 @@ class Sharded(Together):
     def configure_ddp(self) -> None:
         """Nothing wraps the module: its weights gather themselves."""
 
+    def setup_optimizers(self, trainer: pl.Trainer) -> None:
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            unfused(optimizer)
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
         return whole(super().lightning_module_state_dict())
 
@@ -56,6 +61,7 @@ class Sharded(Together):
         for optimizer in self.optimizers:
             for parameter, state in optimizer.state.items():
                 state.update({name: part_of(value, parameter) for name, value in state.items()})
+            unfused(optimizer)
 
 
 def agreed(trainer: pl.Trainer, wish: bool) -> bool:

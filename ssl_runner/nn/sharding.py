@@ -36,6 +36,13 @@ def shard(objective: nn.Module, device: torch.device) -> None:
     register_fsdp_forward_method(objective, "loss")
 
 
+def unfused(optimizer: torch.optim.Optimizer) -> None:
+    """Have an optimizer step without a fused kernel where torch's takes no shared weights; but for rounding, the same."""
+    if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
+        for group in optimizer.param_groups:
+            group["fused"] = False
+
+
 @contextmanager
 def gathered(objective: nn.Module) -> Iterator[None]:
     """Have an objective's weights whole, outside of `loss`. All processes take part; for one that is not shared: nothing."""
