@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_runner.config import Budget
 from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
 from ssl_runner.nn.gather import mean_over_ranks, ranks
-from ssl_runner.optim import Schedule
+from ssl_runner.optim import Schedule, lay_out
 
 
 class Tally:
@@ -110,6 +110,7 @@ class Pretrainer(pl.LightningModule):
         return self.clock.progress(self.trainer.global_step)
 
     def on_train_start(self) -> None:
+        lay_out(self.optimizer)  # it may come from a checkpoint
         self.clock.started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -78,8 +78,8 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     numbers = [name for name, parameter in build.objective(config, spec).named_parameters() if not parameter.ndim]
     if numbers:
         problems.append(
-            f"trainer.strategy is fsdp, which shares out tensors, and {', '.join(numbers)} of "
-            f"objective={config.names.get('objective')} is a single number: set trainer.strategy=ddp"
+            f"trainer.strategy is fsdp, and {', '.join(numbers)} of objective={config.names.get('objective')} has no "
+            "dimension along which to share it out: make it of shape (1,), or set trainer.strategy=ddp"
         )
     return problems
 

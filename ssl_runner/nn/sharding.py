@@ -37,15 +37,15 @@ def shard(objective: nn.Module, device: torch.device) -> None:
 
 
 def unfused(optimizer: torch.optim.Optimizer) -> None:
-    """Have an optimizer step without a fused kernel where torch's takes no shared weights; but for rounding, the same."""
+    """Step without fused kernels where torch's take no shared weights: the same, but for rounding."""
     if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
         for group in optimizer.param_groups:
-            group["fused"] = False
+            group["fused"] = None
 
 
 @contextmanager
 def gathered(objective: nn.Module) -> Iterator[None]:
-    """Have an objective's weights whole, outside of `loss`. All processes take part; for one that is not shared: nothing."""
+    """Have an objective's weights whole outside of `loss`; all processes take part. One that is not shared: nothing."""
     if not isinstance(objective, FSDPModule):
         yield
         return
@@ -57,8 +57,10 @@ def gathered(objective: nn.Module) -> Iterator[None]:
 
 
 def whole(tree: Any) -> Any:
-    """Nested lists and dicts with every shared tensor made whole, on the CPU. All processes take part; process 0 gets them,
-    the others get empty tensors."""
+    """Nested lists and dicts with every shared tensor made whole, on the CPU, for process 0; all take part.
+
+    The others get empty tensors in their place.
+    """
 
     def gather(value: Any) -> Any:
         if not isinstance(value, DTensor):

@@ -91,11 +91,6 @@ CASES |= {
 }
 NORM = 0.1  # at which gradients are clipped
 WAYS = ["ddp", "fsdp"]
-UNSHARDABLE = {  # name -> why; `commands.launch` refuses them
-    "ngram": "its one parameter, which nothing trains, is a single number",
-    "simclr with nce": "its normaliser is a single number",
-    "simclr with soft_nn": "its temperature is learned, a single number",
-}
 CANNOT = {  # name -> why; docs/scaling.md says so too
     "simclr with clusters": "a cluster that has run empty begins again at a random example, and the two draw others",
 }
@@ -195,8 +190,6 @@ def work(number: int, port: int, folder: str) -> None:
     held: dict[tuple[str, str], Any] = {}
     for case, (objective, x, y) in tasks.items():
         for way in WAYS:
-            if way == "fsdp" and case in UNSHARDABLE:
-                continue
             try:
                 own = synced(copy.deepcopy(objective), torch.device("cpu"))
                 if way == "fsdp":
@@ -241,21 +234,15 @@ def compare(held: Any, expected: dict[str, Any], case: str) -> None:
             torch.testing.assert_close(held[name], value, rtol=1e-5, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_take_the_step_of_one(
-    case: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
+    case: str, way: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
 ) -> None:
-    for held in pair:
-        compare(held[case, "ddp"], alone[case], case)
-    for name, value in pair[0][case, "ddp"].items():
-        assert torch.equal(value, pair[1][case, "ddp"][name]), f"the two processes differ in {name}"
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case not in UNSHARDABLE])
-def test_two_processes_with_a_part_of_the_weights_take_the_step_of_one(
-    case: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
-) -> None:
-    compare(pair[0][case, "fsdp"], alone[case], case)
+    compare(pair[0][case, way], alone[case], case)
+    if way == "ddp":  # else the first has all
+        for name, value in pair[0][case, way].items():
+            assert torch.equal(value, pair[1][case, way][name]), f"the two processes differ in {name}"
 
 
 def test_the_two_would_differ_without_what_is_gathered(tasks: dict[str, tuple[Objective, Any, Any]]) -> None:
