@@ -194,6 +194,8 @@ def work(number: int, port: int, folder: str) -> None:
                 own = synced(copy.deepcopy(objective), torch.device("cpu"))
                 if way == "fsdp":
                     shard(own, torch.device("cpu"))
+                    parts = [p.to_local().numel() / p.numel() for p in own.parameters() if p.shape[0] % 2 == 0]
+                    held[case, "parts"] = set(parts)
                 held[case, way] = step(case, own, half(x, number), half(y, number), way)
             except Exception:  # is said by the test of the case
                 held[case, way] = traceback.format_exc()
@@ -243,6 +245,12 @@ def test_two_processes_take_the_step_of_one(
     if way == "ddp":  # else the first has all
         for name, value in pair[0][case, way].items():
             assert torch.equal(value, pair[1][case, way][name]), f"the two processes differ in {name}"
+
+
+@pytest.mark.parametrize("case", ["bert", "byol", "mae", "simclr"])
+def test_each_process_has_half_of_every_weight(case: str, pair: list[dict[tuple[str, str], Any]]) -> None:
+    """Those of momentum encoders too."""
+    assert [held[case, "parts"] for held in pair] == [{0.5}, {0.5}]
 
 
 def test_the_two_would_differ_without_what_is_gathered(tasks: dict[str, tuple[Objective, Any, Any]]) -> None:

@@ -30,6 +30,7 @@ SMALL = [
     "controls=[]", "trainer.log_every_n_steps=2", "trainer.validations=2", "trainer.precision=float32",
     "trainer.accelerator=cpu", "objective=autoencoder", "objective.corruption=none", "trainer.watch_every=3",
 ]  # fmt: skip
+WHOLE, SHARED, ONE = ["trainer.devices=2"], ["trainer.devices=2", "trainer.strategy=fsdp"], ["trainer.devices=1"]
 ROOT = Path(__file__).parents[2]
 FAULTS = """
 import os, signal, time
@@ -117,16 +118,14 @@ def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
         torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
 
 
-def test_a_process_that_fails_ends_the_run_with_its_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [WHOLE, SHARED])
+def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_path: Path) -> None:
     path = with_fault(tmp_path / "path", 1, 'raise ArithmeticError("made to fail")')
-    done = call(command(tmp_path / "out", "trainer.devices=2"), path)
+    done = call(command(tmp_path / "out", *way), path)
     assert done.returncode == 1
     assert "ArithmeticError: made to fail" in done.stderr
     assert "error: process 1 of 2 ended with exit code 1" in done.stderr
     assert not list((tmp_path / "out").rglob("result.json"))
-
-
-WHOLE, SHARED, ONE = ["trainer.devices=2"], ["trainer.devices=2", "trainer.strategy=fsdp"], ["trainer.devices=1"]
 
 
 @pytest.mark.parametrize(("before", "after"), [(WHOLE, WHOLE), (SHARED, ONE), (WHOLE, SHARED)])
