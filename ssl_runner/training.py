@@ -25,7 +25,8 @@ class Tally:
     def add(self, loss: Loss) -> None:
         for name, value in (("loss", loss.value), *loss.logs.items()):
             value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # The first is copied: a learned temperature is a weight itself, and moves.
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.count += 1
 
     def read(self) -> dict[str, float]:
