@@ -75,7 +75,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def curves(folder: Path) -> dict[tuple[int, str], float]:
     rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-    names = ("train/loss", "val/loss", "val/knn_accuracy", "watch/spread", "epoch")
+    names = ("train/loss", "train/temperature", "val/loss", "val/knn_accuracy", "watch/spread", "epoch")
     return {(int(row["step"]), name): float(row[name]) for row in rows for name in names if row.get(name)}
 
 
@@ -152,23 +152,27 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
             torch.testing.assert_close(ends[0]["optimizer_states"][0]["state"][number][name], value, **near, msg=name)
 
 
-def test_shared_weights_leave_what_whole_ones_do(two: tuple[Path, str], tmp_path: Path) -> None:
-    """With a gradient of two batches that is clipped, k-NN and the collapse watched meanwhile."""
-    more = ["trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.monitor_examples=20", "trainer.watch_every=2"]
+def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
+    """With a learned temperature, a clipped gradient of two batches, k-NN and the collapse watched meanwhile."""
+    words = [
+        *SMALL[:-3], "objective=simclr", "objective.ranks=all", "objective/loss=soft_nn", "optimizer=sgd",
+        "trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.monitor_examples=20", "trainer.watch_every=2",
+    ]  # fmt: skip
     folders = []
     for number, way in enumerate((WHOLE, SHARED)):
-        done = call(command(tmp_path / str(number), *more, *way))
+        done = call([sys.executable, "-m", "ssl_runner", *words, f"output={tmp_path / str(number)}", *way])
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         folders += [path.parent for path in (tmp_path / str(number)).rglob("result.json")]
-    assert curves(folders[0]).keys() == curves(folders[1]).keys()
-    for key, value in curves(folders[0]).items():
-        assert curves(folders[1])[key] == pytest.approx(value, rel=1e-4), key
+    whole, shared = map(curves, folders)
+    assert {name for _, name in whole} >= {"train/loss", "train/temperature", "val/knn_accuracy", "watch/spread"}
+    assert whole.keys() == shared.keys()
+    for key, value in whole.items():
+        assert shared[key] == pytest.approx(value, rel=1e-4), key
     for name, value in weights(folders[0]).items():
         torch.testing.assert_close(weights(folders[1])[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    assert [each.metrics for each in read_result(folders[0]).results] == [
-        each.metrics for each in read_result(folders[1]).results
-    ]
+    found = [[each.metrics for each in read_result(folder).results] for folder in folders]
+    assert found[0] == found[1]
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
