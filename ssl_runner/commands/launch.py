@@ -21,7 +21,7 @@ import torch
 
 from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
-from ssl_runner.interfaces import DataSpec
+from ssl_runner.interfaces import CountEncoder, DataSpec
 from ssl_runner.locking import BusyError
 from ssl_runner.sweeps.job import BUSY, LOST, STOPPED, write_job
 from ssl_runner.world import world
@@ -75,8 +75,14 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     problems = []
     if config.trainer.compile:
         problems.append("trainer.strategy is fsdp, which has not been tried compiled: set trainer.compile=false")
-    numbers = [name for name, parameter in build.objective(config, spec).named_parameters() if not parameter.ndim]
-    if numbers:
+    model = build.objective(config, spec)
+    numbers = [name for name, parameter in model.named_parameters() if not parameter.ndim]
+    if isinstance(model.encoder, CountEncoder):
+        problems.append(
+            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} counts in tables, which are whole "
+            "in every process: set trainer.strategy=ddp"
+        )
+    elif numbers:
         problems.append(
             f"trainer.strategy is fsdp, and {', '.join(numbers)} of objective={config.names.get('objective')} has no "
             "dimension along which to share it out: make it of shape (1,), or set trainer.strategy=ddp"

@@ -38,7 +38,7 @@ class NGramModel(Objective[Known, Tensor]):
     def __init__(self, encoder: CountEncoder, spec: TextSpec) -> None:
         super().__init__()
         self.encoder: CountEncoder = encoder
-        self.unused = nn.Parameter(torch.zeros(1))
+        self.unused = nn.Parameter(torch.zeros(()))
 
     def split(self, batch: Batch) -> tuple[Known, Tensor]:
         """y (B, T - 1) int64."""
@@ -48,7 +48,7 @@ class NGramModel(Objective[Known, Tensor]):
         with torch.no_grad():
             likelihood = self._single(y) if self.training else self.encoder.log_probability(x.tokens, y)
             error = mean_of_real(-likelihood, y)
-        return Loss(error + 0 * self.unused.sum(), {"bits": error / math.log(2)}, carry=(x, y))
+        return Loss(error + 0 * self.unused, {"bits": error / math.log(2)}, carry=(x, y))
 
     def after_step(self, carry: tuple[Known, Tensor], progress: float) -> None:
         x, y = carry

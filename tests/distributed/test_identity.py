@@ -91,6 +91,7 @@ CASES |= {
 }
 NORM = 0.1  # at which gradients are clipped
 WAYS = ["ddp", "fsdp"]
+UNSHARDABLE = {("ngram", "fsdp")}  # `commands.launch` refuses it: its tables are whole everywhere
 CANNOT = {  # name -> why; docs/scaling.md says so too
     "simclr with clusters": "a cluster that has run empty begins again at a random example, and the two draw others",
 }
@@ -190,6 +191,8 @@ def work(number: int, port: int, folder: str) -> None:
     held: dict[tuple[str, str], Any] = {}
     for case, (objective, x, y) in tasks.items():
         for way in WAYS:
+            if (case, way) in UNSHARDABLE:
+                continue
             try:
                 own = synced(copy.deepcopy(objective), torch.device("cpu"))
                 if way == "fsdp":
@@ -236,8 +239,9 @@ def compare(held: Any, expected: dict[str, Any], case: str) -> None:
             torch.testing.assert_close(held[name], value, rtol=1e-5, atol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "way"), [(case, way) for case in CASES for way in WAYS if (case, way) not in UNSHARDABLE]
+)
 def test_two_processes_take_the_step_of_one(
     case: str, way: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import made_text
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -191,6 +192,13 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     plain = compose([*SMALL[:-3], f"output={tmp_path}", "trainer.devices=2", *words])
     with pytest.raises(ConfigError, match=message):
+        run(typed(plain), plain, [])
+
+
+def test_tables_of_counts_are_not_shared_out(tmp_path: Path) -> None:
+    words = ["objective=ngram", "backbone=ngram", "trainer.accelerator=cpu", "evaluation=[]", *made_text.overrides()]
+    plain = compose([*words, f"output={tmp_path}", *SHARED])
+    with pytest.raises(ConfigError, match=r"strategy is fsdp, and backbone=ngram counts in tables"):
         run(typed(plain), plain, [])
 
 
