@@ -20,7 +20,9 @@ from ssl_runner.evaluation.knn import vote
 from ssl_runner.evaluation.subject import evaluating, extract
 from ssl_runner.interfaces import Batch, Data, Examples, Objective
 from ssl_runner.nn.gather import rank
+from ssl_runner.nn.sharding import gathered
 from ssl_runner.reporting.status import Status, write_status
+from ssl_runner.strategies import agreed
 from ssl_runner.training import Pretrainer, step_seed
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # of the monitor: as in conf/evaluation/knn.yaml
@@ -173,7 +175,8 @@ class Monitor(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module, begun = cast(Pretrainer, pl_module), time.monotonic()
-        accuracy = self._accuracy(module)
+        with gathered(module.objective):
+            accuracy = self._accuracy(module)
         module.clock.started += time.monotonic() - begun
         values = {
             "epoch": float(trainer.current_epoch),
@@ -211,7 +214,8 @@ class Checkpoint(pl.Callback):
     """Write `last.ckpt` beside and rename it: every so many minutes, at an epoch's end, when training is done, and when
     SIGINT or SIGTERM asks to stop: then after the step at hand, so that it goes on as if it had not been stopped.
 
-    Asked to stop, it raises KeyboardInterrupt once the checkpoint is written; asked by SIGINT again, at once.
+    Asked to stop, it raises KeyboardInterrupt once the checkpoint is written; asked by SIGINT again, at once. Process 0
+    alone has one, but where weights are shared out: there all write at once, when process 0 does.
     """
 
     def __init__(self, folder: Path, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -232,18 +236,18 @@ class Checkpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         stepped = trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches == 0
-        if self.asked and stepped:  # the batches before this one are done, to their `after_step`
+        if stepped and agreed(trainer, self.asked):  # the batches before this one are done, to their `after_step`
             self.write(trainer)
             raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.clock() - self.written >= self.seconds:
+        if agreed(trainer, self.clock() - self.written >= self.seconds):
             self.write(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.write(trainer)
         self._let_go()
-        if self.asked:
+        if agreed(trainer, self.asked):
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -252,8 +256,10 @@ class Checkpoint(pl.Callback):
     def write(self, trainer: pl.Trainer) -> None:
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
-        os.replace(part, self.path)
+        if trainer.is_global_zero:
+            os.replace(part, self.path)
         self.written = self.clock()
+        agreed(trainer, True)  # the others wait: one that ends sooner would end the run
 
     def _ask(self, number: int, frame: object) -> None:
         if self.asked and number == signal.SIGINT:
@@ -318,7 +324,7 @@ class Collapse(pl.Callback):
         """All that is watched; nothing where features are not finite, for `Record` says that."""
         device = self.batch.data.device
         forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        with forked, evaluating(objective), torch.no_grad():
+        with forked, evaluating(objective), gathered(objective), torch.no_grad():
             torch.manual_seed(step_seed("watch"))
             features = objective.encoder(self.batch.data).pooled.float().cpu()
             logs = objective.loss(*objective.split(self.batch)).logs if objective.floors else {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -22,6 +22,19 @@ def decay_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             if chosen:
                 split.append({"params": chosen, "lr_scale": 1.0, **rest, **extra})
     return split
+
+
+@torch.no_grad()
+def lay_out(optimizer: Optimizer) -> None:
+    """Have what an optimizer remembers of a parameter lie in memory as the parameter does.
+
+    Fused kernels take that for granted. A checkpoint written where weights were shared out has no channels-last
+    layout, whole weights have.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 class LARS(Optimizer):

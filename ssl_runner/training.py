@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_runner.config import Budget
 from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
 from ssl_runner.nn.gather import mean_over_ranks, ranks
-from ssl_runner.optim import Schedule
+from ssl_runner.optim import Schedule, lay_out
 
 
 class Tally:
@@ -25,7 +25,8 @@ class Tally:
     def add(self, loss: Loss) -> None:
         for name, value in (("loss", loss.value), *loss.logs.items()):
             value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # The first is copied: a learned temperature is a weight itself, and moves.
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.count += 1
 
     def read(self) -> dict[str, float]:
@@ -110,6 +111,7 @@ class Pretrainer(pl.LightningModule):
         return self.clock.progress(self.trainer.global_step)
 
     def on_train_start(self) -> None:
+        lay_out(self.optimizer)  # it may come from a checkpoint
         self.clock.started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

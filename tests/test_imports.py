@@ -22,10 +22,10 @@ OWN = {  # layer -> layers of this package that it may import
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "nn", "optim", "config"},
-    "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
+    "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting", "strategies"},
     "locking": set(),
     "world": {"config"},
-    "strategies": {"world"},
+    "strategies": {"nn", "world"},
     "config": {"interfaces"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},
 }

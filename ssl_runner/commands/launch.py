@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
+from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
+from ssl_runner.interfaces import CountEncoder, DataSpec
 from ssl_runner.locking import BusyError
 from ssl_runner.sweeps.job import BUSY, LOST, STOPPED, write_job
 from ssl_runner.world import world
@@ -29,16 +31,11 @@ LOOK = 0.1  # seconds between two looks at the processes
 GONE = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what torch says when another process is gone
 
 
-def check_devices(config: Config, device: torch.device) -> None:
+def check_devices(config: Config, spec: DataSpec, device: torch.device) -> None:
     """Hold the config against the devices there are, and what several of them can do. Raises ConfigError."""
     here = world()
     size = here.size if here.size > 1 else config.trainer.devices
     problems = []
-    if config.trainer.strategy == "fsdp":
-        problems.append(
-            "trainer.strategy is fsdp; weights cannot be shared out as yet (docs/scaling.md says why): set "
-            "trainer.strategy=ddp, with which each device holds the whole model, 16 bytes a parameter"
-        )
     if here.size > 1 and config.trainer.devices not in (1, here.size):
         problems.append(
             f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; leave it out, or "
@@ -67,8 +64,30 @@ def check_devices(config: Config, device: torch.device) -> None:
         )
     if size > 1 and config.backbone.get("gradient") == "sparse":
         problems.append(f"backbone.gradient is sparse; {size} devices sum dense ones: set backbone.gradient=dense")
+    if size > 1 and config.trainer.strategy == "fsdp":
+        problems += _unshardable(config, spec)
     if problems:
         raise ConfigError(problems)
+
+
+def _unshardable(config: Config, spec: DataSpec) -> list[str]:
+    """Why weights cannot be shared out over processes: a line each."""
+    problems = []
+    if config.trainer.compile:
+        problems.append("trainer.strategy is fsdp, which has not been tried compiled: set trainer.compile=false")
+    model = build.objective(config, spec)
+    numbers = [name for name, parameter in model.named_parameters() if not parameter.ndim]
+    if isinstance(model.encoder, CountEncoder):
+        problems.append(
+            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} counts in tables, which are whole "
+            "in every process: set trainer.strategy=ddp"
+        )
+    elif numbers:
+        problems.append(
+            f"trainer.strategy is fsdp, and {', '.join(numbers)} of objective={config.names.get('objective')} has no "
+            "dimension along which to share it out: make it of shape (1,), or set trainer.strategy=ddp"
+        )
+    return problems
 
 
 def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:

@@ -1,5 +1,6 @@
 """Pretrain, evaluate, and leave a folder with all of it."""
 
+import copy
 import logging
 import shlex
 import shutil
@@ -63,7 +64,7 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     console = Console(highlight=False, quiet=here.rank > 0)
     source, spec = build.validate(config)
     device = device_of(config.trainer.accelerator)
-    check_devices(config, device)
+    check_devices(config, spec, device)
     if config.trainer.monitor_examples and spec.classes == 0:
         unlabelled = f"dataset={config.names.get('dataset', '?')} has no labels"
         raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabelled}: set it to 0"])
@@ -254,14 +255,20 @@ def pretrain(
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
-    from ssl_runner.strategies import Follow, Together
+    from ssl_runner.strategies import Follow, Sharded, Together
     from ssl_runner.training import Clock, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings, here = config.trainer, world()
     device = device_of(settings.accelerator)
     synced(model, device)
+    sharded = here.size > 1 and settings.strategy == "fsdp"
+    trained = model
+    if sharded:  # `model` stays whole, in the host's memory, for what comes after training
+        trained = copy.deepcopy(model)
+        shard(trained, device)
     dtype = precision(settings.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -270,9 +277,9 @@ def pretrain(
     steps = total_steps(config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate)
     every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
     module = Pretrainer(
-        model,
+        trained,
         data.spec,
-        build.optimizer(config, model),
+        build.optimizer(config, trained),
         build.schedule(config),
         Clock(config.budget, steps),
         config.seed,
@@ -282,11 +289,11 @@ def pretrain(
         model.encoder.compile()
     record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
     callbacks: list[pl.Callback] = [record]
-    if not here.rank:
+    if sharded or not here.rank:
         callbacks.append(Checkpoint(checkpoint.parent, settings.checkpoint_minutes))
     if here.size > 1:
         callbacks.insert(0, Follow())
-    if settings.monitor_examples and not here.rank:  # first, so that its seconds do not count in `record`
+    if settings.monitor_examples and (sharded or not here.rank):  # first, so that its seconds do not count in `record`
         callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
     if settings.watch_every:
         watched = spread(data.examples("val"), data.spec, 256, device)
@@ -295,7 +302,7 @@ def pretrain(
         accelerator=settings.accelerator,
         devices=here.local_size,
         num_nodes=here.size // here.local_size,
-        strategy=Together() if here.size > 1 else "auto",
+        strategy=Sharded() if sharded else Together() if here.size > 1 else "auto",
         use_distributed_sampler=False,  # DataModule gives each process its part
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
         max_epochs=-1,
@@ -329,6 +336,10 @@ def pretrain(
             raise ConfigError([] if here.rank else [str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
+    if sharded:
+        weights = whole(trained.state_dict())
+        if not here.rank:
+            model.load_state_dict(weights)
     model.to(device)
     pretraining = Pretraining(
         epochs=round(module.examples / data.spec.size, 2),

@@ -39,13 +39,13 @@ class Temperature(nn.Module):
         if not start > 0:
             raise ValueError(f"objective.loss.temperature is {start}; it must be above 0 (SimCLR: 0.1 to 0.5)")
         self.start = start
-        self.register_parameter("log", nn.Parameter(torch.tensor(math.log(start))) if learned else None)
+        self.register_parameter("log", nn.Parameter(torch.tensor([math.log(start)])) if learned else None)
 
     def forward(self, sim: Tensor) -> Tensor:
         return sim / (self.start if self.log is None else _temperature(self.log))
 
     def watched(self) -> dict[str, Tensor]:
-        return {} if self.log is None else {"temperature": _temperature(self.log.detach())}
+        return {} if self.log is None else {"temperature": _temperature(self.log.detach()).squeeze()}
 
 
 def _temperature(log: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class NCE(WithTemperature):
 
     def __init__(self, *, temperature: float, learn_temperature: bool, log_normaliser: float | None) -> None:
         super().__init__(temperature=temperature, learn_temperature=learn_temperature)
-        start = torch.tensor(0.0 if log_normaliser is None else float(log_normaliser))
+        start = torch.tensor([0.0 if log_normaliser is None else float(log_normaliser)])
         self.log_normaliser = nn.Parameter(start, requires_grad=log_normaliser is None)
 
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class NCE(WithTemperature):
         return contrastive.nce(self.temperature(sim), pos, neg, self.log_normaliser + log_count, -log_count)
 
     def watched(self) -> dict[str, Tensor]:
-        return super().watched() | {"log_normaliser": self.log_normaliser.detach()}
+        return super().watched() | {"log_normaliser": self.log_normaliser.detach().squeeze()}
 
 
 class InfoNCE(WithTemperature):

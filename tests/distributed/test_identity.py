@@ -1,7 +1,8 @@
 """Two processes with half a batch each take the step of one with all of it: every objective, in float64.
 
-The same x and y are given to both, so that what is compared is `loss`, what it gathers, and `after_step`; dropout
-is off. One pair of processes goes through all of them.
+Each process has the whole model, or its part of every weight. The same x and y are given to both, so that what is
+compared is `loss`, what it gathers, the gradients, their norm, the optimizer's step and `after_step`; dropout is off.
+One pair of processes goes through all of them.
 """
 
 import copy
@@ -39,8 +40,11 @@ from ssl_runner.interfaces import (
     VideoSpec,
     WordEncoder,
 )
+from ssl_runner.nn.gather import mean_over_ranks
+from ssl_runner.nn.sharding import shard, unfused, whole
 from ssl_runner.nn.synced_norm import SyncedBatchNorm, synced
 from ssl_runner.objectives.contrastive_views import Origin
+from ssl_runner.optim import decay_groups
 
 COUNT = 12  # examples of the whole batch; no other dimension of x or y is as long
 BACKBONES: dict[type, list[str]] = {
@@ -81,6 +85,13 @@ CASES |= {
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
 }
+CASES |= {
+    f"bert with {path.stem}": [*CASES["bert"], f"optimizer={path.stem}"]
+    for path in sorted((conf_dir() / "optimizer").glob("*.yaml"))
+}
+NORM = 0.1  # at which gradients are clipped
+WAYS = ["ddp", "fsdp"]
+UNSHARDABLE = {("ngram", "fsdp")}  # `commands.launch` refuses it: its tables are whole everywhere
 CANNOT = {  # name -> why; docs/scaling.md says so too
     "simclr with clusters": "a cluster that has run empty begins again at a random example, and the two draw others",
 }
@@ -150,14 +161,26 @@ def half(part: Any, number: int) -> Any:
     return mapped(part, cut)
 
 
-def step(objective: Objective, x: Any, y: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The gradients of one step, and the buffers after it."""
+def step(case: str, objective: Objective, x: Any, y: Any, way: str = "") -> dict[str, Any]:
+    """Take one: the loss, every gradient and their norm; every weight and buffer after it."""
+    chosen = [word for word in CASES[case] if word.startswith("optimizer=")] or ["optimizer=sgd"]
+    node = yaml.safe_load((conf_dir() / "optimizer" / f"{chosen[0].partition('=')[2]}.yaml").read_text())
+    optimizer = build.construct(node, params=decay_groups(objective.groups()))
+    if way == "fsdp":
+        unfused(optimizer)
     loss = objective.loss(x, y)
     loss.value.backward()
-    gradients = {name: p.grad for name, p in objective.named_parameters() if p.requires_grad}
+    trained = {name: p for name, p in objective.named_parameters() if p.grad is not None}
+    if way == "ddp":
+        for parameter in trained.values():
+            parameter.grad = mean_over_ranks(parameter.grad)
+    gradients = {f"gradient of {name}": p.grad.clone() for name, p in trained.items()}
+    norm = nn.utils.clip_grad_norm_(trained.values(), NORM)
+    optimizer.step()
     with torch.no_grad():
         objective.after_step(loss.carry, 0.5)
-    return {"loss": loss.value.detach()} | gradients, dict(objective.named_buffers())
+    after = {name: p.detach() for name, p in objective.named_parameters()} | dict(objective.named_buffers())
+    return whole({"loss": mean_over_ranks(loss.value), "norm": norm, **gradients, **after})
 
 
 def work(number: int, port: int, folder: str) -> None:
@@ -165,16 +188,20 @@ def work(number: int, port: int, folder: str) -> None:
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", address, rank=number, world_size=2, timeout=timedelta(seconds=60))
     torch.set_num_threads(1)
-    held: dict[str, Any] = {}
+    held: dict[tuple[str, str], Any] = {}
     for case, (objective, x, y) in tasks.items():
-        try:
-            synced(objective, torch.device("cpu"))
-            gradients, buffers = step(objective, half(x, number), half(y, number))
-            for gradient in gradients.values():
-                dist.all_reduce(gradient)  # what DDP does
-            held[case] = {name: gradient / 2 for name, gradient in gradients.items()}, buffers
-        except Exception:  # is said by the test of the case
-            held[case] = traceback.format_exc()
+        for way in WAYS:
+            if (case, way) in UNSHARDABLE:
+                continue
+            try:
+                own = synced(copy.deepcopy(objective), torch.device("cpu"))
+                if way == "fsdp":
+                    shard(own, torch.device("cpu"))
+                    parts = [p.to_local().numel() / p.numel() for p in own.parameters() if p.shape[0] % 2 == 0]
+                    held[case, "parts"] = set(parts)
+                held[case, way] = step(case, own, half(x, number), half(y, number), way)
+            except Exception:  # is said by the test of the case
+                held[case, way] = traceback.format_exc()
     torch.save(held, Path(folder) / f"{number}.pt")
     dist.destroy_process_group()
 
@@ -185,9 +212,15 @@ def tasks() -> dict[str, tuple[Objective, Any, Any]]:
 
 
 @pytest.fixture(scope="module")
+def alone(tasks: dict[str, tuple[Objective, Any, Any]]) -> dict[str, dict[str, Any]]:
+    """The step of one process with the whole batch."""
+    return {case: step(case, *copy.deepcopy(task)) for case, task in tasks.items()}
+
+
+@pytest.fixture(scope="module")
 def pair(
     tasks: dict[str, tuple[Objective, Any, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> list[dict[str, Any]]:
+) -> list[dict[tuple[str, str], Any]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -197,33 +230,44 @@ def pair(
     return [torch.load(folder / f"{number}.pt") for number in range(2)]
 
 
-@pytest.mark.parametrize("case", CASES)
+def compare(held: Any, expected: dict[str, Any], case: str) -> None:
+    assert not isinstance(held, str), held
+    assert held.keys() == expected.keys()
+    moved = [name for name in expected if name == "positives" or name.startswith("positives.")]
+    for name, value in expected.items():
+        if case not in CANNOT or name not in moved:
+            torch.testing.assert_close(held[name], value, rtol=1e-5, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("case", "way"), [(case, way) for case in CASES for way in WAYS if (case, way) not in UNSHARDABLE]
+)
 def test_two_processes_take_the_step_of_one(
-    case: str, tasks: dict[str, tuple[Objective, Any, Any]], pair: list[dict[str, Any]]
+    case: str, way: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
 ) -> None:
-    gradients, buffers = step(*copy.deepcopy(tasks[case]))
-    for number in range(2):
-        assert not isinstance(pair[number][case], str), pair[number][case]
-        theirs, state = pair[number][case]
-        for name, ours in gradients.items():
-            torch.testing.assert_close(theirs[name], ours, rtol=1e-5, atol=1e-9, msg=f"rank {number}: {name}")
-        for name, value in buffers.items():
-            if case not in CANNOT:
-                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-9, msg=f"rank {number}: {name}")
-    for name, value in pair[0][case][1].items():
-        assert torch.equal(value, pair[1][case][1][name]), f"the two processes differ in {name}"
+    compare(pair[0][case, way], alone[case], case)
+    if way == "ddp":  # else the first has all
+        for name, value in pair[0][case, way].items():
+            assert torch.equal(value, pair[1][case, way][name]), f"the two processes differ in {name}"
+
+
+@pytest.mark.parametrize("case", ["bert", "byol", "mae", "simclr"])
+def test_each_process_has_half_of_every_weight(case: str, pair: list[dict[tuple[str, str], Any]]) -> None:
+    """Those of momentum encoders too."""
+    assert [held[case, "parts"] for held in pair] == [{0.5}, {0.5}]
 
 
 def test_the_two_would_differ_without_what_is_gathered(tasks: dict[str, tuple[Objective, Any, Any]]) -> None:
     """What the identity compares can fail: each half by itself, in one process, gives other gradients."""
     for case in ("simclr", "barlow_twins", "language_model", "swav"):
-        whole, _ = step(*copy.deepcopy(tasks[case]))
+        whole_batch = step(case, *copy.deepcopy(tasks[case]))
         halves = []
         for number in range(2):
             objective, x, y = copy.deepcopy(tasks[case])
-            halves.append(step(objective, half(x, number), half(y, number))[0])
-        apart = [(a + b) / 2 for a, b in zip(halves[0].values(), halves[1].values(), strict=True)]
-        assert not all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(apart, whole.values(), strict=True)), case
+            halves.append(step(case, objective, half(x, number), half(y, number)))
+        names = [name for name in whole_batch if name == "loss" or name.startswith("gradient of ")]
+        apart = {name: (halves[0][name] + halves[1][name]) / 2 for name in names}
+        assert not all(torch.allclose(apart[name], whole_batch[name], rtol=1e-3) for name in names), case
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(3), nn.BatchNorm2d(3, affine=False), nn.BatchNorm1d(3, momentum=None)])

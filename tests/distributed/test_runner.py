@@ -8,15 +8,19 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import made_text
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssl_runner import build
 from ssl_runner.commands.launch import watch
 from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data.tensors import EpochOrder, Share
+from ssl_runner.interfaces import Objective
 from ssl_runner.locking import locked
 from ssl_runner.reporting.results import read_result
 from ssl_runner.sweeps.job import LOST
@@ -27,6 +31,7 @@ SMALL = [
     "controls=[]", "trainer.log_every_n_steps=2", "trainer.validations=2", "trainer.precision=float32",
     "trainer.accelerator=cpu", "objective=autoencoder", "objective.corruption=none", "trainer.watch_every=3",
 ]  # fmt: skip
+WHOLE, SHARED, ONE = ["trainer.devices=2"], ["trainer.devices=2", "trainer.strategy=fsdp"], ["trainer.devices=1"]
 ROOT = Path(__file__).parents[2]
 FAULTS = """
 import os, signal, time
@@ -71,8 +76,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def curves(folder: Path) -> dict[tuple[int, str], float]:
     rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-    names = ("train/loss", "val/loss", "watch/spread", "epoch")
-    return {(int(row["step"]), name): float(row[name]) for row in rows for name in names if row[name]}
+    names = ("train/loss", "train/temperature", "val/loss", "val/knn_accuracy", "watch/spread", "epoch")
+    return {(int(row["step"]), name): float(row[name]) for row in rows for name in names if row.get(name)}
 
 
 @pytest.fixture(scope="module")
@@ -114,27 +119,61 @@ def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
         torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
 
 
-def test_a_process_that_fails_ends_the_run_with_its_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [WHOLE, SHARED])
+def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_path: Path) -> None:
     path = with_fault(tmp_path / "path", 1, 'raise ArithmeticError("made to fail")')
-    done = call(command(tmp_path / "out", "trainer.devices=2"), path)
+    done = call(command(tmp_path / "out", *way), path)
     assert done.returncode == 1
     assert "ArithmeticError: made to fail" in done.stderr
     assert "error: process 1 of 2 ended with exit code 1" in done.stderr
     assert not list((tmp_path / "out").rglob("result.json"))
 
 
-def test_a_run_asked_to_stop_goes_on_to_the_same_weights(two: tuple[Path, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [(WHOLE, WHOLE), (SHARED, ONE), (WHOLE, SHARED)])
+def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
+    before: list[str], after: list[str], two: tuple[Path, str], tmp_path: Path
+) -> None:
+    """With weights whole or shared out, and on another number of devices."""
     path = with_fault(tmp_path / "path", 0, "os.kill(os.getppid(), signal.SIGTERM); time.sleep(1)")
-    words = command(tmp_path / "out", "trainer.devices=2")
-    done = call(words, path)
+    done = call(command(tmp_path / "out", *before), path)
     assert done.returncode in (130, 143), done.stderr
     folder = folder_of(tmp_path / "out")
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    stopped = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stopped["global_step"] < 7
     assert not (folder / "result.json").exists()
-    again = call(words)
+    again = call(command(tmp_path / "out", *after))
     assert again.returncode == 0, again.stderr
+    near = {"rtol": 0.0, "atol": 0.0} if before == after else {"rtol": 1e-3, "atol": 1e-5}
     for name, value in weights(folder).items():
-        torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(value, weights(two[0])[name], **near, msg=name)
+    ends = [torch.load(each / "checkpoints" / "last.ckpt", weights_only=True) for each in (folder, two[0])]
+    assert list(ends[0]["state_dict"]) == list(ends[1]["state_dict"])
+    for number, state in ends[1]["optimizer_states"][0]["state"].items():
+        for name, value in state.items():
+            torch.testing.assert_close(ends[0]["optimizer_states"][0]["state"][number][name], value, **near, msg=name)
+
+
+def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
+    """With a learned temperature, a clipped gradient of two batches, k-NN and the collapse watched meanwhile."""
+    words = [
+        *SMALL[:-3], "objective=simclr", "objective.ranks=all", "objective/loss=soft_nn", "optimizer=sgd",
+        "trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.monitor_examples=20", "trainer.watch_every=2",
+    ]  # fmt: skip
+    folders = []
+    for number, way in enumerate((WHOLE, SHARED)):
+        done = call([sys.executable, "-m", "ssl_runner", *words, f"output={tmp_path / str(number)}", *way])
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        folders += [path.parent for path in (tmp_path / str(number)).rglob("result.json")]
+    whole, shared = map(curves, folders)
+    assert {name for _, name in whole} >= {"train/loss", "train/temperature", "val/knn_accuracy", "watch/spread"}
+    assert whole.keys() == shared.keys()
+    for key, value in whole.items():
+        assert shared[key] == pytest.approx(value, rel=1e-4), key
+    for name, value in weights(folders[0]).items():
+        torch.testing.assert_close(weights(folders[1])[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    found = [[each.metrics for each in read_result(folder).results] for folder in folders]
+    assert found[0] == found[1]
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -147,12 +186,33 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "message"), [
     (["batch_size=15"], "batch_size is 15; it is split among 2 devices: set a multiple of 2, as 14"),
     (["budget.unit=minutes"], "budget.unit is minutes; 2 processes have 2 clocks"),
-    (["trainer.strategy=fsdp"], "trainer.strategy is fsdp; weights cannot be shared out as yet"),
+    (["trainer.strategy=fsdp", "trainer.compile=true"], "trainer.strategy is fsdp, which has not been tried compiled"),
     (["objective=simclr"], "objective.ranks is own; .* set objective.ranks=all"),
 ])  # fmt: skip
 def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     plain = compose([*SMALL[:-3], f"output={tmp_path}", "trainer.devices=2", *words])
     with pytest.raises(ConfigError, match=message):
+        run(typed(plain), plain, [])
+
+
+def test_tables_of_counts_are_not_shared_out(tmp_path: Path) -> None:
+    words = ["objective=ngram", "backbone=ngram", "trainer.accelerator=cpu", "evaluation=[]", *made_text.overrides()]
+    plain = compose([*words, f"output={tmp_path}", *SHARED])
+    with pytest.raises(ConfigError, match=r"strategy is fsdp, and backbone=ngram counts in tables"):
+        run(typed(plain), plain, [])
+
+
+def test_parameters_that_cannot_be_shared_out_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = build.objective
+
+    def with_a_number(*given: Any) -> Objective:
+        objective = built(*given)
+        objective.register_parameter("scale", torch.nn.Parameter(torch.ones(())))
+        return objective
+
+    monkeypatch.setattr(build, "objective", with_a_number)
+    plain = compose([*SMALL, f"output={tmp_path}", *SHARED])
+    with pytest.raises(ConfigError, match=r"fsdp, and scale of objective=autoencoder has no dimension"):
         run(typed(plain), plain, [])
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_runner.optim import LARS, Constant, Linear, WarmupCosine, decay_groups
+from ssl_runner.optim import LARS, Constant, Linear, WarmupCosine, decay_groups, lay_out
 
 
 def test_warmup_cosine_at_known_points() -> None:
@@ -69,3 +69,22 @@ def test_lars_leaves_zeros_alone() -> None:
     weight.grad = torch.ones(2, 2)
     LARS([weight], lr=0.1, momentum=0.0, weight_decay=0.0, trust=0.001).step()
     assert torch.allclose(weight, torch.full((2, 2), -0.1))  # a norm of 0 gives no ratio: a plain step
+
+
+def test_a_state_of_another_layout_is_laid_out_as_its_parameter() -> None:
+    """AdamW's fused kernel would else take one number's moments for another's."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(4, 3, 3, 3), torch.randn(2, 4, 3, 3, 3)
+    ends = []
+    for laid in (torch.contiguous_format, torch.channels_last):
+        weight = nn.Parameter(start.clone(memory_format=laid))
+        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
+        for gradient in gradients:
+            weight.grad = gradient.to(memory_format=laid)
+            optimizer.step()
+            moment = optimizer.state[weight]["exp_avg"]
+            optimizer.state[weight]["exp_avg"] = moment.contiguous()
+            lay_out(optimizer)
+        ends.append(weight.detach())
+        assert optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+    torch.testing.assert_close(ends[0], ends[1])

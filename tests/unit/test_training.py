@@ -43,6 +43,14 @@ def test_a_tally_gives_means_and_starts_anew() -> None:
     assert tally.read() == {"loss": 5.0}
 
 
+def test_a_tally_keeps_what_a_weight_was() -> None:
+    tally, weight = Tally(), torch.nn.Parameter(torch.tensor([0.5]))
+    tally.add(Loss(torch.tensor(1.0), {"temperature": weight.detach().squeeze()}))
+    with torch.no_grad():
+        weight.add_(1)
+    assert tally.read() == {"loss": 1.0, "temperature": 0.5}
+
+
 class Remembers(Objective[torch.Tensor, torch.Tensor]):
     """Keeps what its loss was given."""
 

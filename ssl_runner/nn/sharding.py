@@ -1,0 +1,78 @@
+"""Weights of which every process holds a part: torch's `fully_shard` (FSDP2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
+
+from ssl_runner.nn.gather import rank, ranks
+
+LISTS = ("blocks", "stages")  # what a ModuleList is called whose parts are gathered one by one
+
+
+def shard(objective: nn.Module, device: torch.device) -> None:
+    """Leave each process its part of every parameter: a slice along the first dimension.
+
+    Blocks of Transformers and stages of convolutional networks, of the encoder and of whatever copies it, are whole
+    only while they run; all other weights, those of heads and embeddings, from the beginning of `loss` to the end of
+    the backward pass. So `loss` may read them as it likes, and call the encoder by any method. Elsewhere they are
+    whole in `gathered`. Gradients come as the mean over processes.
+
+    Raises ValueError for a parameter that is a single number, without a dimension.
+    """
+    mesh = init_device_mesh(device.type, (ranks(),))
+    objective.to(memory_format=torch.contiguous_format)  # slices have no channels-last layout
+    for name, part in objective.named_modules():
+        if isinstance(part, nn.ModuleList) and name.rpartition(".")[2] in LISTS:
+            for unit in part:
+                fully_shard(unit, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+    register_fsdp_forward_method(objective, "loss")
+
+
+def unfused(optimizer: torch.optim.Optimizer) -> None:
+    """Step without fused kernels where torch's take no shared weights: the same, but for rounding."""
+    if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
+        for group in optimizer.param_groups:
+            group["fused"] = None
+
+
+@contextmanager
+def gathered(objective: nn.Module) -> Iterator[None]:
+    """Have an objective's weights whole outside of `loss`; all processes take part. One that is not shared: nothing."""
+    if not isinstance(objective, FSDPModule):
+        yield
+        return
+    objective.unshard()
+    try:
+        yield
+    finally:
+        objective.reshard()
+
+
+def whole(tree: Any) -> Any:
+    """Nested lists and dicts with every shared tensor made whole, on the CPU, for process 0; all take part.
+
+    The others get empty tensors in their place.
+    """
+
+    def gather(value: Any) -> Any:
+        if not isinstance(value, DTensor):
+            return value
+        full = value.full_tensor()
+        return full.new_empty(0) if rank() else full.cpu()
+
+    return tree_map(gather, tree)
+
+
+def part_of(value: Any, like: Tensor) -> Any:
+    """This process' part of `value`, a whole tensor, where `like` is shared and of its shape; else `value`."""
+    if not isinstance(value, Tensor) or not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
