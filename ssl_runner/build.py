@@ -12,7 +12,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ssl_runner.config import Config, ConfigError, check_fit, locate, parameters, unfit_evaluations
+from ssl_runner.config import Config, ConfigError, check_fit, check_node, locate, parameters, unfit_evaluations
 from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective, TextSpec
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
@@ -268,7 +268,9 @@ def load_encoder(path: str | Path) -> Encoder:
     """
     folder = encoder_folder(Path(path))
     try:
-        about = yaml.safe_load((folder / "config.yaml").read_text())
+        about = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        if problems := check_node(about["backbone"], "backbone", [Encoder]):
+            raise ConfigError(problems)
         model = encoder(about["backbone"], exported_spec(folder))
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r} is damaged: {error!r}") from error
@@ -314,6 +316,8 @@ def exported_spec(path: Path) -> DataSpec:
     folder = encoder_folder(path)
     fields = yaml.safe_load((folder / "config.yaml").read_text())["spec"]
     cls = locate(fields.pop("_target_"))
+    if not issubclass(cls, DataSpec):
+        raise ValueError(f"spec._target_ is {cls.__name__}; it must be a kind of data")
     if issubclass(cls, TextSpec):
         fields["tokenizer"] = (folder / "tokenizer.json").read_text(encoding="utf-8")
         tokens = json.loads((folder / "tokens.json").read_text())
