@@ -15,7 +15,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -231,6 +231,8 @@ def mismatch(value: Any, annotation: Any) -> str | None:
         return None if value is None else "null"
     if annotation is float:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if annotation is int and type(value) is int and not -(2**63) <= value < 2**63:
+        return "a whole number of at most 64 bits"
     if annotation in (int, str, bool):
         right = type(value) is annotation
         return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
@@ -297,7 +299,7 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
     for field in fields(cls):
         hint = hints[field.name]
         if field.name not in node:
-            if field.default is not None:
+            if field.default is MISSING and field.default_factory is MISSING:
                 problems.append(f"{dot}{field.name}: missing")
         elif is_dataclass(hint):
             problems += check_fields(node[field.name], cast(type, hint), dot + field.name)
@@ -310,6 +312,8 @@ def typed(plain: dict[str, Any]) -> Config:
     """The first gates: the root's keys and types, every node's signature, ranges of the root. Raises ConfigError."""
     if secret := secrets_in(plain):
         raise ConfigError(secret)  # by itself: other messages repeat values
+    if not isinstance(plain, dict):
+        raise ConfigError(["the config is not a mapping"])
     problems = check_fields(plain, Config, "")
     for axis, names in KINDS.items():
         kinds, node = [locate(name) for name in names], plain.get(axis)

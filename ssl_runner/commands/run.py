@@ -329,6 +329,13 @@ def pretrain(
             raise ConfigError([] if here.rank else [str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
+        except Exception as error:
+            if reached is None or record.began:
+                raise
+            why = (str(error).splitlines() or [""])[0][:100] or type(error).__name__
+            raise ConfigError(
+                [f"{str(checkpoint)!r} cannot be gone on from ({type(error).__name__}: {why}); resume=never starts anew"]
+            ) from error
     model.to(device)
     pretraining = Pretraining(
         epochs=round(module.examples / data.spec.size, 2),

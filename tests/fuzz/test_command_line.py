@@ -1,10 +1,5 @@
 """Random command lines: each ends in a valid check or in a refusal in words, and none writes outside its folder."""
 
-import contextlib
-import os
-import resource
-import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +8,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 import yaml
+from bounded import bounded, listing
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -22,9 +18,6 @@ from ssl_runner.__main__ import main
 from ssl_runner.commands.refusals import explain
 from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, conf_dir, locate, typed
-
-ROOM = 8 * 2**30  # bytes of addresses beside what the tests have: what asks for more has to be refused, not to be had
-PATIENCE = 120  # seconds after which a command line counts as one that hangs
 
 AXES = (
     "dataset", "objective", "backbone", "evaluation", "optimizer", "schedule", "logger", "trainer", "experiment", "sweep",
@@ -186,37 +179,9 @@ def result(words: list[str]) -> str:
     return "refused"
 
 
-def listing(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in sorted(folder.rglob("*"))}
-
-
-@contextlib.contextmanager
-def bounded(place: Path) -> Iterator[None]:
-    """In the folder `place`, with bounded memory and time; what lies around it is as it was."""
-
-    def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"after {PATIENCE} s")
-
-    before, home = listing(place.parent), os.getcwd()
-    with Path("/proc/self/statm").open() as file:
-        has = int(file.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, late)
-    resource.setrlimit(resource.RLIMIT_AS, (has + ROOM, hard))
-    signal.alarm(PATIENCE)
-    os.chdir(place)
-    try:
-        yield
-    finally:
-        os.chdir(home)
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    assert listing(place.parent) == before
-
-
 def try_all(place: Path, count: int) -> Counter[str]:
     found: Counter[str] = Counter()
+    before = listing(place)
 
     @seed(20)
     @settings(
@@ -228,4 +193,47 @@ def try_all(place: Path, count: int) -> Counter[str]:
             found[result([*words, "check=true"])] += 1
 
     each()
+    assert listing(place) == before
     return found
+
+
+def test_some_command_lines(place: Path) -> None:
+    found = try_all(place, 40)
+    assert found["valid"]
+    assert found["refused"]
+
+
+@pytest.mark.slow
+def test_command_lines(place: Path) -> None:
+    found = try_all(place, 2000)
+    print(dict(found))
+    assert found.total() >= 2000
+    assert found["valid"] >= 100
+
+
+@pytest.mark.parametrize("count", [15, pytest.param(150, marks=pytest.mark.slow)])
+def test_the_whole_command_ends_plainly(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], count: int
+) -> None:
+    """Through `main`, as a terminal would: exit code 0 or 2, and no traceback."""
+
+    @seed(21)
+    @settings(
+        max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(command_lines(), st.sampled_from([[], [], [], ["-m"]]))
+    def each(words: list[str], flags: list[str]) -> None:
+        monkeypatch.setattr("sys.argv", ["ssl-run", *flags, *words, "check=true"])
+        with bounded(place):
+            try:
+                main()
+                code = 0
+            except SystemExit as ended:
+                code = ended.code
+        said = capfd.readouterr()
+        assert code in (0, 2), said.err
+        assert "Traceback" not in said.err
+        assert (code == 0) == ("valid: " in said.out)
+        assert code == 0 or said.err.startswith("error: ")
+
+    each()
