@@ -13,7 +13,16 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ssl_runner.config import Config, ConfigError, check_fields, check_fit, check_node, locate, parameters, unfit_evaluations
+from ssl_runner.config import (
+    Config,
+    ConfigError,
+    check_fields,
+    check_fit,
+    check_node,
+    locate,
+    parameters,
+    unfit_evaluations,
+)
 from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective, TextSpec
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
@@ -78,7 +87,9 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
         size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
-        raise ConfigError([f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"])
+        raise ConfigError(
+            [f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"]
+        )
     return construct(node, spec=spec)
 
 

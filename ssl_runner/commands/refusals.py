@@ -18,9 +18,10 @@ PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra its
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong, and end with exit code 2."""
+    """Say what is wrong, without what could command a terminal, and end with exit code 2."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        plain = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in problem)
+        print(f"error: {plain}", file=sys.stderr)
     sys.exit(2)
 
 

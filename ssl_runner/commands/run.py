@@ -334,7 +334,9 @@ def pretrain(
                 raise
             why = (str(error).splitlines() or [""])[0][:100] or type(error).__name__
             raise ConfigError(
-                [f"{str(checkpoint)!r} cannot be gone on from ({type(error).__name__}: {why}); resume=never starts anew"]
+                [
+                    f"{str(checkpoint)!r} cannot be gone on from ({type(error).__name__}: {why}); resume=never starts anew"
+                ]
             ) from error
     model.to(device)
     pretraining = Pretraining(

@@ -10,7 +10,16 @@ from typing import BinaryIO
 TIMES = 100  # a whole may be so many times as large as what is packed: texts and images reach 3 to 30, bombs 1000
 FREE = 2**28  # bytes that any archive may hold besides
 MOST_MEMBERS = 10**6
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, NotImplementedError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    NotImplementedError,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 
 
 def check_size(unpacked: int, packed: int) -> None:

@@ -103,7 +103,9 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     about = archive.getinfo(f"{name}.npy")
-    if not dtype.hasobject and dtype.itemsize * math.prod(shape) > about.file_size:  # it would be allocated before it is read
+    if (
+        not dtype.hasobject and dtype.itemsize * math.prod(shape) > about.file_size
+    ):  # it would be allocated before it is read
         raise ValueError(f"{name} is cut: its header promises {shape}")
     return shape, dtype
 

@@ -29,7 +29,7 @@ Path(sys.argv[1]).write_text(json.dumps(written))
 """
 SMALL = [
     "dataset=fake_images", "dataset.examples=200", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
-    "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps", f"budget.amount={STEPS}",
+    "backbone.widths=[4,8]", "batch_size=4", "logger=csv", "budget.unit=steps", f"budget.amount={STEPS}",
     "evaluation=[knn]", "controls=[]", "trainer.accelerator=cpu", "trainer.validations=20", "trainer.watch_every=500",
     "trainer.log_every_n_steps=100", "trainer.checkpoint_minutes=0.05", "trainer.precision=float32",
 ]  # fmt: skip

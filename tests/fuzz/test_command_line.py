@@ -20,10 +20,9 @@ from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, conf_dir, locate, typed
 
 AXES = (
-    "dataset", "objective", "backbone", "evaluation", "optimizer", "schedule", "logger", "trainer", "experiment", "sweep",
+    "dataset", "objective", "backbone", "evaluation", "optimizer", "schedule", "logger", "trainer", "experiment",
 )  # fmt: skip
 OPTIONS = {axis: sorted(path.stem for path in (conf_dir() / axis).glob("*.yaml")) for axis in AXES}
-SMALL = {"images": ["convnet", "mlp", "vit_micro"], "text": ["bert_tiny", "gpt_tiny", "word_vectors", "lstm"]}
 
 
 def target(axis: str, option: str) -> type[Any]:
@@ -85,7 +84,8 @@ WORDS = st.sampled_from([
     "0", "-0", "1", "2", "3", "-1", "0.5", "1.5", "1e-300", "1e308", "-1e308", "1e400", "00", "0x10", "1_000", "2e3",
     "2147483648", "-2147483649", "9223372036854775808", "1000000", "100000000000000000000000000",
     "../../escape", "/etc/passwd", "/dev/null/x", "/dev/zero", "~/x", "..", ".", "/", "a/../../b", "C:\\x", "x" * 300,
-    "${seed}", "${nope}", "${oc.env:HOME}", "${oc.env:NO_SUCH_VARIABLE}", "${oc.env:NO_SUCH_VARIABLE,5}", "${", "$", "}",
+    "${seed}", "${nope}", "${oc.env:HOME}", "${oc.env:NO_SUCH_VARIABLE}", "${oc.env:NO_SUCH_VARIABLE,5}", "${", "$",
+    "}",
     "${objective}", "${dataset.path}", "${hydra:runtime.cwd}", "${oc.decode:'[1'}", "${oc.select:nope,1}", "${a:b}",
     "${oc.dict.keys:objective}", "${batch_size", "${${seed}}", "${.lr}", "${..seed}", "${seed}${seed}",
     "[]", "[1]", "[1,2]", "[[1],[2]]", "[1,[2,[3,[4]]]]", "[a,null,1.5]", "[0]", "[-1,-1]", "[1,2", "1,2", "a,b,",
@@ -110,9 +110,10 @@ STRANGE = st.one_of(
     st.sampled_from([
         "+typo", "++typo", "~seed", "~objective", "~dataset.nope", "+objective.nope", "++objective.nope.deep", "seed.x",
         "objective/loss", "objective/views", "objective/views@objective.views", "evaluation@_global_", "+experiment",
-        "+sweep", "names", "+names.dataset", "domain", "+domain", "hydra.run.dir", "hydra.mode", "hydra/launcher", "a.b.c",
-        "_target_", "backbone._target_", "objective._target_", "+logger.x._target_", "dataset@x", "", ".", "..", "+", "~",
-        "output", "start_from", "budget", "trainer", "sweep.params", "+sweep.settings.x", "hydra.searchpath", "é", "a b",
+        "+sweep", "names", "+names.dataset", "domain", "+domain", "hydra.run.dir", "hydra.mode", "hydra/launcher",
+        "a.b.c", "_target_", "backbone._target_", "objective._target_", "+logger.x._target_", "dataset@x", "", ".", "..", "+",
+        "~", "output", "start_from", "budget", "trainer", "sweep.params", "+sweep.settings.x", "hydra.searchpath", "é",
+        "a b",
         "backbone.widths[0]", "+objective.views._target_", "optimizer@backbone", "++hydra.callbacks.x", "_self_",
     ]),
     st.text(max_size=8),

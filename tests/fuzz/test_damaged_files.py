@@ -32,7 +32,6 @@ from ssl_runner.commands.run import load, run
 from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data.download import Remote, fetch_files
 from ssl_runner.reporting.page import write_report
-from ssl_runner.sweeps.job import work, write_job
 
 QUICK = 6  # cases of each file in the quick suite
 
@@ -53,7 +52,9 @@ def dataset(*words: str) -> Callable[[Path], object]:
     def read(folder: Path) -> None:
         if folder not in known:
             words_ = [word.replace("DIR", str(folder)) for word in words]
-            known[folder] = typed(compose([*words_, "logger=none", "evaluation=[]", "batch_size=4", f"output={folder}"]))
+            known[folder] = typed(
+                compose([*words_, "logger=none", "evaluation=[]", "batch_size=4", f"output={folder}"])
+            )
         shutil.rmtree(folder / "cache", ignore_errors=True)
         found, _ = build.source(known[folder])
         next(iter(load(known[folder], found).train_dataloader()))
@@ -116,8 +117,8 @@ def arrays(folder: Path) -> Kind:
         npz(x_train=pixels[0, 0]), npz(x_train=np.uint8(3)), npz(y_train=label - 1), npz(y_train=label * 0.5),
         npz(y_train=np.array(["a"] * 20)), npz(x_test=pixels[:0]), npz(x_train=np.array([{}], dtype=object)),
         npz(y_train=np.array([{}] * 20, dtype=object)), npz(label_names=np.array([1.5])), npz(y_train=label + 2**40),
-        npz(x_train=pixels[..., None, None]), npz(label_names=np.array({"a": 1}, dtype=object)), npz(y_train=np.uint8(1)),
-        npz(x_train=pixels.astype("S1")), npz(y_train=label.astype(complex)), npz(y_train=label.astype("M8[s]")),
+        npz(x_train=pixels[..., None, None]), npz(label_names=np.array({"a": 1}, dtype=object)),
+        npz(y_train=np.uint8(1)), npz(x_train=pixels.astype("S1")), npz(y_train=label.astype(complex)), npz(y_train=label.astype("M8[s]")),
     ]  # fmt: skip
     read = dataset("dataset=arrays", "dataset.path=DIR/arrays.npz")
     return Kind(["arrays.npz"], read, 60, [("arrays.npz", content) for content in wrong])
@@ -145,18 +146,25 @@ def videos(folder: Path) -> Kind:
         made_video.write(folder / "videos" / f"{number}.{('mp4', 'avi', 'mkv')[number % 3]}", 5)
     words = ("dataset=video_folder", "dataset.path=DIR/videos", "dataset.labels=none", "dataset.cache=DIR/cache")
     read = dataset(
-        *words, "dataset.side=16", "dataset.frames=4", "dataset.stride=4", "objective=arrow_of_time", "backbone=vivit_micro"
+        *words,
+        "dataset.side=16",
+        "dataset.frames=4",
+        "dataset.stride=4",
+        "objective=arrow_of_time",
+        "backbone=vivit_micro",
     )
     return Kind([f"videos/{number}.{suffix}" for number, suffix in enumerate(("mp4", "avi", "mkv"))], read, 45)
 
 
 def corpora(folder: Path) -> Kind:
-    (folder / "corpus.txt").write_text(made_text.text(40) + "\n\nZwei Wörter – «naïve» 日本.\n")
+    (folder / "corpus.txt").write_text(made_text.text(40) + "\n\nZwei Wörter «naïve» 日本.\n")
     read = dataset(
         "dataset=text_file", "dataset.path=DIR/corpus.txt", "dataset.cache=DIR/cache", "dataset.documents=blank_lines",
         "dataset.tokens=words", "dataset.vocabulary=40", "dataset.length=12", "objective=bert", "backbone=bert_tiny",
     )  # fmt: skip
-    return Kind(["corpus.txt"], read, 40, [("corpus.txt", b"\xff\xfea\0b\0"), ("corpus.txt", b"\n\n\n"), ("corpus.txt", b" ")])
+    return Kind(
+        ["corpus.txt"], read, 40, [("corpus.txt", b"\xff\xfea\0b\0"), ("corpus.txt", b"\n\n\n"), ("corpus.txt", b" ")]
+    )
 
 
 def tables(folder: Path) -> Kind:
@@ -168,7 +176,14 @@ def tables(folder: Path) -> Kind:
         "dataset=text_table", "dataset.path=DIR/table.csv", "dataset.cache=DIR/cache", "dataset.tokens=words",
         "dataset.vocabulary=40", "dataset.length=12", "objective=bert", "backbone=bert_tiny",
     )  # fmt: skip
-    wrong = [b"text,label\n", b"text\na\n", b'text,label\n"a,1\n', b"text,label\na\n", b"label,text\n1\n", b"text,label\0\n"]
+    wrong = [
+        b"text,label\n",
+        b"text\na\n",
+        b'text,label\n"a,1\n',
+        b"text,label\na\n",
+        b"label,text\n1\n",
+        b"text,label\0\n",
+    ]
     wrong += [b"text,label\n" + b"a" * 200_000 + b",1\n"]
     return Kind(["table.csv"], read, 40, [("table.csv", content) for content in wrong])
 
@@ -204,8 +219,8 @@ def downloads(folder: Path) -> Kind:
 def small_run(folder: Path) -> list[str]:
     return [
         "dataset=fake_images", "dataset.examples=40", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
-        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps", "budget.amount=2", "evaluation=[knn]",
-        "trainer.accelerator=cpu", "controls=[]", "trainer.validations=0", "objective=rotation", f"output={folder}",
+        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps", "budget.amount=2",
+        "evaluation=[knn]", "trainer.accelerator=cpu", "controls=[]", "trainer.validations=0", "objective=rotation", f"output={folder}",
         "trainer.watch_every=0",
     ]  # fmt: skip
 
@@ -222,8 +237,8 @@ def encoders(folder: Path) -> Kind:
     about = yaml.safe_load((folder / "run" / "encoder" / "config.yaml").read_text())
     wrong = []
     for changed in (
-        {name: value.double() for name, value in state.items()}, {name: value[..., None] for name, value in state.items()}, {},
-        {"x": torch.zeros(1)}, {name: value.to(torch.int32) for name, value in state.items()},
+        {name: value.double() for name, value in state.items()},
+        {name: value[..., None] for name, value in state.items()}, {}, {"x": torch.zeros(1)}, {name: value.to(torch.int32) for name, value in state.items()},
     ):  # fmt: skip
         save_file({name: value.contiguous() for name, value in changed.items()}, folder / "changed.safetensors")
         wrong.append(("run/encoder/encoder.safetensors", (folder / "changed.safetensors").read_bytes()))
@@ -240,13 +255,17 @@ def encoders(folder: Path) -> Kind:
             ("run/encoder/config.yaml", yaml.safe_dump(about | {part: about[part] | {key: value}}).encode())
             for value in values
         ]
-    wrong += [("run/encoder/config.yaml", content) for content in (b"[" * 5000, b"&a [*a]", b"a: !!python/name:os.system")]
+    wrong += [
+        ("run/encoder/config.yaml", content) for content in (b"[" * 5000, b"&a [*a]", b"a: !!python/name:os.system")
+    ]
     files = ["run/encoder/encoder.safetensors", "run/encoder/config.yaml"]
     return Kind(files, lambda place: load_encoder(place / "run"), 80, wrong)
 
 
 def text_encoders(folder: Path) -> Kind:
-    config = typed(compose([*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "logger=none", "batch_size=8"]))
+    config = typed(
+        compose([*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "logger=none", "batch_size=8"])
+    )
     found, _ = build.source(config)
     spec = load(config, found).spec
     model = build.objective(config, spec)
@@ -255,7 +274,9 @@ def text_encoders(folder: Path) -> Kind:
     def read(place: Path) -> None:
         load_encoder(place)
         build.load_tokenizer(place)
-        again = typed(compose([*made_text.overrides(), f"dataset.tokenizer={place}", "objective=bert", "backbone=bert_tiny"]))
+        again = typed(
+            compose([*made_text.overrides(), f"dataset.tokenizer={place}", "objective=bert", "backbone=bert_tiny"])
+        )
         _ = build.source(again)
 
     tokens = [b"[]", b"{}", b'{"counts": 3, "starts": null}', b'{"counts": [], "starts": []}', b"null"]
@@ -314,8 +335,18 @@ def configs(folder: Path) -> Kind:
     did(folder)
     whole = yaml.safe_load((folder / "run" / "config.yaml").read_text())
     wrong = [whole | {key: value} for key in whole for value in (None, 3, "x", [1], {"a": 1})]
-    contents = [yaml.safe_dump(each).encode() for each in random.Random(0).sample(wrong, 25)] + [b"3", b"[]", b"- a", b"null"]
-    return Kind(["run/config.yaml"], lambda place: finished_run(str(place / "run")), 30, [("run/config.yaml", c) for c in contents])
+    contents = [yaml.safe_dump(each).encode() for each in random.Random(0).sample(wrong, 25)] + [
+        b"3",
+        b"[]",
+        b"- a",
+        b"null",
+    ]
+    return Kind(
+        ["run/config.yaml"],
+        lambda place: finished_run(str(place / "run")),
+        30,
+        [("run/config.yaml", c) for c in contents],
+    )
 
 
 KINDS = (
