@@ -332,12 +332,8 @@ def pretrain(
         except Exception as error:
             if reached is None or record.began:
                 raise
-            why = (str(error).splitlines() or [""])[0][:100] or type(error).__name__
-            raise ConfigError(
-                [
-                    f"{str(checkpoint)!r} cannot be gone on from ({type(error).__name__}: {why}); resume=never starts anew"
-                ]
-            ) from error
+            why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
+            raise ConfigError([f"{str(checkpoint)!r} {why}; resume=never starts anew"]) from error
     model.to(device)
     pretraining = Pretraining(
         epochs=round(module.examples / data.spec.size, 2),

@@ -118,7 +118,8 @@ def arrays(folder: Path) -> Kind:
         npz(y_train=np.array(["a"] * 20)), npz(x_test=pixels[:0]), npz(x_train=np.array([{}], dtype=object)),
         npz(y_train=np.array([{}] * 20, dtype=object)), npz(label_names=np.array([1.5])), npz(y_train=label + 2**40),
         npz(x_train=pixels[..., None, None]), npz(label_names=np.array({"a": 1}, dtype=object)),
-        npz(y_train=np.uint8(1)), npz(x_train=pixels.astype("S1")), npz(y_train=label.astype(complex)), npz(y_train=label.astype("M8[s]")),
+        npz(y_train=np.uint8(1)), npz(x_train=pixels.astype("S1")), npz(y_train=label.astype(complex)),
+        npz(y_train=label.astype("M8[s]")),
     ]  # fmt: skip
     read = dataset("dataset=arrays", "dataset.path=DIR/arrays.npz")
     return Kind(["arrays.npz"], read, 60, [("arrays.npz", content) for content in wrong])
@@ -219,7 +220,8 @@ def downloads(folder: Path) -> Kind:
 def small_run(folder: Path) -> list[str]:
     return [
         "dataset=fake_images", "dataset.examples=40", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
-        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps", "budget.amount=2",
+        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps",
+        "budget.amount=2",
         "evaluation=[knn]", "trainer.accelerator=cpu", "controls=[]", "trainer.validations=0", "objective=rotation", f"output={folder}",
         "trainer.watch_every=0",
     ]  # fmt: skip
@@ -236,7 +238,8 @@ def encoders(folder: Path) -> Kind:
     state = load_file(did(folder) / "encoder" / "encoder.safetensors")
     about = yaml.safe_load((folder / "run" / "encoder" / "config.yaml").read_text())
     wrong = []
-    for changed in (
+
+       for changed in (
         {name: value.double() for name, value in state.items()},
         {name: value[..., None] for name, value in state.items()}, {}, {"x": torch.zeros(1)}, {name: value.to(torch.int32) for name, value in state.items()},
     ):  # fmt: skip
