@@ -220,10 +220,9 @@ def downloads(folder: Path) -> Kind:
 def small_run(folder: Path) -> list[str]:
     return [
         "dataset=fake_images", "dataset.examples=40", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
-        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps",
-        "budget.amount=2",
-        "evaluation=[knn]", "trainer.accelerator=cpu", "controls=[]", "trainer.validations=0", "objective=rotation", f"output={folder}",
-        "trainer.watch_every=0",
+        "backbone.widths=[4,8]", "batch_size=8", "logger=csv", "budget.unit=steps", "budget.amount=2",
+        "evaluation=[knn]", "trainer.accelerator=cpu", "controls=[]", "trainer.validations=0", "objective=rotation",
+        "trainer.watch_every=0", f"output={folder}",
     ]  # fmt: skip
 
 
@@ -241,8 +240,11 @@ def encoders(folder: Path) -> Kind:
 
        for changed in (
         {name: value.double() for name, value in state.items()},
-        {name: value[..., None] for name, value in state.items()}, {}, {"x": torch.zeros(1)}, {name: value.to(torch.int32) for name, value in state.items()},
-    ):  # fmt: skip
+        {name: value[..., None] for name, value in state.items()},
+        {name: value.to(torch.int32) for name, value in state.items()},
+        {"x": torch.zeros(1)},
+        {},
+    ):
         save_file({name: value.contiguous() for name, value in changed.items()}, folder / "changed.safetensors")
         wrong.append(("run/encoder/encoder.safetensors", (folder / "changed.safetensors").read_bytes()))
     for part, key, values in (
