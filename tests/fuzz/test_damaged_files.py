@@ -238,7 +238,7 @@ def encoders(folder: Path) -> Kind:
     about = yaml.safe_load((folder / "run" / "encoder" / "config.yaml").read_text())
     wrong = []
 
-       for changed in (
+    for changed in (
         {name: value.double() for name, value in state.items()},
         {name: value[..., None] for name, value in state.items()},
         {name: value.to(torch.int32) for name, value in state.items()},
