@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,16 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ssl_runner.config import Config, ConfigError, check_fit, locate, parameters, unfit_evaluations
+from ssl_runner.config import (
+    Config,
+    ConfigError,
+    check_fields,
+    check_fit,
+    check_node,
+    locate,
+    parameters,
+    unfit_evaluations,
+)
 from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective, TextSpec
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
@@ -27,6 +37,9 @@ UNREADABLE = (
     RuntimeError,
     ValueError,
     KeyError,
+    TypeError,
+    LookupError,
+    AttributeError,
     pickle.UnpicklingError,
 )  # torch.load of damaged files
 TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
@@ -53,6 +66,8 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
         return cls(**given, **values)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+    except (ArithmeticError, MemoryError, RuntimeError) as error:  # torch's, of numbers that it cannot have
+        raise ConfigError([f"{cls.__name__} cannot be made of its values: {str(error).splitlines()[0]}"]) from error
 
 
 def source(config: Config) -> tuple[DataSource, DataSpec]:
@@ -67,6 +82,14 @@ def source(config: Config) -> tuple[DataSource, DataSpec]:
 
 
 def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
+    """Raises ConfigError, too, for one that is larger than memory: it is not tried."""
+    with torch.device("meta"):  # which has shapes alone
+        size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise ConfigError(
+            [f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"]
+        )
     return construct(node, spec=spec)
 
 
@@ -170,9 +193,9 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
     """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
     count = min(config.batch_size, 2)
     with torch.random.fork_rng(devices=[]):
-        data = spec.to_input(spec.fake(count))
         label = torch.arange(count) % max(spec.classes, 1) if spec.classes else torch.full((count,), -1)
         try:
+            data = spec.to_input(spec.fake(count))
             value = model.loss(*model.split(Batch(data, label, torch.arange(count)))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
@@ -267,11 +290,11 @@ def load_encoder(path: str | Path) -> Encoder:
     torch.Size([16, 128])
     """
     folder = encoder_folder(Path(path))
+    node = _about(folder)["backbone"]
     try:
-        about = yaml.safe_load((folder / "config.yaml").read_text())
-        model = encoder(about["backbone"], exported_spec(folder))
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(folder / 'config.yaml')!r} is damaged: {error!r}") from error
+        if problems := check_node(node, "backbone", [Encoder]):
+            raise ConfigError(problems)
+        model = encoder(node, exported_spec(folder))
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     read_encoder(folder, model)
@@ -298,7 +321,7 @@ def check_vocabulary(path: Path, spec: DataSpec) -> None:
         return
     try:
         known = exported_spec(path)
-    except (ValueError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
     if isinstance(known, TextSpec) and known.tokenizer != spec.tokenizer:
         raise ConfigError(
@@ -310,31 +333,66 @@ def check_vocabulary(path: Path, spec: DataSpec) -> None:
 
 
 def exported_spec(path: Path) -> DataSpec:
-    """What the data were that an exported encoder was pretrained on. Raises as the parts of a damaged file do."""
+    """What the data were that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
     folder = encoder_folder(path)
-    fields = yaml.safe_load((folder / "config.yaml").read_text())["spec"]
-    cls = locate(fields.pop("_target_"))
+    fields = dict(_about(folder)["spec"])
+    try:
+        cls = locate(fields.pop("_target_", ""))
+    except ConfigError as error:
+        raise ValueError(f"{str(folder / 'config.yaml')!r}: spec.{error}") from error
+    if not issubclass(cls, DataSpec):
+        raise ValueError(f"{str(folder / 'config.yaml')!r}: spec._target_ is {cls.__name__}, which is no kind of data")
     if issubclass(cls, TextSpec):
-        fields["tokenizer"] = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        tokens = json.loads((folder / "tokens.json").read_text())
-        fields |= {name: tuple(tokens[name]) for name in ("counts", "starts")}
-    return cls(**fields | {"class_names": tuple(fields["class_names"])})
+        fields["tokenizer"] = load_tokenizer(folder).to_str()
+        fields |= _tokens(folder / "tokens.json")
+    if problems := check_fields(fields, cls, "spec"):
+        raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _about(folder: Path) -> dict[str, dict[str, Any]]:
+    """config.yaml of an exported encoder. Raises ValueError where it is none."""
+    file = folder / "config.yaml"
+    try:
+        about = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
+        raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
+    return about
+
+
+def _tokens(file: Path) -> dict[str, list[Any]]:
+    """What an exported encoder of text knows of its tokens. Raises ValueError for a damaged file."""
+    try:
+        tokens = json.loads(file.read_text(encoding="utf-8"))
+        found = {name: tokens[name] for name in ("counts", "starts")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}") from error
+    for name, kind in (("counts", int), ("starts", bool)):
+        if not isinstance(found[name], list) or not all(type(each) is kind for each in found[name]):
+            raise ValueError(f"{str(file)!r} is damaged: {name} must be a list, each of type {kind.__name__}")
+    return found
 
 
 def read_encoder(path: Path, model: Encoder) -> None:
     """Load exported weights into `model`. Raises ConfigError for a missing, truncated or mismatched file."""
     try:
         folder = encoder_folder(path)
-        state = load_file(folder / "encoder.safetensors")
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
+    file = folder / "encoder.safetensors"
+    try:
+        state = load_file(file)
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ConfigError([f"{str(file)!r} cannot be read as an encoder: {error}"]) from error
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in state.items()}
     if own != got:
         differ = sorted(name for name in own.keys() | got.keys() if own.get(name) != got.get(name))
         raise ConfigError(
             [
-                f"{str(folder)!r} holds the weights of another backbone: {len(differ)} tensors differ, the first is "
+                f"{str(file)!r} holds the weights of another backbone: {len(differ)} tensors differ, the first is "
                 f"{differ[0]!r}, {got.get(differ[0], 'missing')} there and {own.get(differ[0], 'missing')} here; "
                 "set backbone and its numbers to those of the run it comes from"
             ]

@@ -59,6 +59,7 @@ class Record(pl.Callback):
         self.last: float | None = None
         self.seconds = 0.0  # of training steps alone
         self.bar: Progress | None = None
+        self.began = False  # after what a checkpoint holds was put in its places
         self._since = 0.0
         self._said = -1  # the step last read
         self._shown = -1.0  # the progress last printed
@@ -72,6 +73,7 @@ class Record(pl.Callback):
         self.first, self.last, self.seconds = (state_dict[key] for key in ("first", "last", "seconds"))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = True
         self._since = time.monotonic()
         if self.console.is_terminal:
             columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"

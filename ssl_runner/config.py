@@ -11,9 +11,11 @@ import importlib
 import inspect
 import json
 import os
+import re
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -22,10 +24,22 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from ssl_runner.secrets import secrets_in
+
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
 
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
+KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
+    "dataset": ("ssl_runner.interfaces.DataSource",),
+    "objective": ("ssl_runner.interfaces.Objective",),
+    "backbone": ("ssl_runner.interfaces.Encoder",),
+    "optimizer": ("torch.optim.Optimizer",),
+    "schedule": ("ssl_runner.optim.Schedule",),
+    "evaluation": ("ssl_runner.interfaces.Evaluator", "ssl_runner.interfaces.Inspection"),
+    "logger": ("ssl_runner.loggers.interface.RunLogger",),
+}
+SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
@@ -143,9 +157,23 @@ def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, An
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
+    with initialize_config_dir(str(conf_dir()), version_base=version_base()), composing():
         cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
     return with_names(cfg, cfg.hydra.runtime.choices)
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Hydra's own exceptions pass; whatever else it raises over words that it cannot read becomes a ConfigError."""
+    from hydra.errors import HydraException
+
+    try:
+        yield
+    except (HydraException, ConfigError):
+        raise
+    except Exception as error:  # of many kinds, AssertionError and RecursionError among them
+        why = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise ConfigError([f"Hydra cannot read these words: {why}; write key=value, each in quotes"]) from error
 
 
 def version_base() -> str | None:
@@ -165,7 +193,7 @@ def locate(target: str) -> type[Any]:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
+    except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
         raise ConfigError([f"_target_: {target!r} cannot be imported: {error}"]) from error
     if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
         raise ConfigError([f"_target_: {target!r} is no class of {', '.join(ALLOWED)}"])
@@ -203,6 +231,8 @@ def mismatch(value: Any, annotation: Any) -> str | None:
         return None if value is None else "null"
     if annotation is float:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if annotation is int and type(value) is int and not -(2**63) <= value < 2**63:
+        return "a whole number of at most 64 bits"
     if annotation in (int, str, bool):
         right = type(value) is annotation
         return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
@@ -224,14 +254,27 @@ def ill_typed(path: str, value: Any, annotation: Any) -> list[str]:
     return [] if wanted is None else [f"{path}: {value!r} is a {type(value).__name__}; it must be {wanted}"]
 
 
-def check_node(node: Any, path: str) -> list[str]:
-    """Hold a node of the config, and all nodes in it, against the signatures of their `_target_`s."""
+def classes(annotation: Any) -> list[type[Any]]:
+    """The classes that an annotation allows, of which a node makes an object."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    return [part for part in parts if inspect.isclass(part) and part is not type(None)]
+
+
+def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
+    """Hold a node of the config, and all nodes in it, against the signatures of their `_target_`s.
+
+    `kinds`: what it may be, for a class on the allowlist may do harm elsewhere than where it belongs.
+    """
     if not isinstance(node, dict) or "_target_" not in node:
         return [f"{path}: needs a _target_; choose an option of the group: {path.replace('.', '/')}=..."]
     try:
-        known = parameters(locate(node["_target_"]))
+        cls = locate(node["_target_"])
     except ConfigError as error:
         return [f"{path}.{problem}" for problem in error.problems]
+    if not any(kind in cls.__mro__ for kind in kinds):  # not issubclass, which refuses a Protocol
+        wanted = " or ".join(kind.__name__ for kind in kinds) or "a plain value"
+        return [f"{path}._target_: {node['_target_']!r} does not belong here; it must be {wanted}"]
+    known = parameters(cls)
     problems = []
     for key, value in node.items():
         if key == "_target_":
@@ -241,7 +284,7 @@ def check_node(node: Any, path: str) -> list[str]:
             continue
         problems += ill_typed(f"{path}.{key}", value, known[key][0])
         if isinstance(value, dict) and "_target_" in value:
-            problems += check_node(value, f"{path}.{key}")
+            problems += check_node(value, f"{path}.{key}", classes(known[key][0]))
     missing = [name for name, (_, required) in known.items() if required and name not in node]
     return problems + [f"{path}.{name}: missing; set it to {mismatch(object(), known[name][0])}" for name in missing]
 
@@ -256,7 +299,7 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
     for field in fields(cls):
         hint = hints[field.name]
         if field.name not in node:
-            if field.default is not None:
+            if field.default is MISSING and field.default_factory is MISSING:
                 problems.append(f"{dot}{field.name}: missing")
         elif is_dataclass(hint):
             problems += check_fields(node[field.name], cast(type, hint), dot + field.name)
@@ -267,15 +310,20 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
 
 def typed(plain: dict[str, Any]) -> Config:
     """The first gates: the root's keys and types, every node's signature, ranges of the root. Raises ConfigError."""
+    if secret := secrets_in(plain):
+        raise ConfigError(secret)  # by itself: other messages repeat values
+    if not isinstance(plain, dict):
+        raise ConfigError(["the config is not a mapping"])
     problems = check_fields(plain, Config, "")
-    for axis in ("dataset", "objective", "backbone", "optimizer", "schedule"):
-        if isinstance(plain.get(axis), dict):
-            problems += check_node(plain[axis], axis)
-    for group in ("evaluation", "logger"):
-        nodes = plain.get(group)
-        if isinstance(nodes, dict):
-            for name, node in nodes.items():
-                problems += check_node(node, f"{group}.{name}")
+    for axis, names in KINDS.items():
+        kinds, node = [locate(name) for name in names], plain.get(axis)
+        if isinstance(node, dict) and axis in SEVERAL:
+            for name, each in node.items():
+                if file_name(str(name)) != name:  # figures are called after it
+                    problems.append(f"{axis}.{name}: a name here may hold letters, digits, _ and - alone")
+                problems += check_node(each, f"{axis}.{name}", kinds)
+        elif isinstance(node, dict):
+            problems += check_node(node, axis, kinds)
     if problems:
         raise ConfigError(problems)
     parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
@@ -419,8 +467,17 @@ def identity(plain: Mapping[str, Any]) -> str:
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
     """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>: the same config, the same folder."""
-    name = "-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone"))
+    name = file_name("-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")))
     return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of one file, which leads nowhere else.
+
+    >>> file_name("../objective/loss=a b")
+    '...objective.loss=a-b'
+    """
+    return re.sub(r"[^\w.+=,-]", "-", text.replace("/", "."))[:150]
 
 
 def control_suffix(config: Config) -> str:

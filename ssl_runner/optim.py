@@ -83,14 +83,14 @@ class Schedule(Protocol):
     def __call__(self, progress: float) -> float: ...
 
 
-class Constant:
+class Constant(Schedule):
     """1 throughout."""
 
     def __call__(self, progress: float) -> float:
         return 1.0
 
 
-class Linear:
+class Linear(Schedule):
     """A straight line from 1 to `final`."""
 
     def __init__(self, *, final: float) -> None:
@@ -102,7 +102,7 @@ class Linear:
         return 1 - (1 - self.final) * min(progress, 1.0)
 
 
-class WarmupCosine:
+class WarmupCosine(Schedule):
     """Linear from 0 over `warmup` of the budget, then half a cosine from 1 to `final`.
 
     Loshchilov, Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.

@@ -65,8 +65,8 @@ class Sharded(Together):
 
 
 def agreed(trainer: pl.Trainer, wish: bool) -> bool:
-    """What process 0 wishes, where weights are shared out: all processes ask at the same points, and wait for each other
-    and for the device. Else `wish`."""
+    """What process 0 wishes, where weights are shared out: all processes ask at the same points, and wait for each
+    other and for the device. Else `wish`."""
     if not isinstance(trainer.strategy, Sharded):
         return wish
     told = torch.tensor(wish, device=trainer.strategy.root_device)

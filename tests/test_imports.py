@@ -26,7 +26,8 @@ OWN = {  # layer -> layers of this package that it may import
     "locking": set(),
     "world": {"config"},
     "strategies": {"nn", "world"},
-    "config": {"interfaces"},
+    "secrets": set(),
+    "config": {"interfaces", "secrets"},
     "build": {"interfaces", "config", "optim", "nn", "loggers"},
 }
 TOP = {"commands", "sweeps", "__main__", "__init__"}  # may import all of it

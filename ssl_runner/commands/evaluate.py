@@ -77,10 +77,12 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
         where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
         raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
     try:
-        plain = yaml.safe_load(path.read_text())
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
         typed(plain)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError([f"{str(path)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+    except ConfigError as error:
+        raise ConfigError([f"{str(path)!r}: {problem}" for problem in error.problems]) from error
     return folder, plain
 
 

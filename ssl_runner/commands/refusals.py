@@ -6,17 +6,22 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ssl_runner.config import ConfigError, compose, conf_dir, version_base
+from ssl_runner.config import ConfigError, compose, composing, conf_dir, version_base
 from ssl_runner.locking import BusyError
+from ssl_runner.secrets import secrets_in
+
+PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra itself looks for them
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong, and end with exit code 2."""
+    """Say what is wrong, without what could command a terminal, and end with exit code 2."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        plain = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in problem)
+        print(f"error: {plain}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -47,11 +52,69 @@ def hydra_main(task: Callable[[DictConfig], None], name: str) -> None:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions
     try:
+        check_hydra(name)
         hydra.main(version_base=version_base(), config_path=str(conf_dir()), config_name=name)(guarded)()
     except ConfigError as error:
         refuse(error.problems)
     except HydraException as error:
         refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
+
+
+def check_hydra(name: str) -> None:
+    """Refuse what Hydra itself would run or set, at the word of a config, before our task begins.
+
+    A config may come from elsewhere (--config-dir): its node `hydra` names callbacks and handlers of logs, which Hydra
+    builds whatever they are, and variables of the environment. Raises ConfigError, and Hydra's exceptions.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path, get_args_parser
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.types import RunMode
+
+    args = get_args_parser().parse_args()  # Hydra's own, lest a word be read in two ways
+    if args.help or args.hydra_help or args.info or args.shell_completion:
+        return  # nothing is run
+    if secret := secrets_in(args.overrides):
+        raise ConfigError(secret)
+    if args.experimental_rerun is not None:
+        raise ConfigError(["--experimental-rerun reads a pickle, which can run code; a run's config.yaml says it all"])
+    if args.config_path is not None:
+        raise ConfigError(["--config-path would hide conf/; --config-dir adds a folder of yours to it"])
+    places = create_config_search_path(str(conf_dir()))
+    if args.config_dir is not None:
+        folder = os.path.abspath(args.config_dir)
+        places.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    loader = ConfigLoaderImpl(places)
+    with composing():
+        cfg = loader.load_configuration(
+            args.config_name or name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+        problems = harmful(OmegaConf.to_container(cfg.hydra, resolve=False))
+    if problems:
+        raise ConfigError(problems)
+
+
+def harmful(hydra: Any) -> list[str]:
+    """What a config's node `hydra` must not hold."""
+    problems = [
+        f"hydra.{key}: it must be empty; a config can {what} by it"
+        for key, value, what in (
+            ("callbacks", hydra["callbacks"], "run any code"),
+            ("job.env_set", hydra["job"]["env_set"], "change the environment"),
+        )
+        if value
+    ]
+    problems += [
+        f"hydra.{key}.root: it must be null; a config can run any code by handlers of logs"
+        for key in ("hydra_logging", "job_logging")
+        if hydra[key].get("root") is not None
+    ]
+    problems += [
+        f"hydra.{key}._target_ is {hydra[key]['_target_']!r}; it must be a plugin of Hydra"
+        for key in ("sweeper", "launcher")
+        if not str(hydra[key]["_target_"]).startswith(PLUGINS)
+    ]
+    return problems
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:

@@ -336,6 +336,11 @@ def pretrain(
             raise ConfigError([] if here.rank else [str(error)]) from error
         except SystemExit as stop:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
+        except Exception as error:
+            if reached is None or record.began:
+                raise
+            why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
+            raise ConfigError([f"{str(checkpoint)!r} {why}; resume=never starts anew"]) from error
     if sharded:
         weights = whole(trained.state_dict())
         if not here.rank:

@@ -18,7 +18,7 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from rich.console import Console
 
-from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, identity
+from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, file_name, identity
 from ssl_runner.locking import locked
 from ssl_runner.reporting.comparison import Comparison, compare
 from ssl_runner.reporting.results import RANDOM_START, Run, write_atomically
@@ -172,7 +172,7 @@ def folder_of(config: Config, axes: Axes) -> Path:
     title = config.sweep.name or "-".join(short_names(keys).values()) or "run"
     shared = sorted(each for each in axes.fixed if not _never_matters(each.lstrip("+~").split("=")[0]))
     digest = hashlib.sha256(json.dumps([shared, sorted(keys)]).encode()).hexdigest()[:6]
-    return Path(config.output) / SWEEPS / f"{title.replace('/', '.')}-{digest}"
+    return Path(config.output) / SWEEPS / f"{file_name(title)}-{digest}"
 
 
 def _never_matters(key: str) -> bool:

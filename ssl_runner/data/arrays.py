@@ -1,5 +1,6 @@
 """A user's own images as arrays in one .npz file. n examples, C channels, H height, W width."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ssl_runner.data.archives import check_size
 from ssl_runner.data.splits import hold_out
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
@@ -80,14 +82,16 @@ class Arrays(DataSource):
             raise ValueError(f"dataset.path {self.path} is not there; it must be a .npz file with x_train and x_test")
         try:
             with zipfile.ZipFile(self.path) as archive:
+                check_size(sum(each.file_size for each in archive.infolist()), self.path.stat().st_size)
                 names = {name.removesuffix(".npy") for name in archive.namelist()}
-                headers = {name: _header(archive, name) for name in sorted(names) if name.startswith("x_")}
+                names = {name for name in names if name.startswith(("x_", "y_")) or name == "label_names"}
+                headers = {name: _header(archive, name) for name in sorted(names)}
             with np.load(self.path, allow_pickle=False) as arrays:
-                small = {name: arrays[name] for name in sorted(names) if name.startswith("y_") or name == "label_names"}
+                small = {name: arrays[name] for name in sorted(names) if not name.startswith("x_")}
         except DAMAGE as error:
             raise ValueError(f"dataset.path {self.path} is not a whole .npz file of plain arrays: {error}") from error
         try:
-            return _understood(headers, small)
+            return _understood({name: each for name, each in headers.items() if name.startswith("x_")}, small)
         except ValueError as error:
             raise ValueError(f"dataset.path {self.path}: {error}") from error
 
@@ -98,6 +102,11 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
+    about = archive.getinfo(f"{name}.npy")
+    if (
+        not dtype.hasobject and dtype.itemsize * math.prod(shape) > about.file_size
+    ):  # it would be allocated before it is read
+        raise ValueError(f"{name} is cut: its header promises {shape}")
     return shape, dtype
 
 

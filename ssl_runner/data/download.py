@@ -6,14 +6,14 @@ import os
 import shutil
 import socket
 import sys
-import tarfile
 import tempfile
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from ssl_runner.data.archives import unpack
 
 TIMEOUT = 15  # seconds without an answer or a byte
 
@@ -49,15 +49,9 @@ def fetch_files(files: Sequence[Remote], root: Path) -> None:
                 path = own
             else:
                 _first_of(file, path)
-            if path.suffix == ".zip":
-                with zipfile.ZipFile(path) as members:
-                    members.extractall((folder / file.path).parent)
-            elif path.name.endswith(".tar.gz"):
-                with tarfile.open(path) as members:
-                    members.extractall((folder / file.path).parent, filter="data")
-            else:
-                continue
-            (folder / file.path).unlink(missing_ok=True)
+            if path.name.endswith((".zip", ".tar.gz")):
+                unpack(path, (folder / file.path).parent)
+                (folder / file.path).unlink(missing_ok=True)
 
     _into(root, fill)
 
@@ -89,11 +83,11 @@ def _into(root: Path, fill: Callable[[Path], None]) -> None:
         # Beside the final place, so that moving is renaming. Two runs that fetch at once both succeed.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder, _timeout(TIMEOUT):
             fill(Path(folder))
-            for file in [path for path in Path(folder).rglob("*") if path.is_file()]:
+            for file in [path for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]:
                 target = root / file.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -111,8 +105,7 @@ def _fill(folder: Path, torchvision_class: str, archive: Path | None) -> None:
         archive = folder / kind.filename
     elif not check_integrity(archive, kind.tgz_md5):
         raise RuntimeError(f"{archive} is damaged (its checksum is wrong); delete it")
-    with tarfile.open(archive) as members:
-        members.extractall(folder, filter="data")
+    unpack(archive, folder)
     (folder / kind.filename).unlink(missing_ok=True)
 
 

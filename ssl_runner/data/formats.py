@@ -1,6 +1,8 @@
 """Readers of the files in which the usual image sets come. n examples, C channels, H height, W width."""
 
 import gzip
+import math
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.archives import check_size
 from ssl_runner.interfaces import Examples
 
 
@@ -35,20 +38,25 @@ def read_idx(path: Path) -> np.ndarray:
     """An array of bytes in the IDX format, from `path`.gz where there is one (its checksum is verified), or `path`.
 
     The format: two zero bytes, 8 for unsigned bytes, the number of axes; each axis's length, big-endian; the values.
-    Raises ValueError, OSError, EOFError or zlib.error for damaged files.
+    Raises ValueError, which names the file, for a damaged one.
     """
     packed = path.with_name(path.name + ".gz")
-    content = gzip.decompress(packed.read_bytes()) if packed.is_file() else path.read_bytes()
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path.name} is not an IDX file of bytes")
-    start = 4 + 4 * content[3]
-    shape = tuple(int(length) for length in np.frombuffer(content[4:start], dtype=">u4"))
-    values = np.frombuffer(
-        bytearray(content[start:]), dtype=np.uint8
-    )  # a bytearray, for torch wants to be able to write
-    if values.size != np.prod(shape, dtype=np.int64):
-        raise ValueError(f"{path.name} holds {values.size} bytes where its header promises {shape}")
-    return values.reshape(shape)
+    file = packed if packed.is_file() else path
+    try:
+        with gzip.open(file) if file == packed else file.open("rb") as opened:
+            magic = opened.read(4)
+            if len(magic) < 4 or magic[:3] != b"\x00\x00\x08":
+                raise ValueError("it is not an IDX file of bytes")
+            header = opened.read(4 * magic[3])
+            shape = tuple(int(length) for length in np.frombuffer(header, dtype=">u4"))
+            promised = math.prod(shape)
+            check_size(promised, file.stat().st_size)
+            content = bytearray(opened.read(promised + 1))  # a bytearray, for torch wants to be able to write
+        if len(header) < 4 * magic[3] or len(content) != promised:
+            raise ValueError(f"it holds {len(content)} bytes or more where its header promises {shape}")
+        return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ValueError(f"{file.name}: {error}") from error
 
 
 def read_cifar(folder: Path) -> Parts:

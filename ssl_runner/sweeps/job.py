@@ -29,6 +29,21 @@ def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sw
     write_atomically(file, yaml.safe_dump(content, sort_keys=False))
 
 
+def read_job(file: Path) -> dict[str, Any]:
+    """What `write_job` wrote. Raises ConfigError for a damaged file."""
+    from ssl_runner.config import ConfigError
+
+    try:
+        job = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError([f"{str(file)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+    texts = [job.get(key) for key in ("sweep", "label")] if isinstance(job, dict) else [None]
+    overrides = job.get("overrides") if isinstance(job, dict) else None
+    if not isinstance(overrides, list) or not all(isinstance(each, str) for each in (*texts, *overrides)):
+        raise ConfigError([f"{str(file)!r} is damaged: it must hold sweep, label, overrides and config"])
+    return job
+
+
 def work(file: Path) -> int:
     """Do the run of `file`; returns an exit code."""
     from ssl_runner.commands.run import Part, run
@@ -37,9 +52,9 @@ def work(file: Path) -> int:
     from ssl_runner.world import LostError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
-    job = yaml.safe_load(file.read_text())
     try:
-        run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
+        job = read_job(file)
+        run(typed(job.get("config")), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

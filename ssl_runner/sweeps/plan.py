@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_runner.config import Config, ConfigError, check_fit, identity, run_folder, typed, with_names
+from ssl_runner.config import Config, ConfigError, check_fit, composing, identity, run_folder, typed, with_names
 
 FITTING = "fitting"  # a preset's word for: every option of the group that goes with the rest
 SEED = "seed"
@@ -92,7 +92,8 @@ class Composer:
         return self.loader.get_group_options(key)
 
     def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], bool]:
-        cfg = self.loader.load_configuration(self.name, [*self.hydra, *self.fixed, *overrides], RunMode.RUN)
+        with composing():
+            cfg = self.loader.load_configuration(self.name, [*self.hydra, *self.fixed, *overrides], RunMode.RUN)
         raw = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]))
         return with_names(cfg, cfg.hydra.runtime.choices), any(map(REFERS.search, _texts(raw)))
 
