@@ -58,11 +58,11 @@ CLAIMS = {
         "Devlin et al. 2019 ([section 3.1](https://arxiv.org/abs/1810.04805)) hide 15 %: words are not redundant, and what is "
         "left must suffice to tell what is hidden. Wettig et al. 2023 ([arXiv:2202.08005](https://arxiv.org/abs/2202.08005)) "
         "find 40 % no worse.",
-        ("masked_words.accuracy", "text_classification.accuracy", "senses.accuracy"),
-        ("senses-accuracy-by", "masked-words-accuracy-by"),
-        "BERT (width 128, depth 2) on a hundred Wikipedia articles. *Masked words*: at the ratio that it was trained with, so "
-        "that the task itself grows harder downwards. *Text classification*: polarity of film reviews (MR), linear on the "
-        "frozen encoder. *Senses*: which of its senses a word has in a sentence.",
+        ("senses.accuracy", "text_classification.accuracy"),
+        (),
+        "BERT (width 128, depth 2) on a hundred Wikipedia articles, twelve passes in windows of 128 tokens. *Senses*: which of "
+        "its senses a word has in a sentence. *Text classification*: polarity of film reviews (MR). Both linear, on the frozen "
+        "encoder. The picture has images beside texts: linear accuracy of digits, from the question above, and senses.",
     ),
     "masking_recipe": Claim(
         "Why is not every hidden word a [MASK]?",
