@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from torch import Tensor
 from ssl_runner.data.folders import PARTS
 from ssl_runner.data.mapped import mapped
 from ssl_runner.interfaces import Examples, SplitName
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +120,7 @@ def _open(folder: Path, cut: Cut) -> Clips:
     try:
         index = json.loads((folder / "index.json").read_text())
         shape = (sum(index["counts"]), cut.frames, cut.channels, cut.side, cut.side)
-        if shape[0]:
-            data = mapped(folder / "clips.uint8", shape)
-        else:
-            data = torch.empty(shape, dtype=torch.uint8)
+        data = mapped(folder / "clips.uint8", shape) if shape[0] else torch.empty(shape, dtype=torch.uint8)
         return Clips(data, tuple(index["counts"]), tuple(index["broken"]))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error
@@ -176,7 +177,9 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     file are apart. Raises ValueError where it is no whole video.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
+    reformatter = VideoReformatter()  # one for all frames: a frame's own would be set up anew for each
     try:
         with av.open(str(file)) as container:
             if not container.streams.video:
@@ -187,7 +190,7 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
             usual = 1 / Fraction(stream.average_rate or 25)
             chosen = ((frame, 1) for frame in frames) if cut.rate is None else _paced(frames, cut.rate, usual)
             for frame, times in chosen:
-                image = fit(frame, cut.side, cut.channels)
+                image = fit(frame, cut.side, cut.channels, reformatter)
                 for _ in range(times):
                     yield image
     except (av.FFmpegError, OSError) as error:
@@ -213,14 +216,13 @@ def _paced(frames: Iterator, rate: float, usual: Fraction) -> Iterator[tuple]:
         yield before, 1
 
 
-def fit(frame, side: int, channels: int) -> np.ndarray:  # type: ignore[no-untyped-def]  # av.VideoFrame: imported late
+def fit(frame: "VideoFrame", side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
     """(C, side, side) uint8: scaled and converted in one step, the centre cut out."""
     shorter = min(frame.width, frame.height)
-    layout = "rgb24" if channels == 3 else "gray"
-    if shorter == side:
-        image = frame.to_ndarray(format=layout)
-    else:
-        width, height = (max(side, round(length * side / shorter)) for length in (frame.width, frame.height))
-        image = frame.reformat(width=width, height=height, format=layout).to_ndarray()
+    width, height = frame.width, frame.height
+    if shorter != side:
+        width, height = (max(side, round(length * side / shorter)) for length in (width, height))
+    fitted = reformatter.reformat(frame, width, height, "rgb24" if channels == 3 else "gray")
+    image = fitted.to_ndarray()
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side].reshape(side, side, channels).transpose(2, 0, 1)
