@@ -14,6 +14,7 @@ from ssl_runner.reporting.results import read_result
 REAL = Path(__file__).parents[2] / "shared" / "data" / "video"
 SMALL = [
     "dataset=video_folder", "dataset.labels=none", "dataset.side=32", "dataset.frames=8", "dataset.stride=8",
+    "dataset.val_fraction=0.25",
     "objective=next_frame", "objective.past=4", "objective.ahead=2", "objective.width=16",
     "objective.decoder_widths=[16,16]", "backbone=per_frame", "backbone.image.widths=[8,16]", "batch_size=8",
     "budget.unit=steps", "budget.amount=6", "trainer.validations=1", "trainer.precision=float32",
@@ -45,4 +46,4 @@ def test_videos_of_a_user(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")
 def test_real_videos(tmp_path: Path) -> None:
-    check(do(tmp_path, REAL), clips=sum(frames // 8 for frames in (73, 75, 49, 333, 132)))
+    check(do(tmp_path, REAL), clips=sum(frames // 8 for frames in (72, 74, 48, 333, 132)))

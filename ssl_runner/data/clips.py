@@ -188,7 +188,9 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
             stream.thread_type = "AUTO"
             frames = container.decode(stream)
             usual = 1 / Fraction(stream.average_rate or 25)
-            chosen = ((frame, 1) for frame in frames) if cut.rate is None else _paced(frames, cut.rate, usual)
+            # AVI knows when frames are decoded alone, which is evenly before they are shown.
+            stamped = ((frame, frame.dts if container.format.name == "avi" else frame.pts) for frame in frames)
+            chosen = ((frame, 1) for frame, _ in stamped) if cut.rate is None else _paced(stamped, cut.rate, usual)
             for frame, times in chosen:
                 image = fit(frame, cut.side, cut.channels, reformatter)
                 for _ in range(times):
@@ -197,14 +199,17 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
         raise ValueError(f"it cannot be decoded ({error.strerror or error})") from error
 
 
-def _paced(frames: Iterator, rate: float, usual: Fraction) -> Iterator[tuple]:
-    """Frames that are shown at 0, 1 / rate, 2 / rate, ... seconds, and how many times each is."""
+def _paced(
+    stamped: Iterator[tuple["VideoFrame", int | None]], rate: float, usual: Fraction
+) -> Iterator[tuple["VideoFrame", int]]:
+    """Of frames with their times, in units of `time_base`: those that are shown at 0, 1 / rate, 2 / rate, ... seconds,
+    and how many times each is."""
     step = 1 / Fraction(str(rate))
     before = None
     shown = due = Fraction(0)
-    for frame in frames:
-        # AVI knows no time of some frames: they come the usual time after those before them.
-        time = shown + usual if frame.pts is None else frame.pts * frame.time_base
+    for frame, stamp in stamped:
+        # Of some frames no time is known: they come the usual time after those before them.
+        time = shown + usual if stamp is None else stamp * frame.time_base
         if before is None:
             due = time
         elif due < time:
