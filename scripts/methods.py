@@ -148,7 +148,7 @@ OF_VIDEO = [  # the budget of each is about a minute of one thread
     ORDER,
     ODD,
     ["objective=cpc_video", *TUBES, "budget.amount=16000"],
-    ["objective=video_mae", *TUBES, "budget.amount=16000"],
+    ["objective=video_mae", *TUBES, "budget.amount=30000"],
     ["objective=simclr", *FRAMES, "budget.amount=12000"],
     ["objective=byol", *FRAMES, "budget.amount=12000"],
 ]
@@ -348,11 +348,17 @@ GROUPS = {
         "Moving digits in colour: tracking",
         f"{MOVING} Masks of the first frame carried along by the likeness of features, over frames after it: region "
         "overlap J and contour accuracy F, times 100, beside the first masks left in place (*unmoved*).",
-        [*VIDEO, "dataset.colour=true", "backbone=per_frame", "evaluation=[label_propagation,linear]"],
+        [
+            *VIDEO,
+            "dataset.colour=true",
+            "backbone=per_frame",
+            "backbone.image.widths=[32,64]",
+            "evaluation=[label_propagation,linear]",
+        ],
         [
             [*run, *more]
             for run in (
-                ["objective=tracking_by_colorization", "budget.amount=30000"],
+                ["objective=tracking_by_colorization", "budget.amount=24000", "batch_size=32"],
                 ["objective=sequence_order", "budget.amount=60000"],
                 ["objective=simclr", "budget.amount=12000"],
             )

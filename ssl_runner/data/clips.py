@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from torch import Tensor
 from ssl_runner.data.folders import PARTS
 from ssl_runner.data.mapped import mapped
 from ssl_runner.interfaces import Examples, SplitName
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +177,9 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     file are apart. Raises ValueError where it is no whole video.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
+    reformatter = VideoReformatter()  # one for all frames: a frame's own would be set up anew for each
     try:
         with av.open(str(file)) as container:
             if not container.streams.video:
@@ -182,23 +188,28 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
             stream.thread_type = "AUTO"
             frames = container.decode(stream)
             usual = 1 / Fraction(stream.average_rate or 25)
-            chosen = ((frame, 1) for frame in frames) if cut.rate is None else _paced(frames, cut.rate, usual)
+            # AVI knows when frames are decoded alone, which is evenly before they are shown.
+            stamped = ((frame, frame.dts if container.format.name == "avi" else frame.pts) for frame in frames)
+            chosen = ((frame, 1) for frame, _ in stamped) if cut.rate is None else _paced(stamped, cut.rate, usual)
             for frame, times in chosen:
-                image = fit(frame, cut.side, cut.channels)
+                image = fit(frame, cut.side, cut.channels, reformatter)
                 for _ in range(times):
                     yield image
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"it cannot be decoded ({error.strerror or error})") from error
 
 
-def _paced(frames: Iterator, rate: float, usual: Fraction) -> Iterator[tuple]:
-    """Frames that are shown at 0, 1 / rate, 2 / rate, ... seconds, and how many times each is."""
+def _paced(
+    stamped: Iterator[tuple["VideoFrame", int | None]], rate: float, usual: Fraction
+) -> Iterator[tuple["VideoFrame", int]]:
+    """Of frames with their times, in units of `time_base`: those that are shown at 0, 1 / rate, 2 / rate, ... seconds,
+    and how many times each is."""
     step = 1 / Fraction(str(rate))
     before = None
     shown = due = Fraction(0)
-    for frame in frames:
-        # AVI knows no time of some frames: they come the usual time after those before them.
-        time = shown + usual if frame.pts is None else frame.pts * frame.time_base
+    for frame, stamp in stamped:
+        # Of some frames no time is known: they come the usual time after those before them.
+        time = shown + usual if stamp is None else stamp * frame.time_base
         if before is None:
             due = time
         elif due < time:
@@ -210,14 +221,13 @@ def _paced(frames: Iterator, rate: float, usual: Fraction) -> Iterator[tuple]:
         yield before, 1
 
 
-def fit(frame, side: int, channels: int) -> np.ndarray:  # type: ignore[no-untyped-def]  # av.VideoFrame: imported late
+def fit(frame: "VideoFrame", side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
     """(C, side, side) uint8: scaled and converted in one step, the centre cut out."""
     shorter = min(frame.width, frame.height)
-    layout = "rgb24" if channels == 3 else "gray"
-    if shorter == side:
-        image = frame.to_ndarray(format=layout)
-    else:
-        width, height = (max(side, round(length * side / shorter)) for length in (frame.width, frame.height))
-        image = frame.reformat(width=width, height=height, format=layout).to_ndarray()
+    width, height = frame.width, frame.height
+    if shorter != side:
+        width, height = (max(side, round(length * side / shorter)) for length in (width, height))
+    fitted = reformatter.reformat(frame, width, height, "rgb24" if channels == 3 else "gray")
+    image = fitted.to_ndarray()
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side].reshape(side, side, channels).transpose(2, 0, 1)

@@ -135,8 +135,10 @@ class Davis(DataSource):
         names = self.root / "ImageSets" / str(self.year) / f"{part}.txt"
         try:
             found = names.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{names} (dataset.root) cannot be read ({error}); {LAYOUT}") from error
+        except OSError as error:
+            raise ValueError(f"{names} (dataset.root) cannot be read ({error.strerror}); {LAYOUT}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{names} (dataset.root) is not UTF-8, from byte {error.start} on") from error
         if len(found) < 2:
             raise ValueError(f"{names} (dataset.root) lists {len(found)} films; at least 2 are needed")
         return found

@@ -423,7 +423,7 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
         for name in figure.references
         if name not in figure.y
     ]
-    left = 0.155 if figure.y_label else 0.115  # the same for all, so that panels line up
+    left = 0.18 if figure.y_label else 0.14  # room for six characters; the same for all, so that panels line up
     canvas, axes = _plane(2.17, left * WIDTH, handles, theme)
     x = np.asarray(figure.x, dtype=float)
     if figure.log_x:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from made_video import write
 
-from ssl_runner.data.clips import Cut, read_frames
+from ssl_runner.data.clips import Cut, read_clips, read_frames
 from ssl_runner.data.video_folder import VideoFolder
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "video"
+
+CUT = Cut(frames=4, stride=4, rate=None, side=32, channels=3)
 
 
 def source(root: Path, **changes: object) -> VideoFolder:
@@ -136,13 +138,69 @@ def test_refusals(tmp_path: Path) -> None:
             source(tmp_path, **{key: value})
 
 
+def test_a_video_without_frames(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "empty.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 32
+        container.start_encoding()
+    with pytest.raises(ValueError, match=r"it has no frames|it cannot be decoded"):
+        list(read_clips(tmp_path / "empty.mkv", CUT))
+
+
+def test_sound_alone(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match="it has no pictures"):
+        list(read_clips(tmp_path / "sound.mkv", CUT))
+
+
+def test_a_file_that_breaks_off(root: Path) -> None:
+    """MP4 has its index at the end: without it there is nothing to read."""
+    whole = root / "left" / "0.mp4"
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"1 of 8 videos .*left/0.mp4: it (has no pictures|cannot be decoded)"):
+        source(root).load()
+
+
+def test_uneven_times_without_a_rate_keep_all_frames(tmp_path: Path) -> None:
+    write(tmp_path / "uneven.mkv", 5, times=[0, 10, 20, 60, 70])
+    levels = [round(image.mean() / 10) for image in read_frames(tmp_path / "uneven.mkv", Cut(4, 4, None, 32, 1))]
+    assert levels == [0, 1, 2, 3, 4]
+
+
+CLIPS = {  # frames; the last packet of each of the first three holds none, which their headers count
+    "RATRACE_wave_f_nm_np1_fr_goo_37.avi": 72,
+    "SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0.avi": 74,
+    "TrumanShow_wave_f_nm_np1_fr_med_26.avi": 48,
+    "basketball.mp4": 333,
+    "bigbuckbunny.mp4": 132,
+}
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")
-@pytest.mark.parametrize("name", ["RATRACE_wave_f_nm_np1_fr_goo_37.avi", "TrumanShow_wave_f_nm_np1_fr_med_26.avi"])
+@pytest.mark.parametrize("name", CLIPS)
 def test_real_clips(name: str) -> None:
-    ours = list(read_frames(REAL / name, Cut(16, 16, None, 240, 3)))
+    """MPEG-4 and H.264, whose frames are stored out of order: all, in order and colour, as PyAV decodes them."""
+    seen = 0
     with av.open(str(REAL / name)) as container:
-        truth = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(ours) == len(truth) > 40
-    left = (truth[0].shape[1] - 240) // 2
-    for mine, theirs in zip(ours, truth, strict=True):
-        assert np.array_equal(mine.transpose(1, 2, 0), theirs[:, left : left + 240])
+        stream = container.streams.video[0]
+        side = min(stream.width, stream.height)  # nothing is scaled
+        ours = read_frames(REAL / name, Cut(16, 16, None, side, 3))
+        for mine, frame in zip(ours, container.decode(stream), strict=True):
+            left = (frame.width - side) // 2
+            assert np.array_equal(mine.transpose(1, 2, 0), frame.to_ndarray(format="rgb24")[:, left : left + side])
+            seen += 1
+    assert seen == CLIPS[name]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")
+@pytest.mark.parametrize(("name", "rate"), [("RATRACE_wave_f_nm_np1_fr_goo_37.avi", 30), ("bigbuckbunny.mp4", 25)])
+def test_a_fifth_of_a_real_clip_s_frames(name: str, rate: int) -> None:
+    """Frames come in the order of presentation from AVI too, whose own times are those of decoding."""
+    all_of_them, chosen = (list(read_frames(REAL / name, Cut(16, 16, r, 32, 1))) for r in (None, rate / 5))
+    assert len(chosen) == len(all_of_them[::5])
+    assert all(map(np.array_equal, chosen, all_of_them[::5]))
