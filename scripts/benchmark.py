@@ -95,9 +95,7 @@ def ours(config: Config, data: DataModule) -> float:
     """Images/s through the whole trainer, as `ssl-run` trains."""
     with tempfile.TemporaryDirectory() as folder:
         quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-        _, cost = pretrain(
-            config, fresh(config, data), data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet
-        )
+        _, cost = pretrain(config, fresh(config, data), data, Loggers([]), Path(folder), None, quiet)
     return cost["examples_per_second"]
 
 
@@ -290,7 +288,7 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             model = fresh(config, data)
             with tempfile.TemporaryDirectory() as folder:
                 quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-                _, cost = pretrain(config, model, data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet)
+                _, cost = pretrain(config, model, data, Loggers([]), Path(folder), None, quiet)
             count = sum(map(len, texts))
             rates["ssl_runner"].append(cost["examples_per_second"] * count / data.spec.size)
             seconds, theirs = gensim_vectors(config, data.spec, texts)

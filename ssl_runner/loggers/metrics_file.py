@@ -68,11 +68,14 @@ class MetricsFile(RunLogger):
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         new = self.path.with_suffix(".csv.tmp")
-        with new.open("w", encoding="utf-8", newline="") as file:
-            writer = self._writer(file)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(new, self.path)
+        try:
+            with new.open("w", encoding="utf-8", newline="") as file:
+                writer = self._writer(file)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(new, self.path)
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def _text(value: float) -> str:

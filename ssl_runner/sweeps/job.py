@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
+from ssl_runner.stopping import STOPPED, Stopped, stoppable
+
 BUSY = 75  # EX_TEMPFAIL
 LOST = 76  # another process of a run on several devices has failed
-STOPPED = 128 + signal.SIGTERM
 
 
 def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
@@ -39,7 +40,8 @@ def work(file: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
     job = yaml.safe_load(file.read_text())
     try:
-        run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
+        with stoppable():
+            run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -47,8 +49,8 @@ def work(file: Path) -> int:
     except BusyError as error:
         print(error, file=sys.stderr)
         return BUSY
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the checkpoint", file=sys.stderr)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
         return STOPPED
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
         traceback.print_exc()
