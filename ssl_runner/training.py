@@ -150,6 +150,7 @@ class Pretrainer(pl.LightningModule):
         self.phase: Literal["between", "computing", "moving"] = (
             "between"  # between steps; up to, and from the optimizer
         )
+        self._at = 1, 0  # the step at hand, and the epoch
         self._left_out = False  # the step at hand
         self._before = Before(0, 0, {}, 0, [])
         self._statistics: list[Tensor] = []  # of batch normalisation, the only state that a loss moves
@@ -173,6 +174,7 @@ class Pretrainer(pl.LightningModule):
             self._remember()
             self.phase = "computing"
         self.batches += 1
+        self._at = self.trainer.global_step + 1, self.trainer.current_epoch
         torch.manual_seed(step_seed(self.seed, self.global_rank, self.batches))
         factor = self.schedule(self.clock.progress(self.trainer.global_step + 0.5))
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -180,8 +182,7 @@ class Pretrainer(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._loss(batch)
-        step, epoch = self.trainer.global_step + 1, self.trainer.current_epoch
-        self.recent.append(Seen(step, epoch, self.batches, loss.value.detach(), batch.index))
+        self.recent.append(Seen(*self._at, self.batches, loss.value.detach(), batch.index))
         self.tally["train"].add(loss)
         self.carry = loss.carry
         self.examples += ranks() * len(batch.data)

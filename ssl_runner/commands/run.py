@@ -26,6 +26,7 @@ from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
+    REPORT,
     Cost,
     Evaluation,
     Name,
@@ -59,6 +60,7 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     Raises BusyError where another process does the same run, Stopped where it was asked to stop.
     """
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.reporting.page import write_report
 
     here = world()
     console = Console(highlight=False, quiet=here.rank > 0)
@@ -82,6 +84,8 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
         )
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
+        if not (folder / REPORT).exists():  # it was stopped at the very end
+            write_report(folder)
     elif here.size == 1 < config.trainer.devices:
         launch(config, plain, overrides, part.sweep, part.label)
         return folder

@@ -1,0 +1,113 @@
+"""Runs killed at random moments, and called again each time, end with the weights of one that was let be.
+
+The jobs are those of sweeps: forked from a process that has imported all they need.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import made_text
+import pytest
+from small_runs import SMALL, rows, weights
+
+from ssl_runner import checkpoints
+from ssl_runner.config import compose, run_folder, typed
+from ssl_runner.sweeps import job
+from ssl_runner.sweeps.engines import PRELOADED
+
+KILLS = 20
+OBJECTIVES: dict[str, list[str]] = {
+    "rotation": ["objective=rotation", "budget.amount=400"],
+    "moco": ["objective=moco", "objective.queue=64", "budget.amount=200"],
+    "inpainting": ["objective=inpainting", "objective.adversary=0.1", "objective.decoder_widths=[16,8]",
+                   "objective.judge_widths=[4,8]", "budget.amount=300"],
+    "bert": [*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "backbone.depth=1", "backbone.dim=32",
+             "backbone.heads=2", "budget.amount=400"],
+    "sequence_order": ["dataset=moving_digits", "dataset.clips=96", "dataset.val_clips=32", "dataset.test_clips=32",
+                       "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8", "objective=sequence_order",
+                       "backbone=per_frame", "backbone.image.widths=[4,8]", "budget.amount=200"],
+}  # fmt: skip
+OFTEN = ["trainer.checkpoint_steps=5", "trainer.checkpoints=2", "evaluation=[geometry]"]
+
+
+class Jobs:
+    """The same run, begun as often as is asked for."""
+
+    def __init__(self, place: Path, overrides: list[str]) -> None:
+        common = [word for word in SMALL if not word.startswith(("budget.amount", "objective", *_keys(overrides)))]
+        if overrides[0].startswith("dataset="):
+            common = [word for word in common if not word.startswith(("dataset", "backbone"))]
+        plain = compose([*common, *overrides, *OFTEN, f"output={place / 'out'}"])
+        self.folder = run_folder(typed(plain), plain)
+        self.file, self.log = place / "job.yaml", place / "log.txt"
+        job.write_job(self.file, plain, overrides, "", "")
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOADED)
+
+    def begin(self) -> multiprocessing.Process:
+        process = self.context.Process(target=job.forked, args=(str(self.file), str(self.log), None))
+        process.start()
+        return process
+
+    def end(self) -> None:
+        process = self.begin()
+        process.join(300)
+        assert process.exitcode == 0, self.log.read_text()
+
+
+def _keys(overrides: list[str]) -> tuple[str, ...]:
+    return tuple(word.split("=")[0] + "=" for word in overrides)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def stop_often(place: Path, overrides: list[str], number: int, times: int) -> None:
+    """Compare runs that are sent a signal at random moments, `times` of them in all, with one that is not."""
+    whole = Jobs(place / "whole", overrides)
+    begun = time.monotonic()
+    whole.end()
+    longest = 0.5 * (time.monotonic() - begun)
+    draw, steps, left = random.Random(0), [], times
+    while left:  # a run may come to its end before: then another is begun
+        cut = Jobs(place / f"cut{left}", overrides)
+        while left:
+            process = cut.begin()
+            process.join(draw.uniform(0.1, longest))
+            if process.exitcode is not None:
+                break
+            os.kill(process.pid, number)
+            process.join(60)
+            code = -signal.SIGKILL if number == signal.SIGKILL else 143
+            assert process.exitcode in (code, 0), cut.log.read_text()  # 0: the signal came when all was done
+            left -= process.exitcode == code
+            found = checkpoints.find(cut.folder)
+            assert not found.damaged
+            steps.append(0 if found.newest is None else found.newest.step)
+        cut.end()
+        assert weights(cut.folder) == weights(whole.folder)
+        assert rows(cut.folder) == rows(whole.folder)
+        names = [{str(path.relative_to(each.folder)) for path in each.folder.rglob("*")} for each in (whole, cut)]
+        assert names[0] == names[1]
+    print(f"signal {number}: {times} times; the steps of the newest checkpoint afterwards: {steps}")
+
+
+def test_killed_three_times(tmp_path: Path) -> None:
+    stop_often(tmp_path, ["objective=rotation", "budget.amount=60"], signal.SIGKILL, 3)
+
+
+def test_told_to_stop_three_times(tmp_path: Path) -> None:
+    stop_often(tmp_path, ["objective=rotation", "budget.amount=60"], signal.SIGTERM, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_stopped_at_random_moments(tmp_path: Path, objective: str, number: int) -> None:
+    stop_often(tmp_path, OBJECTIVES[objective], number, KILLS)
