@@ -31,7 +31,7 @@ OBJECTIVES: dict[str, list[str]] = {
                        "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8", "objective=sequence_order",
                        "backbone=per_frame", "backbone.image.widths=[4,8]", "budget.amount=200"],
 }  # fmt: skip
-OFTEN = ["trainer.checkpoint_steps=5", "trainer.checkpoints=2", "evaluation=[geometry]"]
+OFTEN = ["trainer.checkpoint_steps=5", "trainer.checkpoints=2"]
 
 
 class Jobs:
@@ -46,7 +46,6 @@ class Jobs:
         self.file, self.log = place / "job.yaml", place / "log.txt"
         job.write_job(self.file, plain, overrides, "", "")
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOADED)
 
     def begin(self) -> multiprocessing.Process:
         process = self.context.Process(target=job.forked, args=(str(self.file), str(self.log), None))
@@ -55,7 +54,7 @@ class Jobs:
 
     def end(self) -> None:
         process = self.begin()
-        process.join(300)
+        process.join(600)
         assert process.exitcode == 0, self.log.read_text()
 
 
@@ -63,9 +62,15 @@ def _keys(overrides: list[str]) -> tuple[str, ...]:
     return tuple(word.split("=")[0] + "=" for word in overrides)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> None:
+    """Have the process there that jobs are forked from, with its imports done: moments are those of a run."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=os.getpid)
+    process.start()
+    process.join()
 
 
 def stop_often(place: Path, overrides: list[str], number: int, times: int) -> None:
@@ -73,13 +78,13 @@ def stop_often(place: Path, overrides: list[str], number: int, times: int) -> No
     whole = Jobs(place / "whole", overrides)
     begun = time.monotonic()
     whole.end()
-    longest = 0.5 * (time.monotonic() - begun)
+    seconds = time.monotonic() - begun
     draw, steps, left = random.Random(0), [], times
     while left:  # a run may come to its end before: then another is begun
         cut = Jobs(place / f"cut{left}", overrides)
         while left:
             process = cut.begin()
-            process.join(draw.uniform(0.1, longest))
+            process.join(draw.uniform(0, seconds))
             if process.exitcode is not None:
                 break
             os.kill(process.pid, number)
@@ -95,7 +100,7 @@ def stop_often(place: Path, overrides: list[str], number: int, times: int) -> No
         assert rows(cut.folder) == rows(whole.folder)
         names = [{str(path.relative_to(each.folder)) for path in each.folder.rglob("*")} for each in (whole, cut)]
         assert names[0] == names[1]
-    print(f"signal {number}: {times} times; the steps of the newest checkpoint afterwards: {steps}")
+    print(f"{signal.Signals(number).name}, a run of {seconds:.1f} s: newest checkpoint after each: steps {steps}")
 
 
 def test_killed_three_times(tmp_path: Path) -> None:
@@ -107,7 +112,7 @@ def test_told_to_stop_three_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_stopped_at_random_moments(tmp_path: Path, objective: str, number: int) -> None:
     stop_often(tmp_path, OBJECTIVES[objective], number, KILLS)
