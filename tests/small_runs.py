@@ -2,7 +2,9 @@
 
 import csv
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 from ssl_runner.commands.run import run
 from ssl_runner.config import compose, run_folder, typed
 from ssl_runner.interfaces import Batch
+from ssl_runner.sweeps.job import forked
 from ssl_runner.training import Pretrainer
 
 SMALL = [  # three batches an epoch
@@ -42,7 +45,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in table]
 
 
-def in_batch(patched: pytest.MonkeyPatch, number: int, act: Callable[[Pretrainer], object]) -> None:
+@contextmanager
+def in_batch(number: int, act: Callable[[Pretrainer], object]) -> Iterator[pytest.MonkeyPatch]:
     """Have `act` done in a batch of a session, counted from 1, before its loss is taken."""
     step, begun = Pretrainer.training_step, itertools.count(1)
 
@@ -51,4 +55,20 @@ def in_batch(patched: pytest.MonkeyPatch, number: int, act: Callable[[Pretrainer
             act(self)
         return step(self, batch, batch_idx)
 
-    patched.setattr(Pretrainer, "training_step", training_step)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Pretrainer, "training_step", training_step)
+        yield patched
+
+
+def job_that_loses(file: str, log: str, cache: str, vanish: bool) -> None:
+    """`ssl_runner.sweeps.job.forked`, whose fourth batch finds the tokens in the cache gone, or cut."""
+
+    def lose(_: Pretrainer) -> None:
+        for path in Path(cache).rglob("*.int32"):
+            if vanish:
+                path.unlink()
+            else:
+                os.truncate(path, 0)
+
+    with in_batch(4, lose):
+        forked(file, log, None)

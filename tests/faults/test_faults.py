@@ -6,9 +6,9 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(
-    patched: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    output: Path,
-    act: Callable[[Pretrainer], object],
-    *more: str,
+    capsys: pytest.CaptureFixture[str], output: Path, act: Callable[[Pretrainer], object], *more: str
 ) -> tuple[int, str]:
     """The exit code of a run in whose fifth batch something happens, and what it says then."""
-    with patched.context() as once, pytest.raises(SystemExit) as ended, refusals():
-        in_batch(once, 5, act)
+    with in_batch(5, act), pytest.raises(SystemExit) as ended, refusals():
         do(output, *more)
     return int(str(ended.value.code)), capsys.readouterr().err
 
@@ -64,7 +59,7 @@ def test_a_request_to_stop_saves_and_says_how_to_go_on(
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    ended = said(monkeypatch, capsys, tmp_path, lambda _: signal.raise_signal(number))
+    ended = said(capsys, tmp_path, lambda _: signal.raise_signal(number))
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     assert ended == (code, f"{how} after step 5, which is saved; the same command goes on from there\n")
 
@@ -78,7 +73,7 @@ def test_ctrl_c_twice_does_not_wait(
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    ended = said(monkeypatch, capsys, tmp_path, twice, OFTEN)
+    ended = said(capsys, tmp_path, twice, OFTEN)
     signal.signal(signal.SIGINT, before)
     assert ended == (130, "interrupted; the same command goes on from the last checkpoint, where there is one\n")
     assert checkpoints.find(folder_of(tmp_path)).newest.step == 4
@@ -87,9 +82,10 @@ def test_ctrl_c_twice_does_not_wait(
 def test_a_request_outside_of_pretraining_is_heeded_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
-    with monkeypatch.context() as once, pytest.raises(SystemExit, match="143"), refusals():
+    with monkeypatch.context() as once:
         once.setattr("ssl_runner.commands.findings.evaluate", lambda *_: signal.raise_signal(signal.SIGTERM))
-        do(tmp_path)
+        with pytest.raises(SystemExit, match="143"), refusals():
+            do(tmp_path)
     assert capsys.readouterr().err == (
         "stopped by SIGTERM; the same command goes on from the last checkpoint, where there is one\n"
     )
@@ -123,7 +119,7 @@ def test_under_slurm_the_job_is_queued_again(
     monkeypatch.setenv("PATH", f"{bin_}" if script is None else f"{bin_}:{os.environ['PATH']}")
     for name, value in {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "run"}.items():
         monkeypatch.setenv(name, value)
-    code, error = said(monkeypatch, capsys, tmp_path / "out", lambda _: signal.raise_signal(signal.SIGUSR1))
+    code, error = said(capsys, tmp_path / "out", lambda _: signal.raise_signal(signal.SIGUSR1))
     assert code == 143
     assert error.splitlines()[1] == message
     if script is not None:
@@ -139,9 +135,7 @@ def test_a_file_that_may_not_grow(
     """By the system's limit on the size of files: the checkpoint before stays, and nothing of the failed one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        code, error = said(
-            monkeypatch, capsys, tmp_path, lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard)), OFTEN
-        )
+        code, error = said(capsys, tmp_path, lambda _: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard)), OFTEN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     folder = folder_of(tmp_path)
@@ -171,11 +165,11 @@ def test_a_full_disk(
     filler = small_disk / "filler"
 
     def fill(_: Pretrainer) -> None:
-        with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
 
-    code, error = said(monkeypatch, capsys, small_disk / "out", fill, OFTEN)
+    code, error = said(capsys, small_disk / "out", fill, OFTEN)
     folder = folder_of(small_disk / "out")
     assert code == 2
     assert error.startswith("error: No space left on device")
@@ -199,7 +193,7 @@ def test_a_folder_that_is_gone(
         if in_place == "a file":
             folder.write_text("")
 
-    code, error = said(monkeypatch, capsys, tmp_path, remove)
+    code, error = said(capsys, tmp_path, remove)
     why = "No such file or directory" if in_place == "nothing" else "Not a directory"
     assert (code, error) == (2, f"error: {why}: {folder / 'metrics.csv'}\n")
 
@@ -211,14 +205,14 @@ def test_out_of_memory_names_what_takes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
     """More than there is, asked for in earnest."""
-    code, error = said(monkeypatch, capsys, tmp_path, lambda _: torch.empty(2**46))
+    code, error = said(capsys, tmp_path, lambda _: torch.empty(2**46))
     assert code == 2
     assert error.startswith("error: out of memory at step 5: ")
     assert "DefaultCPUAllocator: can't allocate memory" in error
     assert error.endswith(
         "step 4, the last one done, is saved; the same command goes on from there. Lower batch_size (32), and raise "
-        "trainer.accumulate (1) as much for a step of as many examples; trainer.precision=bfloat16 (now float32) halves "
-        "what activations take\n"
+        "trainer.accumulate (1) as much for a step of as many examples; trainer.precision=bfloat16 (now float32) "
+        "halves what activations take\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 
@@ -229,7 +223,7 @@ def test_out_of_memory_of_a_gpu_is_known(
     def fail(_: Pretrainer) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    _, error = said(monkeypatch, capsys, tmp_path, fail)
+    _, error = said(capsys, tmp_path, fail)
     assert error.startswith("error: out of memory at step 5: CUDA out of memory. Tried to allocate 20.00 GiB.; ")
 
 
@@ -255,24 +249,24 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_batch_and_the_likely_cau
 ) -> None:
     """The checkpoint that was due after the step is not written."""
     seen: list[int] = []
-    with monkeypatch.context() as once, pytest.raises(ConfigError) as refused:
-        without_number(once, {5}, part)
-        take = Pretrainer.on_train_batch_start
+    take = Pretrainer.on_train_batch_start
 
-        def note(self: Pretrainer, batch: Batch, batch_idx: int) -> None:
-            take(self, batch, batch_idx)
-            if self.batches == 5:
-                seen.extend(batch.index.tolist())
+    def note(self: Pretrainer, batch: Batch, batch_idx: int) -> None:
+        take(self, batch, batch_idx)
+        if self.batches == 5:
+            seen.extend(batch.index.tolist())
 
-        once.setattr(Pretrainer, "on_train_batch_start", note)
+    monkeypatch.setattr(Pretrainer, "on_train_batch_start", note)
+    without_number(monkeypatch, {5}, part)
+    with pytest.raises(ConfigError) as refused:
         do(tmp_path, "trainer.checkpoint_steps=1")
     (message,) = refused.value.problems
     first = ", ".join(map(str, seen[:8]))
     what = "the loss is nan at step 5" if part == "loss" else "weights are no longer finite after step 5"
     assert message == (
-        f"{what}, batch 5 (epoch 1; of pretrain the examples {first} and 24 more). Likely causes: too large steps (lower "
-        "optimizer.lr, or set trainer.clip_norm=1), too few bits (trainer.precision=float32; now float32), or a broken "
-        "example (nonfinite.json lists them); the last good checkpoint is of step 4; trainer.skip_nonfinite=10 goes on "
+        f"{what}, batch 5 (epoch 1; of pretrain the examples {first} and 24 more). Likely causes: too large steps "
+        "(lower optimizer.lr, or set trainer.clip_norm=1), too few bits (trainer.precision=float32; now float32), or a "
+        "broken example (nonfinite.json lists them); the last good checkpoint is of step 4; trainer.skip_nonfinite=10 goes on "
         "from it and leaves out up to 10 such steps"
     )
     assert json.loads((folder_of(tmp_path) / "nonfinite.json").read_text())["examples"] == seen

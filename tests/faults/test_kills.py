@@ -21,17 +21,17 @@ from ssl_runner.sweeps.engines import PRELOADED
 
 KILLS = 20
 OBJECTIVES: dict[str, list[str]] = {
-    "rotation": ["objective=rotation", "budget.amount=400"],
-    "moco": ["objective=moco", "objective.queue=64", "budget.amount=200"],
+    "rotation": ["objective=rotation", "budget.amount=100"],
+    "moco": ["objective=moco", "objective.queue=64", "budget.amount=60"],
     "inpainting": ["objective=inpainting", "objective.adversary=0.1", "objective.decoder_widths=[16,8]",
-                   "objective.judge_widths=[4,8]", "budget.amount=300"],
+                   "objective.judge_widths=[4,8]", "budget.amount=80"],
     "bert": [*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "backbone.depth=1", "backbone.dim=32",
-             "backbone.heads=2", "budget.amount=400"],
+             "backbone.heads=2", "budget.amount=80"],
     "sequence_order": ["dataset=moving_digits", "dataset.clips=96", "dataset.val_clips=32", "dataset.test_clips=32",
                        "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8", "objective=sequence_order",
-                       "backbone=per_frame", "backbone.image.widths=[4,8]", "budget.amount=200"],
+                       "backbone=per_frame", "backbone.image.widths=[4,8]", "budget.amount=40"],
 }  # fmt: skip
-OFTEN = ["trainer.checkpoint_steps=5", "trainer.checkpoints=2"]
+OFTEN = ["trainer.checkpoint_steps=3", "trainer.checkpoints=2"]
 
 
 class Jobs:
@@ -84,7 +84,7 @@ def stop_often(place: Path, overrides: list[str], number: int, times: int) -> No
         cut = Jobs(place / f"cut{left}", overrides)
         while left:
             process = cut.begin()
-            process.join(draw.uniform(0, seconds))
+            process.join(draw.uniform(0, seconds / 2))
             if process.exitcode is not None:
                 break
             os.kill(process.pid, number)

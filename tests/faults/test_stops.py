@@ -42,8 +42,7 @@ def test_stopped_after_every_step(
     sessions = 0
     while not list(tmp_path.rglob("result.json")):
         sessions += 1
-        with monkeypatch.context() as patched, pytest.raises(Stopped) as stop:
-            in_batch(patched, 1, lambda _: signal.raise_signal(signal.SIGTERM))
+        with in_batch(1, lambda _: signal.raise_signal(signal.SIGTERM)), pytest.raises(Stopped) as stop:
             do(tmp_path, *more)
         assert stop.value.step == sessions
         if sessions == (4 if more else 8):
@@ -61,8 +60,7 @@ def test_an_exception_saves_the_state_before_the_failing_step(
         module.objective.encoder(torch.rand(4, 3, 8, 8))  # moves the running statistics
         raise ArithmeticError("made to fail")
 
-    with monkeypatch.context() as patched, pytest.raises(ArithmeticError, match="made to fail") as failure:
-        in_batch(patched, 5, fail)
+    with in_batch(5, fail), pytest.raises(ArithmeticError, match="made to fail") as failure:
         do(tmp_path, *more)
     step = 2 if more else 4  # the third step is of batches 4 and 5
     assert failure.value.__notes__ == [f"step {step}, the last one done, is saved; the same command goes on from there"]
@@ -76,8 +74,10 @@ def test_an_exception_while_weights_move_leaves_the_last_checkpoint(
     def fail(*given: object) -> None:
         raise ArithmeticError("made to fail")
 
-    with monkeypatch.context() as patched, pytest.raises(ArithmeticError) as failure:
-        in_batch(patched, 5, lambda module: patched.setattr(module.objective, "after_step", fail))
+    with (
+        in_batch(5, lambda module: monkeypatch.setattr(module.objective, "after_step", fail)),
+        pytest.raises(ArithmeticError) as failure,
+    ):
         do(tmp_path, "trainer.checkpoint_steps=3")
     assert not hasattr(failure.value, "__notes__")
     assert checkpoints.find(folder_of(tmp_path)).newest.step == 3
@@ -87,8 +87,7 @@ def test_an_exception_while_weights_move_leaves_the_last_checkpoint(
 def test_checkpoints_are_written_every_so_many_steps_and_the_last_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        in_batch(patched, 8, lambda _: 1 / 0)
+    with in_batch(8, lambda _: 1 / 0), pytest.raises(ZeroDivisionError):
         do(tmp_path, "trainer.checkpoint_steps=2", "trainer.checkpoints=3")
     folder = folder_of(tmp_path)
     found = {path.name: checkpoints.verify(path) for path in checkpoints.files(folder)}
@@ -103,8 +102,7 @@ def test_checkpoints_are_written_every_so_many_steps_and_the_last_are_kept(
 def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path, damage: str
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        in_batch(patched, 5, lambda _: signal.raise_signal(signal.SIGTERM))
+    with in_batch(5, lambda _: signal.raise_signal(signal.SIGTERM)), pytest.raises(Stopped):
         do(tmp_path, "trainer.checkpoint_steps=2")
     newest = checkpoints.files(folder_of(tmp_path))[0]
     content = bytearray(newest.read_bytes())
@@ -127,8 +125,7 @@ def test_must_refuses_where_there_is_nothing_to_go_on_from(
     with pytest.raises(ConfigError, match=r"resume is must, and '.*' has no checkpoint to go on from; .* resume=auto"):
         do(tmp_path, "resume=must")
     assert not list(tmp_path.iterdir())
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        in_batch(patched, 2, lambda _: signal.raise_signal(signal.SIGUSR1))
+    with in_batch(2, lambda _: signal.raise_signal(signal.SIGUSR1)), pytest.raises(Stopped):
         do(tmp_path)
     again = do(tmp_path, "resume=must")
     assert do(tmp_path, "resume=must") == again
