@@ -7,12 +7,15 @@
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
+    python scripts/benchmark.py video --root ../shared/data/video # video_folder's cache beside PyAV's decoding; memory
 
 `simclr` and `text` need the extra `benchmark` (lightly, transformers); MNIST is read from --root, or downloaded there.
 """
 
 import argparse
 import importlib.util
+import itertools
+import json
 import math
 import statistics
 import subprocess
@@ -36,7 +39,9 @@ from torch import Tensor
 from ssl_runner import build
 from ssl_runner.commands.run import fresh, pretrain
 from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
+from ssl_runner.data.clips import Cut, read_all
 from ssl_runner.data.module import DataModule
+from ssl_runner.data.video_folder import SUFFIXES
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
     SPECIAL,
@@ -337,6 +342,65 @@ def gensim_vectors(config: Config, spec: DataSpec, texts: list[list[str]]) -> tu
     return seconds, encoder
 
 
+def video(root: str, rounds: int) -> None:
+    """Reading the videos under `root` into a cache of 64 x 64 pixels beside decoding them; the second start; memory."""
+    files = sorted(file for file in Path(root).rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SystemExit(f"video: there are no videos in {root} (--root)")
+    cut = Cut(frames=16, stride=16, rate=None, side=64, channels=3)
+
+    def decoded() -> float:
+        import av
+
+        begun = time.monotonic()
+        for file in files:
+            with av.open(str(file)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                for _ in container.decode(stream):
+                    pass
+        return time.monotonic() - begun
+
+    def read(folder: str) -> float:
+        begun = time.monotonic()
+        read_all(Path(root).absolute(), [file.absolute() for file in files], cut=cut, cache=Path(folder))
+        return time.monotonic() - begun
+
+    def anew() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return read(folder)
+
+    with tempfile.TemporaryDirectory() as folder:
+        read(folder)
+        what = {"PyAV, decoding alone": decoded, "ssl_runner, to the cache": anew}
+        what["ssl_runner, second start"] = partial(read, folder)
+        title = f"{len(files)} videos, cut in clips of {cut.frames} x {cut.side} x {cut.side}; seconds"
+        table(title, rounds_of(what, rounds), "ssl_runner, to the cache")
+    shown = Table("copies", "cache, MB", "peak memory, MB", title="reading into a cache that grows")
+    for copies in (1, 20, 100):
+        with tempfile.TemporaryDirectory() as folder:
+            for copy, file in itertools.product(range(copies), files):
+                link = Path(folder) / "videos" / f"{copy}" / file.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.absolute())
+            command = [sys.executable, "-c", READ, folder, json.dumps(cut)]
+            size, peak = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            shown.add_row(str(copies), f"{size / 1e6:,.1f}", f"{peak / 1e6:,.0f}")
+    Console().print(shown)
+
+
+READ = """
+import json, resource, sys
+from pathlib import Path
+from ssl_runner.data.clips import Cut, read_all
+folder, cut = Path(sys.argv[1]), Cut(*json.loads(sys.argv[2]))
+files = sorted(path for path in (folder / "videos").rglob("*") if path.is_file())
+data = read_all(folder, files, cut=cut, cache=folder / "cache").data
+unit = 1 if sys.platform == "darwin" else 1024
+print(json.dumps([data.nbytes, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+"""  # in a process of its own, whose peak is that of reading
+
+
 def rounds_of(what: Mapping[str, Callable[[], float]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
     """Each once a round, in turn, so that what slows the machine slows all; the first `warm` rounds do not count."""
     found: dict[str, list[float]] = {name: [] for name in what}
@@ -603,8 +667,9 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simclr", "text", "words", "objectives", "probe", "startup", "sweep"])
-    parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root)")
+    names = ["simclr", "text", "words", "objectives", "probe", "startup", "sweep", "video"]
+    parser.add_argument("what", choices=names)
+    parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root), or of videos")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", choices=["tiny", "small"], default="tiny", help="of the encoders of text")
@@ -626,6 +691,8 @@ def main() -> None:
         probe(arguments.rounds)
     elif arguments.what == "sweep":
         sweep()
+    elif arguments.what == "video":
+        video(arguments.root, arguments.rounds)
     else:
         startup(arguments.rounds)
 

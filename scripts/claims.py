@@ -10,6 +10,7 @@ What a person reads in the numbers stands in docs/claims/NAME.md; all numbers co
 import argparse
 import itertools
 import json
+import math
 import re
 import shutil
 import sys
@@ -20,9 +21,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import compare
 from ssl_runner.reporting.comparison_figures import save_comparison_figures
 from ssl_runner.reporting.exports import summary_json
+from ssl_runner.reporting.plots import draw
 from ssl_runner.reporting.runs import find_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +59,7 @@ CLAIMS = {
         "left must suffice to tell what is hidden. Wettig et al. 2023 ([arXiv:2202.08005](https://arxiv.org/abs/2202.08005)) "
         "find 40 % no worse.",
         ("masked_words.accuracy", "text_classification.accuracy", "senses.accuracy"),
-        ("text-classification-accuracy-by", "masked-words-accuracy-by"),
+        ("senses-accuracy-by", "masked-words-accuracy-by"),
         "BERT (width 128, depth 2) on a hundred Wikipedia articles. *Masked words*: at the ratio that it was trained with, so "
         "that the task itself grows harder downwards. *Text classification*: polarity of film reviews (MR), linear on the "
         "frozen encoder. *Senses*: which of its senses a word has in a sentence.",
@@ -185,8 +188,41 @@ def keep(folder: Path) -> None:
     (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
+def mask_ratios() -> None:
+    """Draw what images and texts gain from each mask ratio, points above their random start, into one picture."""
+    lines: dict[str, dict[float, dict[str, float]]] = {}
+    for name, column, title in (
+        ("mask_ratio", "linear.accuracy", "digits, linear probe"),
+        ("mask_ratio_text", "senses.accuracy", "text, senses of words"),
+    ):
+        path = RECORDS / f"{name}.json"
+        if not path.exists():
+            return
+        found = json.loads(path.read_text())["comparison"]
+        ratio = {setting["label"]: setting["values"]["objective.ratio"] for setting in found["settings"]}
+        lines[title] = {
+            ratio[cell["setting"]]: cell["controls"]["random_start"]["difference"]
+            for cell in found["cells"]
+            if cell["column"] == column
+        }
+    x = sorted({place for line in lines.values() for place in line})
+
+    def along(key: str) -> dict[str, list[float]]:
+        return {
+            title: [100 * line[place][key] if place in line else math.nan for place in x]
+            for title, line in lines.items()
+        }
+
+    figure = Lines(
+        x=x, y=along("mean"), x_label="part that is hidden", y_label="points above random start",
+        low=along("low"), high=along("high"), references={"random start": [0.0] * len(x)},
+    )  # fmt: skip
+    (RECORDS / "mask_ratio_text-0.png").write_bytes(draw(figure))
+
+
 def page() -> None:
     """Write docs/claims.md."""
+    mask_ratios()
     lines = [
         "# Claims, as measured",
         "",

@@ -12,19 +12,28 @@ import itertools
 import json
 import math
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "runs"
 SEEDS = (0, 1, 2)
+VARIED = {  # settings by which the table tells runs of one objective apart: title, and where configs have them
+    "views": ("names", "objective/views"),
+    "motion": ("dataset", "motion"),
+    "frames seen": ("objective", "frames_seen"),
+    "predictor": ("objective", "predictor"),
+    "error": ("objective", "error"),
+    "adversary": ("objective", "adversary"),
+}
 
 
 class Column(NamedTuple):
@@ -35,6 +44,7 @@ class Column(NamedTuple):
     metric: str = "accuracy"
     percent: bool = True  # shown times 100
     higher: bool = True  # is better
+    reference: bool = False  # it is there to be beaten, and no difference to it is shown
 
 
 ACCURACY = (Column("linear", "linear"), Column("k-NN", "knn"))
@@ -60,6 +70,25 @@ UNDERSTANDING = (
 )
 
 
+OWN_TASK = (
+    Column("own task", "pretext"),
+    Column("chance", "pretext", "chance", reference=True),
+)
+OF_CLIPS = (Column("digit", "linear"), Column("direction", "linear on moving_digits"))
+FRAMES_TO_COME = (
+    Column("PSNR, dB", "prediction", "psnr", percent=False),
+    Column("PSNR of a copy", "prediction", "psnr_copy", percent=False, reference=True),
+    Column("SSIM", "prediction", "ssim", percent=False),
+    Column("SSIM of a copy", "prediction", "ssim_copy", percent=False, reference=True),
+)
+TRACKED = (
+    Column("J", "label_propagation", "j"),
+    Column("J unmoved", "label_propagation", "j_first_mask_kept", reference=True),
+    Column("F", "label_propagation", "f"),
+    Column("F unmoved", "label_propagation", "f_first_mask_kept", reference=True),
+)
+
+
 class Group(NamedTuple):
     title: str
     about: str
@@ -67,6 +96,7 @@ class Group(NamedTuple):
     runs: list[list[str]]
     jobs: int  # runs side by side
     columns: tuple[Column, ...] = ACCURACY
+    again: tuple[str, ...] = ()  # asked afterwards, on its own data, of a run that has a linear probe
 
 
 CONTRASTIVE = ["simclr", "moco", "exemplar_triplet", "cpc"]
@@ -107,6 +137,26 @@ OF_TEXT = [
     *(f"evaluation.{name}.{word}" for name, path, rest in TASKS for word in (f"path={TEXT}/{path} {rest}".split())),
 ]
 BERT = "outputs/methods/bert/text_folder-bert-bert_tiny/s0-5a6c0882ce"
+DIRECTION = ("dataset.label=direction", "evaluation=[linear]")
+VIDEO = ["dataset=moving_digits", "batch_size=64", "budget.unit=samples", "logger=csv"]
+FRAMES = ["backbone=per_frame", "backbone.pool=lstm"]
+TUBES = ["backbone=vivit_micro", "backbone.frames=4", "backbone.patch=8"]
+ORDER = ["objective=sequence_order", "backbone=per_frame", "budget.amount=60000"]
+ODD = ["objective=odd_one_out", *TUBES, "budget.amount=16000"]
+OF_VIDEO = [  # the budget of each is about a minute of one thread
+    ORDER,
+    ODD,
+    ["objective=cpc_video", *TUBES, "budget.amount=16000"],
+    ["objective=video_mae", *TUBES, "budget.amount=16000"],
+    ["objective=simclr", *FRAMES, "budget.amount=12000"],
+    ["objective=byol", *FRAMES, "budget.amount=12000"],
+]
+ARROW = ["objective=arrow_of_time", *FRAMES, "budget.amount=12000"]
+NEXT = ["objective=next_frame", "backbone=per_frame", "budget.amount=12000"]
+MOVING = (
+    "3,600 clips of 16 frames to pretrain on, 400 to choose settings, 1,000 to test: two digits on 32 x 32 pixels, the "
+    "brighter one asked for."
+)
 GROUPS = {
     "main": Group(
         "The main job",
@@ -237,6 +287,76 @@ GROUPS = {
         2,
         (Column("STS-B", "sts", "spearman"),),
     ),
+    "video": Group(
+        "Moving digits",
+        f"{MOVING} Linear accuracy of which digit it is, and of which of eight directions it sets out in. *own task*: "
+        "accuracy at the objective's own task on clips of test; *frames seen: one* is its control that is shown one "
+        "frame of a clip all the time. Budgets are numbers of clips that take about a minute of one thread each.",
+        VIDEO,
+        [
+            *([*run, "evaluation=[linear,knn,pretext]", "controls=[random_start,pixels]"] for run in OF_VIDEO),
+            *([*run, "evaluation=[linear,pretext]", "controls=[]", "control=shuffled_target"] for run in OF_VIDEO),
+            *([*run, "evaluation=[pretext]", "controls=[]", "objective.frames_seen=one"] for run in (ORDER, ODD)),
+        ],
+        2,
+        (*OF_CLIPS, *OWN_TASK),
+        DIRECTION,
+    ),
+    "video_arrow": Group(
+        "Moving digits: the arrow of time",
+        f"{MOVING} Motion without gravity or friction looks the same backwards, clip by clip (*symmetric*) or over all "
+        "clips (*straight*): there the task cannot be learned. Digit and direction: of the clips with gravity.",
+        [*VIDEO, *ARROW],
+        [
+            ["dataset.motion=gravity", "evaluation=[linear,knn,pretext]", "controls=[random_start,pixels]"],
+            *(
+                [*run, "evaluation=[pretext]", "controls=[]"]
+                for run in (
+                    ["dataset.motion=friction"],
+                    ["dataset.motion=straight"],
+                    ["dataset.motion=symmetric"],
+                    ["dataset.motion=gravity", "objective.frames_seen=one"],
+                    ["dataset.motion=gravity", "control=shuffled_target"],
+                )
+            ),
+        ],
+        2,
+        (*OWN_TASK, *OF_CLIPS),
+        DIRECTION,
+    ),
+    "video_frames": Group(
+        "Moving digits: frames to come",
+        f"{MOVING} Four frames from the six before them, beside copying the last one, on clips of test.",
+        [*VIDEO, *NEXT, "evaluation=[prediction,linear]"],
+        [
+            ["controls=[random_start,pixels]"],
+            ["objective.predictor=convolutional", "controls=[]"],
+            ["objective.error=l1", "controls=[]"],
+            ["objective.adversary=0.01", "controls=[]"],
+            ["controls=[]", "control=shuffled_target"],
+        ],
+        2,
+        (*FRAMES_TO_COME, *OF_CLIPS),
+        DIRECTION,
+    ),
+    "video_tracking": Group(
+        "Moving digits in colour: tracking",
+        f"{MOVING} Masks of the first frame carried along by the likeness of features, over frames after it: region "
+        "overlap J and contour accuracy F, times 100, beside the first masks left in place (*unmoved*).",
+        [*VIDEO, "dataset.colour=true", "backbone=per_frame", "evaluation=[label_propagation,linear]"],
+        [
+            [*run, *more]
+            for run in (
+                ["objective=tracking_by_colorization", "budget.amount=30000"],
+                ["objective=sequence_order", "budget.amount=60000"],
+                ["objective=simclr", "budget.amount=12000"],
+            )
+            for more in (["controls=[random_start,pixels]"], ["controls=[]", "control=shuffled_target"])
+        ],
+        2,
+        (*TRACKED, *OF_CLIPS),
+        DIRECTION,
+    ),
     "mnist_two_minutes": Group(
         "MNIST, two minutes of pretraining",
         "As above, with both cores and nothing else running: what more time gives, to the Transformer above all.",
@@ -282,6 +402,26 @@ def run(name: str) -> int:
         command = [sys.executable, "-m", "ssl_runner", f"output=outputs/methods/{name}", *words]
         print("ssl-run", *words, flush=True)
         running.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.DEVNULL))
+    failed += sum(process.wait() != 0 for process in running)
+    return failed + (ask_again(name, threads) if group.again else 0)
+
+
+def ask_again(name: str, threads: Mapping[str, str]) -> int:
+    """Do `Group.again` for every finished run that was probed and lacks it; return how many failed."""
+    group, failed, running = GROUPS[name], 0, []
+    for folder in sorted(path.parent for path in (ROOT / "outputs" / "methods" / name).glob("*/*/result.json")):
+        result = json.loads((folder / "result.json").read_text())
+        asked = {each["evaluator"] for each in result["results"]}
+        if "linear" not in asked or any(" on " in name for name in asked):
+            continue
+        if len(running) == group.jobs:
+            failed += running.pop(0).wait() != 0
+        data = [word for word in shlex.split(result["command"]) if word.startswith("dataset")]
+        controls = yaml.safe_load((folder / "config.yaml").read_text())["controls"]
+        words = [f"run={folder.relative_to(ROOT)}", *data, *group.again, f"controls=[{','.join(controls)}]"]
+        print("ssl-evaluate", *words, flush=True)
+        command = [sys.executable, "-m", "ssl_runner.commands.evaluate", *words]
+        running.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.DEVNULL))
     return failed + sum(process.wait() != 0 for process in running)
 
 
@@ -310,23 +450,34 @@ def interval(values: Collection[float], column: Column) -> str:
     return f"{scale * mean:.{digits}f} ± {scale * half:.{digits}f}"
 
 
-def rows(records: Iterable[dict]) -> dict[tuple[str, str], dict[int, dict]]:
-    """Records by objective (and its views, where it ran with several) and backbone, then by seed."""
-    records = list(records)
-    views: dict[str, set[str]] = defaultdict(set)
+def rows(records: Sequence[dict], control: bool) -> dict[tuple[str, str], dict[int, dict]]:
+    """Runs that are themselves a control, or the others, by objective (and what of `VARIED` all of its runs had several
+    of) and backbone, then by seed."""
+    settings: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
-        views[record["result"]["name"]["objective"]].add(_views(record))
+        for title in VARIED:
+            settings[record["result"]["name"]["objective"], title].add(_setting(record, title))
     found: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
     for record in records:
-        name = record["result"]["name"]
-        objective = name["objective"]
-        label = f"{objective}, views: {_views(record)}" if len(views[objective]) > 1 else objective
-        found[label, name["backbone"]][record["result"]["seed"]] = record
+        if (record["config"].get("control", "none") != "none") == control:
+            objective = record["result"]["name"]["objective"]
+            told = [f"{title}: {_setting(record, title)}" for title in VARIED if len(settings[objective, title]) > 1]
+            found[", ".join([objective, *told]), backbone_of(record)][record["result"]["seed"]] = record
     return found
 
 
-def _views(record: dict) -> str:
-    return record["config"].get("names", {}).get("objective/views", "")
+def _setting(record: dict, title: str) -> str:
+    """What a run's config says under one of `VARIED`; nothing where it has no such key."""
+    found: Any = record["config"]
+    for key in VARIED[title]:
+        found = found.get(key, "") if isinstance(found, dict) else ""
+    return str(found)
+
+
+def backbone_of(record: dict) -> str:
+    """The backbone's name, and how it pools frames where it does: another pool is another network."""
+    pool = record["config"]["backbone"].get("pool")
+    return record["result"]["name"]["backbone"] + (f", {pool}" if pool else "")
 
 
 def figures(records: Iterable[dict], column: Column, subject: str) -> dict[int, float]:
@@ -341,18 +492,13 @@ def figures(records: Iterable[dict], column: Column, subject: str) -> dict[int, 
 
 def table(records: Sequence[dict], columns: Sequence[Column]) -> list[str]:
     """One line an objective: its figures beside the controls, and the cost."""
-    shuffled = rows(r for r in records if r["config"].get("control", "none") != "none")
-    real = rows(r for r in records if r["config"].get("control", "none") == "none")
+    shuffled, real = rows(records, control=True), rows(records, control=False)
     backbones = sorted({backbone for _, backbone in real})
     starts = {  # the start follows from backbone and seed: runs share it
         (column, backbone): found
         for column in columns
         for backbone in backbones
-        if (
-            found := figures(
-                (r for r in records if r["result"]["name"]["backbone"] == backbone), column, "random_start"
-            )
-        )
+        if (found := figures((r for r in records if backbone_of(r) == backbone), column, "random_start"))
     }
     bare = {
         (column, subject): found
@@ -361,7 +507,11 @@ def table(records: Sequence[dict], columns: Sequence[Column]) -> list[str]:
         if (found := figures(records, column, subject))
     }
     parts = {
-        column: ["", *[" - start"] * any(known == column for known, _ in starts), *[" - shuffled"] * bool(shuffled)]
+        column: [
+            "",
+            *[" - start"] * (not column.reference and any(known == column for known, _ in starts)),
+            *[" - shuffled"] * (not column.reference and bool(shuffled)),
+        ]
         for column in columns
     }
     heads = ["objective", "backbone", *(f"{column.title}{part}" for column in columns for part in parts[column])]
@@ -443,6 +593,8 @@ def page() -> None:
         out += [f"Device: {', '.join(devices)}. Commit: {', '.join(commits)}. Commands:", "", "```"]
         out += [" ".join(["ssl-run", *words]) for words in dict.fromkeys(map(tuple, unseeded(group)))]
         out += ["```", "each with `seed=0`, `1` and `2`."]
+        if group.again:
+            out += [f"Then `ssl-evaluate run=... {' '.join(group.again)}` on each run's own data."]
     (ROOT / "docs" / "methods.md").write_text("\n".join(out) + "\n")
 
 

@@ -471,8 +471,8 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
-    def hidden(self, y: Any) -> Tensor:
-        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K."""
+    def hidden(self, x: Any, y: Any) -> Tensor:
+        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these places."""

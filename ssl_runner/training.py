@@ -194,6 +194,17 @@ class Pretrainer(pl.LightningModule):
         if self._left_out:
             self._leave_out()
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of all gradients. Lightning's own refuses fused optimizers under autocast: they undo the scale of
+        the loss in the step, after it has clipped; but bfloat16 has no such scale."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.objective.parameters(), gradient_clip_val)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.phase == "moving":
             if not self._left_out:

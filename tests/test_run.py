@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from ssl_runner import load_encoder
 from ssl_runner.commands import evaluate, preview
@@ -217,6 +218,21 @@ def test_a_budget_in_minutes_ends_in_time(tmp_path: Path) -> None:
 def test_accumulation_makes_one_step_of_several_batches(tmp_path: Path) -> None:
     folder = do(tmp_path, "trainer.accumulate=2", "evaluation=[]")
     assert read_result(folder).pretraining.examples == 4 * 5 * 32  # 5 batches an epoch: 3 steps, the last of one
+
+
+def test_gradients_are_clipped_in_bfloat16_too(tmp_path: Path) -> None:
+    """At a norm of nearly nothing the weights hardly move, whichever precision; SGD, whose step is no quotient."""
+    moved = {}
+    for norm in (1e-9, 10):
+        words = [
+            "objective=rotation", "optimizer=sgd", "optimizer.weight_decay=0", "trainer.precision=bfloat16",
+            f"trainer.clip_norm={norm}", "evaluation=[]",
+        ]  # fmt: skip
+        folder = do(tmp_path, *words)
+        trained = load_file(folder / "encoder" / "encoder.safetensors")
+        start = load_file(do(tmp_path, *words, "optimizer.lr=1e-12") / "encoder" / "encoder.safetensors")
+        moved[norm] = max(float((trained[n] - start[n]).abs().max()) for n in trained if n.endswith("weight"))
+    assert moved[1e-9] < 1e-6 < 1e-4 < moved[10]
 
 
 def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.folders import PARTS
+from ssl_runner.data.mapped import mapped
 from ssl_runner.interfaces import Examples, SplitName
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def check_cut(cut: Cut) -> None:
 
 
 class Clips(NamedTuple):
-    data: Tensor  # (n, T, C, S, S) uint8, memory-mapped; a change to it stays in memory
+    data: Tensor  # (n, T, C, S, S) uint8, memory-mapped
     counts: tuple[int, ...]  # clips of each file, in the order of the files; 0: it is broken
     broken: tuple[str, ...]  # "path: why"
 
@@ -115,11 +116,7 @@ def _open(folder: Path, cut: Cut) -> Clips:
     try:
         index = json.loads((folder / "index.json").read_text())
         shape = (sum(index["counts"]), cut.frames, cut.channels, cut.side, cut.side)
-        if shape[0]:
-            # mode c: private to this process, and writable, for torch warns of what is not.
-            data = torch.from_numpy(np.memmap(folder / "clips.uint8", dtype=np.uint8, mode="c", shape=shape))
-        else:
-            data = torch.empty(shape, dtype=torch.uint8)
+        data = mapped(folder / "clips.uint8", shape) if shape[0] else torch.empty(shape, dtype=torch.uint8)
         return Clips(data, tuple(index["counts"]), tuple(index["broken"]))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error

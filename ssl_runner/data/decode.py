@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.mapped import mapped
+
 CACHE_FORMAT = 1  # to be raised when what is decoded changes
 TOGETHER = 512  # files in the hands of the workers at a time
 
 
 class Decoded(NamedTuple):
-    data: Tensor  # (kept, C, S, S) uint8, memory-mapped; a change to it stays in memory
+    data: Tensor  # (kept, C, S, S) uint8, memory-mapped
     kept: Tensor  # (kept,) int64: places in the list of files
     broken: tuple[str, ...]  # "path: why" of the others
 
@@ -59,8 +61,7 @@ def _open(folder: Path, n: int, size: int, channels: int) -> Decoded:
             data = torch.empty(0, channels, size, size, dtype=torch.uint8)
         else:
             shape = (len(kept), channels, size, size)
-            # mode c: private to this process, and writable, for torch warns of what is not.
-            data = torch.from_numpy(np.memmap(folder / "images.uint8", dtype=np.uint8, mode="c", shape=shape))
+            data = mapped(folder / "images.uint8", shape)
     except (OSError, ValueError) as error:
         raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error
     return Decoded(data, torch.tensor(kept, dtype=torch.int64), tuple(why for _, why in broken))

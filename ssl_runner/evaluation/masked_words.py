@@ -24,9 +24,10 @@ class MaskedWords(Inspection):
     """Hide tokens of up to `examples` examples of "test" as in training, always the same ones, and have them filled in.
 
     Metrics: accuracy, the part of the hidden tokens that is the most probable answer, and accuracy_most_frequent: of
-    always answering the most frequent token of "train" (special ones apart), which is to be beaten. How hard it is
-    depends on what is hidden: only figures with the same objective's settings, tokens and vocabulary compare; the
-    protocol says which part of the tokens was hidden, and of how many kinds they are.
+    always answering the most frequent token of "train" (special ones apart), which is to be beaten. What is asked for
+    but stays as it was (a tenth, in BERT) does not count: to copy it is no answer. How hard it is depends on what is
+    hidden: only figures with the same objective's settings, tokens and vocabulary compare; the protocol says which part
+    of the tokens was hidden, and of how many kinds they are.
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
@@ -50,7 +51,7 @@ class MaskedWords(Inspection):
             for index in chosen.split(self.batch_size):
                 data = spec.to_input(test.data[index].to(subject.device))
                 x, y = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
-                truth = objective.hidden(y)
+                truth = objective.hidden(x, y)
                 asked = truth != PAD
                 hidden += int(asked.sum())
                 right += int(((objective.fill_in(x) == truth) & asked).sum())
@@ -61,7 +62,7 @@ class MaskedWords(Inspection):
         return Finding(
             metrics={"accuracy": right / hidden, "accuracy_most_frequent": most_frequent / hidden},
             protocol={
-                "evaluator": "hidden tokens",
+                "evaluator": "hidden tokens, those that stay apart",
                 "split": "test",
                 "examples": len(chosen),
                 "hidden": f"{100 * hidden / tokens:.0f} %",

@@ -1,6 +1,7 @@
 """Decoders: from features back to pixels."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,11 @@ class GridDecoder(nn.Module):
             nn.Sequential(nn.BatchNorm2d(n_in), nn.ReLU(inplace=True), _upscale(n_in, n_out, last=i == len(widths)))
             for i, (n_in, n_out) in enumerate(zip(widths, [*widths[1:], channels], strict=True), start=1)
         )
+
+    @property
+    def last(self) -> nn.ConvTranspose2d:
+        """The layer that gives the pixels."""
+        return cast(nn.ConvTranspose2d, cast(nn.Sequential, self.layers[-1])[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, (h, w) in zip(self.layers, reversed(self.sizes), strict=True):

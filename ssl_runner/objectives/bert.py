@@ -47,7 +47,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     M: of an example with n tokens that are not special round(ratio * n), 1 at least, drawn at random;
     with `whole_words` words are drawn until they have as many tokens, and the last may go beyond that. Each of them
     becomes [MASK], another token drawn uniformly, or stays, with the three probabilities `shares`. Only places in M are
-    scored over the vocabulary: K of each example, so that nothing waits for their number.
+    scored over the vocabulary: K of each example, so that nothing waits for their number. The loss is over all of M,
+    masked_accuracy over those that x does not show: a network that copies is right wherever a token stays.
 
     With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
     to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
@@ -121,7 +122,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         logits = self._scores(states, x.places)
         value = mean_of_real(token_nll(logits, y.tokens), y.tokens)
         right = (logits.argmax(dim=2) == y.tokens).float()
-        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, y.tokens)}
+        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, self.hidden(x, y))}
         if self.judge is not None:
             judged = self.judge(states[:, 0])
             wrong = cross_entropy(judged, y.consecutive)
@@ -136,8 +137,9 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             return Hidden(tokens, torch.ones_like(tokens[:, 0]))
         return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
 
-    def hidden(self, y: Hidden) -> Tensor:
-        return y.tokens
+    def hidden(self, x: Masked, y: Hidden) -> Tensor:
+        shown = x.text.gather(1, x.places.long().clamp(min=0))
+        return y.tokens.masked_fill(shown == y.tokens, PAD)  # what stayed is told by copying it
 
     def fill_in(self, x: Masked) -> Tensor:
         return self.predict(x).tokens

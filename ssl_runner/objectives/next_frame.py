@@ -15,6 +15,7 @@ from ssl_runner.nn.frames import take
 from ssl_runner.nn.judge import Judge
 
 KERNEL = 3  # of the convolutions of `predictor: convolutional`
+SMALL = 0.01  # weights that draw changes begin as this part of what is usual: the first prediction is near a copy
 
 
 class NextFrame(Objective[Tensor, Tensor]):
@@ -91,6 +92,8 @@ class NextFrame(Objective[Tensor, Tensor]):
             case _:
                 raise ValueError(f"objective.predictor is {predictor!r}; it must be recurrent or convolutional")
         self.decoder = GridDecoder((spec.channels, spec.height, spec.width), widths=decoder_widths)
+        with torch.no_grad():
+            self.decoder.last.weight.mul_(SMALL)
         self.widen = nn.Conv2d(width, decoder_widths[0], 1, bias=False)  # BatchNorm follows
         self.judge = Judge(spec.channels * (past + ahead), widths=judge_widths) if adversary > 0 else None
 

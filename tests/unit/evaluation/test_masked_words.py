@@ -33,7 +33,7 @@ class Guess(Objective[Shown, Tensor]):
     def loss(self, x: Shown, y: Tensor) -> Loss:
         return Loss(torch.zeros(()))
 
-    def hidden(self, y: Tensor) -> Tensor:
+    def hidden(self, x: Shown, y: Tensor) -> Tensor:
         return y
 
     def fill_in(self, x: Shown) -> Tensor:
