@@ -266,8 +266,8 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_batch_and_the_likely_cau
     assert message == (
         f"{what}, batch 5 (epoch 1; of pretrain the examples {first} and 24 more). Likely causes: too large steps "
         "(lower optimizer.lr, or set trainer.clip_norm=1), too few bits (trainer.precision=float32; now float32), or a "
-        "broken example (nonfinite.json lists them); the last good checkpoint is of step 4; trainer.skip_nonfinite=10 goes on "
-        "from it and leaves out up to 10 such steps"
+        "broken example (nonfinite.json lists them); the last good checkpoint is of step 4; trainer.skip_nonfinite=10 "
+        "goes on from it and leaves out up to 10 such steps"
     )
     assert json.loads((folder_of(tmp_path) / "nonfinite.json").read_text())["examples"] == seen
 
