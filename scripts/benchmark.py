@@ -702,9 +702,8 @@ def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
     ratio = (seconds - sum(between)) / seconds
     every = config.trainer.checkpoint_minutes
     print(f"checkpoints of {megabytes:.0f} MB every {every:g} minutes, {len(between)} in {seconds:.0f} s")
-    print(
-        f"{pretraining.examples / seconds:.1f} examples/s, {pretraining.examples / (seconds - sum(between)):.1f} without"
-    )
+    rate = pretraining.examples / seconds
+    print(f"{rate:.1f} examples/s, {rate / ratio:.1f} without")
     print(f"ratio {ratio:.5f}; a checkpoint takes {statistics.median(between):.2f} s (median)")
 
 

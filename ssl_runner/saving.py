@@ -47,6 +47,7 @@ class Checkpoint(pl.Callback):
         self.written = clock()
         self.step = -1  # of the last checkpoint written
         self.asked = 0  # the signal that asked to stop; 0: none
+        self._writing = False
         self._listening = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -79,21 +80,23 @@ class Checkpoint(pl.Callback):
         self._listening.close()
         if isinstance(exception, Stopped | KeyboardInterrupt | DivergedError):
             return
-        if trainer.validating or not cast(Pretrainer, pl_module).rewind():
-            return  # the state is not of any one step: the last checkpoint stands
-        try:
-            self.write(trainer)
-        except (OSError, DivergedError) as error:
-            exception.add_note(f"the state before this step could not be saved: {error}")
-        else:
-            exception.add_note(f"step {self.step}, the last one done, is saved; the same command goes on from there")
+        whole = not trainer.validating and cast(Pretrainer, pl_module).rewind()  # the state is that of one step
+        if whole and not self._writing:
+            try:
+                self.write(trainer)
+            except (OSError, DivergedError) as error:
+                exception.add_note(f"the state before this step could not be saved: {error}")
+        if checkpoints.files(self.folder.parent):
+            exception.add_note(f"step {self.step} is saved; the same command goes on from there")
 
     def write(self, trainer: pl.Trainer) -> None:
+        self._writing = True
         cast(Pretrainer, trainer.lightning_module).check()
         part = self.folder / checkpoints.PART
         trainer.save_checkpoint(part)
         checkpoints.keep(part, self.count)
         self.written, self.step = self.clock(), trainer.global_step
+        self._writing = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

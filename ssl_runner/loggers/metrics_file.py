@@ -51,13 +51,16 @@ class MetricsFile(RunLogger):
         row = {"epoch": "", "seconds": f"{time.monotonic() - self._zero:.3f}"}
         row |= {name: _text(value) for name, value in metrics.items()} | {"step": str(step)}
         new = [name for name in row if name not in self._columns]
-        if new:
-            _, rows = self._read()
-            self._columns += new
-            self._rewrite([*rows, row])
-        else:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                self._writer(file).writerow(row)
+        try:
+            if new:
+                _, rows = self._read()
+                self._columns += new
+                self._rewrite([*rows, row])
+            else:
+                with self.path.open("a", encoding="utf-8", newline="") as file:
+                    self._writer(file).writerow(row)
+        except OSError as error:  # of a full disk Python does not say in which file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def finish(self, success: bool) -> None:
         self._columns = []

@@ -84,7 +84,7 @@ def stop_often(place: Path, overrides: list[str], number: int, times: int) -> No
         cut = Jobs(place / f"cut{left}", overrides)
         while left:
             process = cut.begin()
-            process.join(draw.uniform(0, seconds / 2))
+            process.join(draw.uniform(0, seconds / 3))
             if process.exitcode is not None:
                 break
             os.kill(process.pid, number)
