@@ -6,7 +6,7 @@
     python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
-    python scripts/benchmark.py checkpoints # examples/s with checkpoints as often as by default, and without, in one run
+    python scripts/benchmark.py checkpoints # examples/s with and without checkpoints, in one run
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
     python scripts/benchmark.py video --root ../shared/data/video # video_folder's cache beside PyAV's decoding; memory
 

@@ -58,7 +58,7 @@ def test_a_shard_that_is_lost_ends_the_run_and_mended_it_goes_on(tmp_path: Path,
         for path, content in contents.items():
             path.unlink()
             if cut:
-                path.write_bytes(content[:1500])
+                path.write_bytes(content[:700])
 
     with in_batch(2, lose), pytest.raises(ConfigError) as refused:
         do("out")
