@@ -32,6 +32,15 @@ def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sw
 
 def work(file: Path) -> int:
     """Do the run of `file`; returns an exit code."""
+    try:
+        with stoppable():
+            return _work(file)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return STOPPED
+
+
+def _work(file: Path) -> int:
     from ssl_runner.commands.run import Part, run
     from ssl_runner.config import ConfigError, typed
     from ssl_runner.locking import BusyError
@@ -40,8 +49,7 @@ def work(file: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
     job = yaml.safe_load(file.read_text())
     try:
-        with stoppable():
-            run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
+        run(typed(job["config"]), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -49,9 +57,6 @@ def work(file: Path) -> int:
     except BusyError as error:
         print(error, file=sys.stderr)
         return BUSY
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return STOPPED
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
         traceback.print_exc()
         return 1
