@@ -6,6 +6,7 @@
     python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
+    python scripts/benchmark.py checkpoints # examples/s with and without checkpoints, in one run
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
     python scripts/benchmark.py video --root ../shared/data/video # video_folder's cache beside PyAV's decoding; memory
 
@@ -37,6 +38,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ssl_runner import build
+from ssl_runner.checkpoints import FOLDER, LAST
 from ssl_runner.commands.run import fresh, pretrain
 from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.clips import Cut, read_all
@@ -57,6 +59,7 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.reporting.results import Name, Result, write_result
+from ssl_runner.saving import Checkpoint
 from ssl_runner.sweeps import engines
 from ssl_runner.sweeps.job import forked
 from ssl_runner.sweeps.plan import Composer, Job, combinations, plan, read_axes
@@ -100,9 +103,7 @@ def ours(config: Config, data: DataModule) -> float:
     """Images/s through the whole trainer, as `ssl-run` trains."""
     with tempfile.TemporaryDirectory() as folder:
         quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-        _, cost = pretrain(
-            config, fresh(config, data), data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet
-        )
+        _, cost = pretrain(config, fresh(config, data), data, Loggers([]), Path(folder), None, quiet)
     return cost["examples_per_second"]
 
 
@@ -295,7 +296,7 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             model = fresh(config, data)
             with tempfile.TemporaryDirectory() as folder:
                 quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-                _, cost = pretrain(config, model, data, Loggers([]), Path(folder) / "c" / "last.ckpt", None, quiet)
+                _, cost = pretrain(config, model, data, Loggers([]), Path(folder), None, quiet)
             count = sum(map(len, texts))
             rates["ssl_runner"].append(cost["examples_per_second"] * count / data.spec.size)
             seconds, theirs = gensim_vectors(config, data.spec, texts)
@@ -667,9 +668,48 @@ class Watch:
         pass
 
 
+def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
+    """What checkpoints take of a run's throughput, at the default interval unless `overrides` set another.
+
+    The run's seconds with and without those in which it wrote; the one at its end, which every run has, is in neither.
+    """
+    words = [
+        "dataset=fake_images", "dataset.examples=2000", "dataset.height=32", "dataset.width=32", "backbone=resnet18",
+        "batch_size=64", "budget.unit=minutes", f"budget.amount={minutes}", "trainer.validations=0", "evaluation=[]",
+        "logger=none", *overrides,
+    ]  # fmt: skip
+    config = typed(compose(words))
+    data = DataModule(build.construct(config.dataset), batch_size=config.batch_size, seed=0)
+    data.setup()
+    taken: list[float] = []
+    write = Checkpoint.write
+
+    def timed(self: Checkpoint, trainer: Any) -> None:
+        begun = time.monotonic()
+        write(self, trainer)
+        taken.append(time.monotonic() - begun)
+
+    Checkpoint.write = timed  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        pretraining, cost = pretrain(
+            config, fresh(config, data), data, Loggers([]), Path(folder), None, Console(quiet=True)
+        )
+        megabytes = (Path(folder) / FOLDER / LAST).stat().st_size / 2**20
+    seconds = cost["seconds"] - taken[-1]
+    between = taken[:-1]
+    if not between:
+        raise SystemExit(f"no checkpoint was written in {minutes:g} minutes; let it run for longer: --minutes")
+    ratio = (seconds - sum(between)) / seconds
+    every = config.trainer.checkpoint_minutes
+    print(f"checkpoints of {megabytes:.0f} MB every {every:g} minutes, {len(between)} in {seconds:.0f} s")
+    rate = pretraining.examples / seconds
+    print(f"{rate:.1f} examples/s, {rate / ratio:.1f} without")
+    print(f"ratio {ratio:.5f}; a checkpoint takes {statistics.median(between):.2f} s (median)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["simclr", "text", "words", "objectives", "probe", "startup", "sweep", "video"]
+    names = ["simclr", "text", "words", "objectives", "probe", "startup", "sweep", "video", "checkpoints"]
     parser.add_argument("what", choices=names)
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root), or of videos")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
@@ -678,8 +718,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="windows of text")
     parser.add_argument("--length", type=int, default=128, help="tokens of a window")
     parser.add_argument("--epochs", type=int, default=5, help="of word vectors")
+    parser.add_argument("--minutes", type=float, default=11.0, help="of the run with checkpoints")
     parser.add_argument("--pairs", help="file of WordSim-353; by default gensim's copy")
-    parser.add_argument("overrides", nargs="*", help="of the presets of word vectors: optimizer.lr=0.1")
+    parser.add_argument("overrides", nargs="*", help="of words and checkpoints: optimizer.lr=0.1")
     arguments = parser.parse_intermixed_args()
     if arguments.what == "simclr":
         simclr(arguments.root, arguments.steps, arguments.rounds)
@@ -693,6 +734,8 @@ def main() -> None:
         probe(arguments.rounds)
     elif arguments.what == "sweep":
         sweep()
+    elif arguments.what == "checkpoints":
+        checkpoints(arguments.minutes, arguments.overrides)
     elif arguments.what == "video":
         video(arguments.root, arguments.rounds)
     else:

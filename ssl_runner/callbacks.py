@@ -1,11 +1,9 @@
-"""What happens around training: metrics, progress and status, k-NN accuracy, the watch for a collapse, checkpoints."""
+"""What happens around training: metrics, progress and status, k-NN accuracy, the watch for a collapse."""
 
-import os
+import math
 import resource
-import signal
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -22,8 +20,7 @@ from ssl_runner.interfaces import Batch, Data, Examples, Objective
 from ssl_runner.nn.gather import rank
 from ssl_runner.nn.sharding import gathered
 from ssl_runner.reporting.status import Status, write_status
-from ssl_runner.strategies import agreed
-from ssl_runner.training import Pretrainer, step_seed
+from ssl_runner.training import DivergedError, Pretrainer, step_seed
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # of the monitor: as in conf/evaluation/knn.yaml
 STATUS_SECONDS = 1.0  # between two notes of the status
@@ -33,10 +30,6 @@ class Writes(Protocol):
     """What metrics are written to."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
-
-
-class DivergedError(Exception):
-    """The loss is no longer a number."""
 
 
 class CollapsedError(Exception):
@@ -61,9 +54,10 @@ class Record(pl.Callback):
         self.bar: Progress | None = None
         self.began = False  # after what a checkpoint holds was put in its places
         self._since = 0.0
-        self._said = -1  # the step last read
+        self._said = 0  # the step last read
         self._shown = -1.0  # the progress last printed
         self._noted = -STATUS_SECONDS  # when the status was last written
+        self._skipped = 0  # steps whose leaving out was said
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
@@ -75,6 +69,8 @@ class Record(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = True
         self._since = time.monotonic()
+        self._said = trainer.global_step  # it was read before a stop, and with accumulation the step lasts
+        self._skipped = cast(Pretrainer, pl_module).skipped
         if self.console.is_terminal:
             columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"
             self.bar = Progress(TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console)
@@ -84,9 +80,15 @@ class Record(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
+        step, module = trainer.global_step, cast(Pretrainer, pl_module)
+        if module.skipped > self._skipped:
+            self._skipped = module.skipped
+            said = f"step {step} is left out: its loss or gradient is not finite"
+            self.console.print(
+                f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
+            )
         if step % self.every == 0 and step != self._said:
-            self._read(trainer, cast(Pretrainer, pl_module))
+            self._read(trainer, module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count()
@@ -120,17 +122,18 @@ class Record(pl.Callback):
 
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
         values = pl_module.tally["train"].read()
+        if not values:  # all steps since were left out
+            return
         loss = values["loss"]
         self.first = loss if self.first is None else self.first
         self.last = loss
         self._said = trainer.global_step
         rate = pl_module.optimizer.param_groups[0]["lr"]
         self._write(trainer, pl_module, {f"train/{name}": value for name, value in values.items()} | {"lr": rate})
-        if not torch.isfinite(torch.tensor(loss)):
-            raise DivergedError(
-                f"the loss is {loss} at step {trainer.global_step}; lower optimizer.lr, set trainer.clip_norm=1, "
-                "or compute in full precision with trainer.precision=float32"
-            )
+        if not math.isfinite(loss):
+            pl_module.check()
+            raise DivergedError(f"the loss is {loss} by step {trainer.global_step}", None)
+        pl_module.recent.clear()
         self._show(pl_module, loss)
 
     def _write(self, trainer: pl.Trainer, pl_module: Pretrainer, values: dict[str, float]) -> None:
@@ -212,68 +215,6 @@ def _few(examples: Examples, count: int) -> Examples:
     return Examples(examples.data[chosen], examples.label[chosen])
 
 
-class Checkpoint(pl.Callback):
-    """Write `last.ckpt` beside and rename it: every so many minutes, at an epoch's end, when training is done, and when
-    SIGINT or SIGTERM asks to stop: then after the step at hand, so that it goes on as if it had not been stopped.
-
-    Asked to stop, it raises KeyboardInterrupt once the checkpoint is written; asked by SIGINT again, at once. Process 0
-    alone has one, but where weights are shared out: there all write at once, when process 0 does.
-    """
-
-    def __init__(self, folder: Path, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = folder / "last.ckpt"
-        self.seconds = 60 * minutes
-        self.clock = clock
-        self.written = clock()
-        self.asked = False
-        self._handlers: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():  # Python takes signals there alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._handlers[number] = signal.signal(number, self._ask)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        stepped = trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches == 0
-        if stepped and agreed(trainer, self.asked):  # the batches before this one are done, to their `after_step`
-            self.write(trainer)
-            raise KeyboardInterrupt
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if agreed(trainer, self.clock() - self.written >= self.seconds):
-            self.write(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.write(trainer)
-        self._let_go()
-        if agreed(trainer, self.asked):
-            raise KeyboardInterrupt
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._let_go()
-
-    def write(self, trainer: pl.Trainer) -> None:
-        part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
-        self.written = self.clock()
-        agreed(trainer, True)  # the others wait: one that ends sooner would end the run
-
-    def _ask(self, number: int, frame: object) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def _let_go(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-
 FLOORS = {"spread": 0.01, "effective_rank": 1.5}  # random starts lie at 0.07 and 20, or above
 
 
@@ -304,6 +245,15 @@ class Collapse(pl.Callback):
         self._said = 0  # the step last read
         self._low: set[str] = set()  # what was below its floor at the last reading
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"low": sorted(self._low), "warned": self._warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._low, self._warned = set(state_dict["low"]), state_dict["warned"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._said = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

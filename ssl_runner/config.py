@@ -45,7 +45,8 @@ NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it
     "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
-    "trainer.monitor_examples", "trainer.watch_every", "trainer.early_stop",
+    "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
+    "trainer.watch_every", "trainer.early_stop",
 )  # fmt: skip
 
 
@@ -83,6 +84,9 @@ class Trainer:
     watch_every: int
     early_stop: Literal["none", "collapse"]
     strategy: Literal["ddp", "fsdp"] | None = None
+    checkpoint_steps: int | None = None  # configs of older runs lack these three
+    checkpoints: int | None = None
+    skip_nonfinite: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Config:
     unfit: Literal["refuse", "skip"]
     start_from: str | None
     output: str
-    resume: Literal["auto", "never"]
+    resume: Literal["auto", "never", "must"]
     check: bool
     sweep: Sweep
     names: dict[str, str]  # the chosen option of each axis, for messages and folders
@@ -342,6 +346,13 @@ def typed(plain: dict[str, Any]) -> Config:
             ("sweep.jobs", 1 if config.sweep.jobs is None else config.sweep.jobs, 1),
             ("trainer.monitor_examples", config.trainer.monitor_examples, 0),
             ("trainer.watch_every", config.trainer.watch_every, 0),
+            (
+                "trainer.checkpoint_steps",
+                1 if config.trainer.checkpoint_steps is None else config.trainer.checkpoint_steps,
+                1,
+            ),
+            ("trainer.checkpoints", 1 if config.trainer.checkpoints is None else config.trainer.checkpoints, 1),
+            ("trainer.skip_nonfinite", config.trainer.skip_nonfinite or 0, 0),
         )
         if value < least
     ]

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,59 +80,6 @@ def test_a_finished_run_is_shown_and_not_repeated(tmp_path: Path, capsys: pytest
     assert (folder / "result.json").stat().st_mtime_ns == written
     do(tmp_path, "resume=never")
     assert (folder / "result.json").stat().st_mtime_ns > written
-
-
-def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped after the first epoch's checkpoint (5 of 12 steps), and started again."""
-    from ssl_runner import callbacks
-
-    whole = do(tmp_path / "whole")
-    write = callbacks.Checkpoint.write
-
-    def write_and_stop(self: callbacks.Checkpoint, trainer: object) -> None:
-        write(self, trainer)
-        raise KeyboardInterrupt
-
-    slow = ["trainer.checkpoint_minutes=0.0000001"]
-    with monkeypatch.context() as patched:
-        patched.setattr(callbacks.Checkpoint, "write", write_and_stop)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            do(tmp_path / "cut", *slow)
-    again = do(tmp_path / "cut", *slow)
-    assert read_result(again).pretraining.steps == 12
-    assert figures(read_result(again)) == figures(read_result(whole))
-
-
-@pytest.mark.parametrize(("number", "batches", "more"), [
-    (signal.SIGINT, 1, []), (signal.SIGTERM, 7, []), (signal.SIGTERM, 3, ["trainer.accumulate=2"]),
-])  # fmt: skip
-def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, batches: int, more: list[str]
-) -> None:
-    """In the middle of an epoch of five batches: the order of examples and all draws go on where they were."""
-    from ssl_runner.training import Pretrainer
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-
-    words = ["evaluation=[]", "budget.amount=9", *more]
-    whole = do(tmp_path / "whole", *words)
-    step = Pretrainer.training_step
-
-    def ask(self: Pretrainer, batch: object, batch_idx: int) -> object:
-        if self.batches == batches:
-            signal.raise_signal(number)
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Pretrainer, "training_step", ask)
-        with pytest.raises(KeyboardInterrupt):
-            do(tmp_path / "cut", *words)
-    assert not list((tmp_path / "cut").rglob("result.json"))
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    again = do(tmp_path / "cut", *words)
-    weights = [folder / "encoder" / "encoder.safetensors" for folder in (whole, again)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert read_result(again).pretraining == read_result(whole).pretraining
 
 
 def test_one_process_at_a_time_works_in_a_run(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from ssl_runner import build
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.interfaces import CountEncoder, DataSpec
 from ssl_runner.locking import BusyError
-from ssl_runner.sweeps.job import BUSY, LOST, STOPPED, write_job
+from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, handled
+from ssl_runner.sweeps.job import BUSY, LOST, write_job
 from ssl_runner.world import world
 
 GRACE = 5.0  # seconds in which the others may end by themselves, and say why, when one has failed
@@ -93,7 +94,7 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
 def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
     """Do a run in `trainer.devices` processes; returns when it is done.
 
-    Raises ConfigError, BusyError, KeyboardInterrupt or SystemExit where it is not; the process at fault has said why.
+    Raises ConfigError, BusyError, Stopped or SystemExit where it is not; the process at fault has said why.
     """
     size = config.trainer.devices
     with tempfile.TemporaryDirectory(prefix="ssl-run-") as place:
@@ -113,11 +114,12 @@ def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], s
             )
             for rank in range(size)
         ]
-        rank, code = watch(processes)
+        with passed_on(processes[0]) as asked:
+            rank, code = watch(processes)
     if code == 0:
         return
     if code in (STOPPED, -signal.SIGTERM):
-        raise KeyboardInterrupt
+        raise Stopped(asked[0] if asked else signal.SIGTERM)
     if code == 2:
         raise ConfigError([])
     if code == BUSY:
@@ -132,15 +134,13 @@ def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], s
 def watch(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int]:
     """Wait until the processes are done, or until one has failed: then the others are ended within seconds.
 
-    Returns the rank of the one at fault, and its exit code; (0, 0) where none is. A request to stop is passed
-    on to process 0, whose end is that of all.
+    Returns the rank of the one at fault, and its exit code; (0, 0) where none is.
     """
     try:
-        with _passed_on(processes[0]):
-            failed = _first_end(processes)
-            if failed is not None and failed[0]:
-                with suppress(subprocess.TimeoutExpired):
-                    processes[0].wait(GRACE)
+        failed = _first_end(processes)
+        if failed is not None and failed[0]:
+            with suppress(subprocess.TimeoutExpired):
+                processes[0].wait(GRACE)
     finally:
         for process in processes:
             if process.poll() is None:
@@ -168,19 +168,16 @@ def _first_end(processes: Sequence["subprocess.Popen[bytes]"]) -> tuple[int, int
 
 
 @contextmanager
-def _passed_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Hand signals that ask to stop on to a process, Ctrl-C as SIGTERM."""
+def passed_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    """Hand requests to stop on to process 0, whose end is that of all; Ctrl-C as SIGTERM. Those that came."""
+    asked: list[int] = []
 
     def tell(number: int, frame: object) -> None:
+        asked.append(number)
         process.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
 
-    asks = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, tell) for number in asks}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled(REQUESTS, tell):
+        yield asked
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_runner.config import ConfigError, compose, composing, conf_dir, version_base
 from ssl_runner.locking import BusyError
 from ssl_runner.secrets import secrets_in
+from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, requeue, stoppable
 
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra itself looks for them
 
@@ -27,18 +28,29 @@ def refuse(problems: Sequence[str]) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """End the command plainly for a user's mistake, an interruption and a full or unwritable disk."""
+    """End the command plainly for a user's mistake, a request to stop and a full or unwritable disk."""
     try:
-        yield
+        with stoppable():
+            yield
     except ConfigError as error:
         refuse(error.problems)
     except BusyError as error:
         refuse([str(error)])
+    except Stopped as stop:
+        end(stop)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint, where there is one", file=sys.stderr)
-        sys.exit(130)
+        end(Stopped(REQUESTS[0]))
     except OSError as error:
-        refuse([f"{error.strerror or error}: {error.filename}" if error.filename else str(error)])
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        refuse(["; ".join([what, *getattr(error, "__notes__", [])])])
+
+
+def end(stop: Stopped) -> None:
+    """Say that a run was stopped and how it goes on, and end with its exit code; under SLURM it is queued again."""
+    print(stop, file=sys.stderr)
+    if stop.code == STOPPED and (queued := requeue()):
+        print(queued, file=sys.stderr)
+    sys.exit(stop.code)
 
 
 def hydra_main(task: Callable[[DictConfig], None], name: str) -> None:

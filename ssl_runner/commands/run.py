@@ -16,7 +16,8 @@ import torch
 import yaml
 from rich.console import Console
 
-from ssl_runner import build
+from ssl_runner import build, checkpoints
+from ssl_runner.checkpoints import Reached
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
 from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
@@ -26,6 +27,7 @@ from ssl_runner.memory import keep_freed_memory
 from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
+    REPORT,
     Cost,
     Evaluation,
     Name,
@@ -56,9 +58,10 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     """Do what a config says; return the run's folder.
 
     Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
-    Raises BusyError where another process does the same run.
+    Raises BusyError where another process does the same run, Stopped where it was asked to stop.
     """
     from ssl_runner.commands.findings import device_of
+    from ssl_runner.reporting.page import write_report
 
     here = world()
     console = Console(highlight=False, quiet=here.rank > 0)
@@ -72,9 +75,18 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
     folder = run_folder(config, plain)
-    done = finished(folder) if config.resume == "auto" else None
+    done = finished(folder) if config.resume != "never" else None
+    if config.resume == "must" and done is None and not list(checkpoints.files(folder)):
+        raise ConfigError(
+            [
+                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
+                "that was begun, or set resume=auto"
+            ]
+        )
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
+        if not (folder / REPORT).exists():  # it was stopped at the very end
+            write_report(folder)
     elif here.size == 1 < config.trainer.devices:
         launch(config, plain, overrides, part.sweep, part.label)
         return folder
@@ -100,8 +112,7 @@ def pretrain_along(config: Config, source: DataSource, folder: Path, console: Co
     if config.start_from is not None:
         build.read_encoder(Path(config.start_from), model.encoder)
     meet()
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    pretrain(config, model, data, Loggers([]), checkpoint, read_progress(checkpoint), console)
+    pretrain(config, model, data, Loggers([]), folder, checkpoints.find(folder).newest, console)
 
 
 def pretrain_and_evaluate(
@@ -129,6 +140,8 @@ def pretrain_and_evaluate(
 
     if config.resume == "never":
         clear(folder)
+    checkpoints.tidy(folder)
+    reached = going_on(folder, console)
     write_atomically(folder / "config.yaml", yaml.safe_dump(dict(plain), sort_keys=False))
     context = RunContext(
         folder=folder,
@@ -141,8 +154,6 @@ def pretrain_and_evaluate(
         group=part.sweep,
     )
     loggers = build.loggers(config, context)
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    reached = read_progress(checkpoint)
     meet()  # the others look for the checkpoint from here on
     try:
         loggers.open(None if reached is None else reached.step)
@@ -151,7 +162,7 @@ def pretrain_and_evaluate(
     success = False
     try:
         loggers.log_config(dict(plain))
-        pretraining, cost = pretrain(config, model, data, loggers, checkpoint, reached, console)
+        pretraining, cost = pretrain(config, model, data, loggers, folder, reached, console)
         leave()  # the rest is this process' alone
         build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
         begun = time.monotonic()
@@ -224,41 +235,32 @@ def fresh(config: Config, data: "DataModule") -> Objective:
     return model
 
 
-class Reached(NamedTuple):
-    """Where a checkpoint was written."""
-
-    step: int  # of the optimizer
-    batches: int
-
-
 def pretrain(
     config: Config,
     model: Objective,
     data: "DataModule",
     loggers: Loggers,
-    checkpoint: Path,
+    folder: Path,
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, dict[str, Any]]:
-    """Train `model` for the config's budget, going on from `checkpoint` where there is one."""
-    import pytorch_lightning as pl
+    """Train `model` for the config's budget in a run's folder, going on from the checkpoint that is `reached`.
 
-    from ssl_runner.callbacks import (
-        Checkpoint,
-        Collapse,
-        CollapsedError,
-        DivergedError,
-        Monitor,
-        Record,
-        peak_memory_mb,
-    )
+    Raises ConfigError for what a setting can mend, Stopped where it was asked to stop.
+    """
+    import pytorch_lightning as pl
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    from ssl_runner.callbacks import Collapse, CollapsedError, Monitor, Record, peak_memory_mb
+    from ssl_runner.commands.failures import diverged, is_out_of_memory, noted, out_of_memory
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
+    from ssl_runner.saving import Checkpoint, ToDisk
     from ssl_runner.strategies import Follow, Sharded, Together
-    from ssl_runner.training import Clock, Pretrainer, precision, total_steps
+    from ssl_runner.training import Clock, DivergedError, Pretrainer, precision, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings, here = config.trainer, world()
@@ -284,13 +286,21 @@ def pretrain(
         Clock(config.budget, steps),
         config.seed,
         config.control,
+        settings.skip_nonfinite or 0,
     )
     if settings.compile:
         model.encoder.compile()
-    record = Record([loggers], settings.log_every_n_steps, console, checkpoint.parent.parent)
+    record = Record([loggers], settings.log_every_n_steps, console, folder)
     callbacks: list[pl.Callback] = [record]
     if sharded or not here.rank:
-        callbacks.append(Checkpoint(checkpoint.parent, settings.checkpoint_minutes))
+        saving = Checkpoint(
+            folder / checkpoints.FOLDER,
+            minutes=settings.checkpoint_minutes,
+            steps=settings.checkpoint_steps,
+            count=settings.checkpoints or 1,
+        )
+        saving.folder.mkdir(parents=True, exist_ok=True)
+        callbacks.append(saving)
     if here.size > 1:
         callbacks.insert(0, Follow())
     if settings.monitor_examples and (sharded or not here.rank):  # first, so that its seconds do not count in `record`
@@ -303,6 +313,7 @@ def pretrain(
         devices=here.local_size,
         num_nodes=here.size // here.local_size,
         strategy=Sharded() if sharded else Together() if here.size > 1 else "auto",
+        plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which asks SLURM nothing
         use_distributed_sampler=False,  # DataModule gives each process its part
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
         max_epochs=-1,
@@ -317,10 +328,9 @@ def pretrain(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        default_root_dir=checkpoint.parent,
+        default_root_dir=folder,
         callbacks=callbacks,
     )
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers")  # a batch is one gather in memory
         warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated")  # its successor is not in torch 2.6
@@ -329,18 +339,24 @@ def pretrain(
         warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
-            trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=None if reached is None else reached.path, weights_only=True)
         except BrokenDataError as error:
-            raise ConfigError([str(error)]) from error
-        except (DivergedError, CollapsedError) as error:  # in all processes at once, and one says so
+            raise ConfigError([noted(error)]) from error
+        except DivergedError as error:  # in all processes at once, and one says so
+            raise ConfigError([] if here.rank else [diverged(error, config, folder)]) from error
+        except CollapsedError as error:
             raise ConfigError([] if here.rank else [str(error)]) from error
-        except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ConfigError([out_of_memory(error, config, trainer.global_step + 1)]) from error
+        except SystemExit as stop:  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt from stop
         except Exception as error:
             if reached is None or record.began:
                 raise
             why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
-            raise ConfigError([f"{str(checkpoint)!r} {why}; resume=never starts anew"]) from error
+            raise ConfigError([f"{str(reached.path)!r} {why}; resume=never starts anew"]) from error
     if sharded:
         weights = whole(trained.state_dict())
         if not here.rank:
@@ -388,17 +404,18 @@ def summary(evaluations: Sequence[Evaluation]) -> tuple[dict[str, float], dict[s
     return values, better
 
 
-def read_progress(checkpoint: Path) -> Reached | None:
-    """How far a checkpoint had come; None where there is none. Raises ConfigError for a damaged one."""
-    if not checkpoint.exists():
-        return None
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return Reached(int(state["global_step"]), int(state["budget"]["batches"]))
-    except build.UNREADABLE as error:
-        raise ConfigError(
-            [f"{str(checkpoint)!r} is damaged ({str(error).splitlines()[0][:100]}); resume=never starts anew"]
-        ) from error
+def going_on(folder: Path, console: Console) -> Reached | None:
+    """What a run goes on from, said; None where it begins. Damaged checkpoints are said and removed, unless there is
+    no other: then ConfigError is raised."""
+    found = checkpoints.find(folder)
+    for path, why in found.damaged.items():
+        if found.newest is None:
+            raise ConfigError([f"{str(path)!r} is damaged ({why}), and there is no other; resume=never starts anew"])
+        console.print(f"warning: {path.name} is damaged ({why}); it is removed", style="yellow", soft_wrap=True)
+        path.unlink()
+    if found.newest is not None:
+        console.print(f"going on from step {found.newest.step} ({found.newest.path.name})")
+    return found.newest
 
 
 def describe(config: Config) -> str:

@@ -23,6 +23,7 @@ from ssl_runner.locking import locked
 from ssl_runner.reporting.comparison import Comparison, compare
 from ssl_runner.reporting.results import RANDOM_START, Run, write_atomically
 from ssl_runner.reporting.tables import comparison_tables, headlines
+from ssl_runner.stopping import STOPPED, requeue
 from ssl_runner.sweeps.board import Board, outcome_table
 from ssl_runner.sweeps.engines import engine
 from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
@@ -58,7 +59,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         for why in planned.left_out:
             console.print(f"left out: {why}", soft_wrap=True)
         jobs = planned.jobs
-        ended = {job.identity for job in jobs if config.resume == "auto" and finished(job.folder)}
+        ended = {job.identity for job in jobs if config.resume != "never" and finished(job.folder)}
         done = [job for job in jobs if job.identity in ended]
         missing = [job for job in jobs if job.identity not in ended]
         refused = rehearse(missing)
@@ -74,6 +75,8 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         sys.exit(0)
     with locked(folder) if config.sweep.search == "optuna" else nullcontext():
         code = work(config, axes, source, jobs, done, arguments, console)
+    if code == STOPPED and (queued := requeue()):
+        console.print(queued)
     sys.exit(code)
 
 

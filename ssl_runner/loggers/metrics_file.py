@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -24,6 +25,8 @@ class MetricsFile(RunLogger):
         self.path = context.folder / "metrics.csv"
         self._columns: list[str] = []  # empty: not open
         self._zero = 0.0  # time.monotonic() at second 0 of the run
+        self._resumed: int | None = None  # the step gone on from
+        self._known: Counter[frozenset[str]] = Counter()  # names of its rows
 
     def open(self, resume_step: int | None = None) -> None:
         """Raises ValueError if the file to go on with was not written by this class."""
@@ -33,6 +36,8 @@ class MetricsFile(RunLogger):
         if resume_step is not None and self.path.exists():
             columns, rows = self._read()
             rows = [row for row in rows if int(row["step"]) <= resume_step]
+        self._resumed = resume_step
+        self._known = Counter(_names(row) for row in rows if int(row["step"]) == resume_step)
         self._columns = columns
         self._zero = time.monotonic() - (float(rows[-1]["seconds"]) if rows else 0.0)
         self._rewrite(rows)
@@ -40,16 +45,22 @@ class MetricsFile(RunLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         if not self._columns:
             raise RuntimeError("MetricsFile.log_metrics was called before open, or after finish")
+        if step == self._resumed and self._known[names := frozenset(metrics.keys() - set(ALWAYS))]:
+            self._known[names] -= 1  # with accumulation a step lasts, and what fell into it is measured again
+            return
         row = {"epoch": "", "seconds": f"{time.monotonic() - self._zero:.3f}"}
         row |= {name: _text(value) for name, value in metrics.items()} | {"step": str(step)}
         new = [name for name in row if name not in self._columns]
-        if new:
-            _, rows = self._read()
-            self._columns += new
-            self._rewrite([*rows, row])
-        else:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                self._writer(file).writerow(row)
+        try:
+            if new:
+                _, rows = self._read()
+                self._columns += new
+                self._rewrite([*rows, row])
+            else:
+                with self.path.open("a", encoding="utf-8", newline="") as file:
+                    self._writer(file).writerow(row)
+        except OSError as error:  # of a full disk Python does not say in which file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def finish(self, success: bool) -> None:
         self._columns = []
@@ -68,11 +79,18 @@ class MetricsFile(RunLogger):
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         new = self.path.with_suffix(".csv.tmp")
-        with new.open("w", encoding="utf-8", newline="") as file:
-            writer = self._writer(file)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(new, self.path)
+        try:
+            with new.open("w", encoding="utf-8", newline="") as file:
+                writer = self._writer(file)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(new, self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _names(row: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name, value in row.items() if value and name not in ALWAYS)
 
 
 def _text(value: float) -> str:

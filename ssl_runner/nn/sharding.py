@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
-from ssl_runner.nn.gather import rank, ranks
+from ssl_runner.nn.gather import mean_over_ranks, rank, ranks
 
 LISTS = ("blocks", "stages")  # what a ModuleList is called whose parts are gathered one by one
 
@@ -76,3 +76,16 @@ def part_of(value: Any, like: Tensor) -> Any:
     if not isinstance(value, Tensor) or not isinstance(like, DTensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def local(value: Tensor) -> Tensor:
+    """This process' part of a shared tensor; another is its own."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def said_by_all(objective: nn.Module, verdict: bool) -> bool:
+    """Whether every process says so of its part, where weights are shared out: all ask at once. Else `verdict`."""
+    if not isinstance(objective, FSDPModule):
+        return verdict
+    share = mean_over_ranks(torch.tensor(float(verdict), device=next(objective.parameters()).device))
+    return share.item() == 1

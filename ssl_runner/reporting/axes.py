@@ -12,8 +12,8 @@ NOT_A_SETTING = (
     "names", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache", "dataset.download",
     "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
-    "trainer.monitor_examples", "trainer.watch_every", "trainer.early_stop", "sweep", "hydra", "evaluation", "controls",
-    "unfit", "seed",
+    "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
+    "trainer.watch_every", "trainer.early_stop", "sweep", "hydra", "evaluation", "controls", "unfit", "seed",
 )  # fmt: skip
 FIRST = ("dataset", "objective", "backbone")  # the axes that a reader looks for first
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ class Status(NamedTuple):
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Replace the file at once. It is not flushed to the disk: it means nothing after a crash."""
+    """Replace the file at once. It is not flushed to the disk: it means nothing after a crash. Nor does a run end for
+    want of it: where it cannot be written, what matters cannot be either, and says so."""
     part = folder / f".{STATUS}.part"
-    part.write_text(json.dumps(status._replace(written=time.time())._asdict()))
-    part.replace(folder / STATUS)
+    with suppress(OSError):
+        part.write_text(json.dumps(status._replace(written=time.time())._asdict()))
+        part.replace(folder / STATUS)
 
 
 def read_status(folder: Path) -> Status | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_runner.config import ConfigError
+from ssl_runner.stopping import STOPPED
 from ssl_runner.sweeps import job
 from ssl_runner.sweeps.engines import Engine, Handle
 
@@ -138,7 +139,7 @@ class _Remote:
         try:
             return int(self._ray.get(self._reference))
         except self._ray.exceptions.TaskCancelledError:
-            return job.STOPPED
+            return STOPPED
         except self._ray.exceptions.RayError as error:
             with self._log.open("a") as log:
                 log.write(f"ray: {str(error).strip().splitlines()[0]}\n")

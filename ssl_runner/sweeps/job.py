@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
+from ssl_runner.stopping import STOPPED, Stopped, stoppable
+
 BUSY = 75  # EX_TEMPFAIL
 LOST = 76  # another process of a run on several devices has failed
-STOPPED = 128 + signal.SIGTERM
 
 
 def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
@@ -46,6 +47,15 @@ def read_job(file: Path) -> dict[str, Any]:
 
 def work(file: Path) -> int:
     """Do the run of `file`; returns an exit code."""
+    try:
+        with stoppable():
+            return _work(file)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return STOPPED
+
+
+def _work(file: Path) -> int:
     from ssl_runner.commands.run import Part, run
     from ssl_runner.config import ConfigError, typed
     from ssl_runner.locking import BusyError
@@ -62,9 +72,6 @@ def work(file: Path) -> int:
     except BusyError as error:
         print(error, file=sys.stderr)
         return BUSY
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the checkpoint", file=sys.stderr)
-        return STOPPED
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
         traceback.print_exc()
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from ssl_runner.reporting.results import Result, ResultError, read_result
+from ssl_runner.stopping import REQUESTS, STOPPED
 from ssl_runner.sweeps.engines import Engine, Handle
 from ssl_runner.sweeps.job import BUSY, write_job
 from ssl_runner.sweeps.plan import Job
@@ -15,6 +16,11 @@ from ssl_runner.sweeps.plan import Job
 POLL = 0.05  # seconds between two looks at the jobs
 RETRY = 5.0  # seconds before a run that another process does is looked at again
 TAIL = 4000  # bytes of a log in which its last line is sought
+
+LIKELY = {  # why the system kills a process
+    "SIGKILL": "; for want of memory? lower sweep.jobs or batch_size",
+    "SIGBUS": "; was a file of the data cut while it was read?",
+}
 
 State = Literal["done", "failed", "skipped", "pruned", "stopped"]
 
@@ -162,7 +168,7 @@ def _judge(each: Running, code: int, pruned: bool) -> tuple[Outcome, Result | No
         return Outcome(each.job, "done", "", each.log, seconds), result
     if pruned:
         return Outcome(each.job, "pruned", "below the median of the others", each.log, seconds), None
-    if code == 128 + signal.SIGTERM:
+    if code == STOPPED:
         return Outcome(each.job, "stopped", "", each.log, seconds), None
     return Outcome(each.job, "failed", _reason(code, each.log), each.log, seconds), None
 
@@ -170,7 +176,7 @@ def _judge(each: Running, code: int, pruned: bool) -> tuple[Outcome, Result | No
 def _reason(code: int, log: Path) -> str:
     if code < 0:
         name = signal.Signals(-code).name
-        return f"killed by {name}" + "; for want of memory? lower sweep.jobs or batch_size" * (name == "SIGKILL")
+        return f"killed by {name}" + LIKELY.get(name, "")
     last = last_line(log)
     if code == 0:
         return f"ended without a result; {last}"
@@ -203,11 +209,13 @@ def _file_name(label: str) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of being ended by them."""
+    """Collect requests to stop instead of being ended by them; SIGUSR1 as SIGTERM."""
     asked: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, frame: asked.append(number))
+
+    def note(number: int, frame: object) -> None:
+        asked.append(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    before = {number: signal.signal(number, note) for number in REQUESTS}
     try:
         yield asked
     finally:

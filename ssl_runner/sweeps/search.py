@@ -118,7 +118,7 @@ class Guided:
                 continue
             (job,) = planned.jobs
             self._running[job.identity] = trial
-            if self._config.resume == "auto" and (result := finished(job.folder)) is not None:
+            if self._config.resume != "never" and (result := finished(job.folder)) is not None:
                 self.ended(Outcome(job, "skipped"), result)
                 continue
             return job

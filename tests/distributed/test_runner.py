@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from ssl_runner import build
-from ssl_runner.commands.launch import watch
+from ssl_runner.commands.launch import passed_on, watch
 from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data.tensors import EpochOrder, Share
@@ -136,7 +136,8 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
     """With weights whole or shared out, and on another number of devices."""
     path = with_fault(tmp_path / "path", 0, "os.kill(os.getppid(), signal.SIGTERM); time.sleep(1)")
     done = call(command(tmp_path / "out", *before), path)
-    assert done.returncode in (130, 143), done.stderr
+    assert done.returncode == 143, done.stderr
+    assert "stopped by SIGTERM" in done.stderr
     folder = folder_of(tmp_path / "out")
     stopped = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert stopped["global_step"] < 7
@@ -262,7 +263,10 @@ def test_a_request_to_stop_is_passed_on() -> None:
     tells = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGINT); time.sleep(60)"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
-        assert watch(started(tells, LONG)) == (0, -signal.SIGTERM)
+        processes = started(tells, LONG)
+        with passed_on(processes[0]) as asked:
+            assert watch(processes) == (0, -signal.SIGTERM)
+        assert asked == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -71,7 +71,7 @@ def test_the_control_gives_every_example_the_target_of_another(control: str) -> 
     objective = Remembers()
     spec = ImageSpec(channels=1, height=2, width=2, classes=9)
     optimizer = torch.optim.SGD([{"params": objective.parameters(), "lr_scale": 1.0}], lr=0.1)
-    module = Pretrainer(objective, spec, optimizer, Constant(), Clock(Budget("steps", 1), 1), 0, control)
+    module = Pretrainer(objective, spec, optimizer, Constant(), Clock(Budget("steps", 1), 1), 0, control, 0)
     data = torch.arange(9, dtype=torch.uint8)[:, None, None, None].expand(9, 1, 2, 2)
     torch.manual_seed(0)
     module.training_step(Batch(data, torch.arange(9), torch.arange(9)), 0)
