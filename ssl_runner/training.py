@@ -237,8 +237,8 @@ class Pretrainer(pl.LightningModule):
         return self.phase == "between"
 
     def check(self) -> None:
-        """Raise DivergedError where a recent loss or a weight is not finite; waits for the device, and for all processes
-        where weights are shared out."""
+        """Raise DivergedError where a recent loss or a weight is not finite; waits for the device, and where weights
+        are shared out for all processes."""
         problem = self._diverged()
         if not said_by_all(self.objective, problem is None):
             raise problem or DivergedError(f"another process diverged by step {self.trainer.global_step}", None)
