@@ -260,8 +260,8 @@ GROUPS = {
         "BERT, longer windows then",
         "From the runs above, 1,000 batches of 64 windows of 64 tokens, as the paper ends with longer ones. MR: "
         "accuracy; STS-B: Spearman's correlation (frozen: of cosines); WNUT-17: F1 of entities; XQuAD: F1 over "
-        "articles not trained on; all times 100, frozen unless said. *Random start* is the network before all of it. *Bag of "
-        "words*: tf-idf and logistic regression, where that fits.",
+        "articles not trained on; all times 100, frozen unless said. *Random start* is the network before all of it. "
+        "*Bag of words*: tf-idf and logistic regression, where that fits.",
         [*WIKI_AND_WAR, "dataset.length=64", *OF_TEXT, *BERT_RUN, "budget.amount=1000", "optimizer.lr=0.001"],
         [["controls=[random_start,bag_of_words]"]],
         2,
