@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1  # to be raised when what is decoded changes
+CACHE_FORMAT = 2  # to be raised when what is decoded changes
 
 
 class Cut(NamedTuple):

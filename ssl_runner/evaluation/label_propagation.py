@@ -14,6 +14,8 @@ from ssl_runner.interfaces import ClipEncoder, Evaluator, Finding, Masked, Subje
 
 COLOURS = ((0.9, 0.2, 0.1), (0.1, 0.5, 0.9), (0.2, 0.8, 0.2), (0.9, 0.8, 0.1), (0.7, 0.3, 0.9))  # of things, in turn
 
+COVER = 0.8  # how much of a mask's colour covers the image
+
 
 class LabelPropagation(Evaluator):
     """Carry the first frame's masks through clips of "test"; nothing is trained, and no class is read.
@@ -206,8 +208,8 @@ def strips(clips: Tensor, truth: Tensor, tracked: Tensor) -> dict[str, np.ndarra
 
 
 def painted(images: Tensor, masks: Tensor) -> np.ndarray:
-    """Images (n, C, H, W) in [0, 1], half covered by the colours of their masks (n, H, W): (n, H, W, 3)."""
-    images = images.float().clamp(0, 1)
-    images = images if images.shape[1] == 3 else images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    """Images (n, C, H, W) in [0, 1] in grey, covered by the colours of their masks (n, H, W): (n, H, W, 3)."""
+    grey = images.float().clamp(0, 1).mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     colour = torch.tensor(COLOURS)[(masks - 1) % len(COLOURS)].movedim(-1, 1)
-    return torch.where((masks > 0)[:, None], (images + colour) / 2, images).permute(0, 2, 3, 1).numpy()
+    covered = (1 - COVER) * grey + COVER * colour
+    return torch.where((masks > 0)[:, None], covered, grey).permute(0, 2, 3, 1).numpy()
