@@ -85,6 +85,11 @@ FRAMES_TO_COME = (
     Column("SSIM", "prediction", "ssim", percent=False),
     Column("SSIM of a copy", "prediction", "ssim_copy", percent=False, reference=True),
 )
+MEANING = (
+    Column("senses", "senses"),
+    Column("MR", "text_classification"),
+    Column("STS-B", "sts", "spearman"),
+)
 TRACKED = (
     Column("J", "label_propagation", "j"),
     Column("J unmoved", "label_propagation", "j_first_mask_kept", reference=True),
@@ -244,6 +249,37 @@ GROUPS = {
         ],
         2,
         PERPLEXITY,
+    ),
+    "text": Group(
+        "Other objectives of text, on a hundred Wikipedia articles",
+        "40,000 examples of 32 tokens in batches of 64, windows or sentences; AdamW at its defaults, gradients clipped at "
+        "a norm of 1. *Senses*: which of its senses a word has in a sentence, accuracy; MR: accuracy of a linear probe; "
+        "STS-B: Spearman's correlation of cosines, times 100; all of the frozen encoder.",
+        [
+            "dataset=wiki_sample",
+            "dataset.length=32",
+            "batch_size=64",
+            "budget.unit=samples",
+            "budget.amount=40000",
+            "trainer.clip_norm=1.0",
+            "evaluation=[senses,text_classification,sts]",
+            "logger=csv",
+            f"evaluation.text_classification.path={TEXT}/mr",
+            f"evaluation.sts.path={TEXT}/stsb",
+        ],  # fmt: skip
+        [
+            [*run, *control]
+            for control in (["controls=[random_start,bag_of_words]"], ["controls=[]", "control=shuffled_target"])
+            for run in (
+                ["objective=elmo", "backbone=bilstm"],
+                ["objective=cpc_text", "backbone=gpt_tiny"],
+                ["objective=denoising_text", "backbone=bert_tiny", "dataset.example=sentence"],
+                ["objective=text_vae", "backbone=bert_tiny", "dataset.example=sentence"],
+                ["objective=language_model", "backbone=gpt_tiny"],
+            )
+        ],
+        2,
+        MEANING,
     ),
     "bert_short": Group(
         "BERT on Wikipedia and War and Peace, short windows first",
