@@ -253,8 +253,8 @@ GROUPS = {
     "text": Group(
         "Other objectives of text, on a hundred Wikipedia articles",
         "40,000 examples of 32 tokens in batches of 64, windows or sentences; AdamW at its defaults, gradients clipped "
-        "at a norm of 1. *Senses*: which of its senses a word has in a sentence, accuracy; MR: accuracy of a linear probe; "
-        "STS-B: Spearman's correlation of cosines, times 100; all of the frozen encoder.",
+        "at a norm of 1. *Senses*: which of its senses a word has in a sentence, accuracy; MR: accuracy of a linear "
+        "probe; STS-B: Spearman's correlation of cosines, times 100; all of the frozen encoder.",
         [
             "dataset=wiki_sample",
             "dataset.length=32",
