@@ -266,7 +266,7 @@ GROUPS = {
             "logger=csv",
             f"evaluation.text_classification.path={TEXT}/mr",
             f"evaluation.sts.path={TEXT}/stsb",
-        ],  # fmt: skip
+        ],
         [
             [*run, *control]
             for control in (["controls=[random_start,bag_of_words]"], ["controls=[]", "control=shuffled_target"])
