@@ -306,9 +306,9 @@ GROUPS = {
     ),
     "bert_128": Group(
         "BERT in windows of 128 tokens from the start",
-        "The same texts without capitals, ten passes in batches of 32. It is here as a warning: the network stays where "
-        "it knows only which words are frequent, and little is gained. *Masked words* are left out: the figure then "
-        "counted words that stay as they are, which a network that copies gets right.",
+        "The same texts without capitals, ten passes in batches of 32. It is here as a warning: the network stays "
+        "where it knows only which words are frequent, and little is gained. *Masked words* are left out: the figure "
+        "then counted words that stay as they are, which a network that copies gets right.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
@@ -331,10 +331,10 @@ GROUPS = {
     ),
     "simcse": Group(
         "SimCSE from BERT",
-        "From the BERT of seed 0 just above (whose own STS-B is 46.0), on the sentences of the same two corpora, two passes."
-        " STS-B: Spearman's correlation of cosines of mean token vectors, times 100, nothing trained on it; *random "
-        "start* is the network before BERT. Views: each sentence with half of its words deleted, or twice as it is "
-        "(*text*), told apart by dropout alone, as in the paper.",
+        "From the BERT of seed 0 just above (whose own STS-B is 46.0), on the sentences of the same two corpora, two "
+        "passes. STS-B: Spearman's correlation of cosines of mean token vectors, times 100, nothing trained on it; "
+        "*random start* is the network before BERT. Views: each sentence with half of its words deleted, or twice as "
+        "it is (*text*), told apart by dropout alone, as in the paper.",
         [
             "dataset=text_folder",
             "dataset.path=outputs/corpora/wiki_and_war",
