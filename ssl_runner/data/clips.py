@@ -209,7 +209,7 @@ def _paced(
     shown = due = Fraction(0)
     for frame, stamp in stamped:
         # Of some frames no time is known: they come the usual time after those before them.
-        time = shown + usual if stamp is None else stamp * frame.time_base
+        time = shown + usual if stamp is None or frame.time_base is None else stamp * frame.time_base
         if before is None:
             due = time
         elif due < time:

@@ -116,7 +116,7 @@ class Davis(DataSource):
         generator = torch.Generator().manual_seed(self.split_seed)
         order = torch.randperm(len(train), generator=generator).tolist()
         held = set(order[: max(1, round(self.val_fraction * len(train)))])
-        films = {
+        films: dict[SplitName, Sequence[str]] = {
             "train": [film for place, film in enumerate(train) if place not in held],
             "val": [train[place] for place in sorted(held)],
             "test": test,

@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-PARTS = ("train", "val", "test")
+from ssl_runner.interfaces import SplitName
+
+PARTS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class Tree:

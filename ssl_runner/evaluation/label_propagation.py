@@ -1,6 +1,6 @@
 """Are things found again from frame to frame? Masks are carried along by the likeness of features."""
 
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from ssl_runner.evaluation.overlap import TOLERANCE, contour_accuracy, region_ov
 from ssl_runner.evaluation.subject import evaluating
 from ssl_runner.figures import Clips
 from ssl_runner.interfaces import ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
+from ssl_runner.nn.colour import WHITE, rgb_to_lab
 
 COLOURS = ((0.9, 0.2, 0.1), (0.1, 0.5, 0.9), (0.2, 0.8, 0.2), (0.9, 0.8, 0.1), (0.7, 0.3, 0.9))  # of things, in turn
 
@@ -25,6 +26,9 @@ class LabelPropagation(Evaluator):
     i: a cell of a frame; j: cells of the first frame, and of the `before` frames before, no further than `radius`
     away; l: the part of a cell that each thing fills; f: the encoder's map of the clip, of unit length. A pixel shows
     the thing of which there is most.
+
+    `shown: grey` shows the encoder the lightness of clips alone, so that no thing is found again by its colour, which
+    any encoder lets through, untrained ones too; colours are what `tracking_by_colorization` has to find.
 
     Metrics: j (region overlap), f (contour accuracy) and their mean, over frames after the first, things and clips;
     beside them those of the first mask kept in place, which sees no motion and is to be beaten. Things that the first
@@ -46,6 +50,7 @@ class LabelPropagation(Evaluator):
     def __init__(
         self,
         *,
+        shown: Literal["grey", "colour"],
         cell: int,
         before: int,
         radius: float,
@@ -55,6 +60,8 @@ class LabelPropagation(Evaluator):
         batch_size: int,
         pictures: int,
     ) -> None:
+        if shown not in ("grey", "colour"):
+            raise ValueError(f"evaluation.label_propagation.shown is {shown!r}; it must be grey or colour")
         for key, value, least in (
             ("cell", cell, 1),
             ("before", before, 0),
@@ -69,6 +76,7 @@ class LabelPropagation(Evaluator):
             raise ValueError(f"evaluation.label_propagation.radius is {radius}; it must be 0 pixels or more")
         if not temperature > 0:
             raise ValueError(f"evaluation.label_propagation.temperature is {temperature}; it must be above 0")
+        self.shown = shown
         self.cell = cell
         self.before = before
         self.radius = radius
@@ -103,7 +111,8 @@ class LabelPropagation(Evaluator):
             for part in torch.arange(len(chosen)).split(self.batch_size):
                 clips = spec.to_input(stored[chosen[part]].to(subject.device))
                 truth = masks[part].to(subject.device)
-                tracked = self._track(encoder, clips, truth[:, 0], things)
+                seen = lightness(clips) if self.shown == "grey" and spec.channels == 3 else clips
+                tracked = self._track(encoder, seen, truth[:, 0], things)
                 kept = truth[:, :1].expand_as(truth)
                 scores.append(torch.stack([measure(found, truth, things) for found in (tracked, kept)]).cpu())
                 if not rows:
@@ -120,6 +129,7 @@ class LabelPropagation(Evaluator):
             protocol={
                 "evaluator": "first frame's masks carried by likeness of features",
                 "control": "first mask kept in place",
+                "shown": self.shown,
                 "cell": f"{self.cell} pixels",
                 "references": f"the first frame and {self.before} before",
                 "radius": f"{self.radius} pixels",
@@ -153,6 +163,12 @@ class LabelPropagation(Evaluator):
         pixels = F.interpolate(maps, size, mode="bilinear", align_corners=False).argmax(dim=1)
         tracked = pixels.unflatten(0, clips.shape[:2])
         return torch.cat((first[:, None], tracked[:, 1:]), dim=1)
+
+
+def lightness(clips: Tensor) -> Tensor:
+    """Clips (B, T, 3, H, W) in grey: L* in [0, 1], three times; what `tracking_by_colorization` sees."""
+    grey = rgb_to_lab(clips.flatten(0, 1))[:, :1] / WHITE
+    return grey.to(clips.dtype).repeat(1, 3, 1, 1).unflatten(0, clips.shape[:2])
 
 
 def of_frames(maps: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:

@@ -16,6 +16,7 @@ TO_XYZ = (
     (0.0193339, 0.1191920, 0.9503041),
 )
 TO_WHITE = tuple(tuple(part / sum(row) for part in row) for row in TO_XYZ)  # over white's: greys have a* = b* = 0
+WHITE = 100.0  # L* of white
 DELTA = 6 / 29  # of the CIE's function f: cube root above DELTA^3, a straight line below
 
 

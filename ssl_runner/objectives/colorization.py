@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.classification import accuracy, weighted_cross_entropy
-from ssl_runner.nn.colour import ab_centres, lab_to_rgb, rgb_to_lab
+from ssl_runner.nn.colour import WHITE, ab_centres, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.gather import mean_over_ranks
 
-WHITE = 100.0  # L* of white
 EXTENT = 128.0  # no sRGB colour has an a* or b* beyond
 
 

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, FrameEncoder, Loss, Objective, VideoSpec
 from ssl_runner.losses.pointing import copied, negative_log
-from ssl_runner.nn.colour import lab_to_rgb, rgb_to_lab
+from ssl_runner.nn.colour import WHITE, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.frames import take
 from ssl_runner.nn.kmeans import kmeans, nearest
-
-WHITE = 100.0  # L* of white
 
 
 class Grey(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_runner.evaluation.label_propagation import (
     LabelPropagation,
     carry,
+    lightness,
     measure,
     neighbourhood,
     of_frames,
@@ -20,6 +21,7 @@ from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import ClipEncoder, Examples, Features, VideoSpec
 
 SETTINGS = {
+    "shown": "colour",
     "cell": 1,
     "before": 2,
     "radius": 2.0,
@@ -206,6 +208,17 @@ def test_what_looks_alike_is_not() -> None:
     assert found.metrics["j"] < 0.5
     coarse = LabelPropagation(**SETTINGS | {"cell": 3})(subject(Brightness(1.0), Squares()))
     assert coarse.metrics["j"] < 1
+
+
+def test_grey_is_lightness_in_all_channels() -> None:
+    clips = torch.rand(2, 3, 3, 4, 4)
+    clips[0, 0] = 1
+    made = lightness(clips)
+    assert made.shape == clips.shape
+    assert all(made[:, :, channel].equal(made[:, :, 0]) for channel in (1, 2))
+    torch.testing.assert_close(made[0, 0], torch.ones(3, 4, 4))
+    with pytest.raises(ValueError, match="shown is 'red'; it must be grey or colour"):
+        LabelPropagation(**SETTINGS | {"shown": "red"})
 
 
 def test_pictures() -> None:
