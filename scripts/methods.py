@@ -469,13 +469,14 @@ def commands(group: Group) -> list[list[str]]:
 
 
 def started_from(group: Group, seed: int) -> list[str]:
-    """The override that starts a run from the weights of the group before it."""
+    """The overrides that start a run from the weights, and with the vocabulary, of the group before it."""
     if not group.start:
         return []
     found = [path.parent for path in (ROOT / "outputs" / "methods" / group.start).glob(f"*/s{seed}-*/result.json")]
     if len(found) != 1:
         raise SystemExit(f"seed {seed} needs one run of {group.start}; there are {len(found)}: run that group first")
-    return [f"start_from={found[0].relative_to(ROOT)}"]
+    folder = found[0].relative_to(ROOT)
+    return [f"start_from={folder}", f"dataset.tokenizer={folder}"]
 
 
 def run(name: str) -> int:
@@ -681,7 +682,7 @@ def page() -> None:
         out += [
             "```",
             "each with `seed=0`, `1` and `2`"
-            + ", and `start_from=` the run of the seed above" * bool(group.start)
+            + ", and `start_from=` and `dataset.tokenizer=` the run of the seed above" * bool(group.start)
             + ".",
         ]
         if group.again:
