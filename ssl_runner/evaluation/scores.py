@@ -59,7 +59,7 @@ def spearman(a: Tensor, b: Tensor) -> float:
 def ranks(x: Tensor) -> Tensor:
     """(n,) -> (n,) from 1; equal values have the mean of their ranks.
 
-    >>> ranks(torch.tensor([3.0, 1.0, 3.0, 2.0]))
+    >>> ranks(Tensor([3.0, 1.0, 3.0, 2.0]))
     tensor([3.5000, 1.0000, 3.5000, 2.0000], dtype=torch.float64)
     """
     _, group, count = x.unique(return_inverse=True, return_counts=True)

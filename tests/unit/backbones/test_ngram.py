@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from slow_kneser_ney import Slow
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import Tensor
 
 from ssl_runner import build
@@ -179,7 +181,8 @@ def test_a_copy_is_separate() -> None:
 
 
 def test_an_exported_encoder_is_the_same(tmp_path: Path) -> None:
-    encoder, spec = absorbed(ROWS), TextSpec(length=T, vocabulary=V, size=40)
+    tokenizer = Tokenizer(WordLevel({str(number): number for number in range(V)}, unk_token="1"))
+    encoder, spec = absorbed(ROWS), TextSpec(length=T, vocabulary=V, size=40, tokenizer=tokenizer.to_str())
     node = {"_target_": "ssl_runner.backbones.ngram.NGram", "order": 3, "discount": None}
     build.export_encoder(tmp_path, encoder, node, spec)
     loaded = build.load_encoder(tmp_path)
