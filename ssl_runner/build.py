@@ -347,7 +347,8 @@ def exported_spec(path: Path) -> DataSpec:
         fields |= _tokens(folder / "tokens.json")
     if problems := check_fields(fields, cls, "spec"):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in fields.items()}
+    return cls(**values)
 
 
 def _about(folder: Path) -> dict[str, dict[str, Any]]:

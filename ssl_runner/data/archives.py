@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 TIMES = 100  # a whole may be so many times as large as what is packed: texts and images reach 3 to 30, bombs 1000
 FREE = 2**28  # bytes that any archive may hold besides
@@ -53,7 +53,8 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 def _untar(archive: Path, folder: Path) -> None:
     """As a stream, so that no byte is unpacked twice, and none beyond the bound."""
-    with gzip.open(archive) as file, tarfile.open(fileobj=_Counted(file, archive.stat().st_size), mode="r|") as members:
+    size = archive.stat().st_size
+    with gzip.open(archive) as file, tarfile.open(fileobj=cast(IO[bytes], _Counted(file, size)), mode="r|") as members:
         for number, member in enumerate(members):
             if number >= MOST_MEMBERS:
                 raise ValueError(f"it has more than {MOST_MEMBERS} members")
