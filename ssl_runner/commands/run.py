@@ -346,13 +346,11 @@ def pretrain(
             raise ConfigError([] if here.rank else [diverged(error, config, folder)]) from error
         except CollapsedError as error:
             raise ConfigError([] if here.rank else [str(error)]) from error
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ConfigError([out_of_memory(error, config, trainer.global_step + 1)]) from error
         except SystemExit as stop:  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt from stop
         except Exception as error:
+            if is_out_of_memory(error):
+                raise ConfigError([out_of_memory(error, config, trainer.global_step + 1)]) from error
             if reached is None or record.began:
                 raise
             why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
