@@ -370,7 +370,7 @@ GROUPS = {
         ],
         2,
         (*OF_CLIPS, *OWN_TASK),
-        DIRECTION,
+        again=DIRECTION,
     ),
     "video_arrow": Group(
         "Moving digits: the arrow of time",
@@ -392,7 +392,7 @@ GROUPS = {
         ],
         2,
         (*OWN_TASK, *OF_CLIPS),
-        DIRECTION,
+        again=DIRECTION,
     ),
     "video_frames": Group(
         "Moving digits: frames to come",
@@ -407,7 +407,7 @@ GROUPS = {
         ],
         2,
         (*FRAMES_TO_COME, *OF_CLIPS),
-        DIRECTION,
+        again=DIRECTION,
     ),
     "video_tracking": Group(
         "Moving digits in colour: tracking",
@@ -428,7 +428,7 @@ GROUPS = {
         [["controls=[random_start,pixels]"], ["controls=[]", "control=shuffled_target"]],
         2,
         (*TRACKED, *OF_CLIPS),
-        DIRECTION,
+        again=DIRECTION,
     ),
     "mnist_two_minutes": Group(
         "MNIST, two minutes of pretraining",
