@@ -29,12 +29,19 @@ def lay_out(optimizer: Optimizer) -> None:
     """Have what an optimizer remembers of a parameter lie in memory as the parameter does.
 
     Fused kernels take that for granted. A checkpoint written where weights were shared out has no channels-last
-    layout, whole weights have.
+    layout, whole weights have. Adagrad has no fused kernel for GPUs before torch 2.12; without one it counts its steps
+    on the host, and would wait for the device if the count were there.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter).copy_(value)
+    if isinstance(optimizer, torch.optim.Adagrad):
+        for group in optimizer.param_groups:
+            if any(parameter.device.type != "cpu" for parameter in group["params"]):
+                group["fused"] = None
+                for parameter in group["params"]:
+                    optimizer.state[parameter]["step"] = optimizer.state[parameter]["step"].cpu()
 
 
 class LARS(Optimizer):

@@ -116,7 +116,7 @@ class GloVe(Objective[Near, Often]):
 
     def after_step(self, carry: Counted, progress: float) -> None:
         self.counts.add(gather(carry.keys), gather(carry.amounts))
-        self.seen[gather(carry.examples)] = True
+        self.seen.index_fill_(0, gather(carry.examples), True)  # an assignment would wait for the device
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
         """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""

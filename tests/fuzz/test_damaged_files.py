@@ -33,6 +33,7 @@ from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data.download import Remote, fetch_files
 from ssl_runner.reporting.page import write_report
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # it says what it leaves out
 QUICK = 6  # cases of each file in the quick suite
 
 

@@ -41,7 +41,10 @@ RUNS = {
     "masked image": ["dataset=mnist_5k", *ON_GPU, "objective=mae", "backbone=vit_micro", "evaluation=[linear]"],
     "text": [*TEXTS, "objective=bert", "backbone=bert_tiny", "evaluation=[masked_words,senses]"],
     "next word": [*TEXTS, "objective=language_model", "backbone=gpt_tiny", "evaluation=[perplexity,senses]"],
-    "words": [*TEXTS, "objective=skip_gram", "backbone=word_vectors", "evaluation=[word_similarity,neighbours]"],
+    "words": [
+        *TEXTS, "objective=skip_gram", "backbone=word_vectors", "optimizer=adagrad",
+        "evaluation=[word_similarity,neighbours]",
+    ],
     "video": [
         *CLIPS, "batch_size=16", "objective=next_frame", "backbone=per_frame",
         "evaluation=[prediction,label_propagation,linear]",
