@@ -11,6 +11,7 @@
     python scripts/benchmark.py video --root ../shared/data/video # video_folder's cache beside PyAV's decoding; memory
 
 `simclr` and `text` need the extra `benchmark` (lightly, transformers); MNIST is read from --root, or downloaded there.
+They run on the GPU where there is one, and take --steps 1000 there.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.checkpoints import FOLDER, LAST
+from ssl_runner.commands.findings import device_of
 from ssl_runner.commands.run import fresh, pretrain
 from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.clips import Cut, read_all
@@ -46,6 +48,7 @@ from ssl_runner.data.module import DataModule
 from ssl_runner.data.video_folder import SUFFIXES
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
+    MASK,
     SPECIAL,
     UNK,
     Batch,
@@ -108,22 +111,27 @@ def ours(config: Config, data: DataModule) -> float:
 
 
 def bare(config: Config, data: DataModule) -> float:
-    """Images/s of a plain loop over the same objective, with the data in memory."""
-    model = fresh(config, data)
+    """Images/s of a plain loop over the same objective, with the data in the device's memory."""
+    device = device_of("auto")
+    model = fresh(config, data).to(device)
     optimizer = build.optimizer(config, model)
-    images = data.examples("pretrain").data
-    dtype = precision(config.trainer.precision, torch.device("cpu"))
-    label = torch.zeros(BATCH, dtype=torch.int64)
+    images = data.examples("pretrain").data.to(device)
+    dtype = precision(config.trainer.precision, device)
+    label = torch.zeros(BATCH, dtype=torch.int64, device=device)
+    warm, steps = 3, int(config.budget.amount)
     begun = time.monotonic()
-    for _ in range(int(config.budget.amount)):
-        index = torch.randint(len(images), (BATCH,))
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+    for done in range(1, warm + steps + 1):
+        index = torch.randint(len(images), (BATCH,), device=device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             x, y = model.split(Batch(images[index].float().div_(255), label, index))
             loss = model.loss(x, y).value
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return BATCH * config.budget.amount / (time.monotonic() - begun)
+        if done in (warm, warm + steps):
+            loss.item()  # waits for the device
+            begun, spent = time.monotonic(), time.monotonic() - begun
+    return BATCH * steps / spent
 
 
 def lightly(config: Config, data: DataModule, layout: torch.memory_format) -> float:
@@ -147,27 +155,29 @@ def lightly(config: Config, data: DataModule, layout: torch.memory_format) -> fl
         def __getitem__(self, i: int) -> list[Tensor]:
             return transform(to_pil_image(images[i]))
 
-    encoder = fresh(config, data).encoder.to(memory_format=layout)
-    head = SimCLRProjectionHead(encoder.dim, 128, 64)
+    device = device_of("auto")
+    encoder = fresh(config, data).encoder.to(device, memory_format=layout)
+    head = SimCLRProjectionHead(encoder.dim, 128, 64).to(device)
     criterion = NTXentLoss(temperature=0.2)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, fused=True)
-    dtype = precision(config.trainer.precision, torch.device("cpu"))
+    dtype = precision(config.trainer.precision, device)
     loader = DataLoader(Views(), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     warm, steps = 3, int(config.budget.amount)
     begun = time.monotonic()
     for done, (first, second) in enumerate(loader, start=1):
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            z = head(encoder(torch.cat([first, second])).pooled)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            z = head(encoder(torch.cat([first, second]).to(device)).pooled)
             loss = criterion(*z.float().chunk(2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if done == warm:  # the workers' start is not counted
-            begun = time.monotonic()
+        if done in (warm, warm + steps):  # the workers' start is not counted
+            loss.item()
+            begun, spent = time.monotonic(), time.monotonic() - begun
         if done == warm + steps:
             break
-    return BATCH * steps / (time.monotonic() - begun)
+    return BATCH * steps / spent
 
 
 def simclr(root: str, steps: int, rounds: int) -> None:
@@ -179,9 +189,12 @@ def simclr(root: str, steps: int, rounds: int) -> None:
     what: dict[str, Callable[[], float]] = {
         "ssl_runner": lambda: ours(config, data),
         "bare loop": lambda: bare(config, data),
-        "lightly, 2 workers": lambda: lightly(slower, data, torch.contiguous_format),
-        "lightly, and our layout": lambda: lightly(slower, data, torch.channels_last),
     }
+    if importlib.util.find_spec("lightly") is None:
+        print("lightly is not installed, and left out: pip install 'ssl-runner[benchmark]'")
+    else:
+        what["lightly, 2 workers"] = lambda: lightly(slower, data, torch.contiguous_format)
+        what["lightly, and our layout"] = lambda: lightly(slower, data, torch.channels_last)
     rates = rounds_of(what, rounds)
     title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and colour; images/s, {rounds} rounds"
     table(title, rates, "ssl_runner")
@@ -206,9 +219,6 @@ def hugging_face(config: Config, data: DataModule) -> float:
     norms. Hidden tokens are drawn by two tensor operations, cheaper than its collator.
     """
     import transformers
-
-    from ssl_runner.commands.findings import device_of
-    from ssl_runner.interfaces import MASK
 
     sizes, length = config.backbone, data.spec.length
     hidden = round(sizes["dim"] * sizes["mlp_ratio"])
