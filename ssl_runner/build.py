@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
@@ -13,6 +12,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ssl_runner import checkpoints
 from ssl_runner.config import (
     Config,
     ConfigError,
@@ -31,17 +31,6 @@ from ssl_runner.optim import Schedule, decay_groups
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    pickle.UnpicklingError,
-)  # torch.load of damaged files
 TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
 
 
@@ -406,5 +395,5 @@ def read_checkpoint(path: Path, model: Objective) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
-    except UNREADABLE as error:
-        raise ConfigError([f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}"]) from error
+    except checkpoints.UNREADABLE as error:
+        raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

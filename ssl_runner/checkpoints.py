@@ -19,9 +19,9 @@ import torch
 FOLDER = "checkpoints"  # of a run's folder
 LAST = "last.ckpt"
 PART = "last.part"
-UNREADABLE = (  # what reading a damaged one raises
-    OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, pickle.UnpicklingError,
-    struct.error, zipfile.BadZipFile,
+UNREADABLE = (  # what reading a damaged one raises, or one with other contents
+    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError,
+    pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -66,7 +66,12 @@ def verify(path: Path) -> Reached:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return Reached(path, int(state["global_step"]), int(state["budget"]["batches"]))
     except UNREADABLE as error:
-        raise ValueError((str(error) or type(error).__name__).splitlines()[0][:100]) from error
+        raise ValueError(reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in at most a line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:100]
 
 
 def write(state: Mapping[str, Any], path: Path) -> None:
