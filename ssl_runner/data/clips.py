@@ -8,9 +8,10 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CACHE_FORMAT = 2  # to be raised when what is decoded changes
+AHEAD = 8  # frames that are decoded while others are scaled
 
 
 class Cut(NamedTuple):
@@ -94,9 +97,9 @@ def read_all(root: Path, files: Sequence[Path], *, cut: Cut, cache: Path) -> Cli
     """Decode `files` (under `root`), or take them from `cache` if neither they nor the settings have changed.
 
     Files are known by their paths, lengths and times of change. They are read one after another, each by as many
-    threads as the decoder likes, and clips are written as they come: in memory are T frames of S by S pixels, and what
-    the decoder holds, however long a video is. Raises OSError where the cache cannot be written, ValueError where it is
-    damaged.
+    threads as the decoder likes and one that scales, and clips are written as they come: in memory are T frames of S by
+    S pixels, `AHEAD` whole frames and what the decoder holds, however long a video is. Raises OSError where the cache
+    cannot be written, ValueError where it is damaged.
     """
     stats = [file.stat() for file in files]
     known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns) for file, s in zip(files, stats, strict=True)]
@@ -191,12 +194,23 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
             # AVI knows when frames are decoded alone, which is evenly before they are shown.
             stamped = ((frame, frame.dts if container.format.name == "avi" else frame.pts) for frame in frames)
             chosen = ((frame, 1) for frame, _ in stamped) if cut.rate is None else _paced(stamped, cut.rate, usual)
-            for frame, times in chosen:
-                image = fit(frame, cut.side, cut.channels, reformatter)
-                for _ in range(times):
-                    yield image
+            with ThreadPoolExecutor(1) as scaler:
+                begun = ((scaler.submit(fit, frame, cut.side, cut.channels, reformatter), n) for frame, n in chosen)
+                for image, times in _ahead(begun):
+                    for _ in range(times):
+                        yield image.result()
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"it cannot be decoded ({error.strerror or error})") from error
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, each once `AHEAD` further ones have begun."""
+    held: deque[T] = deque()
+    for item in items:
+        held.append(item)
+        if len(held) > AHEAD:
+            yield held.popleft()
+    yield from held
 
 
 def _paced(
