@@ -513,6 +513,9 @@ class Evaluator(ABC):
     higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
     pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder
 
+    def check(self, spec: Any) -> None:  # noqa: B027
+        """Raise ValueError where the settings do not suit such data, a `DataSpec`; asked before anything is trained."""
+
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
         """Choose on "train" and "val"; touch "test" once."""

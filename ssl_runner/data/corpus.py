@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.documents import Document
+from ssl_runner.data.mapped import mapped
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
 from ssl_runner.data.tokens import (
@@ -324,8 +325,8 @@ def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int)
 
 
 def _map(path: Path, dtype: Any) -> np.ndarray:
-    """(N,), memory-mapped; private to this process, and writable, for torch warns of what is not."""
-    return np.memmap(path, dtype=dtype, mode="c") if path.stat().st_size else np.empty(0, dtype=dtype)
+    """(N,), memory-mapped."""
+    return mapped(path, dtype=dtype).numpy()
 
 
 # ------------------------------------------------------------------------------------------------------- cache

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.archives import check_size
+from ssl_runner.data.mapped import mapped
 from ssl_runner.interfaces import Examples
 
 
@@ -85,8 +86,8 @@ def read_stl10(folder: Path) -> Parts:
 
 def _stl10_images(path: Path) -> Tensor:
     """(n, 3, 96, 96) uint8, memory-mapped and turned."""
-    stored = np.memmap(path, dtype=np.uint8, mode="c")
-    n, over = divmod(stored.size, 3 * 96 * 96)
+    stored = mapped(path)
+    n, over = divmod(len(stored), 3 * 96 * 96)
     if over:
         raise ValueError(f"{path.name} ends within an image")
-    return torch.from_numpy(stored).reshape(n, 3, 96, 96).transpose(2, 3)
+    return stored.view(n, 3, 96, 96).transpose(2, 3)

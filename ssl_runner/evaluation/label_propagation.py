@@ -86,11 +86,7 @@ class LabelPropagation(Evaluator):
         self.batch_size = batch_size
         self.pictures = pictures
 
-    def __call__(self, subject: Subject) -> Finding:
-        data, encoder = subject.data, subject.encoder
-        spec = data.spec
-        if not isinstance(encoder, ClipEncoder) or not isinstance(spec, VideoSpec):
-            raise ValueError("label_propagation reads the map of an encoder of clips, and there is none")
+    def check(self, spec: VideoSpec) -> None:
         if spec.frames < 2:
             raise ValueError(f"dataset.frames is {spec.frames}; evaluation=label_propagation needs at least 2")
         if self.cell > min(spec.height, spec.width):
@@ -98,6 +94,13 @@ class LabelPropagation(Evaluator):
                 f"evaluation.label_propagation.cell is {self.cell}; it must be at most the side of a frame, "
                 f"{min(spec.height, spec.width)} pixels"
             )
+
+    def __call__(self, subject: Subject) -> Finding:
+        data, encoder = subject.data, subject.encoder
+        spec = data.spec
+        if not isinstance(encoder, ClipEncoder) or not isinstance(spec, VideoSpec):
+            raise ValueError("label_propagation reads the map of an encoder of clips, and there is none")
+        self.check(spec)  # the sizes of some videos are known once they are read
         stored = data.examples("test").data
         generator = torch.Generator().manual_seed(subject.seed)
         chosen = torch.randperm(len(stored), generator=generator)[: self.clips].sort().values

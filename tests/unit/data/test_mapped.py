@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,3 +36,13 @@ def test_a_file_that_is_too_short(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"123")
     with pytest.raises(ValueError, match="mmap length is greater than file size"):
         mapped(tmp_path / "bytes", (2, 2))
+
+
+def test_all_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "numbers").write_bytes(np.array([5, -7], dtype=np.int32).tobytes())
+    (tmp_path / "none").write_bytes(b"")
+    (tmp_path / "cut").write_bytes(b"12345")
+    assert mapped(tmp_path / "numbers", dtype=np.int32).tolist() == [5, -7]
+    assert mapped(tmp_path / "none", dtype=np.int32).shape == (0,)
+    with pytest.raises(ValueError, match="multiple of the data-type size"):
+        mapped(tmp_path / "cut", dtype=np.int32)

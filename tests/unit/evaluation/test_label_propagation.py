@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_runner import build
+from ssl_runner.config import ConfigError, compose, typed
 from ssl_runner.evaluation.label_propagation import (
     LabelPropagation,
     carry,
@@ -234,6 +236,12 @@ def test_clips_that_show_nothing_are_refused() -> None:
         LabelPropagation(**SETTINGS)(subject(Brightness(1.0), Squares(empty=True)))
     with pytest.raises(ValueError, match=r"label_propagation\.cell is 10"):
         LabelPropagation(**SETTINGS | {"cell": 10})(subject(Brightness(1.0), Squares()))
+
+
+def test_cells_larger_than_a_frame_are_refused_before_anything_is_trained() -> None:
+    words = ["dataset=moving_digits", "objective=next_frame", "backbone=per_frame", "evaluation=[label_propagation]"]
+    with pytest.raises(ConfigError, match=r"label_propagation\.cell is 40; it must be at most the side of a frame, 32"):
+        build.validate(typed(compose([*words, "evaluation.label_propagation.cell=40"])))
 
 
 @pytest.mark.parametrize(
