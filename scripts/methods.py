@@ -147,6 +147,10 @@ OF_TEXT = [
     f"evaluation=[{','.join(name for name, _, _ in TASKS)},masked_words]",
     *(f"evaluation.{name}.{word}" for name, path, rest in TASKS for word in (f"path={TEXT}/{path} {rest}".split())),
 ]
+OF_WIKI = [
+    "dataset=wiki_sample", "dataset.length=32", "batch_size=64", "budget.unit=samples", "budget.amount=160000",
+    "optimizer.lr=0.003", "trainer.clip_norm=1.0",
+]  # fmt: skip
 WIKI_AND_WAR = [
     "dataset=text_folder", "dataset.path=outputs/corpora/wiki_and_war", "dataset.labels=none", "dataset.example=window",
     "dataset.lowercase=false",
@@ -161,13 +165,13 @@ FRAMES = ["backbone=per_frame", "backbone.pool=lstm"]
 TUBES = ["backbone=vivit_micro", "backbone.frames=4", "backbone.patch=8"]
 ORDER = ["objective=sequence_order", "backbone=per_frame", "budget.amount=60000"]
 ODD = ["objective=odd_one_out", *TUBES, "budget.amount=16000"]
-OF_VIDEO = [  # the budget of each is about a minute of one thread
-    ORDER,
-    ODD,
-    ["objective=cpc_video", *TUBES, "budget.amount=16000"],
-    ["objective=video_mae", *TUBES, "budget.amount=30000"],
-    ["objective=simclr", *FRAMES, "budget.amount=12000"],
-    ["objective=byol", *FRAMES, "budget.amount=12000"],
+OF_VIDEO = [  # the budget of each is about a minute of one thread; controls: backbones share the start, all the pixels
+    (ORDER, "controls=[random_start,pixels]"),
+    (ODD, "controls=[random_start]"),
+    (["objective=cpc_video", *TUBES, "budget.amount=16000"], "controls=[]"),
+    (["objective=video_mae", *TUBES, "budget.amount=30000"], "controls=[]"),
+    (["objective=simclr", *FRAMES, "budget.amount=12000"], "controls=[random_start]"),
+    (["objective=byol", *FRAMES, "budget.amount=12000"], "controls=[]"),
 ]
 ARROW = ["objective=arrow_of_time", *FRAMES, "budget.amount=12000"]
 NEXT = ["objective=next_frame", "backbone=per_frame", "budget.amount=12000"]
@@ -257,13 +261,7 @@ GROUPS = {
         "all, gradients clipped at a norm of 1. *Senses*: which of its senses a word has in a sentence, accuracy; MR: "
         "accuracy of a linear probe; STS-B: Spearman's correlation of cosines, times 100; all of the frozen encoder.",
         [
-            "dataset=wiki_sample",
-            "dataset.length=32",
-            "batch_size=64",
-            "budget.unit=samples",
-            "budget.amount=160000",
-            "optimizer.lr=0.003",
-            "trainer.clip_norm=1.0",
+            *OF_WIKI,
             "evaluation=[senses,text_classification,sts]",
             "logger=csv",
             f"evaluation.text_classification.path={TEXT}/mr",
@@ -283,6 +281,22 @@ GROUPS = {
         ],
         2,
         MEANING,
+    ),
+    "text_mixed": Group(
+        "ELMo, its layers mixed",
+        "As ELMo above, read as the paper reads it: all layers by learned weights. MR: accuracy; WNUT-17: F1 of "
+        "entities, times 100; of the frozen encoder.",
+        [
+            *OF_WIKI,
+            "logger=csv",
+            "evaluation=[text_classification,tagging]",
+            f"evaluation.text_classification.path={TEXT}/mr",
+            *(f"evaluation.tagging.{word}" for word in f"path={TEXT}/wnut17 {ENTITIES}".split()),
+            *(f"evaluation.{name}.layer=mix" for name in ("text_classification", "tagging")),
+        ],
+        [["objective=elmo", "backbone=bilstm", "controls=[random_start]"]],
+        2,
+        (Column("MR", "text_classification"), Column("WNUT-17", "tagging", "f1")),
     ),
     "bert_short": Group(
         "BERT on Wikipedia and War and Peace, short windows first",
@@ -367,8 +381,8 @@ GROUPS = {
         "frame of a clip all the time. Budgets are numbers of clips that take about a minute of one thread each.",
         VIDEO,
         [
-            *([*run, "evaluation=[linear,knn,pretext]", "controls=[random_start,pixels]"] for run in OF_VIDEO),
-            *([*run, "evaluation=[linear,pretext]", "controls=[]", "control=shuffled_target"] for run in OF_VIDEO),
+            *([*run, "evaluation=[linear,knn,pretext]", controls] for run, controls in OF_VIDEO),
+            *([*run, "evaluation=[linear,pretext]", "controls=[]", "control=shuffled_target"] for run, _ in OF_VIDEO),
             *([*run, "evaluation=[pretext]", "controls=[]", "objective.frames_seen=one"] for run in (ORDER, ODD)),
         ],
         2,
