@@ -1,5 +1,6 @@
 """Composition, the gates, identity."""
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,12 +151,17 @@ def required(axis: str, path: Path) -> list[str]:
 
 
 def test_every_config_file_is_reached_by_some_test() -> None:
-    """A YAML that composes nothing is dead: every option of every axis composes into a typed config."""
-    count = 0
-    for axis in ("dataset", "backbone", "objective", "optimizer", "schedule", "trainer", "evaluation", "logger"):
-        for path in sorted((conf_dir() / axis).glob("*.yaml")):
-            typed(compose([f"{axis}={path.stem}", *required(axis, path)]))
-            count += 1
+    """A YAML that composes nothing is dead: every option of every axis composes into a typed config.
+
+    An option of each axis is composed at a time, whether or not they go together: that is asked later.
+    """
+    axes = ("dataset", "backbone", "objective", "optimizer", "schedule", "trainer", "evaluation", "logger")
+    files = {axis: sorted((conf_dir() / axis).glob("*.yaml")) for axis in axes}
+    count = sum(map(len, files.values()))
+    for chosen in zip_longest(*files.values()):
+        options = [(axis, path) for axis, path in zip(files, chosen, strict=True) if path is not None]
+        words = [f"{axis}={path.stem}" for axis, path in options]
+        typed(compose([*words, *(key for option in options for key in required(*option))]))
     for path in sorted((conf_dir() / "backbone" / "image").glob("*.yaml")):
         typed(compose(["dataset=moving_digits", "backbone=per_frame", f"backbone/image={path.stem}"]))
         count += 1

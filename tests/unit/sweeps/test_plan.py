@@ -120,15 +120,15 @@ def test_what_is_wrong_is_said_once_with_its_run(loader: ConfigLoader) -> None:
     assert problem.startswith("temperature=hot s0: objective.loss.temperature: 'hot' is a str")
 
 
-def test_a_thousand_runs_are_composed_once_for_each_option(
+def test_many_runs_are_composed_once_for_each_option(
     loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composer = Composer(loader, "config", [], ["dataset=fake_images"])
     calls = []
     monkeypatch.setattr(composer, "_compose", lambda o, real=composer._compose: calls.append(o) or real(o))
-    chosen = [{"objective": name, "seed": str(seed)} for name in ("simclr", "rotation") for seed in range(500)]
+    chosen = [{"objective": name, "seed": str(seed)} for name in ("simclr", "rotation") for seed in range(50)]
     found = Axes(["dataset=fake_images"], {"objective": ["simclr", "rotation"], "seed": ["0", "1"]}, {}, frozenset())
-    assert len({job.identity for job in plan(composer, found, chosen).jobs}) == 1000
+    assert len({job.identity for job in plan(composer, found, chosen).jobs}) == 100
     assert len(calls) == 2
 
 
