@@ -14,11 +14,14 @@ help: ## list the targets
 run: .venv/.runtime ## pretrain, evaluate and report with the default config, or as ARGS says
 	$(BIN)/ssl-run $(ARGS)
 
+# As many processes as cores, of a thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
 test: .venv/.test ## the quick tests
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: .venv/.test ## all tests, with those that train for minutes
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: .venv/.dev ## style and types
 	$(BIN)/ruff check .

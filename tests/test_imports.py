@@ -31,7 +31,7 @@ OWN = {  # layer -> layers of this package that it may import
     "strategies": {"nn", "world"},
     "secrets": set(),
     "config": {"interfaces", "secrets"},
-    "build": {"interfaces", "config", "optim", "nn", "loggers"},
+    "build": {"interfaces", "config", "optim", "nn", "loggers", "checkpoints"},
 }
 TOP = {"commands", "sweeps", "__main__", "__init__"}  # may import all of it
 FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files

@@ -124,6 +124,7 @@ def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".part", ".tmp")]
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     words = ["seed=0,1,2,3", "sweep.jobs=2", "budget.amount=30"]
     both = [command(tmp_path / f"{name}.py", tmp_path / "out", *words) for name in ("a", "b")]
@@ -196,7 +197,13 @@ def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: py
             engines.engine(package, 1, 1, "cpu", {}, tmp_path)
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(path.stem, marks=[pytest.mark.slow] * (path.stem == "objectives"))  # it composes all of them
+        for path in sorted((conf_dir() / "sweep").glob("*.yaml"))
+    ],
+)
 def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with initialize_config_dir(str(conf_dir()), version_base=version_base()):
         loader = GlobalHydra.instance().config_loader()

@@ -119,7 +119,7 @@ def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
         torch.testing.assert_close(value, weights(two[0])[name], rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("way", [WHOLE, SHARED])
+@pytest.mark.parametrize("way", [WHOLE, pytest.param(SHARED, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_path: Path) -> None:
     path = with_fault(tmp_path / "path", 1, 'raise ArithmeticError("made to fail")')
     done = call(command(tmp_path / "out", *way), path)
@@ -129,7 +129,14 @@ def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_
     assert not list((tmp_path / "out").rglob("result.json"))
 
 
-@pytest.mark.parametrize(("before", "after"), [(WHOLE, WHOLE), (SHARED, ONE), (WHOLE, SHARED)])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SHARED, ONE),
+        pytest.param(WHOLE, WHOLE, marks=pytest.mark.slow),
+        pytest.param(WHOLE, SHARED, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
     before: list[str], after: list[str], two: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -154,6 +161,7 @@ def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
             torch.testing.assert_close(ends[0]["optimizer_states"][0]["state"][number][name], value, **near, msg=name)
 
 
+@pytest.mark.slow
 def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
     """With a learned temperature, a clipped gradient of two batches, k-NN and the collapse watched meanwhile."""
     words = [
