@@ -312,7 +312,7 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
     return problems
 
 
-def typed(plain: dict[str, Any]) -> Config:
+def typed(plain: Any) -> Config:
     """The first gates: the root's keys and types, every node's signature, ranges of the root. Raises ConfigError."""
     if secret := secrets_in(plain):
         raise ConfigError(secret)  # by itself: other messages repeat values

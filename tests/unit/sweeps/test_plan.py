@@ -120,9 +120,7 @@ def test_what_is_wrong_is_said_once_with_its_run(loader: ConfigLoader) -> None:
     assert problem.startswith("temperature=hot s0: objective.loss.temperature: 'hot' is a str")
 
 
-def test_many_runs_are_composed_once_for_each_option(
-    loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_runs_are_composed_once_for_each_option(loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch) -> None:
     composer = Composer(loader, "config", [], ["dataset=fake_images"])
     calls = []
     monkeypatch.setattr(composer, "_compose", lambda o, real=composer._compose: calls.append(o) or real(o))
