@@ -46,7 +46,7 @@ RUNS = {
         "evaluation=[word_similarity,neighbours]",
     ],
     "video": [
-        *CLIPS, "batch_size=16", "objective=next_frame", "backbone=per_frame",
+        *CLIPS, "objective=next_frame", "backbone=per_frame",
         "evaluation=[prediction,label_propagation,linear]",
     ],
 }  # fmt: skip
