@@ -695,7 +695,10 @@ def page() -> None:
         devices = sorted({record["result"]["cost"]["device"] for record in records})
         out += ["", f"## {group.title}", "", group.about, "", *table(records, group.columns), ""]
         out += [f"Device: {', '.join(devices)}. Commit: {', '.join(commits)}. Commands:", "", "```"]
-        out += [" ".join(["ssl-run", *words]) for words in dict.fromkeys(map(tuple, unseeded(group)))]
+        said = [set(record["result"]["overrides"]) for record in records]
+        for words in dict.fromkeys(map(tuple, unseeded(group))):
+            run = any(said_by >= set(words) for said_by in said)
+            out += [" ".join(["ssl-run", *words]) + "  # not recorded as it stands" * (not run)]
         out += [
             "```",
             "each with `seed=0`, `1` and `2`"
