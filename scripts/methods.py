@@ -165,10 +165,11 @@ FRAMES = ["backbone=per_frame", "backbone.pool=lstm"]
 TUBES = ["backbone=vivit_micro", "backbone.frames=4", "backbone.patch=8"]
 ORDER = ["objective=sequence_order", "backbone=per_frame", "budget.amount=60000"]
 ODD = ["objective=odd_one_out", *TUBES, "budget.amount=16000"]
+CPC = ["objective=cpc_video", "backbone=per_frame", "backbone.pool=attention", "budget.amount=48000"]
 OF_VIDEO = [  # the budget of each is about a minute of one thread; controls: backbones share the start, all the pixels
     (ORDER, "controls=[random_start,pixels]"),
     (ODD, "controls=[random_start]"),
-    (["objective=cpc_video", *TUBES, "budget.amount=16000"], "controls=[]"),
+    (CPC, "controls=[random_start]"),
     (["objective=video_mae", *TUBES, "budget.amount=30000"], "controls=[]"),
     (["objective=simclr", *FRAMES, "budget.amount=12000"], "controls=[random_start]"),
     (["objective=byol", *FRAMES, "budget.amount=12000"], "controls=[]"),
@@ -378,12 +379,14 @@ GROUPS = {
         "Moving digits",
         f"{MOVING} Linear accuracy of which digit it is, and of which of eight directions it sets out in. *own task*: "
         "accuracy at the objective's own task on clips of test; *frames seen: one* is its control that is shown one "
-        "frame of a clip all the time. Budgets are numbers of clips that take about a minute of one thread each.",
+        "frame of a clip all the time. *views: frames*: CPC with blocks as they are, neither cropped nor recoloured. "
+        "Budgets are numbers of clips that take about a minute of one thread each, CPC's five.",
         VIDEO,
         [
             *([*run, "evaluation=[linear,knn,pretext]", controls] for run, controls in OF_VIDEO),
             *([*run, "evaluation=[linear,pretext]", "controls=[]", "control=shuffled_target"] for run, _ in OF_VIDEO),
             *([*run, "evaluation=[pretext]", "controls=[]", "objective.frames_seen=one"] for run in (ORDER, ODD)),
+            [*CPC, "evaluation=[linear,pretext]", "controls=[]", "objective/views=frames"],
         ],
         2,
         (*OF_CLIPS, *OWN_TASK),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ClipEncoder, Loss, Objective, VideoSpec
+from ssl_runner.interfaces import Batch, ClipEncoder, Loss, Objective, VideoSpec, Views
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.frames import take
@@ -18,17 +18,27 @@ class CPCVideo(Objective[Tensor, Tensor]):
 
     z runs over the K next blocks of every clip: a clip's own other blocks are among them, which look the same and
     differ in where things have come; so what moves has to be known as well as what it is. g is a recurrent network
-    (GRU). Products of vectors are divided by sqrt(D).
+    (GRU). Products of vectors are divided by sqrt(D). Each block is a view of its own: where blocks are shown as they
+    are, where things stand and how bright they are tells them apart, and what they are need not be known.
 
     van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
     https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation
     Learning by Dense Predictive Coding", https://arxiv.org/abs/1909.04656.
     Differs from the papers: a block is one vector, not a map of them; each step ahead has its own matrix, nothing is
-    predicted from predictions.
+    predicted from predictions; each block has a crop and colours of its own (Han et al.: one crop of the whole clip,
+    colours of each frame).
     """
 
     def __init__(
-        self, encoder: ClipEncoder, spec: VideoSpec, *, block: int, past: int, ahead: int, context_dim: int
+        self,
+        encoder: ClipEncoder,
+        spec: VideoSpec,
+        *,
+        views: Views,
+        block: int,
+        past: int,
+        ahead: int,
+        context_dim: int,
     ) -> None:
         super().__init__()
         for key, value in (("block", block), ("past", past), ("ahead", ahead), ("context_dim", context_dim)):
@@ -41,16 +51,25 @@ class CPCVideo(Objective[Tensor, Tensor]):
                 f"need clips of at least {self.length} frames, and dataset.frames is {spec.frames}"
             )
         self.encoder = encoder
+        self.views = views
         self.block = block
         self.past = past
         self.context = nn.GRU(encoder.dim, context_dim, batch_first=True)
         self.predict_ahead = nn.ModuleList(nn.Linear(context_dim, encoder.dim, bias=False) for _ in range(ahead))
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (B, past * block, C, H, W), y (B, ahead * block, C, H, W): from anywhere in the clip, y right after x."""
+        """x (B, past * block, C, h, w), y (B, ahead * block, C, h, w): from anywhere in the clip, y right after x, a
+        view of each block.
+
+        Raises ValueError for views of another number of frames.
+        """
         clips = batch.data
         start = torch.randint(clips.shape[1] - self.length + 1, (len(clips), 1), device=clips.device)
         shown = take(clips, start + torch.arange(self.length, device=clips.device))
+        blocks = self.views(shown.unflatten(1, (-1, self.block)).flatten(0, 1))[0]
+        if blocks.shape[1] != self.block:
+            raise ValueError(f"objective.views.frames is {blocks.shape[1]}; it must be objective.block, {self.block}")
+        shown = blocks.unflatten(0, (len(clips), -1)).flatten(1, 2)
         return shown[:, : self.past * self.block], shown[:, self.past * self.block :]
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:

@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ClipEncoder, Features, VideoSpec
+from ssl_runner.interfaces import Batch, ClipEncoder, Features, VideoSpec, Views
 from ssl_runner.objectives.cpc_video import CPCVideo
 
 SPEC = VideoSpec(frames=9, channels=1, height=4, width=4)
 SETTINGS = {"block": 2, "past": 2, "ahead": 2, "context_dim": 5}
+
+
+class Shifted(Views):
+    """As it is, but each example brighter by a number of its own, in order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 100 * torch.arange(len(x))[:, None, None, None, None])[None]
 
 
 class Mixed(ClipEncoder):
@@ -28,9 +35,23 @@ class Mixed(ClipEncoder):
         return Features(tokens, tokens.mean(1))
 
 
-def make(**changes: object) -> CPCVideo:
+class Bare(Views):
+    """As it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[None]
+
+
+class Halved(Views):
+    """The first half of the frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[None, :, : x.shape[1] // 2]
+
+
+def make(views: Views | None = None, **changes: object) -> CPCVideo:
     torch.manual_seed(0)
-    return CPCVideo(Mixed(), SPEC, **SETTINGS | changes)
+    return CPCVideo(Mixed(), SPEC, views=views or Bare(), **SETTINGS | changes)
 
 
 def test_y_comes_right_after_x() -> None:
@@ -41,6 +62,19 @@ def test_y_comes_right_after_x() -> None:
     frame = torch.cat((x, y), 1)[:, :, 0, 0, 0]
     assert (frame.diff(dim=1) == 1).all()
     assert set(frame[:, 0].tolist()) == {0, 1}
+
+
+def test_each_block_is_a_view_of_its_own() -> None:
+    clips = torch.arange(8.0)[None, :, None, None, None].expand(3, 8, 1, 4, 4)
+    x, y = make(Shifted()).split(Batch(clips, torch.zeros(3), torch.arange(3)))
+    brighter = torch.cat((x, y), 1)[:, :, 0, 0, 0] - torch.arange(8)
+    assert brighter.tolist() == (100 * torch.arange(12).repeat_interleave(2)).view(3, 8).tolist()
+
+
+def test_views_of_other_lengths_are_refused() -> None:
+    clips = torch.zeros(3, 9, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"objective\.views\.frames is 1; it must be objective\.block, 2"):
+        make(Halved()).split(Batch(clips, torch.zeros(3), torch.arange(3)))
 
 
 def test_loss_against_a_double_loop() -> None:
