@@ -1,5 +1,6 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -87,9 +88,9 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
 
 
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
-    """The run's config with what is asked of it now; and " on <dataset>" where that is another one, else nothing.
+    """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
 
-    The set for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
+    Data of the run's own name are told from its own by their settings: " on moving_digits, label direction". The set for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
     """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
     names = dict(plain["names"])
@@ -100,6 +101,8 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
             taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
         names["dataset"] = asked["names"]["dataset"]
         elsewhere = f" on {names['dataset']}"
+        if names["dataset"] == plain["names"]["dataset"]:
+            elsewhere += set_otherwise(plain["dataset"], taken["dataset"])
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")
@@ -110,6 +113,25 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     if unknown:
         raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
     return typed(plain | taken | {"names": names}), elsewhere
+
+
+def set_otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The settings of data that can change a figure and are not the run's own.
+
+    >>> set_otherwise({"label": "digit", "root": "a"}, {"label": "direction", "root": "b"})
+    ', label direction'
+    """
+    from ssl_runner.reporting.axes import is_setting
+    from ssl_runner.reporting.values import flat, text
+
+    known = dict(flat({"dataset": own}))
+    changed = {key: value for key, value in flat({"dataset": asked}) if key not in known or known[key] != value}
+    words = [
+        f", {key.removeprefix('dataset.')} {text(value)}"
+        for key, value in changed.items()
+        if key != "dataset.tokenizer" and is_setting(key)
+    ]
+    return "".join(words)
 
 
 def main() -> None:

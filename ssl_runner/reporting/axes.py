@@ -95,7 +95,7 @@ def find_axes(runs: Sequence[Description]) -> list[Axis]:
     So runs that agree in all axes agree in every setting.
     """
     met = dict.fromkeys(key for run in runs for key in run.values)
-    keys = [key for key in met if _is_setting(key) and len({run.values.get(key) for run in runs}) > 1]
+    keys = [key for key in met if is_setting(key) and len({run.values.get(key) for run in runs}) > 1]
     groups = sorted(dict.fromkeys(group for run in runs for group in run.options), key=_first)
     axes = []
     for group in groups:
@@ -152,7 +152,8 @@ def matching(word: str, keys: Iterable[str]) -> list[str]:
     return [word] if word in keys else [key for key in keys if f".{_path(key)}".endswith(f".{_path(word)}")]
 
 
-def _is_setting(key: str) -> bool:
+def is_setting(key: str) -> bool:
+    """Whether a dotted key of the config is one that can change a run's result, the seed aside."""
     return not any(key == name or key.startswith(f"{name}.") for name in NOT_A_SETTING)
 
 
