@@ -379,7 +379,7 @@ GROUPS = {
     ),
     "video": Group(
         "Moving digits",
-        f"{MOVING} Linear accuracy of which digit it is, in which of eight directions it sets out, and at which of three "
+        f"{MOVING} Linear accuracy of which digit it is, in which of eight directions it sets out, at which of three "
         "speeds. *own task*: accuracy at the objective's own task on clips of test; *frames seen: one* is its control "
         "that is shown one frame of a clip all the time. *views: frames*: CPC with blocks as they are, neither cropped "
         "nor recoloured. Budgets are numbers of clips that take about a minute of one thread each, CPC's five.",

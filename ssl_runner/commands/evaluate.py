@@ -90,7 +90,8 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
     """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
 
-    Data of the run's own name are told from its own by their settings: " on moving_digits, label direction". The set for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
+    Data of the run's own name are told from its own by their settings: " on moving_digits, label direction". The set
+    for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
     """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
     names = dict(plain["names"])
