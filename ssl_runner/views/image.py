@@ -76,7 +76,12 @@ class ImageViews(Views):
         self.noise = noise
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1], of the same type; h = w = `size`, or h, w = H, W."""
+        """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1], of the same type; h = w = `size`, or h, w = H, W.
+
+        Raises ValueError for examples that are no images.
+        """
+        if x.ndim != 4:
+            raise ValueError("these views are of images, and the data are not: choose others (objective/views=video)")
         # Positions and colours in half precision would be off by whole pixels and shades: autocast is for networks.
         with torch.autocast(x.device.type, enabled=False):
             views = x.to(torch.promote_types(x.dtype, torch.float32)).repeat(self.views, 1, 1, 1)

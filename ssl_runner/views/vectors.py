@@ -9,5 +9,9 @@ class EachVector(Views):
     """Each vector of an example is a view of it; nothing is random."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (N, B, 1, D)."""
+        """(B, N, D) -> (N, B, 1, D). Raises ValueError for examples that are no vectors."""
+        if x.ndim != 3:
+            raise ValueError(
+                "these views are of vectors, and the data are not: choose others (objective/views=natural)"
+            )
         return x.transpose(0, 1)[:, :, None]

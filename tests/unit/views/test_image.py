@@ -306,3 +306,8 @@ def test_presets_make_views(name: str) -> None:
 
 def test_digits_are_not_mirrored() -> None:
     assert yaml.safe_load((CONF / "digits.yaml").read_text())["flip"] == 0
+
+
+def test_clips_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"these views are of images, .*objective/views=video"):
+        make()(torch.rand(2, 3, 1, 4, 4))

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from ssl_runner.views.vectors import EachVector
@@ -10,3 +11,8 @@ def test_each_vector_is_a_view() -> None:
     for v in range(3):
         for b in range(5):
             assert torch.equal(views[v, b, 0], x[b, v])
+
+
+def test_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="these views are of vectors, and the data are not"):
+        EachVector()(torch.randn(5, 3, 4, 4))

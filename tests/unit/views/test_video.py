@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from ssl_runner.views.image import ImageViews
 from ssl_runner.views.pair import NOTHING
@@ -82,6 +85,20 @@ def test_half_precision_stays():
 def test_views_longer_than_the_clip_are_refused():
     with pytest.raises(ValueError, match=r"objective\.views\.frames is 5, and clips have 4 frames"):
         ClipViews(**STILL | {"frames": 5})(torch.rand(2, 4, 1, 6, 6))
+
+
+def test_images_are_refused():
+    with pytest.raises(ValueError, match="these views are of clips, and the data are not"):
+        ClipViews(**STILL)(torch.rand(2, 1, 6, 6))
+
+
+def test_the_preset_frames_changes_none():
+    conf = Path(__file__).parents[3] / "conf/objective/views"
+    config = yaml.safe_load((conf / "video.yaml").read_text()) | yaml.safe_load((conf / "frames.yaml").read_text())
+    x = numbered(3, 8)
+    views = ClipViews(**{key: value for key, value in config.items() if key not in ("_target_", "defaults")})(x)
+    assert views.shape[:3] == (2, 3, 4)
+    assert {value.item() for value in views.unique()} <= {value.item() for value in x.unique()}
 
 
 @pytest.mark.parametrize(
