@@ -82,6 +82,7 @@ OWN_TASK = (
 ASKED_AGAIN = "linear on moving_digits, label {}"
 OF_CLIPS = (Column("digit", "linear"), Column("direction", ASKED_AGAIN.format("direction")))
 SPEED = Column("speed", ASKED_AGAIN.format("speed"))
+PLACE = Column("place", ASKED_AGAIN.format("place"))
 FRAMES_TO_COME = (
     Column("PSNR, dB", "prediction", "psnr", percent=False),
     Column("PSNR of a copy", "prediction", "psnr_copy", percent=False, reference=True),
@@ -380,9 +381,10 @@ GROUPS = {
     "video": Group(
         "Moving digits",
         f"{MOVING} Linear accuracy of which digit it is, in which of eight directions it sets out, at which of three "
-        "speeds. *own task*: accuracy at the objective's own task on clips of test; *frames seen: one* is its control "
-        "that is shown one frame of a clip all the time. *views: frames*: CPC with blocks as they are, neither cropped "
-        "nor recoloured. Budgets are numbers of clips that take about a minute of one thread each, CPC's five.",
+        "speeds, and in which ninth of the canvas it is in the middle frame. *own task*: accuracy at the objective's "
+        "own task on clips of test; *frames seen: one* is its control that is shown one frame of a clip all the time. "
+        "*views: frames*: CPC with blocks as they are, neither cropped nor recoloured. Budgets are numbers of clips "
+        "that take about a minute of one thread each, CPC's five.",
         VIDEO,
         [
             *([*run, "evaluation=[linear,knn,pretext]", controls] for run, controls in OF_VIDEO),
@@ -391,8 +393,8 @@ GROUPS = {
             [*CPC, "evaluation=[linear,pretext]", "controls=[]", "objective/views=frames"],
         ],
         2,
-        (*OF_CLIPS, SPEED, *OWN_TASK),
-        again=("direction", "speed"),
+        (*OF_CLIPS, SPEED, PLACE, *OWN_TASK),
+        again=("direction", "speed", "place"),
     ),
     "video_arrow": Group(
         "Moving digits: the arrow of time",

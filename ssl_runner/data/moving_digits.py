@@ -12,6 +12,7 @@ from ssl_runner.data.names import DIGITS
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName, VideoSpec
 
 DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
+PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 TOGETHER = 1024  # clips drawn at a time
 GROUND = 0.3  # greatest brightness of a coloured ground
@@ -33,8 +34,9 @@ class MovingDigits(DataSource):
 
     A digit starts anywhere on the canvas with equal probability, in any direction, at one of `speeds`; none of the
     three depends on the others, so that where it stands in one frame does not say where it goes. The first digit has
-    full brightness and lies on top, the others have brightness `dim`; the classes are the first one's. What its
-    `motion` is:
+    full brightness and lies on top, the others have brightness `dim`; the classes are the first one's: which digit it
+    is, in which direction and at which speed it sets out, or its place, which ninth of the canvas it is in in the
+    middle frame. What its `motion` is:
 
         straight    p' = p + v;  at a wall v turns round
         gravity     v' = v + (0, gravity);  at a wall v turns round and keeps `bounce` of its size
@@ -62,7 +64,7 @@ class MovingDigits(DataSource):
         digit_side: int,
         digits: int,
         dim: float,
-        label: Literal["digit", "direction", "speed"],
+        label: Literal["digit", "direction", "speed", "place"],
         motion: Literal["straight", "gravity", "friction", "symmetric"],
         speeds: list[float],
         gravity: float,
@@ -82,8 +84,8 @@ class MovingDigits(DataSource):
         for name, share in (("dim", dim), ("bounce", bounce), ("friction", friction)):
             if not 0 < share <= 1:
                 raise ValueError(f"dataset.{name} is {share}; it must lie in (0, 1]")
-        if label not in ("digit", "direction", "speed"):
-            raise ValueError(f"dataset.label is {label}; it must be digit, direction or speed")
+        if label not in ("digit", "direction", "speed", "place"):
+            raise ValueError(f"dataset.label is {label}; it must be digit, direction, speed or place")
         if motion not in ("straight", "gravity", "friction", "symmetric"):
             raise ValueError(f"dataset.motion is {motion}; it must be straight, gravity, friction or symmetric")
         if not speeds or min(speeds) < 0 or not math.isfinite(max(speeds)):
@@ -113,6 +115,7 @@ class MovingDigits(DataSource):
             "digit": self.images.spec.class_names or DIGITS,
             "direction": DIRECTIONS,
             "speed": tuple(f"{speed:g} pixels a frame" for speed in self.speeds),
+            "place": PLACES,
         }[self.label]
         return VideoSpec(
             frames=self.frames,
@@ -150,7 +153,12 @@ class MovingDigits(DataSource):
         motion = self._draw(self.clips[split], len(held.label), generator)
         ink = shrink(held.data, self.digit_side)
         self._drawn[split] = (ink, motion)
-        label = {"digit": held.label[motion.digit[:, 0]], "direction": motion.direction, "speed": motion.speed}
+        label = {
+            "digit": held.label[motion.digit[:, 0]],
+            "direction": motion.direction,
+            "speed": motion.speed,
+            "place": thirds(motion.place[:, self.frames // 2, 0], self.side - self.digit_side),
+        }
         return Examples(self._paint(ink, motion), label[self.label])
 
     def _draw(self, n: int, digits: int, generator: torch.Generator) -> Motion:
@@ -232,6 +240,16 @@ def reflect(place: Tensor, room: float) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(place), torch.zeros_like(place, dtype=torch.bool)
     phase = place.remainder(2 * room)
     return torch.minimum(phase, 2 * room - phase), phase > room
+
+
+def thirds(place: Tensor, room: int) -> Tensor:
+    """In which third of the ways across and down places (n, 2) from 0 to `room` lie: (n,) int64, by `PLACES`.
+
+    >>> thirds(torch.tensor([[0, 0], [8, 0], [16, 16]]), 16)
+    tensor([0, 1, 8])
+    """
+    column, row = (place * 3 // (room + 1)).unbind(1)
+    return row * 3 + column
 
 
 def shrink(images: Tensor, side: int) -> Tensor:

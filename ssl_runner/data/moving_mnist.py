@@ -34,7 +34,7 @@ class MovingMNIST(MovingDigits):
         digit_side: int,
         digits: int,
         dim: float,
-        label: Literal["digit", "direction", "speed"],
+        label: Literal["digit", "direction", "speed", "place"],
         motion: Literal["straight", "gravity", "friction", "symmetric"],
         speeds: list[float],
         gravity: float,

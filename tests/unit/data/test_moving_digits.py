@@ -81,3 +81,16 @@ def test_speeds() -> None:
     label = made.load()["train"].label
     place = made._drawn["train"][1].place[:, :, 0]
     assert (place[:, 0] == place[:, 1]).all(1).equal(label == 0)
+
+
+def test_places_are_ninths_of_the_way_in_the_middle_frame() -> None:
+    made = source(label="place", clips=200)
+    label = made.load()["train"].label
+    place = made._drawn["train"][1].place[:, made.frames // 2, 0]
+    step = (made.side - made.digit_side + 1) / 3
+    row, column = label // 3, label % 3
+    for which, along in ((column, place[:, 0]), (row, place[:, 1])):
+        assert (step * which <= along).all()
+        assert (along < step * (which + 1)).all()
+    assert set(label.tolist()) == set(range(9))
+    assert made.spec.class_names[5] == "right"
