@@ -9,8 +9,9 @@ PRESETS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*_movin
 
 
 def test_each_objective_of_video_has_one() -> None:
-    names = "sequence_order odd_one_out arrow_of_time arrow_of_time_symmetric tracking_by_colorization next_frame"
-    wanted = {f"{name}_moving_digits" for name in f"{names} video_mae cpc_video simclr byol".split()}
+    arrows = "arrow_of_time arrow_of_time_symmetric arrow_of_time_friction"
+    names = "sequence_order odd_one_out tracking_by_colorization next_frame video_mae cpc_video simclr byol"
+    wanted = {f"{name}_moving_digits" for name in f"{names} {arrows}".split()}
     assert wanted <= set(PRESETS)
 
 
