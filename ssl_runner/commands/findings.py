@@ -17,7 +17,7 @@ from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec, VideoSpec
-from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.plots import save_figure, stem
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
@@ -120,7 +120,7 @@ def draw(folder: Path, name: str, title: str, drawn: Mapping[str, Figure], order
         drawn = {PRETRAINED: first._replace(y=curves)}
     for subject, figure in drawn.items():
         whose = "" if len(drawn) == 1 else f", {subject.replace('_', ' ')}"
-        file = f"{name}-{title}-{subject}".replace(" ", "-")
+        file = stem(name) + f"{title}-{subject}".replace(" ", "-")
         save_figure(folder, file, figure, f"{name.replace('_', ' ')}: {title}{whose}", order)
 
 

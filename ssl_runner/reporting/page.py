@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from ssl_runner.reporting.comparison_figures import (
     say_value,
     setting_name,
 )
-from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
+from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves, stem
 from ssl_runner.reporting.results import (
     METRICS,
     PRETRAINED,
@@ -107,7 +107,9 @@ def write_report(folder: Path) -> Path:
     """
     result = read_result(folder)
     shots = _shots(folder / "figures")
-    studies = [_study(name, found, shots) for name, found in _by_evaluator(result.results).items()]
+    named = _by_evaluator(result.results)
+    stems = {stem(each.evaluator) for each in result.results}
+    studies = [_study(name, found, _belonging(shots, found[0].evaluator, stems)) for name, found in named.items()]
     beside = {shot.name for study in studies for shot in study.shots}
     loose = [shot for shot in shots if shot.name not in beside]
     curves, curves_note = _curves(folder / METRICS)
@@ -298,8 +300,18 @@ def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> St
         ],
         protocol=_protocol({s: by_subject[s].protocol for s in there}),
         seconds=first.seconds,
-        shots=[shot for shot in shots if shot.name.startswith(f"{first.evaluator}-") and shot.kind != "scatter"],
+        shots=list(shots),
     )
+
+
+def _belonging(shots: Sequence[Shot], evaluator: str, stems: Collection[str]) -> list[Shot]:
+    """The figures that are called after an evaluator, and not after one whose name goes on: "knn", "knn on stl10"."""
+    return [
+        shot
+        for shot in shots
+        if shot.kind != "scatter"
+        and max((each for each in stems if shot.name.startswith(each)), key=len, default="") == stem(evaluator)
+    ]
 
 
 def _cell(metrics: Mapping[str, float], name: str) -> str:

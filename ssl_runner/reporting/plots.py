@@ -180,7 +180,7 @@ def _url(point: Point) -> str:
 def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it:
+    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it, by `stem`:
     "knn-neighbours". Returns the path of the PNG. Of `Passages` there is `name`.txt alone, and its path is returned.
     """
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
@@ -192,6 +192,15 @@ def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int 
     write_atomically(folder / "dark" / f"{name}.png", draw(figure, DARK))
     write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
     return write_atomically(folder / f"{name}.png", draw(figure, LIGHT))
+
+
+def stem(evaluator: str) -> str:
+    """What the names of the figures of an evaluation begin with.
+
+    >>> stem("knn on arrays, path /data/mine.npz")
+    'knn-on-arrays,-path-data-mine.npz-'
+    """
+    return re.sub(r"[^\w.+=,]+", "-", evaluator)[:100] + "-"
 
 
 def passages_text(figure: Passages) -> str:

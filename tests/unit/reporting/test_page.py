@@ -11,7 +11,7 @@ from comparisons import ERROR, KNN, LINEAR, compared
 from ssl_runner.figures import Clips, Lines, Pictures, Scatter
 from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
-from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.plots import save_figure, stem
 from ssl_runner.reporting.results import (
     Cost,
     Evaluation,
@@ -142,6 +142,19 @@ def test_figures_stand_where_they_belong_the_pretrained_first(page: Page) -> Non
     at = {words: page.source.index(f">{words}<") for words in ("What was asked", "Own curve", "A plane")}
     assert sections["task"] < at["What was asked"] < sections["evaluations"]
     assert sections["evaluations"] < at["Own curve"] < sections["projection"] < at["A plane"] < sections["cost"]
+
+
+def test_figures_of_other_data_stand_with_the_evaluation_on_them(tmp_path: Path) -> None:
+    other = "linear on arrays, path /a b"
+    own = next(each for each in RESULT.results if each.evaluator == "linear")
+    figures = {"linear": "Own curve", other: "Their curve"}
+    for evaluator, title in figures.items():
+        name = f"{stem(evaluator)}curve-pretrained"
+        save_figure(tmp_path / "figures", name, Lines([1, 2], {"a": [1, 2]}, "x", "y"), title)
+    write_result(tmp_path, replace(RESULT, results=(own, replace(own, evaluator=other))))
+    source = Page(write_report(tmp_path)).source
+    places = [source.index(f">{words}<") for words in ("linear", "Own curve", other, "Their curve")]
+    assert places == sorted(places)
 
 
 def test_a_loss_that_was_not_finite_is_named(page: Page) -> None:
