@@ -79,7 +79,7 @@ OWN_TASK = (
     Column("own task", "pretext"),
     Column("chance", "pretext", "chance", reference=True),
 )
-ASKED_AGAIN = "linear on moving_digits, label {}"
+ASKED_AGAIN = "linear on moving_digits label={}"
 OF_CLIPS = (Column("digit", "linear"), Column("direction", ASKED_AGAIN.format("direction")))
 SPEED = Column("speed", ASKED_AGAIN.format("speed"))
 PLACE = Column("place", ASKED_AGAIN.format("place"))

@@ -195,10 +195,10 @@ def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys:
         "dataset.examples=200",
     ]
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other], "evaluate"))
-    own = "knn on fake_images, test_examples 200, classes 3, noise 0.1"
+    own = "knn on fake_images test_examples=200 classes=3 noise=0.1"
     assert (own, "random_start") in figures(read_result(folder))
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.seed=5"], "evaluate"))
-    assert {(own, "random_start"), (f"{own}, seed 5", "random_start")} <= figures(read_result(folder)).keys()
+    assert {(own, "random_start"), (f"{own} seed=5", "random_start")} <= figures(read_result(folder)).keys()
     with pytest.raises(ConfigError, match="does not suit this encoder"):
         evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):

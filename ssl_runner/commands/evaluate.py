@@ -90,7 +90,7 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
     """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
 
-    Data of the run's own name are told from its own by their settings: " on moving_digits, label direction". The set
+    Data of the run's own name are told from its own by their settings: " on moving_digits label=direction". The set
     for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
     """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
@@ -117,10 +117,10 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
 
 
 def set_otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The settings of data that can change a figure and are not the run's own.
+    """The settings of data that can change a figure and are not the run's own; without commas, which part names.
 
-    >>> set_otherwise({"label": "digit", "root": "a"}, {"label": "direction", "root": "b"})
-    ', label direction'
+    >>> set_otherwise({"label": "digit", "root": "a"}, {"label": "direction", "root": "b", "speeds": [1, 2]})
+    ' label=direction speeds=[1 2]'
     """
     from ssl_runner.reporting.axes import is_setting
     from ssl_runner.reporting.values import flat, text
@@ -128,7 +128,7 @@ def set_otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     known = dict(flat({"dataset": own}))
     changed = {key: value for key, value in flat({"dataset": asked}) if key not in known or known[key] != value}
     words = [
-        f", {key.removeprefix('dataset.')} {text(value)}"
+        f" {key.removeprefix('dataset.')}={text(value)}".replace(",", " ")
         for key, value in changed.items()
         if key != "dataset.tokenizer" and is_setting(key)
     ]

@@ -197,8 +197,8 @@ def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int 
 def stem(evaluator: str) -> str:
     """What the names of the figures of an evaluation begin with.
 
-    >>> stem("knn on arrays, path /data/mine.npz")
-    'knn-on-arrays,-path-data-mine.npz-'
+    >>> stem("knn on arrays path=/data/mine.npz")
+    'knn-on-arrays-path=-data-mine.npz-'
     """
     return re.sub(r"[^\w.+=,]+", "-", evaluator)[:100] + "-"
 

@@ -145,7 +145,7 @@ def test_figures_stand_where_they_belong_the_pretrained_first(page: Page) -> Non
 
 
 def test_figures_of_other_data_stand_with_the_evaluation_on_them(tmp_path: Path) -> None:
-    other = "linear on arrays, path /a b"
+    other = "linear on arrays path=/a b"
     own = next(each for each in RESULT.results if each.evaluator == "linear")
     figures = {"linear": "Own curve", other: "Their curve"}
     for evaluator, title in figures.items():
