@@ -61,15 +61,17 @@ class CPCVideo(Objective[Tensor, Tensor]):
         """x (B, past * block, C, h, w), y (B, ahead * block, C, h, w): from anywhere in the clip, y right after x, a
         view of each block.
 
-        Raises ValueError for views of another number of frames.
+        Raises ValueError for several views of a block, and for views of another number of frames.
         """
         clips = batch.data
         start = torch.randint(clips.shape[1] - self.length + 1, (len(clips), 1), device=clips.device)
         shown = take(clips, start + torch.arange(self.length, device=clips.device))
-        blocks = self.views(shown.unflatten(1, (-1, self.block)).flatten(0, 1))[0]
-        if blocks.shape[1] != self.block:
-            raise ValueError(f"objective.views.frames is {blocks.shape[1]}; it must be objective.block, {self.block}")
-        shown = blocks.unflatten(0, (len(clips), -1)).flatten(1, 2)
+        views = self.views(shown.unflatten(1, (-1, self.block)).flatten(0, 1))
+        if len(views) != 1:
+            raise ValueError(f"objective.views.views is {len(views)}; it must be 1: each block is shown once")
+        if views.shape[2] != self.block:
+            raise ValueError(f"objective.views.frames is {views.shape[2]}; it must be objective.block, {self.block}")
+        shown = views[0].unflatten(0, (len(clips), -1)).flatten(1, 2)
         return shown[:, : self.past * self.block], shown[:, self.past * self.block :]
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:

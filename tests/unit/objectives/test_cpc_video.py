@@ -49,6 +49,13 @@ class Halved(Views):
         return x[None, :, : x.shape[1] // 2]
 
 
+class Twice(Views):
+    """As it is, twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack((x, x))
+
+
 def make(views: Views | None = None, **changes: object) -> CPCVideo:
     torch.manual_seed(0)
     return CPCVideo(Mixed(), SPEC, views=views or Bare(), **SETTINGS | changes)
@@ -71,10 +78,14 @@ def test_each_block_is_a_view_of_its_own() -> None:
     assert brighter.tolist() == (100 * torch.arange(12).repeat_interleave(2)).view(3, 8).tolist()
 
 
-def test_views_of_other_lengths_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [(Halved(), r"views\.frames is 1; it must be objective\.block, 2"), (Twice(), r"views\.views is 2; it must be 1")],
+)
+def test_views_that_are_not_one_of_each_block_are_refused(views: Views, said: str) -> None:
     clips = torch.zeros(3, 9, 1, 4, 4)
-    with pytest.raises(ValueError, match=r"objective\.views\.frames is 1; it must be objective\.block, 2"):
-        make(Halved()).split(Batch(clips, torch.zeros(3), torch.arange(3)))
+    with pytest.raises(ValueError, match=rf"objective\.{said}"):
+        make(views).split(Batch(clips, torch.zeros(3), torch.arange(3)))
 
 
 def test_loss_against_a_double_loop() -> None:
