@@ -381,10 +381,10 @@ GROUPS = {
     "video": Group(
         "Moving digits",
         f"{MOVING} Linear accuracy of which digit it is, in which of eight directions it sets out, at which of three "
-        "speeds, and in which ninth of the canvas it is in the middle frame. *own task*: accuracy at the objective's "
-        "own task on clips of test; *frames seen: one* is its control that is shown one frame of a clip all the time. "
-        "*views: frames*: CPC with blocks as they are, neither cropped nor recoloured. Budgets are numbers of clips "
-        "that take about a minute of one thread each, CPC's five.",
+        "speeds, and in which third of the ways across and down it is in the middle frame. *own task*: accuracy at the "
+        "objective's own task on clips of test; *frames seen: one* is its control, shown one frame of a clip all the "
+        "time. *views: frames*: CPC with blocks as they are, neither cropped nor recoloured. Budgets are numbers of "
+        "clips that take about a minute of one thread each, CPC's five.",
         VIDEO,
         [
             *([*run, "evaluation=[linear,knn,pretext]", controls] for run, controls in OF_VIDEO),
@@ -420,8 +420,8 @@ GROUPS = {
     ),
     "video_friction": Group(
         "Moving digits: the arrow of time, by friction",
-        f"{MOVING} Digits set out with 2 or 4 pixels a frame and lose a fifth of their speed at each. With speeds and "
-        "friction as they are by default, or encoders of single frames, 24,000 clips do not suffice (seed 7).",
+        f"{MOVING} Digits set out with 2 or 4 pixels a frame and lose a fifth of their speed at each. What tells is "
+        "how far they go from frame to frame, which tubes of four frames see; *straight* is the same without friction.",
         [*VIDEO, "objective=arrow_of_time", *TUBES, "budget.amount=24000", "dataset.speeds=[2.0,4.0]"],
         [
             [*SLOWED, "evaluation=[linear,pretext]", "controls=[random_start,pixels]"],
@@ -546,22 +546,13 @@ def ask_again(name: str, threads: Mapping[str, str]) -> int:
                 failed += running.pop(0).wait() != 0
             data = [word for word in shlex.split(result["command"]) if word.startswith("dataset")]
             controls = yaml.safe_load((folder / "config.yaml").read_text())["controls"]
-            words = [f"run={folder.relative_to(ROOT)}", *data, *label_asked(label), f"controls=[{','.join(controls)}]"]
+            asking = [f"dataset.label={label}", "evaluation=[linear]", f"controls=[{','.join(controls)}]"]
+            words = [f"run={folder.relative_to(ROOT)}", *data, *asking]
             print("ssl-evaluate", *words, flush=True)
             command = [sys.executable, "-m", "ssl_runner.commands.evaluate", *words]
             running.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.DEVNULL))
         failed += sum(process.wait() != 0 for process in running)
     return failed
-
-
-def asks(label: str) -> str:
-    """The command, beside the run and its data."""
-    return " ".join(["ssl-evaluate", *label_asked(label)])
-
-
-def label_asked(label: str) -> list[str]:
-    """What asks a finished run for another label of its data, beside the data themselves."""
-    return [f"dataset.label={label}", "evaluation=[linear]"]
 
 
 def keep() -> None:
@@ -741,7 +732,11 @@ def page() -> None:
             + ".",
         ]
         if group.again:
-            out += [f"Then, on each run's own data, {' and '.join(f'`{asks(label)}`' for label in group.again)}."]
+            asked = " and ".join(f"`dataset.label={label}`" for label in group.again)
+            out += [
+                f"Then `ssl-evaluate run=... dataset=moving_digits evaluation=[linear]` with {asked}, and with what "
+                "the run's own command sets of its dataset."
+            ]
     (ROOT / "docs" / "methods.md").write_text("\n".join(out) + "\n")
 
 

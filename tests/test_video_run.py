@@ -7,6 +7,7 @@ import torch
 from made_video import write
 
 from ssl_runner import load_encoder
+from ssl_runner.commands import evaluate
 from ssl_runner.commands.run import run
 from ssl_runner.config import compose, typed
 from ssl_runner.reporting.results import read_result
@@ -42,6 +43,29 @@ def test_videos_of_a_user(tmp_path: Path) -> None:
     for number in range(6):
         write(tmp_path / "videos" / f"{number}.mp4", 24)
     check(do(tmp_path, tmp_path / "videos"), clips=18)
+
+
+def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
+    data = ["dataset=moving_digits", "dataset.clips=120", "dataset.val_clips=40", "dataset.test_clips=40"]
+    words = [
+        *data, "objective=cpc_video", "objective.block=4", "backbone=per_frame", "backbone.image.widths=[8,16]",
+        "evaluation=[linear,knn,few_label,finetune,label_propagation]", "evaluation.few_label.fractions=[0.5,1.0]",
+        "evaluation.finetune.epochs=1", "batch_size=8", "budget.unit=steps", "budget.amount=2",
+        "trainer.validations=1", "trainer.precision=float32", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    plain = compose([*words, f"output={tmp_path}", "logger=csv"])
+    folder = run(typed(plain), plain, [])
+    found = {(each.evaluator, each.subject): each.metrics for each in read_result(folder).results}
+    for name in ("linear", "knn", "few_label", "finetune", "label_propagation"):
+        assert {subject for evaluator, subject in found if evaluator == name} >= {"pretrained", "random_start"}
+    assert {"j", "f", "j_first_mask_kept"} <= set(found["label_propagation", "pretrained"])
+    evaluate.again(compose([f"run={folder}", *data, "dataset.label=place", "evaluation=[knn]"], "evaluate"))
+    other = ["dataset=moving_mnist", "dataset.clips=9"]
+    assert (
+        evaluate.merge(plain, compose([f"run={folder}", *other], "evaluate"), folder)[1] == " on moving_mnist clips=9"
+    )
+    found = {each.evaluator: each.protocol for each in read_result(folder).results}
+    assert len(found["knn on moving_digits label=place"]["fingerprint"]) == 16
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")

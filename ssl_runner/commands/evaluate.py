@@ -90,8 +90,9 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
     """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
 
-    Data of the run's own name are told from its own by their settings: " on moving_digits label=direction". The set
-    for images stands for the one that suits the data. Other texts are cut in the tokens of the run in `folder`.
+    The name also has what is set otherwise than in the run, or, of a dataset that is not the run's, than in its file:
+    " on moving_digits label=direction". The set for images stands for the one that suits the data. Other texts are cut
+    in the tokens of the run in `folder`.
     """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
     names = dict(plain["names"])
@@ -101,9 +102,9 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
         if "tokenizer" in asked["dataset"]:
             taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
         names["dataset"] = asked["names"]["dataset"]
-        elsewhere = f" on {names['dataset']}"
-        if names["dataset"] == plain["names"]["dataset"]:
-            elsewhere += set_otherwise(plain["dataset"], taken["dataset"])
+        own = names["dataset"] == plain["names"]["dataset"]
+        known = plain if own else compose([f"dataset={names['dataset']}"], "evaluate")
+        elsewhere = f" on {names['dataset']}{set_otherwise(known['dataset'], taken['dataset'])}"
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")
@@ -116,8 +117,8 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     return typed(plain | taken | {"names": names}), elsewhere
 
 
-def set_otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The settings of data that can change a figure and are not the run's own; without commas, which part names.
+def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The settings of data that can change a figure and are not as known; without commas, which part names.
 
     >>> set_otherwise({"label": "digit", "root": "a"}, {"label": "direction", "root": "b", "speeds": [1, 2]})
     ' label=direction speeds=[1 2]'
@@ -125,8 +126,8 @@ def set_otherwise(own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     from ssl_runner.reporting.axes import is_setting
     from ssl_runner.reporting.values import flat, text
 
-    known = dict(flat({"dataset": own}))
-    changed = {key: value for key, value in flat({"dataset": asked}) if key not in known or known[key] != value}
+    before = dict(flat({"dataset": known}))
+    changed = {key: value for key, value in flat({"dataset": asked}) if key not in before or before[key] != value}
     words = [
         f" {key.removeprefix('dataset.')}={text(value)}".replace(",", " ")
         for key, value in changed.items()

@@ -51,7 +51,8 @@ def evaluate(
 ) -> Findings:
     """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
 
-    `objective`: the pretrained one; None where there is only an encoder. `suffix` tells those on other data apart.
+    `objective`: the pretrained one; None where there is only an encoder. `suffix` tells those on other data apart; the
+    data's fingerprint is part of their protocol, since the run's result knows its own data alone.
     """
     device = device_of(config.trainer.accelerator)
     dtype = precision(config.trainer.precision, device)
@@ -72,6 +73,7 @@ def evaluate(
         )
         for name, encoder in subjects.items()
     }
+    other = {"fingerprint": data.fingerprint()} if suffix else {}
     found, failures = [], []
     figures: dict[tuple[str, str], dict[str, Figure]] = {}  # (evaluator, title) -> subject -> figure
 
@@ -92,7 +94,7 @@ def evaluate(
                 metrics=metrics,
                 headline=next(iter(metrics), ""),
                 higher_is_better=asked.higher_is_better,
-                protocol=dict(finding.protocol),
+                protocol=dict(finding.protocol) | other,
                 seconds=round(time.monotonic() - begun, 2),
             )
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CACHE_FORMAT = 2  # to be raised when what is decoded changes
+CACHE_FORMAT = 3  # to be raised when what is decoded changes
 AHEAD = 8  # frames that are decoded while others are scaled
 
 
@@ -236,7 +236,7 @@ def _paced(
 
 
 def fit(frame: "VideoFrame", side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
-    """(C, side, side) uint8: scaled and converted in one step, the centre cut out."""
+    """(C, side, side) uint8: scaled and converted in one step, the centre cut out, turned upright as its file says."""
     shorter = min(frame.width, frame.height)
     width, height = frame.width, frame.height
     if shorter != side:
@@ -244,4 +244,5 @@ def fit(frame: "VideoFrame", side: int, channels: int, reformatter: "VideoReform
     fitted = reformatter.reformat(frame, width, height, "rgb24" if channels == 3 else "gray")
     image = fitted.to_ndarray()
     top, left = ((length - side) // 2 for length in image.shape[:2])
-    return image[top : top + side, left : left + side].reshape(side, side, channels).transpose(2, 0, 1)
+    image = image[top : top + side, left : left + side].reshape(side, side, channels)
+    return np.rot90(image, round(frame.rotation / 90)).transpose(2, 0, 1)  # both count counter-clockwise

@@ -35,8 +35,8 @@ class MovingDigits(DataSource):
     A digit starts anywhere on the canvas with equal probability, in any direction, at one of `speeds`; none of the
     three depends on the others, so that where it stands in one frame does not say where it goes. The first digit has
     full brightness and lies on top, the others have brightness `dim`; the classes are the first one's: which digit it
-    is, in which direction and at which speed it sets out, or its place, which ninth of the canvas it is in in the
-    middle frame. What its `motion` is:
+    is, in which direction or at which speed it sets out, or its place, in which third of the ways across and down it is
+    in the middle frame. What its `motion` is:
 
         straight    p' = p + v;  at a wall v turns round
         gravity     v' = v + (0, gravity);  at a wall v turns round and keeps `bounce` of its size
@@ -86,6 +86,8 @@ class MovingDigits(DataSource):
                 raise ValueError(f"dataset.{name} is {share}; it must lie in (0, 1]")
         if label not in ("digit", "direction", "speed", "place"):
             raise ValueError(f"dataset.label is {label}; it must be digit, direction, speed or place")
+        if label == "place" and side < digit_side + 2:
+            raise ValueError(f"dataset.side is {side}; dataset.label=place needs at least {digit_side + 2} pixels")
         if motion not in ("straight", "gravity", "friction", "symmetric"):
             raise ValueError(f"dataset.motion is {motion}; it must be straight, gravity, friction or symmetric")
         if not speeds or min(speeds) < 0 or not math.isfinite(max(speeds)):

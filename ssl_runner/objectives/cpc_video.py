@@ -16,10 +16,10 @@ class CPCVideo(Objective[Tensor, Tensor]):
         z = f(block of frames),   c = g(z_1 ... z_P),   x = blocks 1 ... P,   y = blocks P + 1 ... P + K
         loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction
 
-    z runs over the K next blocks of every clip: a clip's own other blocks are among them, which look the same and
-    differ in where things have come; so what moves has to be known as well as what it is. g is a recurrent network
-    (GRU). Products of vectors are divided by sqrt(D). Each block is a view of its own: where blocks are shown as they
-    are, where things stand and how bright they are tells them apart, and what they are need not be known.
+    z runs over the K next blocks of every clip, a clip's own other blocks among them. g is a recurrent network (GRU).
+    Products of vectors are divided by sqrt(D). Each block is a view of its own, cropped and recoloured by itself. Where
+    blocks are shown as they are (`objective/views=frames`), where things stand and how bright they are tells them
+    apart, and what they are need not be known; with views, where they go is known the worse.
 
     van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
     https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation
@@ -66,11 +66,12 @@ class CPCVideo(Objective[Tensor, Tensor]):
         clips = batch.data
         start = torch.randint(clips.shape[1] - self.length + 1, (len(clips), 1), device=clips.device)
         shown = take(clips, start + torch.arange(self.length, device=clips.device))
+        wanted = f"each block of objective.block={self.block} frames is shown once, whole"
         views = self.views(shown.unflatten(1, (-1, self.block)).flatten(0, 1))
         if len(views) != 1:
-            raise ValueError(f"objective.views.views is {len(views)}; it must be 1: each block is shown once")
+            raise ValueError(f"objective.views.views is {len(views)}; it must be 1: {wanted}")
         if views.shape[2] != self.block:
-            raise ValueError(f"objective.views.frames is {views.shape[2]}; it must be objective.block, {self.block}")
+            raise ValueError(f"objective.views.frames is {views.shape[2]}; it must be {self.block}: {wanted}")
         shown = views[0].unflatten(0, (len(clips), -1)).flatten(1, 2)
         return shown[:, : self.past * self.block], shown[:, self.past * self.block :]
 

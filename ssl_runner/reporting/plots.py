@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 from xml.etree import ElementTree
@@ -200,7 +201,8 @@ def stem(evaluator: str) -> str:
     >>> stem("knn on arrays path=/data/mine.npz")
     'knn-on-arrays-path=-data-mine.npz-'
     """
-    return re.sub(r"[^\w.+=,]+", "-", evaluator)[:100] + "-"
+    name = re.sub(r"[^\w.+=,]+", "-", evaluator)
+    return f"{name}-" if len(name) <= 100 else f"{name[:90]}-{sha256(evaluator.encode()).hexdigest()[:8]}-"
 
 
 def passages_text(figure: Passages) -> str:

@@ -78,8 +78,7 @@ class ClipViews(Views):
         frames = (length + 1) // 2 if self.frames is None else self.frames
         if frames > length:
             raise ValueError(
-                f"objective.views.frames is {frames}, and clips have {length} frames: set it to {length} or less, or "
-                "dataset.frames to more"
+                f"objective.views.frames is {frames}, and clips have {length} frames: set it to {length} or less"
             )
         greatest = min(self.stride, (length - 1) // max(frames - 1, 1)) if frames > 1 else 1
         shape = (self.views, len(x))

@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_runner.commands.run import run
+from ssl_runner.config import compose, typed
 from ssl_runner.data.davis import Davis
 from ssl_runner.interfaces import Masked
+from ssl_runner.reporting.results import read_result
 
 FILMS = {"train": ("bear", "bus", "cat"), "val": ("dog", "owl")}
 
@@ -108,3 +111,17 @@ def test_a_file_that_is_no_mask(root: Path) -> None:
     (root / "Annotations" / "480p" / "dog" / "00003.png").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"dog/00003.png \(dataset.root\) is no mask"):
         davis.masks("test")
+
+
+def test_masks_are_carried_along_from_its_folder(root: Path, tmp_path: Path) -> None:
+    words = (
+        f"dataset=davis dataset.root={root} dataset.cache={tmp_path / 'cache'} dataset.side=16 dataset.frames=3 "
+        "dataset.stride=2 dataset.val_fraction=0.3 objective=simclr backbone=per_frame backbone.image.widths=[8] "
+        "batch_size=4 budget.unit=steps budget.amount=1 trainer.validations=1 trainer.precision=float32 "
+        f"trainer.accelerator=cpu evaluation=[label_propagation] logger=none output={tmp_path / 'outputs'}"
+    )
+    plain = compose(words.split())
+    found = {each.subject: each.metrics for each in read_result(run(typed(plain), plain, [])).results}
+    for subject in ("pretrained", "random_start"):
+        assert 0 < found[subject]["j"] <= 1
+        assert found[subject]["j_first_mask_kept"] == 1  # things stand still

@@ -77,6 +77,27 @@ def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, name: str, channel
         assert np.array_equal(mine.transpose(1, 2, 0), theirs)
 
 
+@pytest.mark.parametrize("angle", [90, 180, -90])
+def test_frames_are_turned_upright(tmp_path: Path, angle: int) -> None:
+    file = tmp_path / "a.mp4"
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:8, :16] = 255  # the upper half of the left is bright at its upper end
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV writes no rotation")
+        stream.set_display_rotation(angle)
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    bright = next(iter(read_frames(file, Cut(4, 4, None, 32, 1))))[0] > 127
+    part = {90: (slice(16, 32), slice(0, 8)), 180: (slice(24, 32), slice(16, 32)), -90: (slice(0, 16), slice(24, 32))}
+    wanted = np.zeros((32, 32), bool)
+    wanted[part[angle]] = True
+    assert (bright == wanted).mean() > 0.97
+
+
 def test_a_rate_chooses_by_time(tmp_path: Path) -> None:
     # Shown at 0, 0.1, 0.2, 0.6, 0.7 s; 5 a second: at 0, 0.2, 0.4 (that of 0.2 still), 0.6.
     file = tmp_path / "uneven.mkv"

@@ -80,7 +80,7 @@ def test_each_block_is_a_view_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("views", "said"),
-    [(Halved(), r"views\.frames is 1; it must be objective\.block, 2"), (Twice(), r"views\.views is 2; it must be 1")],
+    [(Halved(), r"views\.frames is 1; it must be 2: each block"), (Twice(), r"views\.views is 2; it must be 1")],
 )
 def test_views_that_are_not_one_of_each_block_are_refused(views: Views, said: str) -> None:
     clips = torch.zeros(3, 9, 1, 4, 4)
