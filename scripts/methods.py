@@ -709,9 +709,9 @@ def page() -> None:
         "start* is the same backbone, probed before any training; *pixels* are probed by the same protocol;",
         "*supervised* is the same backbone and budget with every label. *- start* and *- shuffled*: points above the",
         "random start, and above the same objective trained towards the targets of other examples",
-        "(`control=shuffled_target`), in pairs of one seed; in brackets where the interval holds 0, so that the",
-        "seeds do not tell the two apart. The last step's weights count, and the test split is touched once. Sorted by",
-        "the first figure.",
+        "(`control=shuffled_target`), in pairs of one seed; in brackets where it is not shown to be better: the",
+        "interval holds 0, and the seeds do not tell the two apart, or lies on the worse side. The last step's",
+        "weights count, and the test split is touched once. Sorted by the first figure.",
     ]
     for name, group in GROUPS.items():
         records = [json.loads(path.read_text()) for path in sorted((RECORDS / name).glob("*.json"))]
