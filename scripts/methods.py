@@ -399,8 +399,8 @@ GROUPS = {
     "video_arrow": Group(
         "Moving digits: the arrow of time",
         f"{MOVING} Motion without gravity or friction looks the same backwards, clip by clip (*symmetric*) or over all "
-        "clips (*straight*): there the task cannot be learned. By weak friction it could be, and is not, by encoders of "
-        "frames and in this budget; see below. Digit, direction and speed: of the clips with gravity.",
+        "clips (*straight*): there the task cannot be learned. By weak friction it could be, and is not, by encoders "
+        "of frames and in this budget; see below. Digit, direction and speed: of the clips with gravity.",
         [*VIDEO, *ARROW],
         [
             ["dataset.motion=gravity", "evaluation=[linear,knn,pretext]", "controls=[random_start,pixels]"],
