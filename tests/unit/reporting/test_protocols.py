@@ -57,6 +57,8 @@ def test_of_few_labels_the_subset_of_the_metric_counts() -> None:
 
 def test_on_other_data_the_runs_own_data_do_not_count() -> None:
     assert asked("knn on cifar10", {"k": 20, "train": 5}) == ({"k": 20, "train": 5}, {})
+    other = {"k": 20, "fingerprint": "0f3a"}  # of the other data: figures of two sets of them never share a column
+    assert asked("knn on cifar10", other) == (other, {})
 
 
 def test_a_control_under_another_protocol_does_not_stand_beside() -> None:
