@@ -733,7 +733,7 @@ def page() -> None:
             + ".",
         ]
         if group.again:
-            asked = " and ".join(f"`dataset.label={label}`" for label in group.again)
+            asked = ", then ".join(f"`dataset.label={label}`" for label in group.again)
             out += [
                 f"Then `ssl-evaluate run=... dataset=moving_digits evaluation=[linear]` with {asked}, and with what "
                 "the run's own command sets of its dataset."

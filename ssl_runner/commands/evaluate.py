@@ -126,14 +126,12 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     from ssl_runner.reporting.axes import is_setting
     from ssl_runner.reporting.values import flat, text
 
-    before = dict(flat({"dataset": known}))
-    changed = {key: value for key, value in flat({"dataset": asked}) if key not in before or before[key] != value}
-    words = [
-        f" {key.removeprefix('dataset.')}={text(value)}".replace(",", " ")
-        for key, value in changed.items()
-        if key != "dataset.tokenizer" and is_setting(key)
-    ]
-    return "".join(words)
+    before = dict(flat(known))
+    return "".join(
+        f" {key}={text(value)}".replace(",", " ")
+        for key, value in flat(asked)
+        if (key not in before or before[key] != value) and key != "tokenizer" and is_setting(f"dataset.{key}")
+    )
 
 
 def main() -> None:

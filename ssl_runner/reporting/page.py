@@ -285,7 +285,7 @@ def _by_evaluator(results: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
     return studies
 
 
-def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> Study:
+def _study(title: str, found: Sequence[Evaluation], shots: list[Shot]) -> Study:
     by_subject = {evaluation.subject: evaluation for evaluation in found}
     there = [s for s in (PRETRAINED, RANDOM_START) if s in by_subject]
     there += [s for s in by_subject if s not in there]
@@ -300,7 +300,7 @@ def _study(title: str, found: Sequence[Evaluation], shots: Sequence[Shot]) -> St
         ],
         protocol=_protocol({s: by_subject[s].protocol for s in there}),
         seconds=first.seconds,
-        shots=list(shots),
+        shots=shots,
     )
 
 
