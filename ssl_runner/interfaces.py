@@ -9,13 +9,14 @@ T time, n examples of a whole split.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from ssl_runner import metrics
 from ssl_runner.figures import Figure
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -449,6 +450,8 @@ class Writes(Protocol):
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
+    density: Mapping[str, Any]  # of y given z, with what fixes its unit: {"family": "gaussian", "deviation": 0.1}
+
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
 
@@ -471,6 +474,8 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
+    hides: Mapping[str, Any]  # what, and how much of it: numbers over other tokens are other numbers
+
     def hidden(self, x: Any, y: Any) -> Tensor:
         """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
 
@@ -484,10 +489,8 @@ class FillsIn(Protocol):
 class Finding(NamedTuple):
     """What one evaluation of one subject gives."""
 
-    metrics: Mapping[str, float]  # the first is the headline
-    protocol: Mapping[
-        str, Any
-    ] = {}  # all that makes two numbers comparable: layer, split, label fraction, choices made
+    metrics: Sequence[metrics.Metric]
+    protocol: metrics.Protocol = metrics.Protocol()
     figures: Mapping[str, Figure] = {}
 
 
@@ -505,13 +508,18 @@ class Subject(Protocol):
 
 
 class Evaluator(ABC):
-    """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call."""
+    """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call.
+
+    Each metric says its unit and which way it is better. The settings of the config are terms of the protocol.
+    """
 
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
-    higher_is_better: ClassVar[bool | None] = True  # of the headline metric; None: a description, neither is better
     pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder
+    presentation: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # settings that change no number, or stand for contents: a path
 
     def check(self, spec: Any) -> None:  # noqa: B027
         """Raise ValueError where the settings do not suit such data, a `DataSpec`; asked before anything is trained."""
@@ -525,7 +533,8 @@ class Inspection(ABC):
     """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
 
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
-    higher_is_better: ClassVar[bool] = True
+    presentation: ClassVar[frozenset[str]] = frozenset()  # as an evaluator's
+    task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...

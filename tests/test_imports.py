@@ -8,15 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ssl_runner"
 OWN = {  # layer -> layers of this package that it may import
     "figures": set(),
-    "interfaces": {"figures"},
+    "metrics": set(),
+    "interfaces": {"figures", "metrics"},
     "nn": {"interfaces"},
     "losses": {"interfaces", "nn"},
     "views": {"interfaces", "nn"},
     "backbones": {"interfaces", "nn"},
     "objectives": {"interfaces", "nn", "losses", "views"},
     "data": {"interfaces"},
-    "evaluation": {"interfaces", "figures", "data", "nn"},
-    "reporting": {"figures"},
+    "evaluation": {"interfaces", "figures", "metrics", "data", "nn"},
+    "reporting": {"figures", "metrics"},
     "loggers": set(),
     "optim": set(),
     "memory": set(),
@@ -45,6 +46,7 @@ FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files
     "reporting": {"torch", "pytorch_lightning", "hydra", "omegaconf", "wandb"},
     "loggers": {"pytorch_lightning", "hydra", "omegaconf"},
     "figures": {"torch"},
+    "metrics": {"torch", "numpy"},
     "optim": {"pytorch_lightning", "hydra", "omegaconf"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,89 @@
+"""What a number is: its unit, which way it is better, under which condition it was found, by which protocol, on what.
+
+Evaluations make these, `reporting` reads them. Kept apart from `interfaces` so that tables and pages need no torch. No
+part of a number's meaning is in its name: nothing is found by taking a name apart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Split = Literal["train", "val", "test"]
+
+
+class Unit(StrEnum):
+    SHARE = "share"  # of one; shown in percent
+    NATS = "nats"
+    BITS = "bits"
+    DB = "dB"
+    CORRELATION = "correlation"  # in [-1, 1]
+    PLAIN = "plain"  # a number, a count, a ratio, or the unit of the task itself
+
+
+class Better(StrEnum):
+    HIGHER = "higher"
+    LOWER = "lower"
+    NEITHER = "neither"  # a description
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, -1 where lower is, 0 where neither is."""
+        return {Better.HIGHER: 1, Better.LOWER: -1, Better.NEITHER: 0}[self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number that an evaluation found.
+
+    Two metrics are the same quantity where name, split and condition are equal: ("accuracy", "test", {"labels": 0.01}).
+    """
+
+    name: str  # "accuracy"
+    value: float
+    unit: Unit
+    better: Better
+    headline: bool = False  # whether it is shown where there is room for little
+    split: Split = "test"  # that it was found on; a figure of "val" may guide a search, one of "test" never
+    condition: Mapping[str, str | int | float] = field(default_factory=dict)  # {"labels": 0.01}, {"layer": -2}
+    terms: Mapping[str, Any] = field(default_factory=dict)  # as `Protocol.terms`, of this metric alone
+
+
+def share(name: str, value: float, **fields: Any) -> Metric:
+    """A share of one, the more the better: an accuracy. `fields`: others of `Metric`."""
+    return Metric(name=name, value=value, unit=Unit.SHARE, better=Better.HIGHER, **fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How an evaluation came to its numbers.
+
+    Numbers of different terms are never put in one column. An evaluator's settings, as its config has them, are terms by
+    themselves (`Evaluator.presentation` apart): an evaluator adds what is not a setting.
+    """
+
+    terms: Mapping[str, Any] = field(default_factory=dict)  # what defines the numbers: method, contents of a file
+    chosen: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # chosen on "val": a learning rate; by condition, if need be
+    measured: Mapping[str, Any] = field(default_factory=dict)  # found on the way: examples, coverage, what was cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRef:
+    """The data that an evaluation read."""
+
+    dataset: str  # the option's name
+    own: bool = True  # those of the run, as they were set for it
+    fingerprint: str = ""  # of the contents of train, val and test; "" in results of schema 1 that had none
+    settings: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of other data: what is not as in the run, or in the file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """The types that were computed in, as they were resolved; "" where it is not known."""
+
+    pretraining: str = ""  # "float32"
+    evaluation: str = ""
