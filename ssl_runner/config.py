@@ -29,6 +29,7 @@ from ssl_runner.secrets import secrets_in
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
 
+TARGET = "_target_"  # the key of a class in a config
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
     "dataset": ("ssl_runner.interfaces.DataSource",),
@@ -188,6 +189,11 @@ def version_base() -> str | None:
 
 
 # ---------------------------------------------------------------------------------------------------------- signatures
+
+
+def class_name(node: Mapping[str, Any]) -> str:
+    """What the class of a node is called, wherever it lies."""
+    return str(node[TARGET]).rpartition(".")[2]
 
 
 def locate(target: str) -> type[Any]:

@@ -58,7 +58,7 @@ def share(name: str, value: float, **fields: Any) -> Metric:
 class Protocol:
     """How an evaluation came to its numbers.
 
-    Numbers of different terms are never put in one column. An evaluator's settings, as its config has them, are terms by
+    Numbers of different terms are never put in one column. The settings in an evaluator's config are terms by
     themselves (`Evaluator.presentation` apart): an evaluator adds what is not a setting.
     """
 

@@ -18,7 +18,7 @@ OWN = {  # layer -> layers of this package that it may import
     "data": {"interfaces"},
     "evaluation": {"interfaces", "figures", "metrics", "data", "nn"},
     "reporting": {"figures", "metrics"},
-    "loggers": set(),
+    "loggers": {"metrics"},
     "optim": set(),
     "memory": set(),
     "drawing": {"interfaces", "figures"},

@@ -2,22 +2,24 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 
 from ssl_runner import build
-from ssl_runner.config import Config, ConfigError
+from ssl_runner.config import TARGET, Config, ConfigError, class_name
 from ssl_runner.data.module import DataModule
 from ssl_runner.drawing import spread, task_figure
 from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec, VideoSpec
-from ssl_runner.reporting.plots import save_figure, stem
+from ssl_runner.metrics import DataRef, Precision
+from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import precision, step_seed
@@ -47,12 +49,13 @@ def evaluate(
     data: DataModule,
     folder: Path,
     console: Console,
-    suffix: str = "",
+    on: DataRef,
+    pretraining: str,
 ) -> Findings:
     """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
 
-    `objective`: the pretrained one; None where there is only an encoder. `suffix` tells those on other data apart; the
-    data's fingerprint is part of their protocol, since the run's result knows its own data alone.
+    `objective`: the pretrained one; None where there is only an encoder. `on`: what `data` are to the run.
+    `pretraining`: the precision that the encoder was trained in.
     """
     device = device_of(config.trainer.accelerator)
     dtype = precision(config.trainer.precision, device)
@@ -73,9 +76,9 @@ def evaluate(
         )
         for name, encoder in subjects.items()
     }
-    other = {"fingerprint": data.fingerprint()} if suffix else {}
+    computed = Precision(pretraining=pretraining, evaluation=str(dtype).removeprefix("torch."))
     found, failures = [], []
-    figures: dict[tuple[str, str], dict[str, Figure]] = {}  # (evaluator, title) -> subject -> figure
+    figures: dict[tuple[str, str, str], dict[str, Figure]] = {}  # (evaluator, owner, title) -> subject -> figure
 
     def ask(name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
         console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
@@ -86,20 +89,22 @@ def evaluate(
         except ValueError as error:
             failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
             return
-        metrics = {metric: float(value) for metric, value in finding.metrics.items()}
-        found.append(
-            Evaluation(
-                evaluator=name + suffix,
-                subject=subject,
-                metrics=metrics,
-                headline=next(iter(metrics), ""),
-                higher_is_better=asked.higher_is_better,
-                protocol=dict(finding.protocol) | other,
-                seconds=round(time.monotonic() - begun, 2),
-            )
+        settings = terms_of(config.evaluation[name], asked.presentation)
+        if isinstance(asked, Inspection):
+            settings |= task_terms(config.objective, asked.task_terms)
+        protocol = replace(finding.protocol, terms={**settings, **finding.protocol.terms})
+        evaluation = Evaluation(
+            evaluator=name,
+            subject=subject,
+            metrics=tuple(finding.metrics),
+            on=on,
+            protocol=protocol,
+            precision=computed,
+            seconds=round(time.monotonic() - begun, 2),
         )
+        found.append(evaluation)
         for title, figure in finding.figures.items():
-            figures.setdefault((name + suffix, title), {})[subject] = figure
+            figures.setdefault((name, evaluation.owner, title), {})[subject] = figure
 
     for name, evaluator in evaluators.items():
         for subject, each in frozen.items():
@@ -108,12 +113,35 @@ def evaluate(
     if objective is not None:
         for name, inspection in inspections.items():
             ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
-    for order, ((name, title), drawn) in enumerate(figures.items(), start=1):
-        draw(folder / "figures", name, title, drawn, order)
+    for order, ((name, owner, title), drawn) in enumerate(figures.items(), start=1):
+        draw(folder / "figures", name, owner, title, drawn, order)
     return Findings(found, failures)
 
 
-def draw(folder: Path, name: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
+def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
+    """The settings of an evaluator's config that its numbers depend on, inner nodes by dotted key."""
+    return _settings({key: value for key, value in node.items() if key not in presentation}, "")
+
+
+def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[str, Any]:
+    """The settings of an objective that an inspection's numbers depend on; None: all, with its class."""
+    if chosen is None:
+        return {"objective": class_name(node), **_settings(node, "objective.")}
+    return _settings({key: value for key, value in node.items() if key in chosen}, "objective.")
+
+
+def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= {f"{above}{key}": class_name(value)} if TARGET in value else {}
+            found |= _settings(value, f"{above}{key}.")
+        elif key != TARGET:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
     """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
     lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
     if len(lines) > 1:
@@ -122,8 +150,8 @@ def draw(folder: Path, name: str, title: str, drawn: Mapping[str, Figure], order
         drawn = {PRETRAINED: first._replace(y=curves)}
     for subject, figure in drawn.items():
         whose = "" if len(drawn) == 1 else f", {subject.replace('_', ' ')}"
-        file = stem(name) + f"{title}-{subject}".replace(" ", "-")
-        save_figure(folder, file, figure, f"{name.replace('_', ' ')}: {title}{whose}", order)
+        file = f"{name}-{title}-{subject}".replace(" ", "-")
+        save_figure(folder, file, figure, f"{name.replace('_', ' ')}: {title}{whose}", order, owner, subject)
 
 
 def draw_task(model: Objective, data: DataModule, figures: Path) -> None:

@@ -24,6 +24,8 @@ from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
+from ssl_runner.metrics import DataRef, Metric
+from ssl_runner.reporting.address import address
 from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
@@ -172,7 +174,8 @@ def pretrain_and_evaluate(
             subjects[RANDOM_START] = build.random_start(config, data.spec)
             build.fit_statistics(subjects[RANDOM_START], data.statistics)
         subjects |= bare(config, data)
-        evaluations, failures = evaluate(config, subjects, model, data, folder, console)
+        on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=data.fingerprint(JUDGED))
+        evaluations, failures = evaluate(config, subjects, model, data, folder, console, on, cost["precision"])
         versions, git = environment()
         result = Result(
             identity=identity(plain),
@@ -194,7 +197,7 @@ def pretrain_and_evaluate(
             sweep=part.sweep,
         )
         write_result(folder, result)
-        loggers.log_summary(*summary(evaluations))
+        loggers.log_summary(summary(evaluations))
         loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
         success = True
     finally:
@@ -207,6 +210,7 @@ def pretrain_and_evaluate(
 
 
 SPLITS: tuple[SplitName, ...] = ("pretrain", "train", "val", "test")
+JUDGED: tuple[SplitName, ...] = ("train", "val", "test")  # what evaluations read
 
 
 def load(config: Config, source: DataSource) -> "DataModule":
@@ -389,17 +393,13 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def summary(evaluations: Sequence[Evaluation]) -> tuple[dict[str, float], dict[str, bool]]:
-    """The figures of a run by name, "pretrained/linear/accuracy", and which way each headline is better."""
-    values: dict[str, float] = {}
-    better: dict[str, bool] = {}
-    for found in evaluations:
-        for metric, value in found.metrics.items():
-            name = f"{found.subject}/{found.evaluator}/{metric}"
-            values[name] = value
-            if found.higher_is_better is not None and metric.split("@")[0] == found.headline.split("@")[0]:
-                better[name] = found.higher_is_better
-    return values, better
+def summary(evaluations: Sequence[Evaluation]) -> dict[str, Metric]:
+    """The numbers of a run by subject and address: "pretrained/linear.accuracy"."""
+    return {
+        f"{found.subject}/{address(found.evaluator, metric)}": metric
+        for found in evaluations
+        for metric in found.metrics
+    }
 
 
 def going_on(folder: Path, console: Console) -> Reached | None:

@@ -1,7 +1,7 @@
 """The data of a run: splits, batches, statistics. C channels, n examples of a split."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class DataModule(pl.LightningDataModule):
         self.spec: DataSpec = source.spec
         self.seen = 0  # examples of the first epoch that a run which goes on has seen before
         self._splits: Mapping[SplitName, Examples] | None = None
+        self._digests: dict[int, bytes] = {}  # of tensors, by id: they stay as long as `_splits`
 
     def prepare_data(self) -> None:
         """Load on the first process of each machine, so that the others find what was downloaded or decoded."""
@@ -81,15 +82,14 @@ class DataModule(pl.LightningDataModule):
         varies = (counts > 0).sum(1) > 1
         return mean.float(), torch.where(varies, variance.sqrt(), 1.0).float()
 
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any pixel, token or label of any split."""
-        known: dict[int, bytes] = {}  # "pretrain" and "train" are often one tensor: read it once
+    def fingerprint(self, splits: Sequence[SplitName] | None = None) -> str:
+        """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`."""
         whole = hashlib.sha256()
         for name, examples in sorted(self._load().items()):
-            for part in examples:
-                digest = known.get(id(part)) or _digest(part)
-                known[id(part)] = digest
-                whole.update(name.encode() + digest)
+            for part in examples if splits is None or name in splits else ():
+                if id(part) not in self._digests:  # "pretrain" and "train" are often one tensor: read it once
+                    self._digests[id(part)] = _digest(part)
+                whole.update(name.encode() + self._digests[id(part)])
         return whole.hexdigest()[:16]
 
     def train_dataloader(self) -> Any:

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssl_runner.metrics import Metric
+
 
 class RunContext(NamedTuple):
     """What a logger may know of the run that it writes for."""
@@ -42,10 +44,9 @@ class RunLogger(ABC):
     def log_config(self, config: Mapping[str, Any]) -> None:  # noqa: B027 - not every logger has a place for it
         """Write the resolved config: plain dicts, lists and values."""
 
-    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:  # noqa: B027
-        """Write the numbers that stand for the whole run: those of the evaluation.
-
-        `higher_is_better` says of the names where it is known which way is better."""
+    def log_summary(self, summary: Mapping[str, Metric]) -> None:  # noqa: B027
+        """Write the numbers that stand for the whole run, those of the evaluation, by subject and address:
+        "pretrained/linear.accuracy"."""
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:  # noqa: B027
         """Show PNG files by name."""
@@ -72,9 +73,9 @@ class Loggers(RunLogger):
         for logger in self._loggers:
             logger.log_config(config)
 
-    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
+    def log_summary(self, summary: Mapping[str, Metric]) -> None:
         for logger in self._loggers:
-            logger.log_summary(summary, higher_is_better)
+            logger.log_summary(summary)
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         for logger in self._loggers:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
+from ssl_runner.metrics import Metric
 
 
 class TensorBoard(RunLogger):
@@ -49,13 +50,14 @@ class TensorBoard(RunLogger):
         self._config = _flat(config)
         self._writer.add_text("config", f"```json\n{json.dumps(config, indent=2, default=str)}\n```")
 
-    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
+    def log_summary(self, summary: Mapping[str, Metric]) -> None:
         """Fill a row of the HPARAMS tab: the config's leaves beside these numbers."""
         from torch.utils.tensorboard.summary import hparams
 
-        for record in hparams(self._config, dict(summary)):
+        values = {name: metric.value for name, metric in summary.items()}
+        for record in hparams(self._config, values):
             self._writer.file_writer.add_summary(record)
-        for name, value in summary.items():
+        for name, value in values.items():
             self._writer.add_scalar(name, value)
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:

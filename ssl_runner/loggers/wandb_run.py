@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
+from ssl_runner.metrics import Metric
 
 STEP = "trainer/step"  # the horizontal axis of every curve
 TAG_LENGTH = 64  # characters; wandb refuses longer ones
@@ -156,11 +157,14 @@ class WandbRun(RunLogger):
     def log_config(self, config: Mapping[str, Any]) -> None:
         self._mirror(lambda run: run.config.update(dict(config), allow_val_change=True))
 
-    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
+    def log_summary(self, summary: Mapping[str, Metric]) -> None:
         def write(run: Any) -> None:
-            for name in summary.keys() & higher_is_better.keys():
-                run.define_metric(name, step_metric=STEP, summary="max" if higher_is_better[name] else "min")
-            run.summary.update(dict(summary))  # afterwards: the value given stands, not the best of the curve
+            for name, metric in summary.items():
+                if metric.better.sign:
+                    best = "max" if metric.better.sign > 0 else "min"
+                    run.define_metric(_escaped(name), step_metric=STEP, summary=best)
+            # Afterwards: the value given stands, not the best of the curve.
+            run.summary.update({name: metric.value for name, metric in summary.items()})
 
         self._mirror(write)
 
@@ -209,6 +213,11 @@ class WandbRun(RunLogger):
 
 def _line(error: Exception, number: int = 0) -> str:
     return [*str(error).strip().split("\n"), "", ""][number].strip() or type(error).__name__
+
+
+def _escaped(name: str) -> str:
+    """A name for `define_metric`, to which a dot means a key within a key."""
+    return name.replace(".", r"\.")
 
 
 def _shortened(text: str) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from ssl_runner.metrics import Better, Unit
 from ssl_runner.reporting import protocols
+from ssl_runner.reporting.address import Address, address, read_address
 from ssl_runner.reporting.axes import Axis, describe, find_axes, matching
 from ssl_runner.reporting.protocols import Number, numbers
 from ssl_runner.reporting.results import PRETRAINED, Run
-from ssl_runner.reporting.rows import show, subject_name, subject_place
+from ssl_runner.reporting.rows import NOTHING, show, subject_name, subject_place
 from ssl_runner.reporting.statistics import ALPHA, Interval, holm, interval, paired_p
 from ssl_runner.reporting.values import text
 
@@ -23,7 +25,7 @@ COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; 
 class Setting(NamedTuple):
     """Runs that differ in their seed alone."""
 
-    label: str  # what tells it apart: "ratio=0.75"; "-" where nothing does
+    label: str  # what tells it apart: "ratio=0.75"; NOTHING where nothing does
     values: Mapping[str, Any]  # by an axis's key
     runs: Mapping[int, Run]  # by seed
     section: str = ""  # what it was trained and judged on, where that is not the same for all: "cifar10"
@@ -36,14 +38,19 @@ class Setting(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One metric of one evaluator under one protocol."""
+    """One metric of one evaluator under one condition and protocol, on one set of data a section."""
 
-    key: str  # "linear.accuracy"; with what tells its protocol apart where there are several: "knn.accuracy{k=20}"
-    evaluator: str
-    metric: str
-    protocol: Mapping[str, Any]  # less what the evaluator chose by itself, and the seed; by section where that differs
+    address: Address
+    unit: Unit
+    better: Better
     headline: bool
-    higher_is_better: bool | None  # None: a description, neither is better
+    protocol: Mapping[str, Any]  # its terms and data; by section where these differ
+    own: bool = True  # found on the data of each run, not on others
+
+    @property
+    def key(self) -> str:
+        """What it is called by everywhere: "linear.accuracy", "few_label.accuracy[labels=0.01]"."""
+        return str(self.address)
 
 
 class Cell(NamedTuple):
@@ -54,7 +61,7 @@ class Cell(NamedTuple):
     controls: Mapping[str, Interval]  # by subject: random_start, pixels, ...
     differences: Mapping[str, Interval]  # pretrained less control, in pairs over common seeds
     verdict: str  # "not above random start", or empty
-    tied: bool  # it cannot be told apart from the best of its column and section (the best itself included)
+    tied: bool  # one of two seeds or more, not significantly different from the best of its column and section
     p: float = math.nan  # of that test, corrected for their number; nan where there was none
     control_values: Mapping[str, Mapping[int, float]] = {}  # by subject and seed
 
@@ -107,7 +114,7 @@ def each_run(comparison: Comparison) -> Comparison:
     settings, cells = [], dict[tuple[str, str], Cell]()
     for setting in comparison.settings:
         for seed, run in setting.runs.items():
-            label = f"{setting.label} seed={seed}".removeprefix("- ")
+            label = f"seed={seed}" if setting.label == NOTHING else f"{setting.label} seed={seed}"
             settings.append(Setting(label, {**setting.values, "seed": seed}, {seed: run}, setting.section))
             for column in comparison.columns:
                 cell = comparison.cells.get((setting.label, column.key))
@@ -120,7 +127,7 @@ def each_run(comparison: Comparison) -> Comparison:
 
 
 def _label(values: Iterable[tuple[Axis, Any]]) -> str:
-    return " ".join(f"{axis.short}={text(value)}" for axis, value in values if value is not None) or "-"
+    return " ".join(f"{axis.short}={text(value)}" for axis, value in values if value is not None) or NOTHING
 
 
 def _section(values: Iterable[tuple[Axis, Any]]) -> str:
@@ -130,23 +137,23 @@ def _section(values: Iterable[tuple[Axis, Any]]) -> str:
 
 
 def _cells(settings: Sequence[Setting]) -> tuple[tuple[Column, ...], dict[tuple[str, str], Cell]]:
-    found: dict[tuple[str, str], list[tuple[Setting, int, Number]]] = {}
+    found: dict[tuple[Any, ...], list[tuple[Setting, int, Number]]] = {}
     for setting in settings:
         for seed, run in setting.runs.items():
             for number in numbers(run.result):
-                found.setdefault((number.evaluator, number.metric), []).append((setting, seed, number))
+                found.setdefault(number.quantity, []).append((setting, seed, number))
     columns, cells = [], dict[tuple[str, str], Cell]()
-    for (evaluator, metric), all_runs in found.items():
+    for all_runs in found.values():
         sections = [(setting.section, number) for setting, _, number in all_runs]
-        parts = protocols.columns(sections)
-        for (_, places), suffix in zip(parts, protocols.suffixes([called for called, _ in parts]), strict=True):
+        for apart, places in protocols.columns(sections):
+            first = all_runs[places[0]][2]
             column = Column(
-                key=f"{evaluator}.{metric}{suffix}",
-                evaluator=evaluator,
-                metric=metric,
+                address=address(first.evaluator, first.metric, apart),
+                unit=first.metric.unit,
+                better=first.metric.better,
+                headline=any(all_runs[place][2].metric.headline for place in places),
                 protocol=protocols.together([sections[place] for place in places]),
-                headline=any(sections[place][1].headline for place in places),
-                higher_is_better=sections[places[0]][1].higher_is_better,
+                own=first.on.own,
             )
             columns.append(column)
             values: dict[str, dict[str, dict[int, float]]] = {}  # by setting, subject and seed
@@ -178,9 +185,9 @@ def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Ma
     lost = sum(not math.isfinite(value) for value in own.values())
     if lost:
         return "not a number" + f" in {lost} of {len(own)} seeds" * (len(own) > 1)
-    if column.higher_is_better is None:
+    sign = column.better.sign
+    if not sign:
         return ""
-    sign = 1 if column.higher_is_better else -1
     unbeaten = []
     for subject, of in controls.items():
         # A control that is not a number says nothing.
@@ -188,7 +195,7 @@ def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Ma
         gain = interval([sign * (own[seed] - of[seed]) for seed in common]) if common else None
         if gain is None or gain.low > 0:
             continue
-        shown_alike = any(show(column.metric, own[seed]) == show(column.metric, of[seed]) for seed in common)
+        shown_alike = any(show(column.unit, own[seed]) == show(column.unit, of[seed]) for seed in common)
         if gain.n > 1 or gain.mean <= 0 or shown_alike:
             unbeaten.append(subject_name(subject))
     return f"not {'above' if sign > 0 else 'below'} {' or '.join(unbeaten)}" if unbeaten else ""
@@ -199,18 +206,18 @@ def _tested(
 ) -> dict[tuple[str, str], Cell]:
     """The same cells, each held against the best of its column and section, by the mean.
 
-    A paired t-test over common seeds, corrected for the number of tests there (Holm). What has fewer than two seeds in
-    common with the best cannot be told apart from it, nor what is better than it on those.
+    A paired t-test over common seeds, corrected for the number of tests there (Holm). A setting with one seed is not
+    held against others, and is not the best: one seed says nothing of chance. What has fewer than two seeds in common
+    with the best is not significantly different from it, nor what is better than it on those.
     """
     tested = dict(cells)
     for column in columns:
         rivals: dict[str, list[str]] = {}
         for setting in settings:
             cell = cells.get((setting.label, column.key))
-            if cell is not None and math.isfinite(cell.interval.mean) and column.higher_is_better is not None:
-                section = "" if protocols.elsewhere(column.evaluator) else setting.section
-                rivals.setdefault(section, []).append(setting.label)
-        sign = 1 if column.higher_is_better else -1
+            if cell is not None and math.isfinite(cell.interval.mean) and cell.interval.n > 1 and column.better.sign:
+                rivals.setdefault(setting.section if column.own else "", []).append(setting.label)
+        sign = column.better.sign
         for labels in rivals.values():
             best = cells[max(labels, key=lambda label: sign * cells[label, column.key].interval.mean), column.key]
             p = {}
@@ -222,9 +229,9 @@ def _tested(
                     p[label] = paired_p(ours, theirs) if sign * (sum(theirs) - sum(ours)) > 0 else 1.0
             corrected = dict(zip(p, holm(list(p.values())), strict=True))
             for label in labels:
-                told_apart = corrected.get(label, 1.0) <= ALPHA
+                differs = corrected.get(label, 1.0) <= ALPHA
                 tested[label, column.key] = cells[label, column.key]._replace(
-                    tied=not told_apart, p=corrected.get(label, math.nan)
+                    tied=not differs, p=corrected.get(label, math.nan)
                 )
     return tested
 
@@ -261,7 +268,7 @@ def sort(comparison: Comparison, by: str) -> Comparison:
         if len(found) > 1:
             raise ValueError(f"{word!r} is more than one column; choose one of: {_keys(found)}")
         value = partial(_mean_in, comparison, found[0])
-        descending = found[0].higher_is_better is not False
+        descending = found[0].better is not Better.LOWER
     descending = order == "desc" if order else descending
     sections = list(dict.fromkeys(setting.section for setting in comparison.settings))
 
@@ -274,12 +281,20 @@ def sort(comparison: Comparison, by: str) -> Comparison:
 
 
 def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Column]:
-    exact = [column for column in columns if word in (column.key, f"{column.evaluator}.{column.metric}")]
-    near = [column for column in columns if word in (column.evaluator, column.metric)]
-    near = near if everything else [column for column in near if column.headline] or near
-    if not exact and not near:
+    """The columns at an address, or of an evaluator, or of a metric; of the last two headlines alone, unless
+    `everything` is, or there are none."""
+    near = [column for column in columns if word in (column.address.evaluator, column.address.metric)]
+    if near:
+        return near if everything else [column for column in near if column.headline] or near
+    try:
+        asked = read_address(word)
+    except ValueError:
+        asked = None
+    found = [column for column in columns if asked is not None and asked.covers(column.address)]
+    exact = [column for column in found if asked == column.address]
+    if not found:
         raise ValueError(f"{word!r} is no column; choose one of: {_keys(columns) or 'none'}")
-    return exact or near
+    return exact or found
 
 
 def _keys(columns: Sequence[Column]) -> str:

@@ -16,14 +16,16 @@ import numpy as np
 
 from ssl_runner.figures import Bars, Dots, HeatMap, Lines, Point
 from ssl_runner.figures import Drawn as Figure
+from ssl_runner.metrics import Better, Unit
+from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
 from ssl_runner.reporting.results import METRICS, PRETRAINED, RANDOM_START, ResultError, Run, read_metrics
-from ssl_runner.reporting.rows import is_share, metric_name, show, show_interval
-from ssl_runner.reporting.values import text
+from ssl_runner.reporting.rows import label, show, show_interval
+from ssl_runner.reporting.values import freeze, text
 
-MAIN = "linear.accuracy"  # the column to draw first, where there is one
+MAIN = Address("linear", "accuracy")  # the column to draw first, where there is one
 MOST_FIGURES = 12  # that are shown
 MOST_CURVES = 6  # in one picture: the best
 MOST_MAPS = 4  # of one pair of axes
@@ -60,8 +62,8 @@ class Group(NamedTuple):
         """The settings that have a number in a column, best first where one is better."""
         pairs = [(setting, self.cells.get((setting.label, column.key))) for setting in self.settings]
         there = [(setting, cell) for setting, cell in pairs if cell is not None]
-        if column.higher_is_better is not None:
-            there.sort(key=lambda pair: pair[1].interval.mean, reverse=column.higher_is_better)
+        if column.better.sign:
+            there.sort(key=lambda pair: -column.better.sign * pair[1].interval.mean)
         return there
 
 
@@ -78,7 +80,7 @@ def comparison_figures(comparison: Comparison, links: Mapping[Path, str] | None 
     """All pictures of a comparison, the most informative first. `links`: a run's folder -> the URL of its report."""
     groups = _groups(comparison, links or {})
     panels: list[Panel] = []
-    for make in (_of_main_column, _few_labels, _training, _ranks, _of_other_columns):
+    for make in (_of_main_column, _over_conditions, _training, _ranks, _of_other_columns):
         for group in groups:
             for title, figure in make(group):
                 whole = f"{title}, on {group.dataset}" if len(groups) > 1 else title
@@ -96,8 +98,8 @@ def save_comparison_figures(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def column_name(column: Column) -> str:
-    """A column in words: "knn accuracy", "few label accuracy at 1%"."""
-    return metric_name(column.key.replace(".", " ", 1).replace("{", " {", 1))
+    """A column in words: "knn accuracy", "few label accuracy, labels=0.01"."""
+    return label(column.address)
 
 
 def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
@@ -135,7 +137,7 @@ def _groups(comparison: Comparison, links: Mapping[Path, str]) -> list[Group]:
     groups = []
     for dataset, settings in datasets(comparison).items():
         columns = [c for c in comparison.columns if any((setting.label, c.key) in cells for setting in settings)]
-        columns.sort(key=lambda c: (not c.headline, c.higher_is_better is None, c.key.partition("{")[0] != MAIN))
+        columns.sort(key=lambda c: (not c.headline, not c.better.sign, not MAIN.covers(c.address)))
         axes = differing(comparison.axes, settings)
         groups.append(Group(dataset, tuple(settings), tuple(axes), tuple(columns), cells, links))
     return groups
@@ -152,7 +154,8 @@ def _of_main_column(group: Group) -> Iterator[tuple[str, Figure]]:
 
 def _of_other_columns(group: Group) -> Iterator[tuple[str, Figure]]:
     for column in _headlines(group)[1:]:
-        yield from _of_column(group, column)
+        if _place_among(column) is None:  # else it is a place of a curve
+            yield from _of_column(group, column)
 
 
 def _of_column(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
@@ -198,22 +201,22 @@ def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_la
     column = every[0].column
     x = sorted({place.x for place in every})
     cells = {curve: _in_order(places, x) for curve, places in shown.items()}
-    references = _merged(_starts(cells, column.metric))
+    references = _merged(_starts(cells, column.unit))
     notes = [_about_seeds(every, "band")]
     if references:
         notes.append("Dotted: the same backbone at its random start.")
     if len(curves) > len(shown):
-        which = "" if column.higher_is_better is None else ": the best that have two points or more"
+        which = "" if not column.better.sign else ": the best that have two points or more"
         notes.append(f"Shown are {len(shown)} of {len(curves)} curves{which}.")
     return Lines(
         x=x,
-        y=_drawn(cells, column.metric, "mean"),
+        y=_drawn(cells, column.unit, "mean"),
         x_label=x_label,
-        y_label=name + " (%)" * is_share(column.metric),
+        y_label=name + " (%)" * (column.unit is Unit.SHARE),
         log_x=log_x,
         note=" ".join([*notes, *_direction(column)]),
-        low=_drawn(cells, column.metric, "low"),
-        high=_drawn(cells, column.metric, "high"),
+        low=_drawn(cells, column.unit, "low"),
+        high=_drawn(cells, column.unit, "high"),
         references=references,
         points={curve: _runs(group, places) for curve, places in shown.items()},
     )
@@ -225,19 +228,23 @@ def _in_order(places: Iterable[Place], x: Iterable[float]) -> list[Cell | None]:
 
 
 def _drawn(
-    cells: Mapping[str, Sequence[Cell | None]], metric: str, part: Literal["mean", "low", "high"]
+    cells: Mapping[str, Sequence[Cell | None]], unit: Unit, part: Literal["mean", "low", "high"]
 ) -> dict[str, list[float]]:
     """One part of each interval, nan where there is no cell."""
-    scale = _scale(metric)
     return {
-        name: [math.nan if cell is None else scale * cell.interval._asdict()[part] for cell in series]
+        name: [math.nan if cell is None else _bounded(unit, cell.interval._asdict()[part]) for cell in series]
         for name, series in cells.items()
     }
 
 
-def _starts(cells: Mapping[str, Sequence[Cell | None]], metric: str) -> dict[str, list[float]]:
+def _bounded(unit: Unit, value: float) -> float:
+    """A value as it is drawn: the interval of a share does not pass 0 or 100 %."""
+    return 100 * min(max(value, 0.0), 1.0) if unit is Unit.SHARE and math.isfinite(value) else value
+
+
+def _starts(cells: Mapping[str, Sequence[Cell | None]], unit: Unit) -> dict[str, list[float]]:
     """The mean of each random start, nan where there is none."""
-    scale = _scale(metric)
+    scale = _scale(unit)
     return {
         name: [
             scale * cell.controls[RANDOM_START].mean if cell is not None and RANDOM_START in cell.controls else math.nan
@@ -263,7 +270,7 @@ def _plane(
     group: Group, column: Column, places: Sequence[Place], x_label: str, log_x: bool, note: str, named: bool = False
 ) -> Dots:
     """A dot a setting, coloured by the first option in which the settings differ."""
-    scale = _scale(column.metric)
+    scale = _scale(column.unit)
     option = next(filter(_names_option, group.axes), None)
     telling = _telling(group, group.axes, group.settings)
     groups: dict[str, list[Place]] = {}
@@ -274,17 +281,23 @@ def _plane(
 
     def point(place: Place) -> Point:
         name = setting_name(place.setting, telling)
-        title = f"{place.setting.label}: {show_interval(column.metric, place.cell.interval)}"
+        title = f"{place.setting.label}: {show_interval(column.unit, place.cell.interval)}"
         return Point(place.x, scale * place.cell.interval.mean, title, group.link(place.setting), name if named else "")
 
     return Dots(
         points={name: [point(place) for place in members] for name, members in groups.items()},
         x_label=x_label,
-        y_label=column_name(column) + " (%)" * is_share(column.metric),
+        y_label=column_name(column) + " (%)" * (column.unit is Unit.SHARE),
         log_x=log_x,
         note=" ".join([note, *_direction(column)]),
-        low={name: [scale * place.cell.interval.low for place in members] for name, members in groups.items()},
-        high={name: [scale * place.cell.interval.high for place in members] for name, members in groups.items()},
+        low={
+            name: [_bounded(column.unit, place.cell.interval.low) for place in members]
+            for name, members in groups.items()
+        },
+        high={
+            name: [_bounded(column.unit, place.cell.interval.high) for place in members]
+            for name, members in groups.items()
+        },
     )
 
 
@@ -302,16 +315,16 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
             maps.setdefault(setting_name(setting, others), []).append((setting, cell))
     full = {name: found for name, found in maps.items() if 2 * len(found) >= len(rows) * len(columns)}
     shown = dict(list(full.items())[:MOST_MAPS])
-    means = [cell.interval.mean * _scale(column.metric) for found in shown.values() for _, cell in found]
+    means = [cell.interval.mean * _scale(column.unit) for found in shown.values() for _, cell in found]
     for name, found in shown.items():
         values = np.full((len(rows), len(columns)), math.nan)
         points = []
         for setting, cell in found:
             row, place = rows.index(setting.values[down.key]), columns.index(setting.values[across.key])
-            values[row, place] = cell.interval.mean * _scale(column.metric)
-            title = f"{setting.label}: {show_interval(column.metric, cell.interval)}"
+            values[row, place] = cell.interval.mean * _scale(column.unit)
+            title = f"{setting.label}: {show_interval(column.unit, cell.interval)}"
             points.append(Point(place, row, title, group.link(setting)))
-        unit = " in %" * is_share(column.metric)
+        unit = " in %" * (column.unit is Unit.SHARE)
         notes = [f"{_title(column)}{unit}, mean over seeds; blank where there is no run."]
         if len(maps) > len(shown):
             notes.append(f"Shown are {len(shown)} of {len(maps)} maps.")
@@ -323,7 +336,7 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
                 values=values,
                 row_label=down.short,
                 column_label=across.short,
-                decimals=_decimals(column.metric, means),
+                decimals=_decimals(column.unit, means),
                 span=(min(means), max(means)),  # the same for all maps
                 note=" ".join([*notes, *_direction(column)]),
                 points=points,
@@ -335,7 +348,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     """A column by the choices that were made, at the best of what was swept."""
     swept = [axis for axis in group.axes if _swept(group, axis)]
     along = [axis for axis in group.axes if axis not in choices and axis not in swept]
-    if swept and column.higher_is_better is None:
+    if swept and not column.better.sign:
         return  # there is no best
     best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
     labelled, others = _labelled(group, choices)
@@ -352,7 +365,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     }
     every = [place for places in series.values() for place in places]
     cells = {name: _in_order(places, range(len(shown))) for name, places in series.items()}
-    starts = _starts(cells, column.metric)
+    starts = _starts(cells, column.unit)
     notes = [_about_seeds(every, "line")]
     if any(math.isfinite(value) for values in starts.values() for value in values):
         notes.append("Mark across a bar: the same backbone at its random start.")
@@ -366,12 +379,12 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
         f"{_title(column)} by {_listed([axis.short for axis in choices])}",
         Bars(
             labels=[label or "none" for label in shown],
-            values=_drawn(cells, column.metric, "mean"),
-            value_label=column_name(column) + " (%)" * is_share(column.metric),
-            decimals=_decimals(column.metric, [_scale(column.metric) * place.cell.interval.mean for place in every]),
+            values=_drawn(cells, column.unit, "mean"),
+            value_label=column_name(column) + " (%)" * (column.unit is Unit.SHARE),
+            decimals=_decimals(column.unit, [_scale(column.unit) * place.cell.interval.mean for place in every]),
             note=" ".join([*notes, *_direction(column)]),
-            low=_drawn(cells, column.metric, "low"),
-            high=_drawn(cells, column.metric, "high"),
+            low=_drawn(cells, column.unit, "low"),
+            high=_drawn(cells, column.unit, "high"),
             references=starts,
             points={name: _runs(group, places) for name, places in series.items()},
         ),
@@ -409,42 +422,38 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 # ------------------------------------------------------------------------------------------ beyond what was swept
 
 
-def _few_labels(group: Group) -> Iterator[tuple[str, Figure]]:
-    """Accuracy over the number of labels: a curve a setting, the random start beneath."""
-    probes: dict[tuple[str, str], list[Column]] = {}
+def _over_conditions(group: Group) -> Iterator[tuple[str, Figure]]:
+    """A metric over a number that is its condition, the share of labels or the block that is read: a curve a setting,
+    the random start beneath."""
+    families: dict[Any, list[tuple[float, Column]]] = {}
     for column in group.columns:
-        if column.metric.startswith("accuracy@"):
-            condition = column.key.removeprefix(f"{column.evaluator}.{column.metric}")  # of the protocol: "{steps=500}"
-            probes.setdefault((column.evaluator, condition), []).append(column)
-    for (evaluator, condition), columns in probes.items():
+        if (found := _place_among(column)) is not None:
+            key, place = found
+            family = freeze([column.address.evaluator, column.address.metric, key, column.address.apart])
+            families.setdefault(family, []).append((place, column))
+    for members in families.values():
+        first = members[0][1].address
+        key = next(iter(first.condition))
         curves: dict[str, list[Place]] = {}
         telling = _telling(group, group.axes, group.settings)
-        for column in columns:
+        for place, column in members:
             for setting, cell in group.found(column):
-                labels = _labels(setting, column)
-                if labels is not None:
-                    name = setting_name(setting, telling)
-                    curves.setdefault(name, []).append(Place(labels, setting, cell, column))
+                curves.setdefault(setting_name(setting, telling), []).append(Place(place, setting, cell, column))
         if not any(len(places) > 1 for places in curves.values()):
             continue
         order = sorted(curves, key=lambda name: -sum(p.cell.interval.mean for p in curves[name]) / len(curves[name]))
-        name = metric_name(f"{evaluator} accuracy {condition}".strip())
-        lines = _curves(group, name, {name: curves[name] for name in order}, "labelled examples", True)
-        yield f"{name[0].upper()}{name[1:]} by number of labels", lines
+        name = label(first._replace(condition={}))
+        words = key.replace("_", " ")
+        log = log_scale([place for place, _ in members])
+        lines = _curves(group, name, {name: curves[name] for name in order}, words, log)
+        yield f"{name[0].upper()}{name[1:]} by {words}", lines
 
 
-def _labels(setting: Setting, column: Column) -> float | None:
-    """How many labels a column of few labels stands for, as the protocol of a run says it."""
-    subset = column.metric.partition("@")[2]
-    for run in setting.runs.values():
-        for found in run.result.results:
-            if found.evaluator != column.evaluator or found.subject != PRETRAINED or column.metric not in found.metrics:
-                continue
-            subsets = found.protocol.get("subsets")
-            about = subsets.get(subset) if isinstance(subsets, Mapping) else None
-            labels = about.get("labels") if isinstance(about, Mapping) else None
-            if isinstance(labels, int | float) and labels > 0:
-                return float(labels)
+def _place_among(column: Column) -> tuple[str, float] | None:
+    """The key and the value of a condition that is one number."""
+    pairs = list(column.address.condition.items())
+    if len(pairs) == 1 and isinstance(pairs[0][1], int | float):
+        return pairs[0][0], float(pairs[0][1])
     return None
 
 
@@ -458,22 +467,22 @@ def _training(group: Group) -> Iterator[tuple[str, Figure]]:
         by_objective.setdefault(_first(setting).result.name.objective, []).append(setting)
     for objective, alike in by_objective.items():
         title = f"Training loss, {objective}" if len(by_objective) > 1 else "Training loss"
-        yield from _over_steps(group, "train/loss", alike, title, "loss", read)
-    yield from _over_steps(
-        group, "val/knn_accuracy", settings, "k-NN accuracy while training", "validation k-NN accuracy (%)", read
-    )
+        yield from _over_steps(group, "train/loss", Unit.PLAIN, alike, title, "loss", read)
+    said = "validation k-NN accuracy (%)"
+    yield from _over_steps(group, "val/knn_accuracy", Unit.SHARE, settings, "k-NN accuracy while training", said, read)
 
 
 def _over_steps(
     group: Group,
     name: str,
+    unit: Unit,
     settings: Sequence[Setting],
     title: str,
     y_label: str,
     read: Callable[[Path], list[dict[str, float]]],
 ) -> Iterator[tuple[str, Figure]]:
     """One metric of metrics.csv, the mean over the seeds of the first few settings."""
-    scale = _scale(name)
+    scale = _scale(unit)
     axes = _telling(group, group.axes, settings)
     histories: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for setting in sorted(settings[:MOST_CURVES], key=group.settings.index):
@@ -512,7 +521,7 @@ def _ranks(group: Group) -> Iterator[tuple[str, Figure]]:
     """Whether evaluators agree on which setting is better."""
     from scipy.stats import spearmanr  # takes a second to import
 
-    columns = [column for column in _headlines(group) if column.higher_is_better is not None]
+    columns = [column for column in _headlines(group) if column.better.sign]
     if len(columns) < 2:
         return
     values = np.full((len(columns), len(columns)), math.nan)
@@ -537,7 +546,7 @@ def _ranks(group: Group) -> Iterator[tuple[str, Figure]]:
 def _rank(group: Group, setting: Setting, column: Column) -> float | None:
     """A number that is the higher the better."""
     cell = group.cells.get((setting.label, column.key))
-    return None if cell is None else cell.interval.mean * (1 if column.higher_is_better else -1)
+    return None if cell is None else cell.interval.mean * column.better.sign
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
@@ -613,8 +622,8 @@ def _runs(group: Group, places: Iterable[Place]) -> list[Point]:
     return [
         Point(
             place.x,
-            _scale(place.column.metric) * value,
-            f"{place.setting.label}, seed {seed}: {show(place.column.metric, value)}",
+            _scale(place.column.unit) * value,
+            f"{place.setting.label}, seed {seed}: {show(place.column.unit, value)}",
             group.links.get(place.setting.runs[seed].folder, ""),
         )
         for place in places
@@ -623,14 +632,14 @@ def _runs(group: Group, places: Iterable[Place]) -> list[Point]:
     ]
 
 
-def _scale(metric: str) -> float:
-    return 100.0 if is_share(metric) else 1.0
+def _scale(unit: Unit) -> float:
+    return 100.0 if unit is Unit.SHARE else 1.0
 
 
-def _decimals(metric: str, values: Iterable[float]) -> int:
+def _decimals(unit: Unit, values: Iterable[float]) -> int:
     """Digits after the point such that the largest value has three that count; a share has one."""
     largest = max(map(abs, values), default=0.0)
-    if is_share(metric) or not largest:
+    if unit is Unit.SHARE or not largest:
         return 1
     return min(6, max(0, 2 - math.floor(math.log10(largest))))
 
@@ -641,7 +650,7 @@ def _title(column: Column) -> str:
 
 
 def _direction(column: Column) -> list[str]:
-    return ["Lower is better."] if column.higher_is_better is False else []
+    return ["Lower is better."] if column.better is Better.LOWER else []
 
 
 def _went_along(axes: Sequence[Axis]) -> list[str]:

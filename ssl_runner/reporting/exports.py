@@ -31,7 +31,20 @@ def settings_csv(comparison: Comparison) -> str:
     parts = [f"{subject}{part}" for subject in subjects for part in ("", "_low", "_high")]
     parts += [f"{subject}_difference{part}" for subject in subjects for part in ("", "_low", "_high")]
     axes = [axis.key for axis in comparison.axes]
-    header = [*axes, "column", "evaluator", "metric", "headline", "protocol", "n", "mean", "low", "high", *parts]
+    header = [
+        *axes,
+        "column",
+        "evaluator",
+        "metric",
+        "unit",
+        "headline",
+        "protocol",
+        "n",
+        "mean",
+        "low",
+        "high",
+        *parts,
+    ]
     lines: list[list[Any]] = [[*header, "verdict", "tied", "p", *COSTS]]
     for setting in comparison.settings:
         about = ["" if setting.values[axis] is None else text(setting.values[axis]) for axis in axes]
@@ -41,7 +54,8 @@ def settings_csv(comparison: Comparison) -> str:
             if cell is None:
                 continue
             protocol = json.dumps(to_plain(column.protocol), ensure_ascii=False)
-            line: list[Any] = [*about, column.key, column.evaluator, column.metric, _yes(column.headline), protocol]
+            line: list[Any] = [*about, column.key, column.address.evaluator, column.address.metric, column.unit.value]
+            line += [_yes(column.headline), protocol]
             line += [cell.interval.n, *_bounds(cell.interval)]
             line += [number for subject in subjects for number in _bounds(cell.controls.get(subject))]
             line += [number for subject in subjects for number in _bounds(cell.differences.get(subject))]
@@ -98,7 +112,10 @@ def summary_json(comparison: Comparison) -> str:
             }
             for setting in comparison.settings
         ],
-        "columns": [column._asdict() for column in comparison.columns],
+        "columns": [
+            {"key": column.key, **column._asdict(), "address": column.address._asdict()}
+            for column in comparison.columns
+        ],
         "cells": [
             {
                 "setting": setting.label,

@@ -4,10 +4,9 @@ What the templates escape is everything: names, captions and configs are text, n
 """
 
 import base64
-import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from ssl_runner.metrics import Better, Metric, Unit
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
@@ -26,7 +26,8 @@ from ssl_runner.reporting.comparison_figures import (
     say_value,
     setting_name,
 )
-from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves, stem
+from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves, read_about
+from ssl_runner.reporting.protocols import apart, elsewhere, quantity
 from ssl_runner.reporting.results import (
     METRICS,
     PRETRAINED,
@@ -41,17 +42,16 @@ from ssl_runner.reporting.results import (
 )
 from ssl_runner.reporting.rows import (
     NOTHING,
-    SUBJECTS,
     Row,
-    is_share,
-    layer,
-    metric_name,
     result_rows,
     show,
     show_interval,
     subject_name,
+    subject_place,
     subjects,
 )
+from ssl_runner.reporting.tables import headlines
+from ssl_runner.reporting.values import text
 
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
@@ -68,6 +68,7 @@ class Shot(NamedTuple):
     dark: str  # "" where there is none
     text: str = ""  # of passages, which have no PNG
     moving: str = ""  # base64 GIF, of clips
+    owner: str = ""  # the evaluation that it is part of: `Evaluation.owner`
 
 
 class Drawing(NamedTuple):
@@ -107,9 +108,10 @@ def write_report(folder: Path) -> Path:
     """
     result = read_result(folder)
     shots = _shots(folder / "figures")
-    named = _by_evaluator(result.results)
-    stems = {stem(each.evaluator) for each in result.results}
-    studies = [_study(name, found, _belonging(shots, found[0].evaluator, stems)) for name, found in named.items()]
+    studies = [
+        _study(name, found, [shot for shot in shots if shot.kind != "scatter" and shot.owner == found[0].owner])
+        for name, found in _by_evaluation(result.results)
+    ]
     beside = {shot.name for study in studies for shot in study.shots}
     loose = [shot for shot in shots if shot.name not in beside]
     curves, curves_note = _curves(folder / METRICS)
@@ -183,11 +185,13 @@ def write_comparison(
 
 
 def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) -> list[Column]:
-    """The columns in which these settings have a number."""
+    """The columns in which these settings have a number; of headlines those that compare."""
+    shown = {column.key for column in headlines(comparison)}
     return [
         column
         for column in comparison.columns
-        if column.headline == headline and any((setting.label, column.key) in comparison.cells for setting in settings)
+        if (column.key in shown) == headline
+        and any((setting.label, column.key) in comparison.cells for setting in settings)
     ]
 
 
@@ -219,13 +223,11 @@ def _environment() -> jinja2.Environment:
         "duration": duration,
         "count": lambda number: _typeset(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
         "typeset": _typeset,
-        "metric_name": metric_name,
         "subject": subject_name,
         "say": say,
         "column_name": column_name,
         "setting_name": setting_name,
-        "interval": lambda interval, metric: _typeset(show_interval(metric, interval).removesuffix(" %")),
-        "is_share": is_share,
+        "interval": lambda interval, unit: _typeset(show_interval(unit, interval, sign="")),
         "say_value": say_value,
         "seconds": _seconds,
         "moment": lambda iso: iso[:16].replace("T", " "),
@@ -237,6 +239,8 @@ def _environment() -> jinja2.Environment:
         "NOTHING": NOTHING,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,
+        "LOWER": Better.LOWER,
+        "SHARE": Unit.SHARE,
     }
     return environment
 
@@ -271,17 +275,26 @@ def _lead(rows: Sequence[Row]) -> str:
         sentence += f", {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})"
     if row.unbeaten:
         named = " or ".join(f"{subject_name(subject)} ({row.shown(subject)})" for subject in row.unbeaten)
-        sentence += (
-            f", {'but ' * (RANDOM_START not in row.unbeaten)}not {'above' if row.higher_is_better else 'below'} {named}"
-        )
+        side = "above" if row.better is Better.HIGHER else "below"
+        sentence += f", {'but ' * (RANDOM_START not in row.unbeaten)}not {side} {named}"
     return f"{sentence}."
 
 
-def _by_evaluator(results: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
-    studies: dict[str, list[Evaluation]] = {}
+def _by_evaluation(results: Sequence[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
+    """Evaluations of one owner together, called by their evaluator, the data and what tells those of one name apart."""
+    owners: dict[str, list[Evaluation]] = {}
     for found in results:
-        name = found.evaluator.replace("_", " ") + (f", layer {layer(found)}" if layer(found) else "")
-        studies.setdefault(name, []).append(found)
+        owners.setdefault(found.owner, []).append(found)
+    alike: dict[str, list[list[Evaluation]]] = {}
+    for of_owner in owners.values():
+        alike.setdefault(of_owner[0].evaluator, []).append(of_owner)
+    studies = []
+    for evaluator, several in alike.items():
+        told = apart([{**elsewhere(each[0].on), **each[0].protocol.terms} for each in several])
+        for differs, each in zip(told, several, strict=True):
+            said = {**elsewhere(each[0].on), **differs}
+            words = [evaluator.replace("_", " "), *(f"{key} {say(value)}" for key, value in said.items())]
+            studies.append((", ".join(words), each))
     return studies
 
 
@@ -289,46 +302,52 @@ def _study(title: str, found: Sequence[Evaluation], shots: list[Shot]) -> Study:
     by_subject = {evaluation.subject: evaluation for evaluation in found}
     there = [s for s in (PRETRAINED, RANDOM_START) if s in by_subject]
     there += [s for s in by_subject if s not in there]
-    names = dict.fromkeys(metric for evaluation in found for metric in evaluation.metrics)
-    first = by_subject[there[0]]
+    lines: dict[tuple[Any, ...], dict[str, Metric]] = {}  # by quantity and subject
+    for subject in there:
+        for metric in by_subject[subject].metrics:
+            lines.setdefault(quantity(metric), {})[subject] = metric
+    protocols = {s: by_subject[s].protocol for s in there}
     return Study(
         title=title,
         subjects=there,
         metrics=[
-            (name.replace("_", " ").replace("@", " at "), [_cell(by_subject[s].metrics, name) for s in there])
-            for name in names
+            (_metric_name(next(iter(of.values()))), [_cell(of.get(subject)) for subject in there])
+            for of in lines.values()
         ],
-        protocol=_protocol({s: by_subject[s].protocol for s in there}),
-        seconds=first.seconds,
+        protocol=[
+            *_lines({s: each.terms for s, each in protocols.items()}),
+            *_lines({s: {"chosen on val": each.chosen} for s, each in protocols.items() if each.chosen}),
+            *_lines({s: each.measured for s, each in protocols.items()}),
+            *_lines({s: by_subject[s].on.settings for s in there}),
+            *_lines({s: {"precision": by_subject[s].precision.evaluation} for s in there}),
+        ],
+        seconds=by_subject[there[0]].seconds,
         shots=shots,
     )
 
 
-def _belonging(shots: Sequence[Shot], evaluator: str, stems: Collection[str]) -> list[Shot]:
-    """The figures that are called after an evaluator, and not after one whose name goes on: "knn", "knn on stl10"."""
-    return [
-        shot
-        for shot in shots
-        if shot.kind != "scatter"
-        and max((each for each in stems if shot.name.startswith(each)), key=len, default="") == stem(evaluator)
-    ]
+def _metric_name(metric: Metric) -> str:
+    """A metric in words: "accuracy on val, labels=0.01"."""
+    told = [f"{key.replace('_', ' ')}={text(value)}" for key, value in metric.condition.items()]
+    where = "" if metric.split == "test" else f" on {metric.split}"
+    return ", ".join([metric.name.replace("_", " ") + where, *told])
 
 
-def _cell(metrics: Mapping[str, float], name: str) -> str:
-    return _typeset(show(name, metrics[name])) if name in metrics else NOTHING
+def _cell(metric: Metric | None) -> str:
+    return NOTHING if metric is None else _typeset(show(metric.unit, metric.value))
 
 
-def _protocol(protocols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _lines(protocols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """A line a key; where subjects differ (a setting chosen for each), whose value is whose."""
     flat = {subject: dict(_flat(protocol)) for subject, protocol in protocols.items()}
     lines = []
     for key in dict.fromkeys(key for protocol in flat.values() for key in protocol):
         values = {subject: say(protocol[key]) for subject, protocol in flat.items() if key in protocol}
         if len(set(values.values())) == 1 and len(values) == len(flat):
-            text = next(iter(values.values()))
+            told = next(iter(values.values()))
         else:
-            text = ", ".join(f"{value} ({subject_name(subject)})" for subject, value in values.items())
-        lines.append((key, text))
+            told = ", ".join(f"{value} ({subject_name(subject)})" for subject, value in values.items())
+        lines.append((key, told))
     return lines
 
 
@@ -367,7 +386,7 @@ def _curves(path: Path) -> tuple[list[Shot], str]:
     try:
         rows = read_metrics(path)
     except ResultError as error:
-        missing = "was not written" if not path.exists() else f"cannot be read: {str(error).removeprefix(str(path))}"
+        missing = "was not written" if not path.exists() else f"cannot be read ({error})"
         return [], f"{METRICS} {missing}, so there are no curves."
     lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
     note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""
@@ -383,20 +402,21 @@ def _shots(folder: Path) -> list[Shot]:
     """What `save_figure` wrote, in order. A file without a readable sidecar is shown under its name."""
     placed = []
     for file in sorted([*folder.glob("*.png"), *folder.glob("*.txt")]):
-        text = file.read_text(encoding="utf-8", errors="replace") if file.suffix == ".txt" else ""
+        passages = file.read_text(encoding="utf-8", errors="replace") if file.suffix == ".txt" else ""
+        about = read_about(file.with_suffix(".json"))
+        owner, subject = (str(about.get(key, "")) for key in ("owner", "subject"))
         try:
-            about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
             order, kind, title, note = (about[key] for key in ("order", "kind", "title", "note"))
-        except (OSError, ValueError, KeyError, TypeError):
-            kind = "passages" if text else "pictures"
+        except KeyError:
+            kind = "passages" if passages else "pictures"
             order, title, note = math.inf, file.stem, "Its caption cannot be read."
         dark = folder / "dark" / file.name
         dark_png = _encode(dark.read_bytes()) if dark.is_file() else ""
-        whose = next((place for place, subject in enumerate(SUBJECTS) if file.stem.endswith(subject)), 0)
         light = "" if file.suffix == ".txt" else _encode(file.read_bytes())
         gif = file.with_suffix(".gif")
         moving = _encode(gif.read_bytes()) if gif.is_file() else ""
-        placed.append(((order, whose), Shot(file.stem, kind, title, note, light, dark_png, text, moving)))
+        shot = Shot(file.stem, kind, title, note, light, dark_png, passages, moving, owner)
+        placed.append(((order, subject_place(subject)), shot))
     return [shot for _, shot in sorted(placed, key=lambda place: place[0])]
 
 

@@ -8,8 +8,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -22,6 +23,8 @@ def to_plain(value: object) -> Any:
     """Only what JSON has; numbers that are not finite as text."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Enum):
+        value = value.value
     match value:
         case None | bool() | int() | str():
             return value
@@ -54,13 +57,24 @@ def from_plain(kind: type[T], plain: object, where: str) -> T:
 
 
 def _value(hint: Any, plain: Any, key: str) -> Any:
-    if isinstance(hint, UnionType):  # only ever X | None
+    if isinstance(hint, UnionType) and NoneType in get_args(hint):
         return None if plain is None else _value(get_args(hint)[0], plain, key)
+    if isinstance(hint, UnionType):  # of str, int and float alone
+        found = next((part for part in get_args(hint) if type(plain) is part), float)
+        return _value(found, plain, key)
     if hint is Any:
         return plain
     if is_dataclass(hint):
         return from_plain(hint, plain, key)  # type: ignore[arg-type]
-    if get_origin(hint) is dict and isinstance(plain, dict):
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        if plain in [each.value for each in hint]:
+            return hint(plain)
+        raise ValueError(f"{key} is {short(plain)}; one of {', '.join(each.value for each in hint)} is needed")
+    if get_origin(hint) is Literal:
+        if plain in get_args(hint):
+            return plain
+        raise ValueError(f"{key} is {short(plain)}; one of {', '.join(get_args(hint))} is needed")
+    if get_origin(hint) in (dict, Mapping) and isinstance(plain, dict):
         return {name: _value(get_args(hint)[1], value, f"{key}.{name}") for name, value in plain.items()}
     if get_origin(hint) is tuple and isinstance(plain, list):
         return tuple(_value(get_args(hint)[0], value, f"{key}[{i}]") for i, value in enumerate(plain))
@@ -70,7 +84,8 @@ def _value(hint: Any, plain: Any, key: str) -> Any:
         return float(plain)
     if hint in (str, int, bool) and type(plain) is hint:
         return plain
-    wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+    objects = {dict: "an object", Mapping: "an object"}
+    wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false", **objects}
     raise ValueError(f"{key} is {short(plain)}; {wanted.get(get_origin(hint) or hint, 'a list')} is needed")
 
 

@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 from xml.etree import ElementTree
@@ -178,13 +177,19 @@ def _url(point: Point) -> str:
     return json.dumps([point.title, point.link])
 
 
-def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int = 0) -> Path:
+def save_figure(
+    folder: Path, name: str, figure: Figure, title: str, order: int = 0, owner: str = "", subject: str = ""
+) -> Path:
     """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
 
-    Of `Clips` also `name`.gif, where they move. A figure that belongs to an evaluation is called after it, by `stem`:
-    "knn-neighbours". Returns the path of the PNG. Of `Passages` there is `name`.txt alone, and its path is returned.
+    `owner`, `subject`: the evaluation that it is part of (`Evaluation.owner`), and of whom; both stand in the JSON. The
+    figure of another evaluation is not replaced: then a part of `owner` follows the name. Of `Clips` also `name`.gif,
+    where they move. Returns the path of the PNG. Of `Passages` there is `name`.txt alone, and its path is returned.
     """
+    if owner and read_about(folder / f"{name}.json").get("owner", owner) != owner:
+        name = f"{name}-{owner[:8]}"
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
+    about |= {"owner": owner, "subject": subject}
     if isinstance(figure, Passages):
         write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
         return write_atomically(folder / f"{name}.txt", passages_text(figure))
@@ -195,14 +200,13 @@ def save_figure(folder: Path, name: str, figure: Figure, title: str, order: int 
     return write_atomically(folder / f"{name}.png", draw(figure, LIGHT))
 
 
-def stem(evaluator: str) -> str:
-    """What the names of the figures of an evaluation begin with.
-
-    >>> stem("knn on arrays path=/data/mine.npz")
-    'knn-on-arrays-path=-data-mine.npz-'
-    """
-    name = re.sub(r"[^\w.+=,]+", "-", evaluator)
-    return f"{name}-" if len(name) <= 100 else f"{name[:90]}-{sha256(evaluator.encode()).hexdigest()[:8]}-"
+def read_about(path: Path) -> dict[str, Any]:
+    """The sidecar of a figure, as `save_figure` wrote it; empty where it cannot be read."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def passages_text(figure: Passages) -> str:

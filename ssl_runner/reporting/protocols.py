@@ -1,119 +1,108 @@
-"""Which numbers may stand in one column: those of one evaluator and metric under one protocol.
+"""Which numbers may stand in one column: those of one evaluator, metric, split and condition, under equal terms.
 
-An evaluation records all that it was done with. Of this, what the evaluator chose by itself and what it measured is no
-protocol; every other key is, known here or not.
+What was chosen and what was measured is no term; every other part of a protocol is, known here or not.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from ssl_runner.metrics import DataRef, Metric
+from ssl_runner.reporting.address import ON
 from ssl_runner.reporting.results import PRETRAINED, Evaluation, Result
-from ssl_runner.reporting.values import freeze, text
+from ssl_runner.reporting.values import freeze
 
-MEASURED = frozenset(  # of the run, the encoder, the subset drawn; how a control answers
-    {"seed", "width", "indices", "left out", "layer weights", "cut", "control"}
-)
-_GRID = frozenset({"learning_rate", "weight_decay", "at the grid's edge"})
-CHOSEN = {  # by protocol["evaluator"]
-    "linear probe": _GRID,
-    "linear probe of words": _GRID,
-    "linear probe on few labels": _GRID,
-}
-SIZES = frozenset({"train", "examples", "clusters", "neighbours", "labels", "val labels", "chosen on"})  # of the data
+MOST_KEYS = 3  # of a protocol that stand in an address
+LONGEST = 60  # characters of them
+PROTOCOL = "protocol"  # the key of a digest
 
 
 class Number(NamedTuple):
     """A metric of a run's pretrained encoder, and of its controls under the same protocol."""
 
     evaluator: str
-    metric: str
-    headline: bool
-    higher_is_better: bool | None
+    metric: Metric
     values: dict[str, float]  # by subject
-    terms: dict[str, Any]  # of the protocol: those that can be the same on all data
-    data: dict[str, Any]  # of the protocol: what was evaluated on, numbers of examples and the fingerprint
+    terms: dict[str, Any]  # frozen
+    on: DataRef
+
+    @property
+    def quantity(self) -> tuple[Any, ...]:
+        """What is the same for all numbers that are called alike."""
+        return self.evaluator, *quantity(self.metric)
+
+
+def quantity(metric: Metric) -> tuple[Any, ...]:
+    return metric.name, metric.split, freeze(metric.condition)
 
 
 def numbers(result: Result) -> Iterator[Number]:
     """All that was found of a run's pretrained encoder.
 
-    A control counts where its protocol is the same: `ssl-evaluate` may leave one of an earlier evaluation.
+    A control counts where its terms and data are the same: `ssl-evaluate` may leave one of an earlier evaluation.
     """
-    found: dict[tuple[str, str], list[tuple[Evaluation, dict[str, Any], dict[str, Any]]]] = {}
-    for evaluation in result.results:
-        for metric in evaluation.metrics:
-            terms, data = protocol(result, evaluation, metric)
-            found.setdefault((evaluation.evaluator, metric), []).append((evaluation, terms, data))
-    for (evaluator, metric), all_subjects in found.items():
-        for evaluation, terms, data in all_subjects:
-            if evaluation.subject != PRETRAINED:
-                continue
-            values = {other.subject: other.metrics[metric] for other, *same in all_subjects if same == [terms, data]}
-            values[PRETRAINED] = evaluation.metrics[metric]
-            known = metric.partition("@")[0] == evaluation.headline.partition("@")[0]
-            better = evaluation.higher_is_better if known else None  # what is recorded is said of the headline
-            yield Number(evaluator, metric, metric == evaluation.headline, better, values, terms, data)
+    controls: dict[tuple[Any, ...], dict[str, float]] = {}
+    for found in result.results:
+        if found.subject != PRETRAINED:
+            for metric in found.metrics:
+                controls.setdefault(_same(found, metric), {})[found.subject] = metric.value
+    for found in result.results:
+        if found.subject == PRETRAINED:
+            for metric in found.metrics:
+                values = {PRETRAINED: metric.value, **controls.get(_same(found, metric), {})}
+                yield Number(found.evaluator, metric, values, _terms(found, metric), found.on)
 
 
-def protocol(result: Result, found: Evaluation, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The protocol of one metric: its terms, and the data it was evaluated on; values are frozen.
-
-    Of a metric under a condition (accuracy@1%), what `subsets` records of that condition counts, and of no other.
-    """
-    recorded = {key: value for key, value in found.protocol.items() if key != "subsets"}
-    subsets = found.protocol.get("subsets", {})
-    _, at, condition = metric.partition("@")
-    if condition in subsets:
-        recorded |= subsets[condition]
-    elif subsets and not at:
-        recorded["subsets"] = {name: _kept(found, subset) for name, subset in subsets.items()}
-    terms = {key: freeze(value) for key, value in _kept(found, recorded).items()}
-    if elsewhere(found.evaluator):
-        return terms, {}
-    data = {key: terms.pop(key) for key in list(terms) if key in SIZES}
-    data |= {f"{split} examples": result.data[split] for split in ("train", "val", "test") if split in result.data}
-    data |= {key: result.data[key] for key in ("fingerprint",) if key in result.data}
-    return terms, data
+def _terms(found: Evaluation, metric: Metric) -> dict[str, Any]:
+    return {key: freeze(value) for key, value in found.terms(metric).items()}
 
 
-def elsewhere(evaluator: str) -> bool:
-    """Whether an evaluator was given other data than the run's, which its name says: "linear on cifar10"."""
-    return " on " in evaluator
-
-
-def _kept(found: Evaluation, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = CHOSEN.get(str(found.protocol.get("evaluator")), frozenset())
-    return {key: value for key, value in recorded.items() if key not in MEASURED | chosen}
+def _same(found: Evaluation, metric: Metric) -> tuple[Any, ...]:
+    return found.evaluator, *quantity(metric), freeze(found.terms(metric)), freeze(vars(found.on))
 
 
 def columns(found: Sequence[tuple[str, Number]]) -> list[tuple[dict[str, Any], list[int]]]:
-    """Put the numbers of one evaluator and metric, each with its section, in columns: what their protocol is called by,
-    and their places.
+    """Put numbers of one quantity, each with its section, in columns: what tells each column's protocol from the
+    others', and the places of its numbers.
 
     Numbers of different terms never share a column. Those of different data do where each section has its own data;
-    within a section they do not.
+    within a section they do not. Numbers on data that are not the run's own share a column where the data are the same.
     """
-    by_terms: dict[frozenset[Any], list[int]] = {}
+    by_terms: dict[Any, list[int]] = {}
     for place, (_, number) in enumerate(found):
-        by_terms.setdefault(frozenset(number.terms.items()), []).append(place)
+        by_terms.setdefault((freeze(number.terms), freeze(elsewhere(number.on))), []).append(place)
     parts: list[tuple[dict[str, Any], list[int]]] = []
     for places in by_terms.values():
-        by_data: dict[frozenset[Any], list[int]] = {}
+        by_data: dict[str, list[int]] = {}
         for place in places:
-            by_data.setdefault(frozenset(found[place][1].data.items()), []).append(place)
+            by_data.setdefault(found[place][1].on.fingerprint, []).append(place)
         sections = [{found[place][0] for place in same} for same in by_data.values()]
-        terms = found[places[0]][1].terms
-        if sum(map(len, sections)) == len(set().union(*sections)):
-            parts.append((terms, places))
+        number = found[places[0]][1]
+        called = {**elsewhere(number.on), **number.terms}
+        own = number.on.own
+        if (own or len(by_data) == 1) and sum(map(len, sections)) == len(set().union(*sections)):
+            parts.append((called, places))
         else:
-            parts += [(terms | found[same[0]][1].data, same) for same in by_data.values()]
-    return parts
+            parts += [({**called, "fingerprint": data}, same) for data, same in by_data.items()]
+    told = apart([called for called, _ in parts])
+    return [
+        ({**elsewhere(found[places[0]][1].on), **differs}, places)
+        for differs, (_, places) in zip(told, parts, strict=True)
+    ]
+
+
+def elsewhere(on: DataRef) -> dict[str, Any]:
+    """What is said of data that are not the run's own; of its own nothing."""
+    return {} if on.own else {ON: on.dataset, **{key: freeze(value) for key, value in on.settings.items()}}
 
 
 def together(found: Sequence[tuple[str, Number]]) -> dict[str, Any]:
     """The protocol of a column's numbers; where sections differ in a key, its value by section."""
-    by_section = {section: number.terms | number.data for section, number in found}
+    by_section = {
+        section: {**number.terms, "data": number.on.dataset, "fingerprint": number.on.fingerprint}
+        for section, number in found
+    }
     first, *others = by_section.values()
     return {
         key: value
@@ -123,20 +112,24 @@ def together(found: Sequence[tuple[str, Number]]) -> dict[str, Any]:
     }
 
 
-def suffixes(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The shortest that tells protocols apart, one each: as few of their keys as are different for any two.
+def apart(protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What tells protocols apart, one each: as few of their keys as are different for any two. Where that would be
+    long, a digest of each.
 
-    >>> suffixes([{"layer": "pooled", "k": 20}, {"layer": "pooled", "k": 200}]), suffixes([{"k": 20}])
-    (['{k=20}', '{k=200}'], [''])
+    >>> apart([{"layer": "pooled", "k": 20}, {"layer": "pooled", "k": 200}]), apart([{"k": 20}])
+    ([{'k': 20}, {'k': 200}], [{}])
     """
     if len(protocols) == 1:
-        return [""]
+        return [{}]
     keys = list(dict.fromkeys(key for protocol in protocols for key in protocol))
-    said = [{key: text(each[key]) if key in each else "-" for key in keys} for each in protocols]
-    keys = [key for key in keys if len({each[key] for each in said}) > 1]
-    for count in range(1, len(keys) + 1):
+    keys = [key for key in keys if len({freeze([key in each, each.get(key)]) for each in protocols}) > 1]
+    for count in range(1, min(len(keys), MOST_KEYS) + 1):
         for some in combinations(keys, count):
-            found = [f"{{{','.join(f'{key}={each[key]}' for key in some)}}}" for each in said]
-            if len(set(found)) == len(found):
-                return found
-    raise ValueError(f"these protocols are no different: {protocols}")
+            told = [{key: each[key] for key in some if key in each} for each in protocols]
+            if len(set(map(freeze, told))) == len(told) and all(len(str(each)) <= LONGEST for each in told):
+                return told
+    return [{PROTOCOL: _digest(each)} for each in protocols]
+
+
+def _digest(protocol: Mapping[str, Any]) -> str:
+    return f"p{hashlib.sha256(repr(freeze(protocol)).encode()).hexdigest()[:7]}"  # a letter first: no number

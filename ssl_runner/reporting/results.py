@@ -1,10 +1,12 @@
 """Read and write what a run leaves behind: `result.json`, `metrics.csv`.
 
 `result.json` is one JSON object, made of the dataclasses below, with the number of its schema beside them. Keys that
-this version does not know are ignored on reading; a change that an older reader would misread raises `SCHEMA`.
+this version does not know are ignored on reading; a change that an older reader would misread raises `SCHEMA`. Results
+of schema 1 are read too (`reporting/schema1.py`).
 """
 
 import csv
+import hashlib
 import json
 import os
 import secrets
@@ -12,9 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssl_runner.metrics import DataRef, Metric, Precision, Protocol
+from ssl_runner.reporting import schema1
 from ssl_runner.reporting.plain import from_plain, short, to_plain
+from ssl_runner.reporting.values import freeze
 
-SCHEMA = 1
+SCHEMA = 2
 RESULT = "result.json"
 METRICS = "metrics.csv"
 REPORT = "report.html"
@@ -39,17 +44,25 @@ class Name:
 class Evaluation:
     """What one evaluator found of one subject."""
 
-    evaluator: str
+    evaluator: str  # the option's name
     subject: str  # PRETRAINED, or a control
-    metrics: dict[str, float]
-    headline: str  # the metric to look at; "" where there is none
-    higher_is_better: bool | None  # of the headline; None: a description, neither is better
-    protocol: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...]
+    on: DataRef
+    protocol: Protocol = field(default_factory=Protocol)
+    precision: Precision = field(default_factory=Precision)
     seconds: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.headline not in self.metrics and (self.headline or self.metrics):
-            raise ValueError(f"headline {self.headline!r} is none of the metrics: {', '.join(self.metrics) or 'none'}")
+    def terms(self, metric: Metric) -> dict[str, Any]:
+        """All that defines a metric's value but the data: numbers of different terms never share a column."""
+        computed = {"precision": self.precision.pretraining, "evaluation precision": self.precision.evaluation}
+        known = {part: value for part, value in computed.items() if value}
+        return {**self.protocol.terms, **metric.terms, **known}
+
+    @property
+    def owner(self) -> str:
+        """The same for all subjects of one evaluation, and where it is done again: figures name it as theirs."""
+        whole = freeze([self.evaluator, self.protocol.terms, asdict(self.precision), asdict(self.on)])
+        return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +157,10 @@ def read_result(folder: Path) -> Result:
         raise ResultError(f"{path} is not a whole JSON file ({error})") from error
     if not isinstance(plain, dict):
         raise ResultError(f"{path} holds {short(plain)}; an object is needed")
-    if plain.get("schema") != SCHEMA:
-        raise ResultError(f"{path} has schema {short(plain.get('schema'))}; this version reads schema {SCHEMA}")
+    if plain.get("schema") not in (1, SCHEMA):
+        raise ResultError(f"{path} has schema {short(plain.get('schema'))}; this version reads schemas 1 and {SCHEMA}")
     try:
-        return from_plain(Result, plain, "")
+        return from_plain(Result, schema1.upgraded(plain) if plain["schema"] == 1 else plain, "")
     except ValueError as error:
         raise ResultError(f"{path}: {error}") from error
 

@@ -1,5 +1,6 @@
 """Tables of one run and of many, as text."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,22 +13,23 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ssl_runner.metrics import Unit
 from ssl_runner.reporting.comparison import COSTS, Cell, Column, Comparison
 from ssl_runner.reporting.results import RANDOM_START, Result
 from ssl_runner.reporting.rows import (
     NOTHING,
-    is_share,
     result_rows,
-    show,
     show_interval,
     subject_name,
     subject_place,
     subjects,
 )
-from ssl_runner.reporting.values import text
+from ssl_runner.reporting.statistics import Interval
+from ssl_runner.reporting.values import freeze, text
 
+WIDEST = 25  # characters of a line of a heading
 LONGEST = 28  # characters before a name or a value goes on in the next line
-UNBEATEN, TIED = "*", "="  # marks beside a number
+UNBEATEN, TIED, ONE = "*", "=", "¹"  # marks beside a number
 
 
 def result_table(result: Result) -> Table:
@@ -133,8 +135,25 @@ def table_width(table: Table) -> Measurement:
 
 
 def headlines(comparison: Comparison) -> list[Column]:
-    """The columns that are their evaluator's headline."""
-    return [column for column in comparison.columns if column.headline]
+    """The columns of headlines. Where settings are compared, those in which a single one has a number are left out, if
+    another column is called alike: in units of its own each says nothing of the others (`alone`)."""
+    return [column for column in comparison.columns if column.headline and column not in alone(comparison)]
+
+
+def alone(comparison: Comparison) -> list[Column]:
+    """Headlines that stand in columns of their own though they are called alike: losses of different tasks,
+    likelihoods under different densities. Each has a number of one setting, and so there is nothing to compare."""
+    if len(comparison.settings) < 2:
+        return []
+    settings = Counter(key for _, key in comparison.cells)
+    names = Counter((c.address.evaluator, c.address.metric, freeze(c.address.condition)) for c in comparison.columns)
+    return [
+        column
+        for column in comparison.columns
+        if column.headline
+        and settings[column.key] == 1
+        and names[column.address.evaluator, column.address.metric, freeze(column.address.condition)] > 1
+    ]
 
 
 def _sheet(comparison: Comparison, columns: Sequence[Column], parts: Sequence[_Part]) -> Sheet:
@@ -164,11 +183,31 @@ def _results(comparison: Comparison, columns: Sequence[Column]) -> list[_Part]:
     for column in columns:
         cells = [comparison.cells.get((setting.label, column.key)) for setting in comparison.settings]
         tied = [cell is not None and cell.tied and mark for cell, mark in zip(cells, marked, strict=True)]
-        header = f"{column.evaluator}\n{column.key.removeprefix(column.evaluator + '.')}".replace("_", " ")
-        unit = " %" * is_share(column.metric)
         shown = [_beside(column, cell) + TIED * mark for cell, mark in zip(cells, tied, strict=True)]
-        parts.append(_Part(header + unit, True, shown, tied))
+        several = any(cell is not None and cell.interval.n > 1 for cell in cells)
+        shown = [
+            text + ONE * (several and cell is not None and cell.interval.n == 1)
+            for text, cell in zip(shown, cells, strict=True)
+        ]
+        parts.append(_Part(heading(column), True, shown, tied))
     return parts
+
+
+def heading(column: Column) -> str:
+    """A column's name in short lines: evaluator, metric and unit, then what its address adds."""
+    address = column.address
+    metric = address.metric.replace("_", " ") + " %" * (column.unit is Unit.SHARE)
+    told = [f"{key}={text(value)}".replace("_", " ") for key, value in {**address.condition, **address.apart}.items()]
+    return "\n".join([address.evaluator.replace("_", " "), metric, *(line for each in told for line in folded(each))])
+
+
+def folded(words: str) -> list[str]:
+    """Words in lines of at most WIDEST characters.
+
+    >>> folded("precision=float32"), folded("objective.views.crop=[0.2,1.0] and more")
+    (['precision=float32'], ['objective.views.crop=[0.2', ',1.0] and more'])
+    """
+    return [words[place : place + WIDEST] for place in range(0, len(words), WIDEST)]
 
 
 def _costs(comparison: Comparison) -> list[_Part]:
@@ -194,8 +233,11 @@ def _beside(column: Column, cell: Cell | None) -> str:
     """A mean with its interval, its control's mean, both without their unit, and a mark where it does not beat one."""
     if cell is None:
         return NOTHING
-    control = f" ({show(column.metric, cell.controls[RANDOM_START].mean)})" if RANDOM_START in cell.controls else ""
-    return (show_interval(column.metric, cell.interval) + control).replace(" %", "") + UNBEATEN * bool(cell.verdict)
+    control = ""
+    if RANDOM_START in cell.controls:
+        mean = cell.controls[RANDOM_START].mean
+        control = f" ({show_interval(column.unit, Interval(mean, math.nan, math.nan, 1), sign='')})"
+    return show_interval(column.unit, cell.interval, sign="") + control + UNBEATEN * bool(cell.verdict)
 
 
 def _value(value: Any) -> str:
@@ -230,11 +272,14 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
     if not _single(comparison) and len(comparison.settings) > sections and any(cell.tied for cell in cells):
         where = " on its data" * (sections > 1)
         said.append(
-            f"{TIED} the best of its column{where}, or not told apart from it (paired t-test over common seeds, "
-            "Holm's correction, 5 %)"
+            f"{TIED} the best of its column{where}, or not significantly different from it (paired t-test over common "
+            "seeds, Holm's correction, 5 %)"
         )
-    if any(cell.interval.n == 1 for cell in cells) and len(comparison.settings) > 1:
-        said.append("one seed says nothing of chance: without two seeds in common nothing is told apart")
+    if any(cell.interval.n == 1 for cell in cells):
+        mark = f"{ONE} " * any(cell.interval.n > 1 for cell in cells)
+        said.append(f"{mark}one seed: how far another would move the number is not known, and it is not tested")
+    if apart := sorted({f"{column.address.evaluator}.{column.address.metric}" for column in alone(comparison)}):
+        said.append(f"not shown, for each setting has a unit or task of its own: {', '.join(apart)} (--all shows them)")
     return said
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ssl_runner.config import Config, ConfigError
-from ssl_runner.reporting.results import METRICS, PRETRAINED, Result, ResultError, read_metrics
+from ssl_runner.metrics import Better
+from ssl_runner.reporting.address import Address, address, read_address
+from ssl_runner.reporting.protocols import numbers
+from ssl_runner.reporting.results import METRICS, Result, ResultError, read_metrics
 from ssl_runner.sweeps.plan import SEED, Axes, Composer, Job, combinations, plan
 from ssl_runner.sweeps.scheduler import Outcome, finished
 
 LOOK = 2.0  # seconds between two looks at a running job's curve
+FOUND = "found"  # attribute of a trial: the figure itself, whichever way it is better
 AGAIN = "again"  # mark of a trial that takes the place of one that was stopped
 STARTUP = 4  # runs that are finished before any is stopped early
 
@@ -44,8 +48,8 @@ class Guided:
     """A `Source` of the runs that Optuna suggests (Akiba et al. 2019, https://arxiv.org/abs/1907.10902), kept in a
     database file, so that the same command goes on with the same search.
 
-    What is maximised is a figure of the validation split. Raises ConfigError for one that is not, and for what a search
-    cannot do.
+    What is searched for is the best figure of the validation split. Raises ConfigError for one that is not, and for
+    what a search cannot do.
     """
 
     def __init__(self, composer: Composer, axes: Axes, config: Config, folder: Path) -> None:
@@ -71,20 +75,26 @@ class Guided:
         self._looked: dict[str, tuple[float, int]] = {}  # when, and rows of the curve that were told
 
     def _check(self) -> None:
-        evaluator, _, metric = self._config.sweep.metric.partition(".")
+        asked = self._config.sweep.metric
         problems = []
         if SEED in self._axes.choices:
             problems.append("seed: a guided search takes one; run the best setting again with several")
-        if not metric.startswith("val_"):
+        try:
+            address = read_address(asked)
+        except ValueError as error:
+            raise ConfigError([*problems, f"sweep.metric: {error}"]) from error
+        if address.condition.get("split") != "val":
+            own = Address(address.evaluator, address.metric, {**address.condition, "split": "val"})
             problems.append(
-                f"sweep.metric is {self._config.sweep.metric}; it must be a figure of the validation split, as "
-                "linear.val_accuracy: the best of many test figures says nothing"
+                f"sweep.metric is {asked}; it must be a figure of the validation split, as {own}: the best of many "
+                "test figures says nothing"
             )
-        if evaluator not in self._config.evaluation:
-            asked = ", ".join(self._config.evaluation) or "nothing"
-            problems.append(f"sweep.metric is {self._config.sweep.metric}, and `evaluation` asks for {asked}")
+        if address.evaluator not in self._config.evaluation:
+            there = ", ".join(self._config.evaluation) or "nothing"
+            problems.append(f"sweep.metric is {asked}, and `evaluation` asks for {there}")
         if problems:
             raise ConfigError(problems)
+        self._address = address
 
     @property
     def study(self) -> Any:
@@ -128,7 +138,9 @@ class Guided:
         trial = self._running.pop(outcome.job.identity)
         states = self._optuna.trial.TrialState
         if result is not None:
-            self.study.tell(trial, self._value(result))
+            found, value = self._value(result)
+            trial.set_user_attr(FOUND, found)
+            self.study.tell(trial, value)
         elif outcome.state == "pruned":
             self.study.tell(trial, state=states.PRUNED)
         else:
@@ -155,23 +167,27 @@ class Guided:
         return max(0, self._config.sweep.trials - (ended - again + len(self._running)))
 
     def best(self) -> str:
-        """The setting with the greatest value so far, in words; empty where none is finished."""
+        """The setting with the best value so far, in words; empty where none is finished."""
         done = self.study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.COMPLETE])
         if not done:
             return ""
         best = max(done, key=lambda trial: trial.value)
         setting = " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in best.params.items())
-        return f"best {self._config.sweep.metric}: {best.value:.4f} with {setting}"
+        return f"best {self._config.sweep.metric}: {best.user_attrs.get(FOUND, best.value):.4f} with {setting}"
 
-    def _value(self, result: Result) -> float:
-        evaluator, _, metric = self._config.sweep.metric.partition(".")
-        for found in result.results:
-            if found.evaluator == evaluator and found.subject == PRETRAINED:
-                if metric in found.metrics:
-                    return found.metrics[metric]
-                there = ", ".join(f"{evaluator}.{name}" for name in found.metrics)
-                raise ConfigError([f"sweep.metric is {self._config.sweep.metric}; there is: {there}"])
-        raise ConfigError([f"sweep.metric is {self._config.sweep.metric}, and {evaluator} found nothing"])
+    def _value(self, result: Result) -> tuple[float, float]:
+        """What was found, and what is to be maximized: its negative where lower is better."""
+        asked = self._config.sweep.metric
+        there = []
+        for number in numbers(result):
+            found = address(number.evaluator, number.metric)
+            if found == self._address:
+                if number.metric.better is Better.NEITHER:
+                    raise ConfigError([f"sweep.metric is {asked}, of which neither more nor less is better"])
+                return number.metric.value, number.metric.better.sign * number.metric.value
+            if number.metric.split == "val" and number.metric.better is not Better.NEITHER:
+                there.append(str(found))
+        raise ConfigError([f"sweep.metric is {asked}; there is: {', '.join(there) or 'no figure of val'}"])
 
 
 def _curve(folder: Path, name: str) -> Iterator[tuple[int, float]]:

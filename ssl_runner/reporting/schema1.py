@@ -1,0 +1,158 @@
+"""Results of schema 1 as those of schema 2: the one place where names of metrics and evaluators are taken apart.
+
+In schema 1 a metric was a name and a number. Its condition stood after an "@", "val_" before the name meant the split,
+" on " in an evaluator's name other data, and terms, choices and measurements were one mapping.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ssl_runner.metrics import Better, Unit
+
+SHARES = frozenset(
+    {"accuracy", "macro_f1", "f1", "precision", "recall", "exact_match", "j", "f", "j_and_f", "majority", "coverage",
+     "explained_variance", "unknown", "chance"}
+)  # fmt: skip
+UNITS = {
+    Unit.SHARE: SHARES,
+    Unit.NATS: frozenset({"elbo", "importance_weighted", "kl", "seam_nats", "bound", "mutual_information"}),
+    Unit.BITS: frozenset({"bits_per_character"}),
+    Unit.DB: frozenset({"psnr", "psnr_copy"}),
+    Unit.CORRELATION: frozenset({"spearman", "pearson", "spearman_all", "matthews"}),
+}
+LOWER = frozenset({"loss", "mse", "perplexity", "perplexity_word", "bits_per_character"})
+HIGHER = SHARES - {"majority", "coverage", "explained_variance", "unknown", "chance"} | {
+    "nmi", "ari", "psnr", "ssim", "spearman", "pearson", "spearman_all", "elbo", "importance_weighted",
+}  # fmt: skip
+MEASURED = frozenset(  # of the run, the encoder, the data, the subset drawn; how a control answers
+    {"seed", "width", "indices", "left out", "layer weights", "cut", "control", "train", "examples", "clusters",
+     "split", "neighbours", "labels", "val labels", "chosen on", "covered", "at the grid's edge"}
+)  # fmt: skip
+CHOSEN = frozenset({"learning_rate", "weight_decay"})
+PROBES = frozenset(  # that chose these; fine-tuning was told them
+    {"linear probe", "linear probe of words", "linear probe on few labels", "linear probe of every block"}
+)
+TASK = {  # the settings of the objective that numbers depend on; None: all
+    "pretext": None,
+    "masked_words": None,
+    "likelihood": frozenset({"_target_", "likelihood", "deviation"}),
+    "mutual_information": frozenset({"views"}),
+}
+CONDITION = {"word_similarity": "file", "analogies": "section"}
+
+
+def upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """`result.json` of schema 1, as read, in the form of schema 2. What is not as it should be is left as it is: the
+    reader of schema 2 refuses it."""
+    results = plain.get("results", [])
+    if not isinstance(results, list):
+        return dict(plain)
+    return {**plain, "results": [_evaluation(each, plain) for each in results]}
+
+
+def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
+    if not isinstance(found, Mapping) or not isinstance(found.get("metrics"), Mapping):
+        return found
+    evaluator, _, elsewhere = str(found.get("evaluator")).partition(" on ")
+    recorded = found.get("protocol") if isinstance(found.get("protocol"), Mapping) else {}
+    subsets = recorded.get("subsets", {}) if isinstance(recorded.get("subsets", {}), Mapping) else {}
+    probe = recorded.get("evaluator") in PROBES
+    terms, chosen, measured = _sorted(recorded, probe)
+    terms |= _task(evaluator, result)
+    metrics = []
+    for name, value in found["metrics"].items():
+        metric = _metric(name, value, evaluator, found)
+        _, _, condition = name.partition("@")
+        if isinstance(subsets.get(condition), Mapping):
+            own, picked, seen = _sorted(subsets[condition], probe)
+            metric["terms"] = own
+            chosen |= {condition: picked} if picked else {}
+            measured |= {condition: seen} if seen else {}
+        metrics.append(metric)
+    if isinstance(recorded.get("layers"), Mapping):  # of schema 1's `layers`: all that was chosen for each block
+        chosen["layers"] = terms.pop("layers")
+    fingerprint = measured.pop("fingerprint", None) or terms.pop("fingerprint", None)
+    cost = result.get("cost") if isinstance(result.get("cost"), Mapping) else {}
+    precision = str(cost.get("precision", ""))
+    return {
+        "evaluator": evaluator,
+        "subject": found.get("subject"),
+        "metrics": metrics,
+        "on": _data(elsewhere, fingerprint, result),
+        "protocol": {"terms": terms, "chosen": chosen, "measured": measured},
+        "precision": {"pretraining": precision, "evaluation": precision},
+        "seconds": found.get("seconds"),
+    }
+
+
+def _metric(name: str, value: Any, evaluator: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    base, at, condition = name.partition("@")
+    split = "val" if base.startswith("val_") else "test"
+    base = base.removeprefix("val_")
+    conditions = dict(_condition(evaluator, condition)) if at else {}
+    if frame := re.fullmatch(r"(.+)_(\d+)", base) if evaluator == "prediction" else None:
+        base, conditions = frame[1], {"frame": int(frame[2])}
+    headline = str(found.get("headline"))
+    if base == headline.partition("@")[0] and split == "test":
+        said = found.get("higher_is_better")
+        better = {True: Better.HIGHER, False: Better.LOWER, None: Better.NEITHER}.get(said, said)
+    else:
+        better = Better.LOWER if base in LOWER else Better.HIGHER if base in HIGHER else Better.NEITHER
+    return {
+        "name": base,
+        "value": value,
+        "unit": next((unit for unit, names in UNITS.items() if base in names), _unit(base)),
+        "better": better,
+        "headline": base == headline.partition("@")[0] and split == "test" and (not frame),
+        "split": split,
+        "condition": conditions,
+    }
+
+
+def _unit(name: str) -> Unit:
+    return Unit.SHARE if "accuracy" in name else Unit.PLAIN
+
+
+def _condition(evaluator: str, written: str) -> Iterator[tuple[str, str | int | float]]:
+    if share := re.fullmatch(r"([\d.]+)%", written):
+        yield "labels", float(share[1]) / 100
+    elif each := re.fullmatch(r"(\d+) per class", written):
+        yield "per_class", int(each[1])
+    elif re.fullmatch(r"-\d+", written):
+        yield "layer", int(written)
+    else:
+        yield CONDITION.get(evaluator, "of"), written
+
+
+def _sorted(recorded: Mapping[str, Any], probe: bool) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Terms, choices, measurements."""
+    chosen = CHOSEN if probe else frozenset()
+    terms = {key: value for key, value in recorded.items() if key not in MEASURED | chosen | {"subsets", "evaluator"}}
+    if "evaluator" in recorded:
+        terms = {"method": recorded["evaluator"], **terms}
+    return (
+        terms,
+        {key: recorded[key] for key in recorded if key in chosen},
+        {key: recorded[key] for key in recorded if key in MEASURED},
+    )
+
+
+def _task(evaluator: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    config = result.get("config")
+    objective = config.get("objective") if isinstance(config, Mapping) else None
+    if evaluator not in TASK or not isinstance(objective, Mapping):
+        return {}
+    chosen = TASK[evaluator]
+    return {f"objective.{key}": value for key, value in objective.items() if chosen is None or key in chosen}
+
+
+def _data(elsewhere: str, fingerprint: Any, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The data: the run's own, or what the evaluator's name said: "moving_digits label=direction"."""
+    if not elsewhere:
+        data = result.get("data") if isinstance(result.get("data"), Mapping) else {}
+        name = result.get("name") if isinstance(result.get("name"), Mapping) else {}
+        return {"dataset": str(name.get("dataset", "")), "own": True, "fingerprint": str(data.get("fingerprint", ""))}
+    dataset, *settings = elsewhere.split(" ")
+    pairs = [setting.partition("=")[::2] for setting in settings]
+    return {"dataset": dataset, "own": False, "fingerprint": str(fingerprint or ""), "settings": dict(pairs)}
