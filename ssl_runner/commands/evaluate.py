@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ssl_runner.commands.refusals import hydra_main
 from ssl_runner.config import Config, ConfigError, compose, typed, with_names
+from ssl_runner.metrics import DataRef
 
 
 def task(cfg: DictConfig) -> None:
@@ -22,11 +23,11 @@ def task(cfg: DictConfig) -> None:
 def again(asked: dict[str, Any]) -> None:
     """Evaluate the encoder of a finished run, and add what is found to its result and report."""
     folder, plain = finished_run(asked["run"])
-    config, elsewhere = merge(plain, asked, folder)
+    config, on = merge(plain, asked, folder)
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.run import finished, fresh, load, show
+    from ssl_runner.commands.run import JUDGED, finished, fresh, load, show
     from ssl_runner.interfaces import TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
@@ -56,12 +57,13 @@ def again(asked: dict[str, Any]) -> None:
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    if not elsewhere and checkpoint.is_file():
+    if on.own and checkpoint.is_file():
         model = fresh(typed(plain), data)
         build.read_checkpoint(checkpoint, model)
-    found, failures = evaluate(config, subjects, model, data, folder, console, elsewhere)
-    new = {(each.evaluator, each.subject) for each in found}
-    kept = [each for each in result.results if (each.evaluator, each.subject) not in new]
+    on = replace(on, fingerprint=data.fingerprint(JUDGED))
+    found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)
+    new = {(each.owner, each.subject) for each in found}
+    kept = [each for each in result.results if (each.owner, each.subject) not in new]
     result = replace(result, results=(*kept, *found))
     write_result(folder, result)
     write_report(folder)
@@ -87,16 +89,16 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
     return folder, plain
 
 
-def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
-    """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
+def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, DataRef]:
+    """The run's config with what is asked of it now; and the data that are asked for, without their fingerprint.
 
-    The name also has what is set otherwise than in the run, or, of a dataset that is not the run's, than in its file:
-    " on moving_digits label=direction". The set for images stands for the one that suits the data. Other texts are cut
-    in the tokens of the run in `folder`.
+    Of other data than the run's, what is set otherwise is said: than in the run, or, of another dataset, than in its
+    file. The set for images stands for the one that suits the data. Other texts are cut in the tokens of the run in
+    `folder`.
     """
     taken = {key: asked[key] for key in ("evaluation", "controls", "unfit", "trainer")}
     names = dict(plain["names"])
-    elsewhere = ""
+    on = DataRef(dataset=names["dataset"])
     if asked.get("dataset") is not None:
         taken["dataset"] = asked["dataset"]
         if "tokenizer" in asked["dataset"]:
@@ -104,7 +106,9 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
         names["dataset"] = asked["names"]["dataset"]
         own = names["dataset"] == plain["names"]["dataset"]
         known = plain if own else compose([f"dataset={names['dataset']}"], "evaluate")
-        elsewhere = f" on {names['dataset']}{set_otherwise(known['dataset'], taken['dataset'])}"
+        on = DataRef(
+            dataset=names["dataset"], own=False, settings=set_otherwise(known["dataset"], taken["dataset"])
+        )
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")
@@ -114,24 +118,24 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     unknown = set(asked) - set(taken) - {"run", "seed", "names", "domain", "logger", "dataset"}
     if unknown:
         raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
-    return typed(plain | taken | {"names": names}), elsewhere
+    return typed(plain | taken | {"names": names}), on
 
 
-def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The settings of data that can change a figure and are not as known; without commas, which part names.
+def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of data that can change a figure and are not as known.
 
     >>> set_otherwise({"label": "digit", "root": "a"}, {"label": "direction", "root": "b", "speeds": [1, 2]})
-    ' label=direction speeds=[1 2]'
+    {'label': 'direction', 'speeds': (1, 2)}
     """
     from ssl_runner.reporting.axes import is_setting
-    from ssl_runner.reporting.values import flat, text
+    from ssl_runner.reporting.values import flat
 
     before = dict(flat(known))
-    return "".join(
-        f" {key}={text(value)}".replace(",", " ")
+    return {
+        key: value
         for key, value in flat(asked)
         if (key not in before or before[key] != value) and key != "tokenizer" and is_setting(f"dataset.{key}")
-    )
+    }
 
 
 def main() -> None:

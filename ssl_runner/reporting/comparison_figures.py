@@ -237,6 +237,10 @@ def _drawn(
     }
 
 
+def _ends(unit: Unit, places: Iterable[Place], part: Literal["low", "high"]) -> list[float]:
+    return [_bounded(unit, place.cell.interval._asdict()[part]) for place in places]
+
+
 def _bounded(unit: Unit, value: float) -> float:
     """A value as it is drawn: the interval of a share does not pass 0 or 100 %."""
     return 100 * min(max(value, 0.0), 1.0) if unit is Unit.SHARE and math.isfinite(value) else value

@@ -47,14 +47,14 @@ def settings_csv(comparison: Comparison) -> str:
     ]
     lines: list[list[Any]] = [[*header, "verdict", "tied", "p", *COSTS]]
     for setting in comparison.settings:
-        about = ["" if setting.values[axis] is None else text(setting.values[axis]) for axis in axes]
+        named = ["" if setting.values[axis] is None else text(setting.values[axis]) for axis in axes]
         costs = [setting.cost(key) for key in COSTS]
         for column in comparison.columns:
             cell = comparison.cells.get((setting.label, column.key))
             if cell is None:
                 continue
             protocol = json.dumps(to_plain(column.protocol), ensure_ascii=False)
-            line: list[Any] = [*about, column.key, column.address.evaluator, column.address.metric, column.unit.value]
+            line: list[Any] = [*named, column.key, column.address.evaluator, column.address.metric, column.unit.value]
             line += [_yes(column.headline), protocol]
             line += [cell.interval.n, *_bounds(cell.interval)]
             line += [number for subject in subjects for number in _bounds(cell.controls.get(subject))]

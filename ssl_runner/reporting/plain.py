@@ -84,8 +84,8 @@ def _value(hint: Any, plain: Any, key: str) -> Any:
         return float(plain)
     if hint in (str, int, bool) and type(plain) is hint:
         return plain
-    objects = {dict: "an object", Mapping: "an object"}
-    wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false", **objects}
+    wanted: dict[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    wanted |= {dict: "an object", Mapping: "an object"}
     raise ValueError(f"{key} is {short(plain)}; {wanted.get(get_origin(hint) or hint, 'a list')} is needed")
 
 

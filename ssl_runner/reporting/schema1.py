@@ -51,12 +51,16 @@ def upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "results": [_evaluation(each, plain) for each in results]}
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     if not isinstance(found, Mapping) or not isinstance(found.get("metrics"), Mapping):
         return found
     evaluator, _, elsewhere = str(found.get("evaluator")).partition(" on ")
-    recorded = found.get("protocol") if isinstance(found.get("protocol"), Mapping) else {}
-    subsets = recorded.get("subsets", {}) if isinstance(recorded.get("subsets", {}), Mapping) else {}
+    recorded = _mapping(found.get("protocol"))
+    subsets = _mapping(recorded.get("subsets"))
     probe = recorded.get("evaluator") in PROBES
     terms, chosen, measured = _sorted(recorded, probe)
     terms |= _task(evaluator, result)
@@ -73,8 +77,7 @@ def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     if isinstance(recorded.get("layers"), Mapping):  # of schema 1's `layers`: all that was chosen for each block
         chosen["layers"] = terms.pop("layers")
     fingerprint = measured.pop("fingerprint", None) or terms.pop("fingerprint", None)
-    cost = result.get("cost") if isinstance(result.get("cost"), Mapping) else {}
-    precision = str(cost.get("precision", ""))
+    precision = str(_mapping(result.get("cost")).get("precision", ""))
     return {
         "evaluator": evaluator,
         "subject": found.get("subject"),
@@ -139,10 +142,9 @@ def _sorted(recorded: Mapping[str, Any], probe: bool) -> tuple[dict[str, Any], d
 
 
 def _task(evaluator: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    config = result.get("config")
-    objective = config.get("objective") if isinstance(config, Mapping) else None
-    if evaluator not in TASK or not isinstance(objective, Mapping):
+    if evaluator not in TASK:
         return {}
+    objective = _mapping(_mapping(result.get("config")).get("objective"))
     chosen = TASK[evaluator]
     return {f"objective.{key}": value for key, value in objective.items() if chosen is None or key in chosen}
 
@@ -150,8 +152,7 @@ def _task(evaluator: str, result: Mapping[str, Any]) -> dict[str, Any]:
 def _data(elsewhere: str, fingerprint: Any, result: Mapping[str, Any]) -> dict[str, Any]:
     """The data: the run's own, or what the evaluator's name said: "moving_digits label=direction"."""
     if not elsewhere:
-        data = result.get("data") if isinstance(result.get("data"), Mapping) else {}
-        name = result.get("name") if isinstance(result.get("name"), Mapping) else {}
+        data, name = _mapping(result.get("data")), _mapping(result.get("name"))
         return {"dataset": str(name.get("dataset", "")), "own": True, "fingerprint": str(data.get("fingerprint", ""))}
     dataset, *settings = elsewhere.split(" ")
     pairs = [setting.partition("=")[::2] for setting in settings]
