@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ssl_runner.metrics import Better, Unit
+from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
-from ssl_runner.reporting.results import Cost, Evaluation, Name, Result, Run
+from ssl_runner.reporting.results import Cost, Name, Result, Run
 from ssl_runner.reporting.statistics import Interval
 
-LINEAR = Column("linear.accuracy", "linear", "accuracy", {"layer": "pooled"}, True, True)
-KNN = Column("knn.accuracy", "knn", "accuracy", {"k": 20}, True, True)
-ERROR = Column("reconstruction.mse", "reconstruction", "mse", {}, True, False)
-RANK = Column("geometry.effective_rank", "geometry", "effective_rank", {}, True, None)
+LINEAR = Column(Address("linear", "accuracy"), Unit.SHARE, Better.HIGHER, True, {"layer": "pooled"})
+KNN = Column(Address("knn", "accuracy"), Unit.SHARE, Better.HIGHER, True, {"k": 20})
+ERROR = Column(Address("reconstruction", "mse"), Unit.PLAIN, Better.LOWER, True, {})
+RANK = Column(Address("geometry", "effective_rank"), Unit.PLAIN, Better.NEITHER, True, {})
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -33,11 +35,10 @@ def compared(
     columns: Sequence[Column] = (LINEAR,),
     seeds: Sequence[int] = (0, 1, 2),
     start: float = 0.5,
-    subsets: Mapping[str, int] | None = None,
 ) -> Comparison:
     """Every combination of the axes' values whose number is not None for the first column, seeds as given.
 
-    A run lies in `folder`/<label>-s<seed>, if anyone writes it there. `subsets`: labels by name, for few labels.
+    A run lies in `folder`/<label>-s<seed>, if anyone writes it there.
     """
     found = [
         Axis(
@@ -51,7 +52,7 @@ def compared(
         if number(values, columns[0], seeds[0]) is None:
             continue
         label = " ".join(f"{axis.short}={values[axis.key]}" for axis in found) or "-"
-        runs = {seed: _run(folder / f"{label}-s{seed}", values, seed, columns, subsets or {}) for seed in seeds}
+        runs = {seed: _run(folder / f"{label}-s{seed}", values, seed) for seed in seeds}
         settings.append(Setting(label, values, runs))
         for column in columns:
             by_seed = {seed: number(values, column, seed) for seed in seeds}
@@ -62,34 +63,13 @@ def compared(
     return Comparison(tuple(found), tuple(settings), tuple(columns), cells)
 
 
-def _run(
-    folder: Path, values: Mapping[str, Any], seed: int, columns: Sequence[Column], subsets: Mapping[str, int]
-) -> Run:
-    protocol = {"subsets": {name: {"labels": labels} for name, labels in subsets.items()}}
+def _run(folder: Path, values: Mapping[str, Any], seed: int) -> Run:
     name = Name(
         dataset=values.get("dataset", "mnist"),
         objective=values.get("objective", "simclr"),
         backbone=values.get("backbone", "convnet"),
     )
-    evaluations = tuple(
-        Evaluation(
-            evaluator=column.evaluator,
-            subject="pretrained",
-            metrics={column.metric: 0.0},
-            headline=column.metric,
-            higher_is_better=column.higher_is_better,
-            protocol=protocol,
-        )
-        for column in columns
-    )
     result = Result(
-        identity="0",
-        name=name,
-        seed=seed,
-        status="done",
-        command="",
-        started="",
-        results=evaluations,
-        cost=Cost(seconds=60.0 + seed),
+        identity="0", name=name, seed=seed, status="done", command="", started="", cost=Cost(seconds=60.0 + seed)
     )
     return Run(folder.name, folder, result)

@@ -1,9 +1,10 @@
 """Runs made by hand for the tests of comparisons: no training, only what a result says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssl_runner.metrics import Better, DataRef, Metric, Protocol, Unit
 from ssl_runner.reporting.results import Cost, Evaluation, Name, Result, Run
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -17,7 +18,23 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
 }
 DOMAINS = {"mnist": "digits", "cifar": "natural"}
-Metrics = Mapping[str, Mapping[str, Mapping[str, float]]]  # evaluator -> subject -> metric -> value
+Found = Mapping[str, float] | Sequence[Metric]  # by name, the first the headline; or in full
+Metrics = Mapping[str, Mapping[str, Found]]  # evaluator -> subject -> metrics
+
+
+def made_metric(name: str = "accuracy", value: float = 0.9, **fields: Any) -> Metric:
+    """A share where it is an accuracy; the headline, the more the better, unless `fields` say otherwise."""
+    unit = Unit.SHARE if name == "accuracy" else Unit.PLAIN
+    return Metric(**{"name": name, "value": value, "unit": unit, "better": Better.HIGHER, "headline": True, **fields})
+
+
+def made_metrics(found: Found, better: Better) -> tuple[Metric, ...]:
+    if not isinstance(found, Mapping):
+        return tuple(found)
+    return tuple(
+        made_metric(name, value, better=better, headline=place == 0)
+        for place, (name, value) in enumerate(found.items())
+    )
 
 
 def made_config(objective: str = "mae", dataset: str = "mnist", seed: int = 0, **changed: Any) -> dict[str, Any]:
@@ -54,21 +71,22 @@ def made_run(
     config: dict[str, Any] | None = None,
     metrics: Metrics | None = None,
     *,
-    protocol: Mapping[str, Mapping[str, Any]] | None = None,
-    higher_is_better: bool | None = True,
+    terms: Mapping[str, Mapping[str, Any]] | None = None,
+    better: Better = Better.HIGHER,
+    on: DataRef | None = None,
     **more: Any,
 ) -> Run:
-    """A run in folder out/`name`. `metrics` of linear by default; `protocol` by evaluator; `more`: of Result."""
+    """A run in folder out/`name`. `metrics` of linear by default; `terms` by evaluator; `on`: its own data by default;
+    `more`: of Result."""
     config = made_config() if config is None else config
     metrics = {"linear": {"pretrained": {"accuracy": 0.9}}} if metrics is None else metrics
     found = [
         Evaluation(
             evaluator=evaluator,
             subject=subject,
-            metrics=dict(values),
-            headline=next(iter(values)),
-            higher_is_better=higher_is_better,
-            protocol=dict((protocol or {}).get(evaluator, {"layer": "pooled"})),
+            metrics=made_metrics(values, better),
+            on=on or DataRef(dataset=config.get("names", {}).get("dataset", "mnist")),
+            protocol=Protocol(terms=(terms or {}).get(evaluator, {"layer": "pooled"})),
         )
         for evaluator, subjects in metrics.items()
         for subject, values in subjects.items()

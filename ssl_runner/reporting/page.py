@@ -386,7 +386,7 @@ def _curves(path: Path) -> tuple[list[Shot], str]:
     try:
         rows = read_metrics(path)
     except ResultError as error:
-        missing = "was not written" if not path.exists() else f"cannot be read ({error})"
+        missing = "was not written" if not path.exists() else f"cannot be read: {error}"
         return [], f"{METRICS} {missing}, so there are no curves."
     lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
     note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""

@@ -126,7 +126,8 @@ def apart(protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for count in range(1, min(len(keys), MOST_KEYS) + 1):
         for some in combinations(keys, count):
             told = [{key: each[key] for key in some if key in each} for each in protocols]
-            if len(set(map(freeze, told))) == len(told) and all(len(str(each)) <= LONGEST for each in told):
+            said = all(own or not each.keys() & set(keys) for own, each in zip(told, protocols, strict=True))
+            if said and len(set(map(freeze, told))) == len(told) and all(len(str(own)) <= LONGEST for own in told):
                 return told
     return [{PROTOCOL: _digest(each)} for each in protocols]
 

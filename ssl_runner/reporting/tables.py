@@ -184,11 +184,11 @@ def _results(comparison: Comparison, columns: Sequence[Column]) -> list[_Part]:
         cells = [comparison.cells.get((setting.label, column.key)) for setting in comparison.settings]
         tied = [cell is not None and cell.tied and mark for cell, mark in zip(cells, marked, strict=True)]
         shown = [_beside(column, cell) + TIED * mark for cell, mark in zip(cells, tied, strict=True)]
-        several = any(cell is not None and cell.interval.n > 1 for cell in cells)
-        shown = [
-            text + ONE * (several and cell is not None and cell.interval.n == 1)
-            for text, cell in zip(shown, cells, strict=True)
-        ]
+        if not _single(comparison):
+            shown = [
+                told + ONE * (cell is not None and cell.interval.n == 1)
+                for told, cell in zip(shown, cells, strict=True)
+            ]
         parts.append(_Part(heading(column), True, shown, tied))
     return parts
 
@@ -276,7 +276,7 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
             "seeds, Holm's correction, 5 %)"
         )
     if any(cell.interval.n == 1 for cell in cells):
-        mark = f"{ONE} " * any(cell.interval.n > 1 for cell in cells)
+        mark = "" if _single(comparison) else f"{ONE} "
         said.append(f"{mark}one seed: how far another would move the number is not known, and it is not tested")
     if apart := sorted({f"{column.address.evaluator}.{column.address.metric}" for column in alone(comparison)}):
         said.append(f"not shown, for each setting has a unit or task of its own: {', '.join(apart)} (--all shows them)")

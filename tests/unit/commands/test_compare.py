@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_runs import made_config, made_run
+from made_runs import made_config, made_metric, made_run
 
 import ssl_runner.reporting.page
 from ssl_runner.commands.compare import main
@@ -25,8 +25,8 @@ def outputs(tmp_path: Path) -> Path:
         for seed, accuracy in enumerate(accuracies):
             metrics = {
                 "linear": {
-                    "pretrained": {"accuracy": accuracy, "val_accuracy": 0.6},
-                    "random_start": {"accuracy": 0.5, "val_accuracy": 0.5},
+                    "pretrained": [made_metric(value=accuracy), made_metric(value=0.6, split="val", headline=False)],
+                    "random_start": [made_metric(value=0.5), made_metric(value=0.5, split="val", headline=False)],
                 },
                 "knn": {"pretrained": {"accuracy": 0.7}},
             }
@@ -52,10 +52,10 @@ def test_one_table_of_the_good_runs_and_a_line_for_each_other(outputs: Path, cap
     assert rows(out) == [
         ["mae", "0.5", "2", "41.0", "±", "12.7", "(50.0)*", "70.0", "±", "0.0=", "100"],
         ["mae", "0.75", "2", "91.0", "±", "12.7", "(50.0)=", "70.0", "±", "0.0=", "100"],
-        ["rotation", "-", "1", "90.0=", "-", "100"],
+        ["rotation", "-", "1", "90.0¹", "-", "100"],
     ]
     assert "5 runs, 3 settings of mnist, vit" in out
-    assert "one seed says nothing of chance" in out
+    assert "¹ one seed: how far another would move" in out
     (line,) = err.splitlines()
     assert line.startswith(f"left out: {outputs / 'broken' / 'result.json'} is not a whole JSON file")
 
@@ -71,7 +71,7 @@ def test_choosing_and_sorting(outputs: Path, capsys: Captured) -> None:
 
 def test_every_metric(outputs: Path, capsys: Captured) -> None:
     assert main([str(outputs), "--all"]) == 0
-    assert "val accuracy %" in capsys.readouterr().out
+    assert "split=val" in capsys.readouterr().out
 
 
 def test_single_runs(outputs: Path, capsys: Captured) -> None:
@@ -153,7 +153,10 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
         (["--where", "foo=1"], "--where: 'foo' is no key"),
         (["--where", "ratio>1"], "no run is left by --where and --seeds"),
         (["--seeds", "7"], "no run is left by --where and --seeds"),
-        (["--columns", "nmi"], "--columns: 'nmi' is no column; choose one of: linear.accuracy, linear.val_accuracy"),
+        (
+            ["--columns", "nmi"],
+            "--columns: 'nmi' is no column; choose one of: linear.accuracy, linear.accuracy[split=val]",
+        ),
         (["--sort", "nmi"], "--sort: 'nmi' is no column; choose one of: linear.accuracy"),
         (["--html", "-"], "--html needs a file"),
         (["--csv", "-", "--json", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),

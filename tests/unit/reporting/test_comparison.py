@@ -4,9 +4,10 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from made_runs import made_config, made_run, seeds
+from made_runs import made_config, made_metric, made_run, seeds
 from scipy import stats
 
+from ssl_runner.metrics import Better, DataRef
 from ssl_runner.reporting.comparison import Cell, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.results import Cost, Run
 from ssl_runner.reporting.statistics import interval
@@ -39,7 +40,7 @@ def test_seeds_of_one_setting_are_put_together() -> None:
 def test_runs_that_differ_in_nothing_but_their_seed() -> None:
     comparison = compare(seeds(GOOD))
     assert (labels(comparison), comparison.axes) == (["-"], ())
-    assert cell(comparison, "-").tied
+    assert cell(comparison, "-").tied  # the best of one
     assert compare([]) == Comparison((), (), (), {}, ())
 
 
@@ -74,19 +75,28 @@ def test_tests_are_scipys_paired_ones_corrected_by_holm() -> None:
 
 
 def test_where_less_is_better_the_best_is_the_lowest() -> None:
-    runs = [
-        run._replace(result=replace(run.result, results=(replace(run.result.results[0], higher_is_better=False),)))
-        for run in ratios(r1=GOOD, r2=BAD)
-    ]
-    comparison = compare(runs)
+    def error(run: Run) -> Run:
+        (found,) = run.result.results
+        lower = tuple(replace(metric, better=Better.LOWER) for metric in found.metrics)
+        return run._replace(result=replace(run.result, results=(replace(found, metrics=lower),)))
+
+    comparison = compare([error(run) for run in ratios(r1=GOOD, r2=BAD)])
     assert [cell(comparison, label).tied for label in labels(comparison)] == [False, True]
 
 
-def test_without_two_common_seeds_nothing_is_told_apart() -> None:
-    comparison = compare([*seeds(GOOD, objective__ratio=1.0), *seeds(BAD, objective__ratio=2.0)[:1]])
+def test_one_seed_is_neither_the_best_nor_like_it() -> None:
+    comparison = compare([*seeds(GOOD, objective__ratio=1.0), *seeds([0.99], objective__ratio=2.0)])
+    assert cell(comparison, "ratio=1.0").tied
+    assert not cell(comparison, "ratio=2.0").tied
+    assert math.isnan(cell(comparison, "ratio=2.0").p)
+    assert not any(found.tied for found in compare(ratios(r1=[0.9], r2=[0.1])).cells.values())
+
+
+def test_without_two_common_seeds_nothing_is_significantly_different() -> None:
+    others = seeds([*GOOD, *BAD], objective__ratio=2.0)[4:]
+    comparison = compare([*seeds(GOOD, objective__ratio=1.0), *others])
     assert cell(comparison, "ratio=2.0").tied
     assert math.isnan(cell(comparison, "ratio=2.0").p)
-    assert all(found.tied for found in compare(ratios(r1=[0.9], r2=[0.1])).cells.values())
 
 
 def test_what_is_better_on_the_common_seeds_cannot_be_worse() -> None:
@@ -101,7 +111,7 @@ def test_what_is_better_on_the_common_seeds_cannot_be_worse() -> None:
 def test_a_description_has_no_best() -> None:
     runs = [
         made_run(str(seed), made_config(seed=seed), {"geometry": {"pretrained": {"rank": 3.0 + seed}}},
-                 higher_is_better=None)
+                 better=Better.NEITHER)
         for seed in (0, 1)
     ]  # fmt: skip
     found = cell(compare(runs), "-", "geometry.rank")
@@ -150,20 +160,20 @@ def test_of_the_same_run_twice_the_later_counts_and_the_other_is_named() -> None
 def test_numbers_of_different_protocols_never_share_a_column() -> None:
     def run(seed: int, k: int, **config: Any) -> Run:
         metrics = {"knn": {"pretrained": {"accuracy": k / 1000}}}
-        return made_run(f"{seed}-{k}", made_config(seed=seed, **config), metrics, protocol={"knn": {"k": k}})
+        return made_run(f"{seed}-{k}", made_config(seed=seed, **config), metrics, terms={"knn": {"k": k}})
 
     comparison = compare([run(0, 20), run(1, 200), run(2, 20)])
     assert [column.key for column in comparison.columns] == ["knn.accuracy{k=20}", "knn.accuracy{k=200}"]
     assert cell(comparison, "-", "knn.accuracy{k=20}").values == {0: 0.02, 2: 0.02}
     assert cell(comparison, "-", "knn.accuracy{k=200}").values == {1: 0.2}
-    assert comparison.columns[1].protocol == {"k": 200}
+    assert comparison.columns[1].protocol == {"k": 200, "data": "mnist", "fingerprint": ""}
 
 
 def test_other_data_under_one_name_part_columns_but_datasets_are_sections() -> None:
     def run(seed: int, accuracy: float, data: str, **config: Any) -> Run:
         metrics = {"linear": {"pretrained": {"accuracy": accuracy}}}
-        found = made_run(f"{accuracy}", made_config(seed=seed, **config), metrics, data={"fingerprint": data})
-        return found
+        on = DataRef(dataset=config.get("dataset", "mnist"), fingerprint=data)
+        return made_run(f"{accuracy}", made_config(seed=seed, **config), metrics, on=on)
 
     comparison = compare([run(0, 0.5, "a"), run(1, 0.6, "b")])
     assert [column.key for column in comparison.columns] == [
@@ -184,20 +194,14 @@ def test_all_evaluated_on_one_other_dataset_are_held_against_each_other() -> Non
         made_run(
             f"{dataset}{seed}",
             made_config(dataset=dataset, seed=seed),
-            {"linear on stl10": {"pretrained": {"accuracy": accuracy + seed / 100}}},
-            data={"fingerprint": dataset},
+            {"linear": {"pretrained": {"accuracy": accuracy + seed / (90 if dataset == "mnist" else 100)}}},
+            on=DataRef(dataset="stl10", own=False, fingerprint="f0"),
         )
         for dataset, accuracy in (("mnist", 0.3), ("cifar", 0.7))
         for seed in (0, 1, 2)
     ]
-    runs[0] = runs[0]._replace(
-        result=replace(
-            runs[0].result,
-            results=(replace(runs[0].result.results[0], metrics={"accuracy": 0.31}),),
-        )
-    )
     comparison = compare(runs)
-    assert [cell(comparison, label, "linear on stl10.accuracy").tied for label in labels(comparison)] == [False, True]
+    assert [cell(comparison, label, "linear.accuracy{on=stl10}").tied for label in labels(comparison)] == [False, True]
 
 
 def test_costs_are_means_of_what_was_measured() -> None:
@@ -219,23 +223,29 @@ def test_each_run_by_itself() -> None:
 
 
 def several() -> Comparison:
+    few = [made_metric(value=value, condition={"labels": share}) for share, value in ((0.01, 0.5), (0.1, 0.6))]
+    val = made_metric(value=0.95, split="val", headline=False)
     metrics = {
-        "linear": {"accuracy": 0.9, "val_accuracy": 0.95},
-        "knn": {"accuracy": 0.8},
-        "few_label": {"accuracy@1%": 0.5, "accuracy@10%": 0.6},
-        "geometry": {"rank": 3.0},
+        "linear": [made_metric(), val],
+        "knn": [made_metric(value=0.8)],
+        "few_label": few,
+        "geometry": [made_metric("rank", 3.0)],
     }
     return compare([made_run("a", None, {name: {"pretrained": values} for name, values in metrics.items()})])
+
+
+ONE, TEN = "few_label.accuracy[labels=0.01]", "few_label.accuracy[labels=0.1]"
+VAL = "linear.accuracy[split=val]"
 
 
 @pytest.mark.parametrize(
     ("words", "everything", "kept"),
     [
         (["knn", "linear"], False, ["knn.accuracy", "linear.accuracy"]),
-        (["linear"], True, ["linear.accuracy", "linear.val_accuracy"]),
-        (["linear.val_accuracy", "rank"], False, ["linear.val_accuracy", "geometry.rank"]),
-        (["few_label.accuracy@10%", "few_label"], False, ["few_label.accuracy@10%", "few_label.accuracy@1%"]),
-        (["accuracy"], False, ["linear.accuracy", "knn.accuracy"]),
+        (["linear"], True, ["linear.accuracy", VAL]),
+        ([VAL, "rank"], False, [VAL, "geometry.rank"]),
+        ([TEN, "few_label"], False, [TEN, ONE]),
+        (["accuracy"], False, ["linear.accuracy", "knn.accuracy", ONE, TEN]),
     ],
 )
 def test_selecting_columns(words: list[str], everything: bool, kept: list[str]) -> None:
@@ -243,7 +253,9 @@ def test_selecting_columns(words: list[str], everything: bool, kept: list[str]) 
 
 
 def test_selecting_what_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy, linear\.val_"):
+    with pytest.raises(
+        ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy, linear\.accuracy\[split"
+    ):
         select(several(), ["knn", "nmi"], False)
 
 

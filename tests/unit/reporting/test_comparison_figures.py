@@ -7,6 +7,8 @@ from comparisons import ERROR, KNN, LINEAR, RANK, compared
 from scipy import stats
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines
+from ssl_runner.metrics import Better, Unit
+from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.comparison import Column, Comparison
 from ssl_runner.reporting.comparison_figures import (
     MOST_CURVES,
@@ -175,19 +177,32 @@ def test_accuracy_against_cost_names_its_dots(tmp_path: Path) -> None:
     }
 
 
-def test_few_labels_are_a_curve_over_their_number(tmp_path: Path) -> None:
-    subsets = {"1%": 36, "10%": 360, "100": 1000}
+def test_a_condition_that_is_a_number_is_a_curve(tmp_path: Path) -> None:
     columns = [
-        Column(f"few_label.accuracy@{name}", "few_label", f"accuracy@{name}", {"labels": n}, name == "1%", True)
-        for name, n in subsets.items()
+        Column(Address("few_label", "accuracy", {"labels": share}), Unit.SHARE, Better.HIGHER, True, {})
+        for share in (0.01, 0.1, 1.0)
     ]
-    runs = compared(tmp_path, {}, lambda v, c, s: c.protocol["labels"] / 2000, columns, subsets=subsets)
-    lines = drawn(runs)["Few label accuracy by number of labels"]
+    values = {0.01: 0.018, 0.1: 0.18, 1.0: 0.5}
+    runs = compared(tmp_path, {}, lambda v, c, s: values[c.address.condition["labels"]], columns)
+    lines = drawn(runs)["Few label accuracy by labels"]
     assert isinstance(lines, Lines)
-    assert list(lines.x) == [36, 360, 1000]
+    assert list(lines.x) == [0.01, 0.1, 1.0]
     assert lines.y == {"pretrained": pytest.approx([1.8, 18, 50])}
     assert lines.references == {"random start": [50, 50, 50]}
     assert lines.log_x
+
+
+def test_the_interval_of_a_share_ends_at_0_and_100(tmp_path: Path) -> None:
+    values = {0: 0.99, 1: 0.90, 2: 0.999}
+    runs = compared(tmp_path, {"a.x": [1, 2, 3]}, lambda v, c, s: values[s] if v["a.x"] > 1 else 1 - values[s])
+    lines = drawn(runs)["Linear accuracy by x"]
+    assert isinstance(lines, Lines)
+    assert lines.high["pretrained"][1:] == [100, 100]
+    assert lines.low["pretrained"][0] == 0
+    dots = drawn(runs)["Linear accuracy against cost"]
+    assert isinstance(dots, Dots)
+    ends = [value for parts in (dots.low, dots.high) for values in parts.values() for value in values]
+    assert all(0 <= value <= 100 for value in ends)
 
 
 def test_ranks_agree_as_scipy_says_whichever_way_is_better(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_csv_has_a_line_a_setting_and_column(comparison: Comparison) -> None:
         "linear",
         "accuracy",
     )
-    assert json.loads(first["protocol"]) == {"layer": "pooled"}
+    assert json.loads(first["protocol"]) == {"layer": "pooled", "data": "mnist", "fingerprint": ""}
     assert int(first["n"]) == 3
     for name, interval in (
         ("", cell.interval),
@@ -74,7 +74,7 @@ def test_json_has_everything(comparison: Comparison) -> None:
     assert found["axes"] == [{"key": "objective.ratio", "short": "ratio", "values": [0.5, 0.75], "numeric": True}]
     assert [setting["label"] for setting in found["settings"]] == ["ratio=0.5", "ratio=0.75"]
     assert [run["seed"] for run in found["settings"][0]["runs"]] == [0, 1, 2]
-    assert found["columns"][0]["protocol"] == {"layer": "pooled"}
+    assert found["columns"][0]["protocol"] == {"layer": "pooled", "data": "mnist", "fingerprint": ""}
     first, second = found["cells"]
     cell = comparison.cells["ratio=0.5", "linear.accuracy"]
     assert first["values"] == {"0": 0.90, "1": 0.91, "2": 0.92}

@@ -9,9 +9,11 @@ import pytest
 from comparisons import ERROR, KNN, LINEAR, compared
 
 from ssl_runner.figures import Clips, Lines, Pictures, Scatter
+from ssl_runner.metrics import DataRef, Protocol, share
+from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
-from ssl_runner.reporting.plots import save_figure, stem
+from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import (
     Cost,
     Evaluation,
@@ -31,10 +33,11 @@ def found(subject: str, accuracy: float, rate: float) -> Evaluation:
     return Evaluation(
         evaluator="linear",
         subject=subject,
-        metrics={"accuracy": accuracy},
-        headline="accuracy",
-        higher_is_better=True,
-        protocol={"layer": "pooled", "rate": rate, "subsets": {"1%": {"labels": 36}}, "edge": ""},
+        metrics=(share("accuracy", accuracy, headline=True),),
+        on=DataRef(dataset="mnist_5k"),
+        protocol=Protocol(
+            terms={"layer": "pooled", "edge": ""}, chosen={"rate": rate}, measured={"subsets": {"1%": {"labels": 36}}}
+        ),
         seconds=75.0,
     )
 
@@ -94,8 +97,9 @@ def whole(folder: Path, result: Result = RESULT) -> Path:
     (folder / "metrics.csv").write_text("step,epoch,seconds,train/loss,val/loss\n1,0,1,5.0,\n2,1,2,nan,4.0\n")
     figures = folder / "figures"
     save_figure(figures, "task", Pictures({"x": np.zeros((2, 4, 4))}, note="What is x."), "What was asked", 0)
-    save_figure(figures, "linear-curve-random_start", Lines([1, 2], {"a": [1, 2]}, "x", "y"), "Control's curve", 1)
-    save_figure(figures, "linear-curve-pretrained", Lines([1, 2], {"a": [1, 2]}, "x", "y"), "Own curve", 1)
+    owner, curve = RESULT.results[0].owner, Lines([1, 2], {"a": [1, 2]}, "x", "y")
+    save_figure(figures, "a-curve", curve, "Control's curve", 1, owner, "random_start")
+    save_figure(figures, "b-curve", curve, "Own curve", 1, owner, "pretrained")
     save_figure(figures, "projection-pca", Scatter(np.zeros((1, 2)), np.zeros(1)), "A plane", 2)
     return write_report(folder)
 
@@ -145,15 +149,19 @@ def test_figures_stand_where_they_belong_the_pretrained_first(page: Page) -> Non
 
 
 def test_figures_of_other_data_stand_with_the_evaluation_on_them(tmp_path: Path) -> None:
-    other = "linear on arrays path=/a b"
-    own = next(each for each in RESULT.results if each.evaluator == "linear")
-    figures = {"linear": "Own curve", other: "Their curve"}
-    for evaluator, title in figures.items():
-        name = f"{stem(evaluator)}curve-pretrained"
-        save_figure(tmp_path / "figures", name, Lines([1, 2], {"a": [1, 2]}, "x", "y"), title)
-    write_result(tmp_path, replace(RESULT, results=(own, replace(own, evaluator=other))))
+    own = RESULT.results[0]
+    other = replace(own, on=DataRef(dataset="arrays", own=False, settings={"path": "/a b"}))
+    curve = Lines([1, 2], {"a": [1, 2]}, "x", "y")
+    files = [
+        save_figure(tmp_path / "figures", "linear-curve", curve, title, 1, found.owner, "pretrained")
+        for found, title in ((own, "Own curve"), (other, "Their curve"), (own, "Own curve again"))
+    ]
+    assert files[0] == files[2]
+    assert files[1] not in files[::2]  # one evaluation's figure does not replace another's
+    write_result(tmp_path, replace(RESULT, results=(own, other)))
     source = Page(write_report(tmp_path)).source
-    places = [source.index(f">{words}<") for words in ("linear", "Own curve", other, "Their curve")]
+    words = ("linear", "Own curve again", "linear, on arrays, path /a b", "Their curve")
+    places = [source.index(f">{each}<") for each in words]
     assert places == sorted(places)
 
 
@@ -184,9 +192,9 @@ def test_all_that_is_text_is_shown_as_text(tmp_path: Path) -> None:
                 RESULT.results[0],
                 evaluator=EVIL,
                 subject="pretrained",
-                metrics={EVIL: 1.0},
-                headline=EVIL,
-                protocol={EVIL: EVIL},
+                metrics=(share(EVIL, 1.0, headline=True, condition={EVIL: EVIL}),),
+                protocol=Protocol(terms={EVIL: EVIL}, chosen={EVIL: EVIL}, measured={EVIL: EVIL}),
+                on=DataRef(dataset=EVIL, own=False, settings={EVIL: EVIL}),
             ),
         ),
         versions={EVIL: EVIL},
@@ -329,7 +337,7 @@ def test_the_comparison_loads_nothing_and_is_well_formed(sweep: Page) -> None:
 
 
 def test_all_that_is_text_in_a_comparison_is_shown_as_text(tmp_path: Path) -> None:
-    column = LINEAR._replace(key=f"linear.{EVIL}", protocol={EVIL: EVIL})
+    column = LINEAR._replace(address=Address("linear", EVIL, {EVIL: EVIL}), protocol={EVIL: EVIL})
     axes = {"objective": [EVIL, "$x_y$"], "dataset": [EVIL], EVIL: [1, 2, 3]}
     runs = compared(tmp_path, axes, lambda v, *_: v[EVIL] / 9, [column])
     page = Page(write_comparison(tmp_path / "all.html", runs, EVIL, [EVIL]))
@@ -340,13 +348,13 @@ def test_all_that_is_text_in_a_comparison_is_shown_as_text(tmp_path: Path) -> No
 
 
 def test_other_metrics_are_folded_away_and_one_seed_is_said_to_tell_nothing(tmp_path: Path) -> None:
-    other = LINEAR._replace(key="linear.val_accuracy", metric="val_accuracy", headline=False)
+    other = LINEAR._replace(address=Address("linear", "accuracy", {"split": "val"}), headline=False)
     runs = compared(tmp_path, {"a.x": [1, 2]}, lambda v, *_: v["a.x"] / 4, [LINEAR, other, ERROR], seeds=[0])
     tied = {key: cell._replace(tied=True) for key, cell in runs.cells.items()}
     page = Page(write_comparison(tmp_path / "all.html", runs._replace(cells=tied)))
     assert "other metrics, 1" in page.text
     assert "reconstruction mse lower is better" in page.text
-    assert "nothing is told apart" in page.text
+    assert "so nothing is tested" in page.text
     assert "±" not in page.text
     assert "\xa0=" not in page.text
 

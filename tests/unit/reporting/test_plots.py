@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
-from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure, stem
+from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
 
 GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
 FILM = np.random.default_rng(0).random((3, 5, 4, 6))
@@ -182,19 +182,13 @@ def test_texts_are_written_where_none_covers_another() -> None:
         draw(Scatter(points, np.full(4, -1), texts=["first"]))
 
 
-def test_long_names_of_evaluations_stay_apart() -> None:
-    stems = [stem(f"linear on moving_digits {'images.name=mnist ' * 10}label={label}") for label in ("speed", "place")]
-    assert stems[0] != stems[1]
-    assert max(map(len, stems)) <= 100
-
-
 def test_a_saved_figure_has_a_dark_twin_and_its_caption(tmp_path: Path) -> None:
     path = save_figure(tmp_path / "figures", "knn-near", FIGURES["lines"], "Near <b>", order=3)
     assert path == tmp_path / "figures" / "knn-near.png"
     assert path.read_bytes() == draw(FIGURES["lines"])
     assert (tmp_path / "figures" / "dark" / "knn-near.png").read_bytes() == draw(FIGURES["lines"], DARK)
     about = json.loads((tmp_path / "figures" / "knn-near.json").read_text())
-    assert about == {"title": "Near <b>", "note": "Curves.", "kind": "lines", "order": 3}
+    assert about == {"title": "Near <b>", "note": "Curves.", "kind": "lines", "order": 3, "owner": "", "subject": ""}
 
 
 def test_curves_are_paired_the_loss_first_the_learning_rate_last() -> None:

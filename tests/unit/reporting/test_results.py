@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssl_runner.metrics import DataRef, Precision, Protocol, share
 from ssl_runner.reporting.results import (
     Cost,
     Evaluation,
@@ -24,10 +25,17 @@ from ssl_runner.reporting.results import (
 LINEAR = Evaluation(
     evaluator="linear",
     subject="pretrained",
-    metrics={"accuracy": 0.97, "val_accuracy": 0.98},
-    headline="accuracy",
-    higher_is_better=True,
-    protocol={"layer": "pooled", "grid": [0.1, 1.0], "edge": False, "note": None, "subsets": {"1%": {"labels": 36}}},
+    metrics=(
+        share("accuracy", 0.97, headline=True, condition={"labels": 0.01, "layer": -2, "file": "a"}),
+        share("accuracy", 0.98, split="val", terms={"file": "f00"}),
+    ),
+    on=DataRef(dataset="mnist_5k", fingerprint="e3b0"),
+    protocol=Protocol(
+        terms={"layer": "pooled", "grid": [0.1, 1.0], "edge": False, "note": None},
+        chosen={"1 %": {"learning_rate": 0.1}},
+        measured={"width": 128},
+    ),
+    precision=Precision(pretraining="bfloat16", evaluation="float32"),
     seconds=1.25,
 )
 RESULT = Result(
@@ -58,16 +66,26 @@ def test_a_result_reads_back_as_it_was(tmp_path: Path) -> None:
 
 def test_the_file_is_what_the_schema_says(tmp_path: Path) -> None:
     plain = json.loads(write_result(tmp_path, RESULT).read_text())
-    assert plain["schema"] == 1
+    assert plain["schema"] == 2
     assert plain["name"] == {"dataset": "mnist_5k", "objective": "simclr", "backbone": "convnet"}
-    assert plain["results"][0]["metrics"] == {"accuracy": 0.97, "val_accuracy": 0.98}
+    assert plain["results"][0]["metrics"][1] == {
+        "name": "accuracy",
+        "value": 0.98,
+        "unit": "share",
+        "better": "higher",
+        "headline": False,
+        "split": "val",
+        "condition": {},
+        "terms": {"file": "f00"},
+    }
     assert plain["cost"]["peak_memory_mb"] is None
     assert plain["overrides"] == ["seed=3"]
 
 
 def test_numbers_that_json_lacks_survive_in_valid_json(tmp_path: Path) -> None:
-    metrics = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": float(np.float32(0.5))}
-    found = replace(LINEAR, metrics=metrics, headline="a", protocol={"lr": math.inf, "n": np.int64(3)})
+    values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": float(np.float32(0.5))}
+    metrics = tuple(share(name, value) for name, value in values.items())
+    found = replace(LINEAR, metrics=metrics, protocol=Protocol(terms={"lr": math.inf, "n": np.int64(3)}))
     path = write_result(tmp_path, replace(RESULT, results=(found,)))
 
     def refuse(constant: str) -> None:
@@ -75,11 +93,10 @@ def test_numbers_that_json_lacks_survive_in_valid_json(tmp_path: Path) -> None:
 
     json.loads(path.read_text(), parse_constant=refuse)
     read = read_result(tmp_path)
-    assert math.isnan(read.results[0].metrics["a"])
-    assert read.results[0].metrics["b"] == math.inf
-    assert read.results[0].metrics["c"] == -math.inf
-    assert read.results[0].metrics["d"] == 0.5
-    assert read.results[0].protocol == {"lr": "Infinity", "n": 3}
+    a, b, c, d = (metric.value for metric in read.results[0].metrics)
+    assert math.isnan(a)
+    assert (b, c, d) == (math.inf, -math.inf, 0.5)
+    assert read.results[0].protocol.terms == {"lr": "Infinity", "n": 3}
     assert math.isnan(read.pretraining.loss_last)
 
 
@@ -91,26 +108,28 @@ def test_a_value_without_a_json_form_is_refused_and_leaves_the_old_file(tmp_path
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_a_headline_must_be_a_metric() -> None:
-    with pytest.raises(ValueError, match="headline 'nmi' is none of the metrics: accuracy, val_accuracy"):
-        replace(LINEAR, headline="nmi")
-    assert replace(LINEAR, metrics={}, headline="").metrics == {}
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda plain: plain.pop("identity"), "identity is missing"),
-        (lambda plain: plain.update(schema=2), "has schema 2; this version reads schema 1"),
+        (lambda plain: plain.update(schema=3), "has schema 3; this version reads schemas 1 and 2"),
         (lambda plain: plain.pop("schema"), "has schema null"),
         (lambda plain: plain.update(seed="zero"), 'seed is "zero"; a whole number is needed'),
         (lambda plain: plain.update(seed=True), "seed is true; a whole number is needed"),
         (lambda plain: plain.update(name=[]), r"name is \[\]; an object is needed"),
         (lambda plain: plain.update(results={}), r"results is \{\}; a list is needed"),
         (lambda plain: plain["cost"].update(seconds="long"), 'cost.seconds is "long"; a number is needed'),
-        (lambda plain: plain["results"][0]["metrics"].update(accuracy=None), r"results\[0\].metrics.accuracy is null"),
-        (lambda plain: plain["results"][0].update(headline="f1"), r"results\[0\]: headline 'f1' is none"),
-        (lambda plain: plain["results"][0].update(higher_is_better=1), "higher_is_better is 1; true or false"),
+        (
+            lambda plain: plain["results"][0]["metrics"][0].update(value=None),
+            r"results\[0\].metrics\[0\].value is null",
+        ),
+        (lambda plain: plain["results"][0]["metrics"][0].update(unit="km"), 'unit is "km"; one of share, nats'),
+        (
+            lambda plain: plain["results"][0]["metrics"][0].update(split="all"),
+            'split is "all"; one of train, val, test',
+        ),
+        (lambda plain: plain["results"][0]["metrics"][0].update(condition={"k": []}), r"condition.k is \[\]; a number"),
+        (lambda plain: plain["results"][0]["on"].update(own=1), "on.own is 1; true or false is needed"),
         (lambda plain: plain.update(data=3), "data is 3; an object is needed"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_thousand_runs(tmp_path: Path) -> None:
     for place in range(1000):
         ratio, size, seed = place % 10, place // 10 % 20, place // 200
         plain |= {"config": made_config(objective__ratio=ratio / 10, batch_size=size, seed=seed), "seed": seed}
-        plain["results"][0]["metrics"]["accuracy"] = 0.5 + ratio / 100 + seed / 1000
+        plain["results"][0]["metrics"][0]["value"] = 0.5 + ratio / 100 + seed / 1000
         (tmp_path / str(place)).mkdir()
         (tmp_path / str(place) / "result.json").write_text(json.dumps(plain))
     comparison = compare(find_runs([tmp_path])[0])

@@ -2,7 +2,7 @@ import io
 import math
 from dataclasses import replace
 
-from made_runs import made_config, made_run, seeds
+from made_runs import made_config, made_metric, made_run, seeds
 from rich.console import Console
 from rich.table import Table
 
@@ -80,7 +80,8 @@ def test_one_row_a_setting_with_marks_and_what_they_mean() -> None:
         "± half of the 95 % confidence interval of the mean over seeds (Student's t)",
         "(in parentheses: the same backbone at its random start)",
         "* not a number, or not better than random start: the interval of the difference in pairs holds 0",
-        "= the best of its column, or not told apart from it (paired t-test over common seeds, Holm's correction, 5 %)",
+        "= the best of its column, or not significantly different from it (paired t-test over common seeds, Holm's "
+        "correction, 5 %)",
     ]
 
 
@@ -91,7 +92,7 @@ def test_single_runs_have_no_marks_of_rank_and_say_where_they_lie() -> None:
     assert shown.rows == [["0.5", "90.0", "100", "0.5-0"], ["0.75", "not a number*", "100", "0.75-0"]]
     assert shown.legend == [
         "* not a number",
-        "one seed says nothing of chance: without two seeds in common nothing is told apart",
+        "one seed: how far another would move the number is not known, and it is not tested",
     ]
     shown = sheet(each_run(compare(seeds(GOOD))))
     assert shown.headers[0] == "seed"
@@ -107,7 +108,7 @@ def test_datasets_are_sections_each_with_its_best() -> None:
     )
     assert [row[0] for row in shown.rows] == ["cifar", "cifar", "mnist", "mnist", "mnist"]
     assert shown.ends == {1}
-    assert shown.rows[-1][-3:-1] == ["-", "1.00="]
+    assert shown.rows[-1][-3:-1] == ["-", "1.00¹"]  # one seed is no best
     assert any(line.startswith("= the best of its column on its data, or not") for line in shown.legend)
     alone = sheet(compare([*seeds(GOOD, dataset="cifar"), *seeds(GOOD, dataset="mnist")]))
     assert [row[2] for row in alone.rows] == ["91.0 ± 2.5", "91.0 ± 2.5"]  # nothing to be better than
@@ -115,10 +116,11 @@ def test_datasets_are_sections_each_with_its_best() -> None:
 
 
 def test_headlines_are_shown_or_what_is_asked_for() -> None:
-    comparison = compare([made_run("a", metrics={"linear": {"pretrained": {"accuracy": 0.9, "val_accuracy": 0.8}}})])
+    val = made_metric(value=0.8, split="val", headline=False)
+    comparison = compare([made_run("a", metrics={"linear": {"pretrained": [made_metric(), val]}})])
     assert [column.key for column in headlines(comparison)] == ["linear.accuracy"]
     shown = sheet(comparison, comparison.columns)
-    assert shown.headers[:2] == ["linear\naccuracy %", "linear\nval accuracy %"]
+    assert shown.headers[:2] == ["linear\naccuracy %", "linear\naccuracy %\nsplit=val"]
     assert shown.rows[0][:2] == ["90.0", "80.0"]
 
 
@@ -164,3 +166,26 @@ def test_rows_follow_the_order_of_the_comparison() -> None:
     comparison = compare([*seeds(GOOD, objective__ratio=0.75), *seeds(BAD, objective__ratio=0.5)])
     assert [row[0] for row in sheet(comparison).rows] == ["0.5", "0.75"]
     assert [row[0] for row in sheet(sort(comparison, "linear")).rows] == ["0.75", "0.5"]
+
+
+def test_numbers_with_a_unit_each_are_left_out_and_named() -> None:
+    def run(place: int, seed: int) -> Run:
+        found = {"linear": {"pretrained": [made_metric()]}, "pretext": {"pretrained": [made_metric("loss", 1.0)]}}
+        config = made_config(objective__ratio=0.1 * place, seed=seed)
+        return made_run(f"{place}-{seed}", config, found, terms={"pretext": {"objective.ratio": 0.1 * place}})
+
+    comparison = compare([run(place, seed) for place in (1, 2, 3) for seed in (0, 1)])
+    assert [column.key for column in headlines(comparison)] == ["linear.accuracy"]
+    assert len([column for column in comparison.columns if column.address.evaluator == "pretext"]) == 3
+    said = "not shown, for each setting has a unit or task of its own: pretext.loss (--all shows them)"
+    assert sheet(comparison).legend[-1] == said
+    assert len(headlines(compare([run(1, seed) for seed in (0, 1)]))) == 2  # one setting: nothing to compare
+
+
+def test_a_long_heading_is_folded() -> None:
+    value = {"knn": {"views": "x" * 50}}
+    metrics = {"knn": {"pretrained": {"accuracy": 0.5}}}
+    runs = [made_run("a", made_config(seed=0), metrics, terms=value)]
+    runs.append(made_run("b", made_config(seed=1), metrics, terms={"knn": {"views": "y" * 50}}))
+    for header in sheet(compare(runs)).headers:
+        assert max(map(len, header.splitlines())) <= 25

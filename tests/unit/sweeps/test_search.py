@@ -11,6 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 
 from ssl_runner.config import ConfigError, conf_dir, version_base
+from ssl_runner.metrics import Better, DataRef, Metric, Unit, share
 from ssl_runner.reporting.results import Evaluation, Name, Result
 from ssl_runner.sweeps.plan import Axes, Composer, Interval, read_axes
 from ssl_runner.sweeps.scheduler import Outcome
@@ -55,18 +56,28 @@ def guided(loader: ConfigLoader, output: Path, *words: str) -> Guided:
     return Guided(composer, found, first(composer, found).config, output / "sweeps" / "search")
 
 
+def error(value: float) -> Metric:
+    return Metric(name="error", value=1 - value, unit=Unit.PLAIN, better=Better.LOWER, split="val")
+
+
 def result(seed: int, value: float) -> Result:
     found = Evaluation(
-        evaluator="linear", subject="pretrained", metrics={"accuracy": 0.0, "val_accuracy": value},
-        headline="accuracy", higher_is_better=True,
-    )  # fmt: skip
+        evaluator="linear",
+        subject="pretrained",
+        metrics=(share("accuracy", 0.0, headline=True), share("accuracy", value, split="val"), error(value)),
+        on=DataRef(dataset="fake_images"),
+    )
     name = Name(dataset="fake_images", objective="simclr", backbone="convnet")
     return Result(identity="", name=name, seed=seed, status="done", command="", started="", results=(found,))
 
 
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
-def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(loader: ConfigLoader, tmp_path: Path) -> None:
-    words = ["optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.trials=25"]
+@pytest.mark.parametrize("metric", ["linear.accuracy[split=val]", "linear.error[split=val]"])
+def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(
+    loader: ConfigLoader, tmp_path: Path, metric: str
+) -> None:
+    """The least error and the greatest accuracy are one and the same."""
+    words = ["optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.trials=25", f'sweep.metric="{metric}"']
 
     def spend(search: Guided, most: int) -> list[float]:
         rates = []
@@ -84,7 +95,7 @@ def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(loader
     assert search.waiting() == 0
     assert search.next() is None
     assert any(3e-4 < rate < 3e-3 for rate in second)
-    assert "best linear.val_accuracy" in search.best()
+    assert f"best {metric}: " in search.best()
 
 
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
@@ -118,8 +129,9 @@ def test_a_run_below_the_median_of_the_others_is_hopeless(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sweep.metric=linear.accuracy"], "it must be a figure of the validation split"),
-        (["sweep.metric=knn.val_accuracy"], "`evaluation` asks for linear"),
+        (["sweep.metric=linear.accuracy"], r"a figure of the validation split, as linear\.accuracy\[split=val\]"),
+        (["sweep.metric=accuracy"], "is no column"),
+        (['sweep.metric="knn.accuracy[split=val]"'], "`evaluation` asks for linear"),
         (["seed=0,1"], "a guided search takes one"),
     ],
 )
