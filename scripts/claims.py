@@ -1,8 +1,8 @@
 """The questions of docs/claims.md, and the page itself.
 
-    python scripts/claims.py run mask_ratio                               # the sweep, as the page says under the question
-    python scripts/claims.py keep mask_ratio outputs/sweeps/mask_ratio-1a2b3c # numbers and pictures into docs/claims/
-    python scripts/claims.py page                                         # write docs/claims.md from docs/claims/
+    python scripts/claims.py run mask_ratio          # the sweep, as the page says under the question
+    python scripts/claims.py keep mask_ratio outputs/sweeps/mask_ratio-1a2b3c   # numbers and pictures into docs/claims/
+    python scripts/claims.py page                    # write docs/claims.md from docs/claims/
 
 The questions are scripts/studies/claims/*.yaml, in the order of scripts/studies/claims.yaml; what the page says around
 them is scripts/studies/claims.md.jinja. What a person reads in the numbers stands in docs/claims/NAME.md; all numbers

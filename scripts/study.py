@@ -65,7 +65,7 @@ class Mark:
 
     def row(self) -> dict[str, str]:
         """What the mark says of rows."""
-        said = {"objective": self.objective, "backbone": self.backbone, "subject": self.subject}
+        said = {"subject": self.subject, "objective": self.objective, "backbone": self.backbone}
         return {key: value for key, value in said.items() if value}
 
 
@@ -219,9 +219,10 @@ def said_of(marks: Iterable[Mark]) -> list[str]:
     """What the page says above a table of numbers that are to be measured again, a line a mark."""
     lines = []
     for mark in marks:
-        parts = [", ".join(mark.columns), ", ".join(value.replace("_", " ") for value in mark.row().values())]
-        what = " of ".join(filter(None, parts))
-        lines.append(f"{MARKED} {what + ', ' if what else ''}to be measured again: {mark.reason}")
+        columns = ", ".join(f"*{title}*" for title in mark.columns)
+        rows = ", ".join(f"*{value.replace('_', ' ')}*" for value in mark.row().values())
+        about = " of ".join(filter(None, [columns, rows])) or "All figures of this table"
+        lines.append(f"{MARKED} {about}, to be measured again: {mark.reason}")
     return lines
 
 
