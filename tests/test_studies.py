@@ -1,7 +1,10 @@
 """scripts/methods.py and scripts/claims.py: the studies they read, and the pages they write."""
 
+import itertools
 import json
 import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ import pytest
 import yaml
 from claims_tables import bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from made_runs import made_config, made_run
 from methods_table import above
 from scipy import stats
 from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, names, read_studies, read_study, sign
 
 from ssl_runner.config import check_fit, compose, typed
+from ssl_runner.reporting.results import write_result
 from ssl_runner.reporting.statistics import Interval
 
 GROUPS = read_studies(Group, "methods")
@@ -161,6 +166,79 @@ def test_the_main_table_is_worked_by_hand() -> None:
 
     line = next(line for line in methods.page({"main": GROUPS["main"]}).splitlines() if line.startswith("| simclr"))
     assert f"| **{shown(own)}** | {shown(own - start)} |" in line
+
+
+def made_sweep(folder: Path, claim: Claim) -> Path:
+    """Three mask ratios of two seeds, as a sweep leaves them."""
+    runs = []
+    for ratio, seed in itertools.product((0.25, 0.5, 0.75), (0, 1)):
+        found = {"pretrained": {"accuracy": ratio + seed / 100}, "random_start": {"accuracy": 0.1}}
+        tenth = {subject: {"accuracy@10%": values["accuracy"]} for subject, values in found.items()}
+        metrics = {"linear": found, "few_label_finetune": tenth}
+        run = made_run(f"{ratio}-{seed}", made_config(seed=seed, objective__ratio=ratio), metrics)
+        result = replace(run.result, command=f"ssl-run output={folder} objective.ratio={ratio}", sweep="mask_ratio-1")
+        runs.append(str(write_result(folder / run.name, result).parent.relative_to(folder)))
+    sweep = folder / "sweeps" / "mask_ratio-1"
+    sweep.mkdir(parents=True)
+    command = shlex.join(["ssl-run", "-m", f"output={folder}", *claim.words()])
+    (sweep / "sweep.yaml").write_text(yaml.safe_dump({"command": command, "runs": runs}))
+    return sweep
+
+
+def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = tmp_path / "claims"
+    records.mkdir()
+    shutil.copy(claims.RECORDS / "mask_ratio_text.json", records)
+    monkeypatch.setattr(claims, "RECORDS", records)
+    sweep = made_sweep(tmp_path / "outputs", CLAIMS["mask_ratio"])
+    claims.keep("mask_ratio", sweep, CLAIMS)
+    kept = ["mask_ratio-1.png", "mask_ratio-2.png", "mask_ratio.json", "mask_ratio_text-0.png", "mask_ratio_text.json"]
+    assert sorted(path.name for path in records.iterdir()) == kept
+    assert str(tmp_path) not in (records / "mask_ratio.json").read_text()
+    page = claims.page(CLAIMS)
+    assert "| 0.5 | 50.5 ± 6.4 | 10.0 ± 0.0 | 50.5 ± 6.4 | 10.0 ± 0.0 † |" in page
+    assert "| 0.75 | 75.5 ± 6.4 = |" in page
+    assert "6 runs, seeds 0, 1; 10 minutes" in page
+    assert "claims/mask_ratio-2.png" in page
+
+    other = replace(CLAIMS["mask_ratio"], overrides="sweep=mask_ratio batch_size=8")
+    with pytest.raises(StudyError, match=r"claims/mask_ratio\.yaml says ssl-run sweep=mask_ratio batch_size=8"):
+        claims.keep("mask_ratio", sweep, {"mask_ratio": other})
+    other = replace(CLAIMS["mask_ratio"], pictures=("linear",))
+    with pytest.raises(StudyError, match="no such pictures: linear; there are: Linear accuracy by ratio"):
+        claims.keep("mask_ratio", sweep, {"mask_ratio": other})
+
+
+def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "ROOT", tmp_path)
+    monkeypatch.setattr(methods, "OUTPUTS", tmp_path / "outputs")
+    asked = {"linear on moving_digits label=speed": {"pretrained": {"accuracy": 0.5}}}
+    for name, metrics in (("new", {}), ("asked", asked)):
+        config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
+        run = made_run(name, config, {"linear": {"pretrained": {"accuracy": 0.5}}} | metrics)
+        folder = write_result(tmp_path / "outputs" / "video" / "mae" / name, run.result).parent
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    question = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
+    assert list(methods.asked("video", question)) == [
+        [
+            "run=outputs/video/mae/new",
+            "dataset=moving_digits",
+            "dataset.label=speed",
+            "evaluation=[linear]",
+            "controls=[random_start,pixels]",
+        ]
+    ]
+    group = replace(GROUPS["bert"], start_from="video")
+    with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
+        methods.started(group, 1)
+    shutil.rmtree(tmp_path / "outputs" / "video" / "mae" / "asked")
+    folder = "outputs/video/mae/new"
+    assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
+    monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
+    methods.keep(["video"])
+    (kept,) = (tmp_path / "runs" / "video").iterdir()
+    assert kept.name == "mae-new.json"
+    assert [run.result.seed for run in methods.recorded("video", GROUPS["video"])] == [1]
 
 
 def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
