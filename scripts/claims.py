@@ -146,6 +146,7 @@ def page(claims: Mapping[str, Claim]) -> str:
                 "commit": plain["commit"][:7],
                 "command": plain["command"],
                 "again": said_of(claim.again),
+                "open": any(not mark.row() and not mark.columns for mark in claim.again),
                 "table": TABLES[claim.table](record),
                 "pictures": [path.name for path in shown if path.exists()],
                 "found": reading.read_text().strip() if reading.exists() else "",
@@ -174,4 +175,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StudyError as error:
+        sys.exit(f"error: {error}")

@@ -165,14 +165,15 @@ def _unknown(made: Any, plain: Any, where: str) -> Iterable[str]:
     """Keys that no field was made of, a line each."""
     if is_dataclass(made):
         known = [part.name for part in fields(made)]
-        yield from (
-            f"{where}{key}: no such key; choose one of: {', '.join(known)}" for key in plain if key not in known
-        )
-        for key in plain.keys() & set(known):
-            yield from _unknown(getattr(made, key), plain[key], f"{where}{key}.")
+        for key in plain:
+            path = f"{where}.{key}" if where else str(key)
+            if key in known:
+                yield from _unknown(getattr(made, key), plain[key], path)
+            else:
+                yield f"{path}: no such key; choose one of: {', '.join(known)}"
     elif isinstance(made, tuple):
         for place, (part, own) in enumerate(zip(made, plain, strict=True)):
-            yield from _unknown(part, own, f"{where.removesuffix('.')}[{place}].")
+            yield from _unknown(part, own, f"{where}[{place}]")
 
 
 def names(wanted: Column | Question) -> tuple[str, str]:
