@@ -145,14 +145,18 @@ def summary_json(comparison: Comparison) -> str:
 
 def markdown(sheet: Sheet) -> str:
     """A pipe table, the legend beneath; what stands out is bold."""
-    header = [_escaped(header.replace("\n", " ")) for header in sheet.headers]
-    rule = ["---:" if right else "---" for right in sheet.right]
-    lines = [header, rule]
+    rows = []
     for row, cells in enumerate(sheet.rows):
         shown = [_escaped(cell) for cell in cells]
-        lines.append([f"**{cell}**" if (row, place) in sheet.strong else cell for place, cell in enumerate(shown)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([f"**{cell}**" if (row, place) in sheet.strong else cell for place, cell in enumerate(shown)])
+    table = pipes([_escaped(header.replace("\n", " ")) for header in sheet.headers], sheet.right, rows)
     return "\n\n".join([_escaped(sheet.title), table, *map(_escaped, sheet.legend)]) + "\n"
+
+
+def pipes(headers: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table of cells that are Markdown already."""
+    lines = [headers, ["---:" if each else "---" for each in right], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _escaped(words: str) -> str:

@@ -1,0 +1,167 @@
+"""The tables of docs/claims.md, from a comparison as scripts/claims.py recorded it."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from study import Claim, Column, names, sign
+
+from ssl_runner.reporting.axes import Axis
+from ssl_runner.reporting.exports import pipes
+from ssl_runner.reporting.results import PRETRAINED, RANDOM_START
+from ssl_runner.reporting.rows import NOTHING
+from ssl_runner.reporting.statistics import Interval
+
+TIED = " ="  # beside what is the best of its column, or not told apart from it
+
+
+class Found(NamedTuple):
+    """What the seeds of a setting say in a column, as it was exported."""
+
+    own: Interval
+    start: Interval | None  # of the random start
+    above: Interval | None  # the random start, in pairs
+    tied: bool
+
+
+class Record(NamedTuple):
+    """The comparison of a sweep, as `keep` recorded it."""
+
+    axes: tuple[Axis, ...]
+    values: Mapping[str, Mapping[str, Any]]  # by a setting's label, then by an axis's key
+    columns: tuple[Column, ...]  # of the claim
+    cells: Mapping[tuple[str, str], Found]  # by a setting's label and a column's title
+    claim: Claim
+
+    def at(self, label: str, column: Column) -> Found | None:
+        return self.cells.get((label, column.title))
+
+    def head(self, title: str) -> str:
+        return title + sign(self.claim.again, None, title)
+
+    def shown(self, label: str, column: Column) -> str:
+        found = self.at(label, column)
+        return NOTHING if found is None else column.show(found.own) + TIED * (found.tied and found.own.n > 1)
+
+    def start(self, label: str, column: Column) -> str:
+        found = self.at(label, column)
+        text = column.show(found.start) if found else ""
+        return text + sign(self.claim.again, {"subject": RANDOM_START}, column.title) if text else NOTHING
+
+
+def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column, ...]) -> Record:
+    """`columns` of an exported comparison."""
+    title = {
+        each["key"]: column.title
+        for column in columns
+        for each in exported["columns"]
+        if (each["evaluator"], each["metric"]) == names(column)
+    }
+    cells = {}
+    for cell in exported["cells"]:
+        if cell["column"] in title:
+            start = cell["controls"].get(RANDOM_START) or {}
+            own, above = bounds(cell), bounds(start.get("difference"))
+            assert own is not None
+            cells[cell["setting"], title[cell["column"]]] = Found(own, bounds(start), above, cell["tied"])
+    axes = tuple(Axis(**axis) for axis in exported["axes"])
+    return Record(axes, {each["label"]: each["values"] for each in exported["settings"]}, columns, cells, claim)
+
+
+def bounds(exported: Mapping[str, Any] | None) -> Interval | None:
+    if not exported:
+        return None
+    low, high = (math.nan if exported[bound] is None else exported[bound] for bound in ("low", "high"))
+    return Interval(exported["mean"], low, high, exported["n"])
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def settings(record: Record) -> str:
+    """A setting a row, each column beside its random start."""
+    started = {title for (_, title), found in record.cells.items() if found.start}
+    heads = [axis.short for axis in record.axes]
+    for column in record.columns:
+        heads += [record.head(column.title), *[f"{column.title}, random start"] * (column.title in started)]
+    rows = []
+    for label, values in record.values.items():
+        row = [str(values.get(axis.key, NOTHING)) for axis in record.axes]
+        for column in record.columns:
+            row.append(record.shown(label, column))
+            if column.title in started:
+                row.append(record.start(label, column))
+        rows.append(row)
+    return pipes(heads, [False] * len(heads), rows)
+
+
+def turned(record: Record) -> str:
+    """Many columns of few settings: a column of the claim a row, its random start last."""
+    started = any(found.start for found in record.cells.values())
+    labels = list(record.values)
+    heads = ["", *(", ".join(str(values[axis.key]) for axis in record.axes) for values in record.values.values())]
+    rows = []
+    for column in record.columns:
+        row = [record.head(column.title), *(record.shown(label, column) for label in labels)]
+        start = next((record.start(label, column) for label in labels if record.at(label, column)), NOTHING)
+        rows.append([*row, *[start] * started])
+    heads += ["random start"] * started
+    return pipes(heads, [False] * len(heads), rows)
+
+
+def square(record: Record) -> str:
+    """One column over two axes that are crossed."""
+    (down, across), (column,) = record.axes, record.columns
+    at = {(values[down.key], values[across.key]): label for label, values in record.values.items()}
+    heads = [rf"{down.short} \ {across.short}", *map(str, across.values)]
+    rows = [
+        [str(row), *(record.shown(at.get((row, place), ""), column) for place in across.values)] for row in down.values
+    ]
+    return pipes(heads, [False] * len(heads), rows)
+
+
+def ranks(record: Record) -> str:
+    """All figures; then rank correlations between columns on each backbone, and between backbones in each column."""
+    at = {
+        (values["objective"], values["backbone"]): label
+        for label, values in record.values.items()
+        if values["objective"] != "supervised"  # has the labels
+    }
+    objectives, backbones = (sorted({place[i] for place in at}) for i in (0, 1))
+    shown = [(column, backbone) for column in record.columns for backbone in backbones]
+    heads = ["objective", *(f"{record.head(column.title)}, {backbone}" for column, backbone in shown)]
+    rows = []
+    for name in objectives:
+        row = [name + sign(record.claim.again, {"objective": name, "subject": PRETRAINED}, None)]
+        for column, backbone in shown:
+            found = record.at(at.get((name, backbone), ""), column)
+            row.append(column.show(found.own) if found else NOTHING)
+        rows.append(row)
+    agreed = []
+    for backbone in backbones:
+        for one, other in itertools.combinations(record.columns, 2):
+            said = correlation(record, at, (one, backbone), (other, backbone))
+            agreed.append([f"{one.title}, {other.title}, on {backbone}", said])
+    for column in record.columns:
+        said = correlation(record, at, (column, backbones[0]), (column, backbones[1]))
+        agreed.append([f"{' and '.join(backbones)}, {column.title}", said])
+    return "\n\n".join(
+        [pipes(heads, [False] * len(heads), rows), pipes(["rank correlation of", ""], [False, False], agreed)]
+    )
+
+
+def correlation(record: Record, at: Mapping[tuple[str, str], str], *both: tuple[Column, str]) -> str:
+    """Spearman's, of the means that two columns, each on a backbone, have of the same objectives."""
+    from scipy.stats import spearmanr
+
+    pairs = [
+        [record.at(at.get((name, backbone), ""), column) for column, backbone in both]
+        for name in sorted({objective for objective, _ in at})
+    ]
+    known = [(one.own.mean, other.own.mean) for one, other in pairs if one and other]
+    rank, p = spearmanr(*zip(*known, strict=True))
+    return f"{rank:.2f} ({len(known)} objectives, p = {p:.2g})"
+
+
+TABLES = {"settings": settings, "turned": turned, "square": square, "ranks": ranks}

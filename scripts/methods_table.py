@@ -1,0 +1,180 @@
+"""The table of a group in docs/methods.md, from the comparison of its runs."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from study import Column, Group, StudyError, check_marks, names, sign
+
+from ssl_runner.reporting.axes import describe
+from ssl_runner.reporting.comparison import Cell, Comparison, Setting, compare
+from ssl_runner.reporting.exports import pipes
+from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_START, Run
+from ssl_runner.reporting.rows import subject_name
+from ssl_runner.reporting.statistics import Interval, interval
+
+TOLD_APART = {  # settings that a row names where runs of its objective differ in them
+    "views": "objective/views",
+    "motion": "dataset.motion",
+    "frames seen": "objective.frames_seen",
+    "predictor": "objective.predictor",
+    "error": "objective.error",
+    "beta": "objective.beta",
+    "adversary": "objective.adversary",
+}
+START, SHUFFLED = " - start", " - shuffled"  # the heads of differences
+POOL = "backbone.pool"  # named where a backbone has it: another pool is another network
+
+
+class Row(NamedTuple):
+    """The runs of one objective on one backbone, which differ in nothing that is told but their seed."""
+
+    objective: str  # and what of TOLD_APART its runs differ in
+    backbone: str
+    setting: Setting
+    about: Mapping[str, str]  # for marks
+
+
+def rows(runs: Sequence[Run], settings: Sequence[Setting], control: str) -> list[Row]:
+    """The settings under a control, or under none of them. Raises StudyError where two settings would be one row."""
+    described, _ = describe(runs)
+    of = {run.folder: description for run, description in zip(runs, described, strict=True)}
+    several = {  # the settings in which the runs of an objective differ
+        run.result.name.objective: [
+            key
+            for key in TOLD_APART.values()
+            if len({of[r.folder].get(key) for r in runs if r.result.name.objective == run.result.name.objective}) > 1
+        ]
+        for run in runs
+    }
+    found: dict[tuple[str, str], Row] = {}
+    for setting in settings:
+        first = next(iter(setting.runs.values()))
+        name, description = first.result.name, of[first.folder]
+        if (description.get("control") or "none") != control:  # older configs have no such key
+            continue
+        told = [f"{t}: {description.get(key)}" for t, key in TOLD_APART.items() if key in several[name.objective]]
+        objective, backbone = ", ".join([name.objective, *told]), network(setting)
+        if (objective, backbone) in found:
+            raise StudyError(f"two settings are one row, {objective}, {backbone}: name what they differ in")
+        about = {"objective": name.objective, "backbone": name.backbone, "subject": PRETRAINED}
+        found[objective, backbone] = Row(objective, backbone, setting, about)
+    return list(found.values())
+
+
+def network(setting: Setting) -> str:
+    """A backbone's name, and how it pools frames where it does."""
+    first = next(iter(setting.runs.values()))
+    pool = describe([first])[0][0].get(POOL)
+    return first.result.name.backbone + (f", {pool}" if pool else "")
+
+
+class Table:
+    """One line an objective: its figures beside the controls, and the cost."""
+
+    def __init__(self, name: str, group: Group, runs: Sequence[Run]) -> None:
+        comparison = compare(runs)
+        self.columns, self.marks = group.columns, group.again
+        self.cells = {column.title: cells(comparison, column) for column in group.columns}
+        self.real = rows(runs, comparison.settings, "none")
+        self.shuffled = {(r.objective, r.backbone): r for r in rows(runs, comparison.settings, "shuffled_target")}
+        first = group.columns[0]
+
+        def place(row: Row) -> float:
+            cell = self.cells[first.title].get(row.setting.label)
+            return math.inf if cell is None else cell.interval.mean * (1 if first.lower_is_better else -1)
+
+        self.real.sort(key=place)
+        self.backbones = sorted({row.backbone for row in self.real})
+        self.starts = {  # the start follows from backbone and seed: runs share it
+            (column.title, backbone): self.of_control(column, RANDOM_START, backbone)
+            for column in group.columns
+            for backbone in self.backbones
+        }
+        started = {row.backbone: row.about["backbone"] for row in self.real}
+        self.controls = [{"subject": RANDOM_START, "backbone": started[b], "network": b} for b in self.backbones]
+        self.controls += [{"subject": subject, "backbone": "", "network": ""} for subject in (PIXELS, BAG_OF_WORDS)]
+        check_marks(name, group.again, group.columns, [*self.controls, *(row.about for row in self.real)])
+
+    def of_control(self, column: Column, subject: str, backbone: str = "") -> dict[int, float]:
+        """A control's figure by seed, of all runs that were asked for it."""
+        settings = [row.setting for row in (*self.real, *self.shuffled.values()) if backbone in ("", row.backbone)]
+        found = [self.cells[column.title].get(setting.label) for setting in settings]
+        return {seed: v for cell in found if cell for seed, v in cell.control_values.get(subject, {}).items()}
+
+    def parts(self, column: Column) -> list[str]:
+        """What stands beside a column's own figure."""
+        started = any(self.starts[column.title, backbone] for backbone in self.backbones)
+        said = [START] * started + [SHUFFLED] * bool(self.shuffled)
+        return [] if column.reference else said
+
+    def markdown(self) -> str:
+        heads = ["objective", "backbone"]
+        for column in self.columns:
+            heads += [
+                f"{column.title}{part}{sign(self.marks, None, column.title)}" for part in ("", *self.parts(column))
+            ]
+        heads += ["seeds", "examples/s", "seconds"]
+        lines = [line for about in self.controls if (line := self.control(about))]
+        lines += [self.line(row) for row in self.real]
+        return pipes(heads, [False] * len(heads), lines)
+
+    def control(self, about: Mapping[str, str]) -> list[str]:
+        """The row of a control; none where nothing was asked of it."""
+        subject, network = about["subject"], about["network"]
+        found, seeds = [], 0
+        for column in self.columns:
+            values = list(self.of_control(column, subject, network).values())
+            if subject != RANDOM_START:
+                values = values[:1]  # follows from no seed
+            seeds = max(seeds, len(values))
+            text = column.show(interval(values)) + sign(self.marks, about, column.title) if values else ""
+            found += [text, *[""] * len(self.parts(column))]
+        name = f"*{subject_name(subject)}*{sign(self.marks, about, None)}"
+        return [name, network, *found, str(seeds) if subject == RANDOM_START else "", "", ""] if seeds else []
+
+    def own(self, row: Row, column: Column, cell: Cell | None) -> str:
+        """The figure of the pretrained encoder; of several seeds it stands out."""
+        if cell is None:
+            return ""
+        bold = "**" if cell.interval.n > 1 else ""
+        return bold + column.show(cell.interval) + bold + sign(self.marks, row.about, column.title)
+
+    def line(self, row: Row) -> list[str]:
+        """The row of an objective."""
+        line = [row.objective + sign(self.marks, row.about, None), row.backbone]
+        against = self.shuffled.get((row.objective, row.backbone))
+        for column in self.columns:
+            cell = self.cells[column.title].get(row.setting.label)
+            other = self.cells[column.title].get(against.setting.label) if against else None
+            values = cell.values if cell else {}
+            controls = {
+                START: self.starts[column.title, row.backbone],
+                SHUFFLED: other.values if other else {},
+            }
+            differences = {part: above(values, controls[part], column) for part in self.parts(column)}
+            if differences.get(START):
+                start = {"subject": RANDOM_START, "backbone": row.about["backbone"]}
+                differences[START] += sign(self.marks, start, column.title)
+            line += [self.own(row, column, cell), *differences.values()]
+        costs = [run.result.cost for run in row.setting.runs.values()]
+        speed = statistics.median(cost.examples_per_second or math.nan for cost in costs)
+        seconds = statistics.median(cost.seconds or math.nan for cost in costs)
+        return [*line, str(len(costs)), f"{speed:,.0f}", f"{seconds:.0f}"]
+
+
+def cells(comparison: Comparison, wanted: Column) -> dict[str, Cell]:
+    """A study's column in a comparison, by setting: of several protocols each setting has its own."""
+    keys = [column.key for column in comparison.columns if (column.evaluator, column.metric) == names(wanted)]
+    return {setting: cell for (setting, key), cell in comparison.cells.items() if key in keys}
+
+
+def above(reached: Mapping[int, float], control: Mapping[int, float], column: Column) -> str:
+    """By how much runs differ from a control, in pairs of a seed; in brackets unless they are better, apart from 0."""
+    seeds = sorted(reached.keys() & control.keys())
+    if not seeds:
+        return ""
+    found: Interval = interval([reached[seed] - control[seed] for seed in seeds])
+    better = found.high < 0 if column.lower_is_better else found.low > 0
+    return column.show(found) if better else f"({column.show(found)})"

@@ -1,0 +1,252 @@
+"""What scripts/methods.py and scripts/claims.py measure and show: one YAML file a study, in scripts/studies/.
+
+A study names a number by its parts: evaluator, metric, condition, and the data where they are not the run's own.
+`names` alone knows how records spell it.
+"""
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+import yaml
+
+from ssl_runner.reporting.plain import from_plain
+from ssl_runner.reporting.statistics import Interval
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = ROOT / "scripts" / "studies"
+MARKED = "†"
+
+T = TypeVar("T")
+
+
+class StudyError(ValueError):
+    """A study's file that cannot be read, or that does not go with its records; the message names it and says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A number of the table, and how it is written."""
+
+    title: str
+    evaluator: str
+    metric: str
+    condition: dict[str, Any] = field(default_factory=dict)  # {labels: 0.01}
+    data: dict[str, Any] = field(default_factory=dict)  # data other than the run's: {dataset: ..., label: direction}
+    times: float = 1  # 100: of shares, and of correlations where the page says so
+    decimals: int | None = None  # None: one with `times`, and of what is 10 or more; else three
+    lower_is_better: bool = False
+    reference: bool = False  # is there to be beaten: no difference to it is shown
+
+    def show(self, found: Interval | None) -> str:
+        """Mean and half of the 95 % interval; a single number without, nothing of none."""
+        if found is None:
+            return ""
+        decimals = self.decimals
+        if decimals is None:
+            decimals = 1 if self.times != 1 or abs(found.mean) >= 10 else 3
+        mean = f"{self.times * found.mean:.{decimals}f}"
+        return mean if found.n == 1 else f"{mean} ± {self.times * (found.high - found.low) / 2:.{decimals}f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Numbers that are to be measured again: of the columns with these titles and the rows that agree in all that is
+    said of them; where nothing is said, of all."""
+
+    reason: str
+    columns: tuple[str, ...] = ()
+    objective: str = ""
+    backbone: str = ""
+    subject: str = ""  # pretrained, random_start, ...
+
+    def row(self) -> dict[str, str]:
+        """What the mark says of rows."""
+        said = {"subject": self.subject, "objective": self.objective, "backbone": self.backbone}
+        return {key: value for key, value in said.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Runs that share overrides: one for each of `of`."""
+
+    of: tuple[str, ...]
+    also: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """An evaluation of finished runs on other data: asked of those that have it on their own, by `ssl-evaluate`."""
+
+    evaluator: str
+    data: dict[str, Any]  # {dataset: moving_digits, label: direction}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs side by side, and their table in docs/methods.md."""
+
+    title: str
+    about: str
+    runs: tuple[Batch, ...]
+    columns: tuple[Column, ...]
+    jobs: int  # runs at a time
+    common: str = ""  # overrides of all runs
+    seeds: tuple[int, ...] = (0, 1, 2)
+    start_from: str = ""  # a group with one run a seed: from its weights runs of the same seed start
+    asked_afterwards: tuple[Question, ...] = ()
+    again: tuple[Mark, ...] = ()
+
+    def overrides(self) -> list[list[str]]:
+        """Those of each run, less its seed."""
+        lines = [f"{self.common} {run} {batch.also}" for batch in self.runs for run in batch.of]
+        return [shlex.split(line) for line in lines]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A column of a claim over its only axis, above its random start: one curve of a picture."""
+
+    title: str
+    claim: str
+    column: Column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Curves of several claims in one picture."""
+
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A question, what is said about it, and how it was asked: a section of docs/claims.md."""
+
+    question: str
+    said: str
+    about: str  # what ran
+    overrides: str  # of the sweep
+    columns: tuple[Column, ...]
+    table: str = "settings"  # or turned, square, ranks: see scripts/claims.py
+    pictures: tuple[str, ...] = ()  # titles of the comparison's pictures
+    picture: Picture | None = None  # drawn from several claims
+    again: tuple[Mark, ...] = ()
+
+    def words(self) -> list[str]:
+        return shlex.split(self.overrides)
+
+
+def read_studies(kind: type[T], folder: str) -> dict[str, T]:
+    """The studies that scripts/studies/<folder>.yaml lists, in its order, each from its file. Raises StudyError."""
+    order = yaml.safe_load((STUDIES / f"{folder}.yaml").read_text(encoding="utf-8"))
+    return {name: read_study(kind, STUDIES / folder / f"{name}.yaml") for name in order}
+
+
+def read_study(kind: type[T], path: Path) -> T:
+    """One file; every key must be known. Raises StudyError."""
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        study = from_plain(kind, plain, "")
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise StudyError(f"{path}: {error}") from error
+    unknown = list(_unknown(study, plain, ""))
+    if unknown:
+        raise StudyError(f"{path}: {'; '.join(unknown)}")
+    return study
+
+
+def _unknown(made: Any, plain: Any, where: str) -> Iterable[str]:
+    """Keys that no field was made of, a line each."""
+    if is_dataclass(made):
+        known = [part.name for part in fields(made)]
+        for key in plain:
+            path = f"{where}.{key}" if where else str(key)
+            if key in known:
+                yield from _unknown(getattr(made, key), plain[key], path)
+            else:
+                yield f"{path}: no such key; choose one of: {', '.join(known)}"
+    elif isinstance(made, tuple):
+        for place, (part, own) in enumerate(zip(made, plain, strict=True)):
+            yield from _unknown(part, own, f"{where}[{place}]")
+
+
+def names(wanted: Column | Question) -> tuple[str, str]:
+    """Evaluator and metric as results of schema 1 spell them: the only place that knows.
+
+    >>> names(Column(title="", evaluator="few_label", metric="accuracy", condition={"labels": 0.003}))
+    ('few_label', 'accuracy@0.3%')
+    >>> names(Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"}))
+    ('linear on moving_digits label=speed', '')
+    """
+    evaluator = wanted.evaluator
+    if wanted.data:
+        differs = [f"{key}={value}" for key, value in wanted.data.items() if key != "dataset"]
+        evaluator = " ".join([evaluator, "on", wanted.data["dataset"], *differs])
+    if isinstance(wanted, Question):
+        return evaluator, ""
+    match wanted.condition:
+        case {"labels": share}:
+            return evaluator, f"{wanted.metric}@{100 * share:g}%"
+        case {"pairs": pairs}:
+            return evaluator, f"{wanted.metric}@{pairs}"
+        case {"candidates": count}:
+            return evaluator, f"{wanted.metric}_{count}"
+        case _:
+            return evaluator, wanted.metric
+
+
+# --------------------------------------------------------------------------------------------- to be measured again
+
+
+def sign(marks: Iterable[Mark], row: Mapping[str, str] | None, column: str | None) -> str:
+    """The sign beside the title of a column (no row), the name of a row (no column) or a number, if a mark is about
+    just that. A mark of a whole table is said above it alone."""
+    for mark in marks:
+        rows, columns = mark.row(), mark.columns
+        of_row = not rows if row is None else bool(rows) and rows.items() <= row.items()
+        of_column = not columns if column is None else column in columns
+        if of_row and of_column:
+            return f" {MARKED}"
+    return ""
+
+
+def said_of(marks: Iterable[Mark]) -> list[str]:
+    """What the page says above a table of numbers that are to be measured again, a line a mark."""
+    lines = []
+    for mark in marks:
+        columns = ", ".join(f"*{title}*" for title in mark.columns)
+        rows = ", ".join(f"*{value.replace('_', ' ')}*" for value in mark.row().values())
+        about = " of ".join(filter(None, [columns, rows])) or "All figures of this table"
+        lines.append(f"{MARKED} {about}, to be measured again: {mark.reason}")
+    return lines
+
+
+def check_marks(
+    name: str, marks: Iterable[Mark], columns: Iterable[Column], rows: Collection[Mapping[str, str]]
+) -> None:
+    """Raises StudyError for a mark that is about nothing in its table."""
+    titles = {column.title for column in columns}
+    for mark in marks:
+        strange = [title for title in mark.columns if title not in titles]
+        if strange:
+            raise StudyError(f"{name}: again.columns: no such title: {', '.join(strange)}")
+        if not any(mark.row().items() <= row.items() for row in rows):
+            raise StudyError(f"{name}: again: no row of the table is {mark.row()}")
+
+
+# -------------------------------------------------------------------------------------------------------------- pages
+
+
+def fill(template: str, **values: Any) -> str:
+    """A page from its template in scripts/studies/."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(STUDIES), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(values)

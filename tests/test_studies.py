@@ -1,0 +1,255 @@
+"""scripts/methods.py and scripts/claims.py: the studies they read, and the pages they write."""
+
+import itertools
+import json
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import claims
+import methods
+import numpy as np
+import pytest
+import yaml
+from claims_tables import bounds, read_record
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from made_runs import made_config, made_run
+from methods_table import above
+from scipy import stats
+from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, names, read_studies, read_study, sign
+
+from ssl_runner.config import check_fit, compose, typed
+from ssl_runner.reporting.results import write_result
+from ssl_runner.reporting.statistics import Interval
+
+GROUPS = read_studies(Group, "methods")
+CLAIMS = read_studies(Claim, "claims")
+ACCURACY = Column(title="linear", evaluator="linear", metric="accuracy", times=100)
+
+
+def test_the_pages_are_what_the_records_say() -> None:
+    """Whoever edits docs/methods.md or docs/claims.md by hand, or a study, and not the other, is told so."""
+    assert methods.page(GROUPS) == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert claims.page(CLAIMS) == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["methods", "claims"])
+def test_every_study_has_its_place(folder: str) -> None:
+    listed = yaml.safe_load((STUDIES / f"{folder}.yaml").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.stem for path in (STUDIES / folder).glob("*.yaml"))
+
+
+def test_every_record_has_its_study() -> None:
+    assert {path.name for path in methods.RECORDS.iterdir()} <= GROUPS.keys()
+    assert {path.stem for path in claims.RECORDS.glob("*.json")} <= CLAIMS.keys()
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_runs_of_a_group_go_together(name: str) -> None:
+    """Each run by itself, and each batch's overrides once."""
+    group, seen = GROUPS[name], set[str]()
+    for batch in group.runs:
+        for place, run in enumerate(batch.of):
+            if place == 0 or run not in seen:
+                check_fit(typed(compose(shlex.split(f"{group.common} {run} {batch.also}"))))
+            seen.add(run)
+    for question in group.asked_afterwards:
+        assert question.data["dataset"] == compose(group.overrides()[0])["names"]["dataset"]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_sweeps_of_claims_go_together(name: str) -> None:
+    words = CLAIMS[name].words()
+    parsed = OverridesParser.create().parse_overrides(words)
+    fixed = [word for word, override in zip(words, parsed, strict=True) if not override.is_sweep_override()]
+    assert compose(fixed)["sweep"]["params"]
+
+
+@pytest.mark.parametrize("name", [name for name in CLAIMS if (claims.RECORDS / f"{name}.json").exists()])
+def test_a_recorded_sweep_ran_as_its_claim_says(name: str) -> None:
+    assert json.loads((claims.RECORDS / f"{name}.json").read_text())["command"] == f"ssl-run {CLAIMS[name].overrides}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colums": []}, "colums: no such key; choose one of: title"),
+        (
+            {"columns": [{"title": "a", "evaluator": "linear", "metric": "accuracy", "percent": 1}]},
+            "columns[0].percent",
+        ),
+        ({"runs": [{"of": [""], "with": "seed=1"}]}, "runs[0].with: no such key; choose one of: of, also"),
+        ({"again": [{"why": "new tokens", "reason": ""}]}, "again[0].why"),
+        ({"again": "new tokens"}, "again is"),
+        ({"jobs": "two"}, "jobs is"),
+    ],
+)
+def test_what_a_study_does_not_know_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load((STUDIES / "methods" / "main.yaml").read_text()) | change))
+    with pytest.raises(StudyError) as error:
+        read_study(Group, path)
+    assert str(path) in str(error.value)
+    assert said in str(error.value)
+
+
+def test_a_number_is_named_by_its_parts() -> None:
+    def named(**parts: Any) -> tuple[str, str]:
+        return names(Column(title="", **parts))
+
+    assert named(evaluator="few_label", metric="accuracy", condition={"labels": 0.003}) == (
+        "few_label",
+        "accuracy@0.3%",
+    )
+    assert named(evaluator="few_label", metric="accuracy", condition={"labels": 1}) == ("few_label", "accuracy@100%")
+    assert named(evaluator="word_similarity", metric="spearman", condition={"pairs": "simlex999"}) == (
+        "word_similarity",
+        "spearman@simlex999",
+    )
+    assert named(evaluator="mutual_information", metric="bound", condition={"candidates": 4}) == (
+        "mutual_information",
+        "bound_4",
+    )
+    asked = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
+    assert names(asked)[0] == "linear on moving_digits label=speed"
+
+
+def test_differences_are_those_of_a_paired_t_test() -> None:
+    own, control = {0: 0.97, 1: 0.95, 2: 0.99, 7: 0.1}, {0: 0.91, 1: 0.93, 2: 0.92, 8: 0.9}
+    found = stats.ttest_rel([0.97, 0.95, 0.99], [0.91, 0.93, 0.92]).confidence_interval(0.95)
+    shown = f"{50 * (found.low + found.high):.1f} ± {50 * (found.high - found.low):.1f}"
+    assert above(own, control, ACCURACY) == f"({shown})"  # holds 0
+    assert above({0: 0.97, 1: 0.95, 2: 0.971}, {0: 0.9, 1: 0.88, 2: 0.9}, ACCURACY) == "7.0 ± 0.1"
+    assert above({0: 0.97}, {0: 0.9}, ACCURACY) == "(7.0)"  # one seed shows nothing
+    assert above({0: 0.97}, {1: 0.9}, ACCURACY) == ""
+
+
+def test_a_mark_stands_where_it_says() -> None:
+    whole, rows, column = Mark(reason="a"), Mark(reason="b", objective="dino"), Mark(reason="c", columns=("linear",))
+    cell = Mark(reason="d", subject="random_start", backbone="per_frame", columns=("place",))
+    dino, start = {"objective": "dino", "backbone": "convnet"}, {"subject": "random_start", "backbone": "per_frame"}
+    assert [sign([whole], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [""] * 3
+    assert [sign([rows], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == ["", " †", ""]
+    assert [sign([column], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [" †", "", ""]
+    assert [sign([cell], *at) for at in ((start, "place"), (start, "speed"), (dino, "place"))] == [" †", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        (Mark(reason="", columns=("linar",)), "no such title: linar"),
+        (Mark(reason="", objective="dimo"), "no row of the table"),
+    ],
+)
+def test_a_mark_of_nothing_is_refused(mark: Mark, said: str) -> None:
+    group = GROUPS["digits"]
+    with pytest.raises(StudyError, match=said):
+        methods.page({"digits": Group(**{**vars(group), "again": (mark,)})})
+
+
+def test_the_main_table_is_worked_by_hand() -> None:
+    """Its figures, from the recorded files without any of our code."""
+    records = [json.loads(path.read_text())["result"] for path in sorted((methods.RECORDS / "main").glob("*.json"))]
+    found = {
+        (record["seed"], each["subject"]): each["metrics"]["accuracy"]
+        for record in records
+        for each in record["results"]
+        if each["evaluator"] == "knn"
+    }
+    own, start = (np.array([found[seed, subject] for seed in (0, 1, 2)]) for subject in ("pretrained", "random_start"))
+
+    def shown(values: np.ndarray) -> str:
+        half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+        return f"{100 * values.mean():.1f} ± {100 * half:.1f}"
+
+    line = next(line for line in methods.page({"main": GROUPS["main"]}).splitlines() if line.startswith("| simclr"))
+    assert f"| **{shown(own)}** | {shown(own - start)} |" in line
+
+
+def made_sweep(folder: Path, claim: Claim) -> Path:
+    """Three mask ratios of two seeds, as a sweep leaves them."""
+    runs = []
+    for ratio, seed in itertools.product((0.25, 0.5, 0.75), (0, 1)):
+        found = {"pretrained": {"accuracy": ratio + seed / 100}, "random_start": {"accuracy": 0.1}}
+        tenth = {subject: {"accuracy@10%": values["accuracy"]} for subject, values in found.items()}
+        metrics = {"linear": found, "few_label_finetune": tenth}
+        run = made_run(f"{ratio}-{seed}", made_config(seed=seed, objective__ratio=ratio), metrics)
+        result = replace(run.result, command=f"ssl-run output={folder} objective.ratio={ratio}", sweep="mask_ratio-1")
+        runs.append(str(write_result(folder / run.name, result).parent.relative_to(folder)))
+    sweep = folder / "sweeps" / "mask_ratio-1"
+    sweep.mkdir(parents=True)
+    command = shlex.join(["ssl-run", "-m", f"output={folder}", *claim.words()])
+    (sweep / "sweep.yaml").write_text(yaml.safe_dump({"command": command, "runs": runs}))
+    return sweep
+
+
+def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = tmp_path / "claims"
+    records.mkdir()
+    shutil.copy(claims.RECORDS / "mask_ratio_text.json", records)
+    monkeypatch.setattr(claims, "RECORDS", records)
+    sweep = made_sweep(tmp_path / "outputs", CLAIMS["mask_ratio"])
+    claims.keep("mask_ratio", sweep, CLAIMS)
+    kept = ["mask_ratio-1.png", "mask_ratio-2.png", "mask_ratio.json", "mask_ratio_text-0.png", "mask_ratio_text.json"]
+    assert sorted(path.name for path in records.iterdir()) == kept
+    assert str(tmp_path) not in (records / "mask_ratio.json").read_text()
+    page = claims.page(CLAIMS)
+    assert "| 0.5 | 50.5 ± 6.4 | 10.0 ± 0.0 | 50.5 ± 6.4 | 10.0 ± 0.0 † |" in page
+    assert "| 0.75 | 75.5 ± 6.4 = |" in page
+    assert "6 runs, seeds 0, 1; 10 minutes" in page
+    assert "claims/mask_ratio-2.png" in page
+
+    other = replace(CLAIMS["mask_ratio"], overrides="sweep=mask_ratio batch_size=8")
+    with pytest.raises(StudyError, match=r"claims/mask_ratio\.yaml says ssl-run sweep=mask_ratio batch_size=8"):
+        claims.keep("mask_ratio", sweep, {"mask_ratio": other})
+    other = replace(CLAIMS["mask_ratio"], pictures=("linear",))
+    with pytest.raises(StudyError, match="no such pictures: linear; there are: Linear accuracy by ratio"):
+        claims.keep("mask_ratio", sweep, {"mask_ratio": other})
+
+
+def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "ROOT", tmp_path)
+    monkeypatch.setattr(methods, "OUTPUTS", tmp_path / "outputs")
+    asked = {"linear on moving_digits label=speed": {"pretrained": {"accuracy": 0.5}}}
+    for name, metrics in (("new", {}), ("asked", asked)):
+        config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
+        run = made_run(name, config, {"linear": {"pretrained": {"accuracy": 0.5}}} | metrics)
+        folder = write_result(tmp_path / "outputs" / "video" / "mae" / name, run.result).parent
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    question = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
+    assert list(methods.asked("video", question)) == [
+        [
+            "run=outputs/video/mae/new",
+            "dataset=moving_digits",
+            "dataset.label=speed",
+            "evaluation=[linear]",
+            "controls=[random_start,pixels]",
+        ]
+    ]
+    group = replace(GROUPS["bert"], start_from="video")
+    with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
+        methods.started(group, 1)
+    shutil.rmtree(tmp_path / "outputs" / "video" / "mae" / "asked")
+    folder = "outputs/video/mae/new"
+    assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
+    monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
+    methods.keep(["video"])
+    (kept,) = (tmp_path / "runs" / "video").iterdir()
+    assert kept.name == "mae-new.json"
+    assert [run.result.seed for run in methods.recorded("video", GROUPS["video"])] == [1]
+
+
+def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
+    cell = {"setting": "a", "column": "linear.accuracy", "mean": 0.5, "low": None, "high": None, "n": 1, "tied": True}
+    exported = {
+        "axes": [{"key": "objective", "short": "objective", "values": ["a"], "numeric": False}],
+        "settings": [{"label": "a", "values": {"objective": "a"}}],
+        "columns": [{"key": "linear.accuracy", "evaluator": "linear", "metric": "accuracy"}],
+        "cells": [cell | {"controls": {}}],
+    }
+    record = read_record(CLAIMS["objectives"], exported, (ACCURACY,))
+    assert record.shown("a", ACCURACY) == "50.0"
+    assert record.shown("b", ACCURACY) == record.start("a", ACCURACY) == "-"
+    assert bounds({"mean": 1.0, "low": 0.5, "high": 1.5, "n": 3}) == Interval(1.0, 0.5, 1.5, 3)
