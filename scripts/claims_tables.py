@@ -5,8 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from study import Claim, Column, names, sign
+from study import Claim, Column, asks, sign
 
+from ssl_runner.reporting import schema1
+from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.exports import pipes
 from ssl_runner.reporting.results import PRETRAINED, RANDOM_START
@@ -56,7 +58,7 @@ def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column
         each["key"]: column.title
         for column in columns
         for each in exported["columns"]
-        if (each["evaluator"], each["metric"]) == names(column)
+        if asks(column, exported_address(each))
     }
     cells = {}
     for cell in exported["cells"]:
@@ -67,6 +69,13 @@ def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column
             cells[cell["setting"], title[cell["column"]]] = Found(own, bounds(start), above, cell["tied"])
     axes = tuple(Axis(**axis) for axis in exported["axes"])
     return Record(axes, {each["label"]: each["values"] for each in exported["settings"]}, columns, cells, claim)
+
+
+def exported_address(column: Mapping[str, Any]) -> Address:
+    """Of a column of an exported comparison, of schema 1 or later."""
+    if "address" in column:
+        return Address(**column["address"])
+    return schema1.address(column["evaluator"], column["metric"])
 
 
 def bounds(exported: Mapping[str, Any] | None) -> Interval | None:

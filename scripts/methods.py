@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 from methods_table import Table
-from study import ROOT, Group, Question, StudyError, fill, names, read_studies, said_of
+from study import ROOT, Group, Question, StudyError, elsewhere, fill, read_studies, said_of
 
-from ssl_runner.reporting.plain import from_plain
-from ssl_runner.reporting.results import Result, Run
+from ssl_runner.reporting import protocols
+from ssl_runner.reporting.results import Run, result_of
 from ssl_runner.reporting.runs import find_runs
 
 RECORDS = ROOT / "docs" / "runs"
@@ -75,8 +75,9 @@ def asked(name: str, question: Question) -> Iterable[list[str]]:
         f"dataset.{key}={value}" if key != "dataset" else f"dataset={value}" for key, value in question.data.items()
     ]
     for run in find_runs([OUTPUTS / name])[0]:
-        found = {each.evaluator for each in run.result.results}
-        if question.evaluator in found and names(question)[0] not in found:
+        found = [each for each in run.result.results if each.evaluator == question.evaluator]
+        answered = any(protocols.elsewhere(each.on) == elsewhere(question.data) for each in found)
+        if any(each.on.own for each in found) and not answered:
             config = yaml.safe_load((run.folder / "config.yaml").read_text())
             controls = f"controls=[{','.join(config['controls'])}]"
             yield [f"run={run.folder.relative_to(ROOT)}", *data, f"evaluation=[{question.evaluator}]", controls]
@@ -99,9 +100,10 @@ def recorded(name: str, group: Group) -> list[Run]:
     for path in sorted((RECORDS / name).glob("*.json")):
         record = json.loads(path.read_text())
         config = record["config"]
+        record["result"]["config"] = config
         if group.start_from:
             config |= {"start_from": group.start_from, "dataset": config["dataset"] | {"tokenizer": group.start_from}}
-        runs.append(Run(path.stem, path, replace(from_plain(Result, record["result"], ""), config=config)))
+        runs.append(Run(path.stem, path, replace(result_of(record["result"], str(path)), config=config)))
     return runs
 
 

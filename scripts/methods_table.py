@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from study import Column, Group, StudyError, check_marks, names, sign
+from study import Column, Group, StudyError, asks, check_marks, sign
 
 from ssl_runner.reporting.axes import describe
 from ssl_runner.reporting.comparison import Cell, Comparison, Setting, compare
@@ -166,7 +166,7 @@ class Table:
 
 def cells(comparison: Comparison, wanted: Column) -> dict[str, Cell]:
     """A study's column in a comparison, by setting: of several protocols each setting has its own."""
-    keys = [column.key for column in comparison.columns if (column.evaluator, column.metric) == names(wanted)]
+    keys = [column.key for column in comparison.columns if asks(wanted, column.address)]
     return {setting: cell for (setting, key), cell in comparison.cells.items() if key in keys}
 
 

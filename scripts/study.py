@@ -1,7 +1,7 @@
 """What scripts/methods.py and scripts/claims.py measure and show: one YAML file a study, in scripts/studies/.
 
-A study names a number by its parts: evaluator, metric, condition, and the data where they are not the run's own.
-`names` alone knows how records spell it.
+A study names a number by its parts, as its address has them: evaluator, metric, condition, and the data where they are
+not the run's own.
 """
 
 import shlex
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import jinja2
 import yaml
 
+from ssl_runner.reporting.address import ON, Address
 from ssl_runner.reporting.plain import from_plain
 from ssl_runner.reporting.statistics import Interval
 
@@ -176,29 +177,19 @@ def _unknown(made: Any, plain: Any, where: str) -> Iterable[str]:
             yield from _unknown(part, own, f"{where}[{place}]")
 
 
-def names(wanted: Column | Question) -> tuple[str, str]:
-    """Evaluator and metric as results of schema 1 spell them: the only place that knows.
+def address(wanted: Column) -> Address:
+    """Where a study's number stands in a comparison; it may be told apart there by more."""
+    return Address(wanted.evaluator, wanted.metric, wanted.condition, elsewhere(wanted.data))
 
-    >>> names(Column(title="", evaluator="few_label", metric="accuracy", condition={"labels": 0.003}))
-    ('few_label', 'accuracy@0.3%')
-    >>> names(Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"}))
-    ('linear on moving_digits label=speed', '')
-    """
-    evaluator = wanted.evaluator
-    if wanted.data:
-        differs = [f"{key}={value}" for key, value in wanted.data.items() if key != "dataset"]
-        evaluator = " ".join([evaluator, "on", wanted.data["dataset"], *differs])
-    if isinstance(wanted, Question):
-        return evaluator, ""
-    match wanted.condition:
-        case {"labels": share}:
-            return evaluator, f"{wanted.metric}@{100 * share:g}%"
-        case {"pairs": pairs}:
-            return evaluator, f"{wanted.metric}@{pairs}"
-        case {"candidates": count}:
-            return evaluator, f"{wanted.metric}_{count}"
-        case _:
-            return evaluator, wanted.metric
+
+def elsewhere(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What an address says of data that are not the run's own."""
+    return {ON: data["dataset"], **{key: value for key, value in data.items() if key != "dataset"}} if data else {}
+
+
+def asks(wanted: Column, found: Address) -> bool:
+    """Whether a study's column is the one at an address."""
+    return address(wanted).covers(found) and (ON in found.apart) == bool(wanted.data)
 
 
 # --------------------------------------------------------------------------------------------- to be measured again

@@ -18,9 +18,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_runs import made_config, made_run
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, names, read_studies, read_study, sign
+from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, asks, read_studies, read_study, sign
 
 from ssl_runner.config import check_fit, compose, typed
+from ssl_runner.reporting.address import read_address
 from ssl_runner.reporting.results import write_result
 from ssl_runner.reporting.statistics import Interval
 
@@ -96,24 +97,14 @@ def test_what_a_study_does_not_know_is_refused(tmp_path: Path, change: dict[str,
 
 
 def test_a_number_is_named_by_its_parts() -> None:
-    def named(**parts: Any) -> tuple[str, str]:
-        return names(Column(title="", **parts))
-
-    assert named(evaluator="few_label", metric="accuracy", condition={"labels": 0.003}) == (
-        "few_label",
-        "accuracy@0.3%",
-    )
-    assert named(evaluator="few_label", metric="accuracy", condition={"labels": 1}) == ("few_label", "accuracy@100%")
-    assert named(evaluator="word_similarity", metric="spearman", condition={"pairs": "simlex999"}) == (
-        "word_similarity",
-        "spearman@simlex999",
-    )
-    assert named(evaluator="mutual_information", metric="bound", condition={"candidates": 4}) == (
-        "mutual_information",
-        "bound_4",
-    )
-    asked = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
-    assert names(asked)[0] == "linear on moving_digits label=speed"
+    few = Column(title="", evaluator="few_label", metric="accuracy", condition={"labels": 0.01})
+    assert asks(few, read_address("few_label.accuracy[labels=0.01]"))
+    assert asks(few, read_address("few_label.accuracy[labels=0.01]{precision=bfloat16}"))
+    assert not asks(few, read_address("few_label.accuracy[labels=0.1]"))
+    assert not asks(few, read_address("few_label.accuracy[labels=0.01]{on=stl10}"))
+    speed = Column(title="", evaluator="linear", metric="accuracy", data={"dataset": "moving_digits", "label": "speed"})
+    assert asks(speed, read_address("linear.accuracy{on=moving_digits,label=speed}"))
+    assert not asks(speed, read_address("linear.accuracy"))
 
 
 def test_differences_are_those_of_a_paired_t_test() -> None:

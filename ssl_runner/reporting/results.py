@@ -155,6 +155,11 @@ def read_result(folder: Path) -> Result:
         plain = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ResultError(f"{path} is not a whole JSON file ({error})") from error
+    return result_of(plain, str(path))
+
+
+def result_of(plain: Any, path: str) -> Result:
+    """A result of what its JSON holds, of this schema or of schema 1. Raises ResultError, which names `path`."""
     if not isinstance(plain, dict):
         raise ResultError(f"{path} holds {short(plain)}; an object is needed")
     if plain.get("schema") not in (1, SCHEMA):

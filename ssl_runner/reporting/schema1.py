@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ssl_runner.metrics import Better, Unit
+from ssl_runner.reporting.address import ON, Address
 
 SHARES = frozenset(
     {"accuracy", "macro_f1", "f1", "precision", "recall", "exact_match", "j", "f", "j_and_f", "majority", "coverage",
@@ -39,7 +40,8 @@ TASK = {  # the settings of the objective that numbers depend on; None: all
     "likelihood": frozenset({"_target_", "likelihood", "deviation"}),
     "mutual_information": frozenset({"views"}),
 }
-CONDITION = {"word_similarity": "file", "analogies": "section"}
+CONDITION = {"word_similarity": "file", "analogies": "section"}  # what stood after "@"
+NUMBERED = {"prediction": "frame", "mutual_information": "candidates"}  # what stood after the last "_"
 
 
 def upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     if not isinstance(found, Mapping) or not isinstance(found.get("metrics"), Mapping):
         return found
-    evaluator, _, elsewhere = str(found.get("evaluator")).partition(" on ")
+    place = address(str(found.get("evaluator")), "")
+    evaluator = place.evaluator
     recorded = _mapping(found.get("protocol"))
     subsets = _mapping(recorded.get("subsets"))
     probe = recorded.get("evaluator") in PROBES
@@ -66,7 +69,7 @@ def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     terms |= _task(evaluator, result)
     metrics = []
     for name, value in found["metrics"].items():
-        metric = _metric(name, value, evaluator, found)
+        metric = _metric(name, value, found)
         _, _, condition = name.partition("@")
         if isinstance(subsets.get(condition), Mapping):
             own, picked, seen = _sorted(subsets[condition], probe)
@@ -82,34 +85,49 @@ def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
         "evaluator": evaluator,
         "subject": found.get("subject"),
         "metrics": metrics,
-        "on": _data(elsewhere, fingerprint, result),
+        "on": _data(place.apart, fingerprint, result),
         "protocol": {"terms": terms, "chosen": chosen, "measured": measured},
         "precision": {"pretraining": precision, "evaluation": precision},
         "seconds": found.get("seconds"),
     }
 
 
-def _metric(name: str, value: Any, evaluator: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    base, at, condition = name.partition("@")
-    split = "val" if base.startswith("val_") else "test"
-    base = base.removeprefix("val_")
-    conditions = dict(_condition(evaluator, condition)) if at else {}
-    if frame := re.fullmatch(r"(.+)_(\d+)", base) if evaluator == "prediction" else None:
-        base, conditions = frame[1], {"frame": int(frame[2])}
-    headline = str(found.get("headline"))
-    if base == headline.partition("@")[0] and split == "test":
+def address(evaluator: str, metric: str) -> Address:
+    """What a column of schema 1 was called by.
+
+    >>> str(address("few_label on moving_digits label=speed", "val_accuracy@1%"))
+    'few_label.accuracy[labels=0.01,split=val]{on=moving_digits,label=speed}'
+    """
+    evaluator, _, elsewhere = evaluator.partition(" on ")
+    base, at, written = metric.partition("@")
+    condition = dict(_condition(evaluator, written)) if at else {}
+    if base.startswith("val_"):
+        base, condition = base.removeprefix("val_"), {**condition, "split": "val"}
+    if evaluator in NUMBERED and (numbered := re.fullmatch(r"(.+)_(\d+)", base)):
+        base, condition = numbered[1], {**condition, NUMBERED[evaluator]: int(numbered[2])}
+    dataset, *settings = elsewhere.split(" ")
+    apart = {ON: dataset, **dict(setting.partition("=")[::2] for setting in settings)} if elsewhere else {}
+    return Address(evaluator, base, condition, apart)
+
+
+def _metric(name: str, value: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+    own, headline = (address(str(found.get("evaluator")), each) for each in (name, str(found.get("headline"))))
+    condition = dict(own.condition)
+    split = condition.pop("split", "test")
+    first = own.metric == headline.metric and split == "test" and condition.keys() == headline.condition.keys()
+    if first:
         said = found.get("higher_is_better")
         better = {True: Better.HIGHER, False: Better.LOWER, None: Better.NEITHER}.get(said, said)
     else:
-        better = Better.LOWER if base in LOWER else Better.HIGHER if base in HIGHER else Better.NEITHER
+        better = Better.LOWER if own.metric in LOWER else Better.HIGHER if own.metric in HIGHER else Better.NEITHER
     return {
-        "name": base,
+        "name": own.metric,
         "value": value,
-        "unit": next((unit for unit, names in UNITS.items() if base in names), _unit(base)),
+        "unit": next((unit for unit, names in UNITS.items() if own.metric in names), _unit(own.metric)),
         "better": better,
-        "headline": base == headline.partition("@")[0] and split == "test" and (not frame),
+        "headline": first,
         "split": split,
-        "condition": conditions,
+        "condition": condition,
     }
 
 
@@ -149,11 +167,10 @@ def _task(evaluator: str, result: Mapping[str, Any]) -> dict[str, Any]:
     return {f"objective.{key}": value for key, value in objective.items() if chosen is None or key in chosen}
 
 
-def _data(elsewhere: str, fingerprint: Any, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The data: the run's own, or what the evaluator's name said: "moving_digits label=direction"."""
+def _data(elsewhere: Mapping[str, Any], fingerprint: Any, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The data: the run's own, or what the evaluator's name said."""
     if not elsewhere:
         data, name = _mapping(result.get("data")), _mapping(result.get("name"))
         return {"dataset": str(name.get("dataset", "")), "own": True, "fingerprint": str(data.get("fingerprint", ""))}
-    dataset, *settings = elsewhere.split(" ")
-    pairs = [setting.partition("=")[::2] for setting in settings]
-    return {"dataset": dataset, "own": False, "fingerprint": str(fingerprint or ""), "settings": dict(pairs)}
+    settings = {key: value for key, value in elsewhere.items() if key != ON}
+    return {"dataset": elsewhere[ON], "own": False, "fingerprint": str(fingerprint or ""), "settings": settings}
