@@ -15,12 +15,13 @@ import pytest
 import yaml
 from claims_tables import bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from made_runs import made_config, made_run
+from made_runs import made_config, made_metric, made_run
 from methods_table import above
 from scipy import stats
 from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, asks, read_studies, read_study, sign
 
 from ssl_runner.config import check_fit, compose, typed
+from ssl_runner.metrics import DataRef
 from ssl_runner.reporting.address import read_address
 from ssl_runner.reporting.results import write_result
 from ssl_runner.reporting.statistics import Interval
@@ -164,7 +165,10 @@ def made_sweep(folder: Path, claim: Claim) -> Path:
     runs = []
     for ratio, seed in itertools.product((0.25, 0.5, 0.75), (0, 1)):
         found = {"pretrained": {"accuracy": ratio + seed / 100}, "random_start": {"accuracy": 0.1}}
-        tenth = {subject: {"accuracy@10%": values["accuracy"]} for subject, values in found.items()}
+        tenth = {
+            subject: [made_metric(value=values["accuracy"], condition={"labels": 0.1})]
+            for subject, values in found.items()
+        }
         metrics = {"linear": found, "few_label_finetune": tenth}
         run = made_run(f"{ratio}-{seed}", made_config(seed=seed, objective__ratio=ratio), metrics)
         result = replace(run.result, command=f"ssl-run output={folder} objective.ratio={ratio}", sweep="mask_ratio-1")
@@ -203,10 +207,12 @@ def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "ROOT", tmp_path)
     monkeypatch.setattr(methods, "OUTPUTS", tmp_path / "outputs")
-    asked = {"linear on moving_digits label=speed": {"pretrained": {"accuracy": 0.5}}}
-    for name, metrics in (("new", {}), ("asked", asked)):
-        config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
-        run = made_run(name, config, {"linear": {"pretrained": {"accuracy": 0.5}}} | metrics)
+    on = DataRef(dataset="moving_digits", own=False, settings={"label": "speed"})
+    config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
+    asked = made_run("asked", config, on=on).result.results
+    for name, more in (("new", ()), ("asked", asked)):
+        run = made_run(name, config)
+        run = run._replace(result=replace(run.result, results=(*run.result.results, *more)))
         folder = write_result(tmp_path / "outputs" / "video" / "mae" / name, run.result).parent
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     question = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})

@@ -153,8 +153,9 @@ def _of_main_column(group: Group) -> Iterator[tuple[str, Figure]]:
 
 
 def _of_other_columns(group: Group) -> Iterator[tuple[str, Figure]]:
+    curves = [columns for columns in _families(group) if len(columns) > 1]
     for column in _headlines(group)[1:]:
-        if _place_among(column) is None:  # else it is a place of a curve
+        if not any(column in columns for columns in curves):  # else it is a place of a curve
             yield from _of_column(group, column)
 
 
@@ -429,18 +430,13 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
 def _over_conditions(group: Group) -> Iterator[tuple[str, Figure]]:
     """A metric over a number that is its condition, the share of labels or the block that is read: a curve a setting,
     the random start beneath."""
-    families: dict[Any, list[tuple[float, Column]]] = {}
-    for column in group.columns:
-        if (found := _place_among(column)) is not None:
-            key, place = found
-            family = freeze([column.address.evaluator, column.address.metric, key, column.address.apart])
-            families.setdefault(family, []).append((place, column))
-    for members in families.values():
-        first = members[0][1].address
+    for columns in _families(group):
+        first = columns[0].address
         key = next(iter(first.condition))
         curves: dict[str, list[Place]] = {}
         telling = _telling(group, group.axes, group.settings)
-        for place, column in members:
+        for column in columns:
+            place = float(column.address.condition[key])
             for setting, cell in group.found(column):
                 curves.setdefault(setting_name(setting, telling), []).append(Place(place, setting, cell, column))
         if not any(len(places) > 1 for places in curves.values()):
@@ -448,17 +444,20 @@ def _over_conditions(group: Group) -> Iterator[tuple[str, Figure]]:
         order = sorted(curves, key=lambda name: -sum(p.cell.interval.mean for p in curves[name]) / len(curves[name]))
         name = label(first._replace(condition={}))
         words = key.replace("_", " ")
-        log = log_scale([place for place, _ in members])
+        log = log_scale([float(column.address.condition[key]) for column in columns])
         lines = _curves(group, name, {name: curves[name] for name in order}, words, log)
         yield f"{name[0].upper()}{name[1:]} by {words}", lines
 
 
-def _place_among(column: Column) -> tuple[str, float] | None:
-    """The key and the value of a condition that is one number."""
-    pairs = list(column.address.condition.items())
-    if len(pairs) == 1 and isinstance(pairs[0][1], int | float):
-        return pairs[0][0], float(pairs[0][1])
-    return None
+def _families(group: Group) -> list[list[Column]]:
+    """Headlines that are one metric under one condition, which is a number."""
+    families: dict[Any, list[Column]] = {}
+    for column in _headlines(group):
+        place = column.address
+        if len(place.condition) == 1 and all(isinstance(value, int | float) for value in place.condition.values()):
+            family = freeze([place.evaluator, place.metric, *place.condition, place.apart])
+            families.setdefault(family, []).append(column)
+    return list(families.values())
 
 
 def _training(group: Group) -> Iterator[tuple[str, Figure]]:
