@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ssl_runner.loggers.interface import Loggers, RunLogger
+from ssl_runner.metrics import Metric, share
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -30,8 +31,8 @@ class Noted(RunLogger):
     def log_config(self, config: Mapping[str, object]) -> None:
         self._note("config", dict(config))
 
-    def log_summary(self, summary: Mapping[str, float], higher_is_better: Mapping[str, bool] = {}) -> None:
-        self._note("summary", dict(summary), dict(higher_is_better))
+    def log_summary(self, summary: Mapping[str, Metric]) -> None:
+        self._note("summary", dict(summary))
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         self._note("figures", dict(figures))
@@ -46,14 +47,14 @@ def test_several_loggers_are_each_told_everything() -> None:
     both.open(7)
     both.log_config({"x": 1})
     both.log_metrics({"loss": 0.5}, 8)
-    both.log_summary({"acc": 0.9}, {"acc": True})
+    both.log_summary({"acc": share("acc", 0.9)})
     both.log_figures({"f": Path("f.png")})
     both.finish(success=True)
     expected = [
         ("open", 7),
         ("config", {"x": 1}),
         ("metrics", {"loss": 0.5}, 8),
-        ("summary", {"acc": 0.9}, {"acc": True}),
+        ("summary", {"acc": share("acc", 0.9)}),
         ("figures", {"f": Path("f.png")}),
         ("finish", True),
     ]

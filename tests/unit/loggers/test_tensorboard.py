@@ -8,6 +8,7 @@ from PIL import Image
 
 from ssl_runner.loggers.interface import RunContext
 from ssl_runner.loggers.tensorboard import TensorBoard
+from ssl_runner.metrics import share
 
 
 def read(folder: Path) -> Any:
@@ -27,7 +28,7 @@ def test_events_read_back(context: RunContext, tmp_path: Path) -> None:
     logger.log_config({"objective": {"ratio": 0.75, "dims": [1, 2], "name": None}})
     logger.log_metrics({"train/loss": 0.5}, 10)
     logger.log_metrics({"train/loss": 0.25, "lr": 0.125}, 20)
-    logger.log_summary({"knn/accuracy": 0.75})
+    logger.log_summary({"pretrained/knn.accuracy": share("accuracy", 0.75)})
     logger.log_figures({"x": tmp_path / "f.png"})
     logger.finish(success=True)
     logger.finish(success=True)
@@ -35,7 +36,7 @@ def test_events_read_back(context: RunContext, tmp_path: Path) -> None:
     events = read(context.folder / "tensorboard")
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 0.5), (20, 0.25)]
     assert [(e.step, e.value) for e in events.Scalars("lr")] == [(20, 0.125)]
-    assert [e.value for e in events.Scalars("knn/accuracy")] == [0.75]
+    assert [e.value for e in events.Scalars("pretrained/knn.accuracy")] == [0.75]
     (image,) = events.Images("figures/x")
     (tmp_path / "back.png").write_bytes(image.encoded_image_string)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), picture)

@@ -17,7 +17,9 @@ from wandb_server import KEY, WandbServer
 
 from ssl_runner.loggers.interface import RunContext
 from ssl_runner.loggers.wandb_run import WandbRun
+from ssl_runner.metrics import Better, Metric, Unit, share
 
+ACCURACY = "pretrained/knn.accuracy"
 SETTINGS: dict[str, Any] = {
     "project": "tests",
     "entity": None,
@@ -88,7 +90,7 @@ def test_without_a_key_a_run_is_offline_silent_and_complete(
     wandb_run.log_metrics({"train/loss": 0.5}, 20)
     wandb_run.log_metrics({"val/loss": 0.25}, 10)  # a lower step is not dropped
     wandb_run.log_figures({"views": tmp_path / "f.png"})
-    wandb_run.log_summary({"knn/accuracy": 0.75})
+    wandb_run.log_summary({ACCURACY: share("accuracy", 0.75)})
     wandb_run.finish(success=False)
     wandb_run.finish(success=False)
 
@@ -102,7 +104,7 @@ def test_without_a_key_a_run_is_offline_silent_and_complete(
     assert {k: v for k, v in found["summary"].items() if "/loss" in k or "acc" in k} == {
         "train/loss": 0.5,
         "val/loss": 0.25,
-        "knn/accuracy": 0.75,
+        ACCURACY: 0.75,
     }
     assert '"trainer/step"' in inspect(folder)
     (picture,) = folder.rglob("*.png")
@@ -139,6 +141,7 @@ def test_on_a_terminal_nothing_is_asked(context: RunContext, tmp_path: Path) -> 
         "from pathlib import Path\n"
         "from ssl_runner.loggers.interface import RunContext\n"
         "from ssl_runner.loggers.wandb_run import WandbRun\n"
+        "from ssl_runner.metrics import share\n"
         f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
         f"run = WandbRun(context, **{SETTINGS!r})\n"
         "run.open(); run.log_metrics({'loss': 1.0}, 1); run.finish(True); print('done')\n"
@@ -180,7 +183,7 @@ def test_online_all_arrives_and_the_address_is_printed(
     wandb_run.log_metrics({"train/loss": 0.5}, 20)
     wandb_run.log_metrics({"val/loss": 0.25}, 10)
     wandb_run.log_figures({"views": tmp_path / "f.png"})
-    wandb_run.log_summary({"knn/accuracy": 0.75})
+    wandb_run.log_summary({ACCURACY: share("accuracy", 0.75)})
     wandb_run.finish(success=True)
 
     ((run_id, run),) = server.runs.items()
@@ -189,7 +192,7 @@ def test_online_all_arrives_and_the_address_is_printed(
     assert json.loads(run["config"])["objective"] == {"value": {"ratio": 0.75}}
     rows = [{k: v for k, v in row.items() if not k.startswith("_")} for row in server.history[run_id]]
     assert rows[:2] == [{"train/loss": 0.5, "trainer/step": 20}, {"val/loss": 0.25, "trainer/step": 10}]
-    assert server.summary[run_id]["knn/accuracy"] == 0.75
+    assert server.summary[run_id][ACCURACY] == 0.75
     assert server.exit_codes == {run_id: 0}
     assert [data for path, data in server.files.items() if "figures/views" in path] == [
         (tmp_path / "f.png").read_bytes()
@@ -299,7 +302,8 @@ def job(i):
     run.log_config({{"objective": {{"ratio": i / 10}}}})
     for step in (1, 2, 3):
         run.log_metrics({{"val/loss": 1 / (step + i)}}, step)
-    run.log_summary({{"pretrained/knn/accuracy": i / 4}}, {{"pretrained/knn/accuracy": True}})
+    from ssl_runner.metrics import share
+    run.log_summary({{"pretrained/knn.accuracy": share("accuracy", i / 4)}})
     run.finish(success=True)
 
 if __name__ == "__main__":
@@ -337,7 +341,7 @@ def test_the_jobs_of_a_sweep_at_once_in_forked_processes_are_as_many_runs(
             read, run = found[name]
             assert (run["run_group"], run["job_type"]) == ("ratios", "pretrain")
             assert read["config"]["objective"] == {"ratio": i / 10}
-            assert read["summary"]["pretrained/knn/accuracy"] == i / 4
+            assert read["summary"][ACCURACY] == i / 4
             assert read["exit_code"] == 0
     else:
         found = {run["displayName"]: run_id for run_id, run in server.runs.items()}
@@ -347,7 +351,7 @@ def test_the_jobs_of_a_sweep_at_once_in_forked_processes_are_as_many_runs(
             run = server.runs[found[name]]
             assert (run["groupName"], run["jobType"]) == ("ratios", "pretrain")
             assert json.loads(run["config"])["objective"] == {"value": {"ratio": i / 10}}
-            assert server.summary[found[name]]["pretrained/knn/accuracy"] == i / 4
+            assert server.summary[found[name]][ACCURACY] == i / 4
             assert [row["trainer/step"] for row in server.history[found[name]]] == [1, 2, 3]
             assert server.exit_codes[found[name]] == 0
     deadline = time.monotonic() + 10  # it looks after its parent every second or so
@@ -391,17 +395,24 @@ def test_the_summary_says_which_way_is_better_and_keeps_the_value_given(
     wandb_run.open()
     for step, loss in ((1, 0.5), (2, 0.25), (3, 0.375)):
         wandb_run.log_metrics({"train/loss": loss}, step)
-    values = {"val/loss": 0.375, "knn/accuracy": 0.75, "geometry/rank": 7.0}
-    wandb_run.log_summary(values, {"val/loss": False, "knn/accuracy": True, "absent": True})
+    error, rank = (f"pretrained/{name}" for name in ("reconstruction.mse", "geometry.rank[labels=0.1]"))
+    found = {
+        ACCURACY: share("accuracy", 0.75),
+        error: Metric(name="mse", value=0.375, unit=Unit.PLAIN, better=Better.LOWER),
+        rank: Metric(name="rank", value=7.0, unit=Unit.PLAIN, better=Better.NEITHER),
+    }
+    values = {name: metric.value for name, metric in found.items()}
+    wandb_run.log_summary(found)
     wandb_run.log_figures({"views": tmp_path / "f.png"})
     wandb_run.finish(success=True)
     (folder,) = runs(context, "off*")
     assert {name: summary(folder)["summary"][name] for name in values} == values
-    told = {metric["name"]: metric for metric in records(folder, "metric") if "name" in metric}
-    assert told["val/loss"]["summary"] == {"min": True}
-    assert told["knn/accuracy"]["summary"] == {"max": True}
-    assert told["knn/accuracy"]["step_metric"] == "trainer/step"
-    assert not {"absent", "geometry/rank"} & told.keys()
+    # A dot that is part of a name is escaped there, since one that is not means a key within a key.
+    told = {metric["name"].replace("\\.", "."): metric for metric in records(folder, "metric") if "name" in metric}
+    assert told[error]["summary"] == {"min": True}
+    assert told[ACCURACY]["summary"] == {"max": True}
+    assert told[ACCURACY]["step_metric"] == "trainer/step"
+    assert rank not in told
 
 
 # ------------------------------------------------------------------------------------------- a server that fails midway
@@ -426,7 +437,7 @@ def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
     for step in range(2, 6):
         wandb_run.log_metrics({"loss": 1 / step}, step)
     wandb_run.log_config({"objective": {"ratio": 0.75}})
-    wandb_run.log_summary({"knn/accuracy": 0.75})
+    wandb_run.log_summary({ACCURACY: share("accuracy", 0.75)})
     started = time.monotonic()
     wandb_run.finish(success=True)
     fresh_wandb()
@@ -436,14 +447,14 @@ def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
     assert said[1:] == [
         f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest"
     ]
-    assert summary(folder)["summary"]["knn/accuracy"] == 0.75
-    assert "knn/accuracy" not in server.summary[run_id]
+    assert summary(folder)["summary"][ACCURACY] == 0.75
+    assert ACCURACY not in server.summary[run_id]
 
     getattr(server, failure).clear()
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]  # as it was said
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
     assert {row["trainer/step"]: row["loss"] for row in server.history[run_id]} == {s: 1 / s for s in range(1, 6)}
-    assert server.summary[run_id]["knn/accuracy"] == 0.75
+    assert server.summary[run_id][ACCURACY] == 0.75
     assert json.loads(server.runs[run_id]["config"])["objective"] == {"value": {"ratio": 0.75}}
     assert server.runs[run_id]["groupName"] == "ratios"
     assert server.exit_codes == {run_id: 0}
@@ -484,13 +495,14 @@ def test_if_wandb_dies_the_run_goes_on_with_one_warning(context: RunContext, tmp
         "from pathlib import Path\n"
         "from ssl_runner.loggers.interface import RunContext\n"
         "from ssl_runner.loggers.wandb_run import WandbRun\n"
+        "from ssl_runner.metrics import share\n"
         f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
         f"run = WandbRun(context, **{SETTINGS | {'mode': 'offline'}!r})\n"
         "run.open(); run.log_metrics({'loss': 1.0}, 1)\n"
         "children = Path(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read_text().split()\n"
         "[os.kill(int(child), signal.SIGKILL) for child in children]\n"
         "[run.log_metrics({'loss': 1.0}, step) for step in range(2, 200)]\n"
-        "run.log_summary({'loss': 1.0}); run.finish(True); print(len(children), 'done', flush=True)\n"
+        "run.log_summary({'loss': share('loss', 1.0)}); run.finish(True); print(len(children), 'done', flush=True)\n"
         "os._exit(0)\n"  # wandb's own word on it at exit is not ours
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | {"HOME": str(tmp_path)}
