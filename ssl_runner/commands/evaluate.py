@@ -26,7 +26,7 @@ def again(asked: dict[str, Any]) -> None:
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.run import finished, fresh, load, show
+    from ssl_runner.commands.run import finished, load, show
     from ssl_runner.interfaces import TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
@@ -57,7 +57,7 @@ def again(asked: dict[str, Any]) -> None:
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if not elsewhere and checkpoint.is_file():
-        model = fresh(typed(plain), data)
+        model = build.objective(typed(plain), data.spec)
         build.read_checkpoint(checkpoint, model)
     found, failures = evaluate(config, subjects, model, data, folder, console, elsewhere)
     new = {(each.evaluator, each.subject) for each in found}

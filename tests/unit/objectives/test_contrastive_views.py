@@ -147,20 +147,20 @@ def test_the_queue_holds_negatives_and_nothing_else() -> None:
     x, y = objective.split(batch(8))
     carry = objective.loss(x, y).carry
     assert torch.equal(carry.keys, embed(objective, x)[8:])
-    objective.after_step(carry, 0.5)
+    objective.after_step([carry], 0.5)
     _, pos, neg = seen(objective, batch(8))
     assert not pos[:, 16:].any()
     group = (torch.arange(8) // 4).repeat(2)
     assert torch.equal(neg[:, 16:24], group[:, None] != torch.arange(8) // 4)
     assert not neg[:, 24:].any()
-    objective.after_step(carry, 0.5)
+    objective.after_step([carry], 0.5)
     assert objective.queue.filled.all()
 
 
 def test_a_given_number_of_negatives_from_the_batch_first() -> None:
     objective = family(loss=Recorder(), negatives=5, queue=16)
     x, y = objective.split(batch(8))
-    objective.after_step(objective.loss(x, y).carry, 0.0)
+    objective.after_step([objective.loss(x, y).carry], 0.0)
     _, _, neg = seen(objective, batch(8, start=8))
     assert (neg.sum(dim=1) == 5).all()
     assert not neg[:, 16:].any()
@@ -235,7 +235,7 @@ def test_every_choice_trains_and_moves_state_after_a_step_only(case: str) -> Non
         for name, parameter in objective.named_parameters():
             assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
         optimizer.step()
-        objective.after_step(loss.carry, 0.01 * step)
+        objective.after_step([loss.carry], 0.01 * step)
         values.append(loss.value.item())
     expected = {"accuracy", "log_candidates", "information_bound", "positive_similarity", "negative_similarity"}
     assert expected | {"false_negatives"} <= set(loss.logs)
@@ -279,10 +279,11 @@ def gradients(number: int | None) -> dict[str, Tensor]:
     x, y = objective.split(data)
     if number is not None:
         part = slice(4 * number, 4 * number + 4)
-        x, y = x[:, part], y._replace(source=y.source[:, part], label=y.label[:, part])
+        y = y._replace(source=y.source[:, part], label=y.label[:, part], member=y.member[:4])
+        x = x[:, part]
     loss = objective.loss(x, y)
     loss.value.backward()
-    objective.after_step(loss.carry, 0.5)
+    objective.after_step([loss.carry], 0.5)
     found = {name: p.grad for name, p in objective.named_parameters()}
     if number is not None:
         for grad in found.values():

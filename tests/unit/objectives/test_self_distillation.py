@@ -33,7 +33,7 @@ def objective(**changed: object) -> SelfDistillation:
     settings = {
         "views": Mirrored(), "small_views": Corners(), "projector": [6, 5], "prototypes": 4,
         "student_temperature": 0.3, "teacher_temperature": (0.1, 0.2), "temperature_warmup": 0.5, "momentum": 0.8,
-        "centre_momentum": 0.9,
+        "centre_momentum": 0.9, "exported": "teacher",
     }  # fmt: skip
     return SelfDistillation(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings | changed)
 
@@ -107,7 +107,7 @@ def test_against_lightly() -> None:
         found = model.loss(x, y)
         expected = theirs(taught, answers, teacher_temp=0.1)
     assert found.value.item() == pytest.approx(expected.item(), rel=1e-5)
-    model.after_step(found.carry, 0.0)
+    model.after_step([found.carry], 0.0)
     torch.testing.assert_close(model.centre, theirs.center.flatten())
 
 
@@ -122,7 +122,7 @@ def test_the_loss_moves_neither_teacher_nor_centre_and_a_step_does() -> None:
     assert torch.equal(model.centre, torch.zeros(4))
     assert not found.carry.requires_grad
     move(model)
-    model.after_step(found.carry, 0.5)
+    model.after_step([found.carry], 0.5)
     torch.testing.assert_close(model.centre, 0.1 * mean)
     kept = 1 - 0.2 / 2  # half a cosine from 0.8 to 1
     now = [*model.teacher_encoder.parameters(), *model.teacher_head.parameters()]
@@ -135,14 +135,14 @@ def test_the_loss_moves_neither_teacher_nor_centre_and_a_step_does() -> None:
 def test_the_teachers_temperature_rises_over_the_warm_up(progress: float, temperature: float) -> None:
     model = objective()
     assert model.teacher_temperature.item() == pytest.approx(0.1)
-    model.after_step(torch.zeros(4), progress)
+    model.after_step([torch.zeros(4)], progress)
     assert model.teacher_temperature.item() == pytest.approx(temperature)
 
 
 def test_without_a_warm_up_the_last_temperature_holds_from_the_first_step() -> None:
     model = objective(temperature_warmup=0.0)
     assert model.teacher_temperature.item() == pytest.approx(0.2)
-    model.after_step(torch.zeros(4), 0.0)
+    model.after_step([torch.zeros(4)], 0.0)
     assert model.teacher_temperature.item() == pytest.approx(0.2)
 
 
