@@ -13,7 +13,6 @@ from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.interfaces import (
     EOS,
     PAD,
-    UNK,
     Batch,
     BiCausalEncoder,
     CausalEncoder,
@@ -77,14 +76,15 @@ CASES |= {
 }
 
 
-def spec_and_data(reads: type[DataSpec]) -> tuple[DataSpec, list[str], Tensor]:
+def spec_and_data(reads: type[DataSpec], *, equal: bool) -> tuple[DataSpec, list[str], Tensor]:
     """What examples are, the config's part, and a batch as input. Texts end at different places, in the second half
-    early: so the two processes weigh unequally."""
+    early: so the two processes weigh unequally; `equal`: they do not."""
     if reads is TextSpec:
         text = TextSpec(length=25, vocabulary=40, counts=(0,) * 6 + tuple(range(1, 35)), size=64)
         data = text.fake(COUNT).long()
         data[:, 7::8] = EOS
-        data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
+        if not equal:
+            data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
     if reads is VideoSpec:
         clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
@@ -101,14 +101,12 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
     words = CASES[case]
     file = conf_dir() / "objective" / f"{words[0].partition('=')[2]}.yaml"
     hints = get_type_hints(locate(yaml.safe_load(file.read_text())["_target_"]).__init__)
-    spec, about, data = spec_and_data(hints["spec"])
+    spec, about, data = spec_and_data(hints["spec"], equal=equal)
     usual = {
         TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
     }
-    if equal and isinstance(spec, TextSpec):
-        data = data.masked_fill(data == PAD, UNK)
     backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
     of = [word.partition("widths")[0] for word in backbone if "widths" in word]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]

@@ -116,9 +116,9 @@ class GloVe(Objective[Near, Often]):
         return Loss(error / (2 * met), {"uncounted": self.counts.uncounted}, counted)
 
     def after_step(self, carries: Sequence[Counted], progress: float) -> None:
-        for keys, amounts, examples in carries:
-            self.counts.add(gather(keys), gather(amounts))
-            self.seen.index_fill_(0, gather(examples), True)  # an assignment would wait for the device
+        keys, amounts, examples = (gather(torch.cat(each)) for each in zip(*carries, strict=True))
+        self.counts.add(keys, amounts)  # at once: which place a key gets may depend on what was there before
+        self.seen.index_fill_(0, examples, True)  # an assignment would wait for the device
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
         """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""
