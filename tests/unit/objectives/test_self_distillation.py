@@ -2,11 +2,14 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from small_runs import do
 from torch import Tensor
 
+from ssl_runner import checkpoints, load_encoder
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import Batch, ImageSpec, Views
 from ssl_runner.objectives.self_distillation import SelfDistillation
@@ -176,3 +179,16 @@ def test_the_centre_takes_what_all_images_share_out_of_the_target() -> None:
 def test_bad_values_are_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         objective(**changed)
+
+
+@pytest.mark.parametrize("chosen", [None, "teacher", "student"])
+def test_what_is_exported_is_the_teacher_unless_the_student_is_asked_for(chosen: str | None, tmp_path: Path) -> None:
+    words = ["objective=dino", *([f"objective.exported={chosen}"] if chosen else [])]
+    folder = do(tmp_path, *words, "budget.amount=3", "objective.projector=[8,4]", "objective.prototypes=8")
+    state = torch.load(checkpoints.files(folder)[0], weights_only=True)["state_dict"]
+    kept = {name: value for name, value in load_encoder(folder).state_dict().items() if value.is_floating_point()}
+    held = {
+        whose: all(torch.equal(state[f"objective.{prefix}.{name}"], value) for name, value in kept.items())
+        for whose, prefix in (("teacher", "teacher_encoder.module"), ("student", "encoder"))
+    }
+    assert held == {"teacher": chosen != "student", "student": chosen == "student"}
