@@ -228,8 +228,8 @@ def load(config: Config, source: DataSource) -> "DataModule":
 
 
 def fresh(config: Config, data: "DataModule") -> Objective:
-    """The objective at the start of a run: at the random one of the config's seed, normalising by the data's statistics,
-    or at the encoder of `start_from`, whose statistics belong to its weights and stay."""
+    """The objective at the start of a run: random by the config's seed, its encoder normalising by the data's
+    statistics, or with the encoder of `start_from`, whose statistics belong to its weights and stay."""
     model = build.objective(config, data.spec, config.start)
     if config.start is None:
         build.fit_statistics(model, data.statistics)

@@ -19,7 +19,7 @@ from ssl_runner.nn.queue import Queue
 class Origin(NamedTuple):
     source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
     label: Tensor  # (V, B) int64: its label; -1 where unlabelled
-    member: Tensor  # (B,) int64: the place in the batch of the example whose group it counts to; its own but in the control
+    member: Tensor  # (B,) int64: in the batch, the example whose group it counts to; itself but in the control
     priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
 

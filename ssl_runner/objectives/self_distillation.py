@@ -24,9 +24,9 @@ class SelfDistillation(Objective[Tensor, Tensor]):
         loss = -mean over v in y, w in x or y, w != v, of sum_k p'_vk log p_wk                            nats per pair
         p' = softmax((s' - centre) / teacher temperature),   centre <- moving average of s' over batches
 
-    s = h(f(.)), encoder and head, are cosines with K prototypes; s' those of the teacher, its moving average. `exported`
-    says whose encoder is kept: the paper evaluates the teacher's, which is better than the student's all along
-    (section 5.2 there).
+    s = h(f(.)), encoder and head, are cosines with K prototypes; s' those of the teacher, its moving average.
+    `exported` says whose encoder is kept: the paper evaluates the teacher's, which is better than the student's all
+    along (section 5.2 there).
     Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, "Emerging Properties in Self-Supervised Vision
     Transformers", https://arxiv.org/abs/2104.14294.
     Differs from the paper: a convolutional network by default; a small head, with BatchNorm and ReLU in place of GELU;

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from objective_cases import CASES, half, optimizer_of, task
+from objective_cases import half, optimizer_of, task
 from small_runs import do
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
@@ -39,7 +39,9 @@ OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yam
 VARIANTS = ["simclr with a queue", "simclr with labels", "mae with patches as they are"]
 
 
-def step(case: str, objective: Objective, batches: list[tuple[Any, Any]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def step(
+    case: str, objective: Objective, batches: list[tuple[Any, Any]]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All weights, and all buffers, after one step of these x and y."""
     objective = copy.deepcopy(objective)
     given = iter(batches)
@@ -53,10 +55,15 @@ def step(case: str, objective: Objective, batches: list[tuple[Any, Any]]) -> tup
     )  # fmt: skip
     unread = Batch(torch.zeros(1, 1, 1), torch.zeros(1).long(), torch.zeros(1).long())
     trainer.fit(module, DataLoader([unread for _ in batches], batch_size=None))
-    return tuple({name: value.detach() for name, value in each} for each in (objective.named_parameters(), objective.named_buffers()))
+    return tuple(
+        {name: value.detach() for name, value in each}
+        for each in (objective.named_parameters(), objective.named_buffers())
+    )
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_dataloader`")
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_dataloader`"
+)
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 @pytest.mark.parametrize("case", [case for case in [*OBJECTIVES, *VARIANTS] if case not in UNTRIED])
 def test_a_step_of_two_batches_is_that_of_one_batch_of_both(case: str) -> None:

@@ -17,7 +17,7 @@ from ssl_runner.interfaces import Objective
 OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 
 
-class Caught(Exception):
+class CaughtError(Exception):
     """The objective as pretraining gets it."""
 
     def __init__(self, model: Objective) -> None:
@@ -52,10 +52,10 @@ def begun(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Obj
     """The objective of a run when its training would begin."""
 
     def catch(config: Any, model: Objective, *others: Any) -> None:
-        raise Caught(model)
+        raise CaughtError(model)
 
     monkeypatch.setattr(command, "pretrain", catch)
-    with pytest.raises(Caught) as caught:
+    with pytest.raises(CaughtError) as caught:
         do(folder, *overrides)
     return caught.value.model
 
@@ -87,5 +87,3 @@ def test_the_log_says_whose_statistics_they_are(
     assert "start_from" not in capsys.readouterr().out
     for encoder in (model.encoder, *copies(model)):
         assert encoder.normalise.mean.tolist() == pytest.approx([0.5] * 3, abs=0.1)  # of this dataset
-
-

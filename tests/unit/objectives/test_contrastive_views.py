@@ -345,5 +345,7 @@ def test_a_prior_is_refused_where_similarities_have_no_least_value(similarity: s
     if similarity == "cosine":
         assert family(loss=debiased, similarity=similarity).rule is debiased
         return
-    with pytest.raises(ValueError, match=rf"objective\.loss\.prior is above 0 and objective\.similarity is {similarity},"):
+    with pytest.raises(
+        ValueError, match=rf"objective\.loss\.prior is above 0 and objective\.similarity is {similarity},"
+    ):
         family(loss=debiased, similarity=similarity)
