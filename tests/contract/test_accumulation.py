@@ -38,9 +38,14 @@ UNTRIED = {"cpc": IN_BATCH, "cpc_text": IN_BATCH}  # by their places in the batc
 OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 VARIANTS = ["simclr with a queue", "simclr with labels", "mae with patches as they are"]
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_dataloader`",
+    "ignore:Found .* in eval mode",
+)  # fmt: skip
+
 
 def step(
-    case: str, objective: Objective, batches: list[tuple[Any, Any]]
+    case: str, objective: Objective, batches: list[tuple[Any, Any]], accumulate: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All weights, and all buffers, after one step of these x and y."""
     objective = copy.deepcopy(objective)
@@ -50,7 +55,7 @@ def step(
     optimizer = optimizer_of(case, objective)
     module = Pretrainer(objective, VectorSpec(count=1, width=1), optimizer, Constant(), clock, 0, "none", 0)
     trainer = pl.Trainer(
-        accelerator="cpu", max_steps=1, accumulate_grad_batches=len(batches), logger=False, enable_checkpointing=False,
+        accelerator="cpu", max_steps=1, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     unread = Batch(torch.zeros(1, 1, 1), torch.zeros(1).long(), torch.zeros(1).long())
@@ -61,22 +66,27 @@ def step(
     )
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_dataloader`"
-)
-@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 @pytest.mark.parametrize("case", [case for case in [*OBJECTIVES, *VARIANTS] if case not in UNTRIED])
 def test_a_step_of_two_batches_is_that_of_one_batch_of_both(case: str) -> None:
     objective, x, y = task(case, norm="group", equal=True)
     for part in objective.modules():
         if isinstance(part, _NormBase):
             part.eval()
-    weights, moved = step(case, objective, [(x, y)])
-    our_weights, our_moved = step(case, objective, [(half(x, number), half(y, number)) for number in range(2)])
+    weights, moved = step(case, objective, [(x, y)], 1)
+    our_weights, our_moved = step(case, objective, [(half(x, number), half(y, number)) for number in range(2)], 2)
     for name, value in moved.items():
         torch.testing.assert_close(our_moved[name], value, rtol=1e-9, atol=1e-12, msg=name)
     same = [torch.allclose(our_weights[name], value, rtol=1e-9, atol=1e-12) for name, value in weights.items()]
     assert all(same) == (case not in APART), APART.get(case, "every example counts by itself")
+
+
+def test_the_last_step_of_an_epoch_is_by_the_mean_of_the_batches_that_are_left() -> None:
+    """Two, where steps are of four."""
+    objective, x, y = task("supervised", norm="group")
+    expected, _ = step("supervised", objective, [(x, y)], 1)
+    found, _ = step("supervised", objective, [(half(x, number), half(y, number)) for number in range(2)], 4)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def test_every_batch_of_a_step_is_in_the_queue(tmp_path: Path) -> None:
