@@ -481,7 +481,7 @@ class Step:
             self.optimizer.zero_grad()
             loss.value.backward()
             self.optimizer.step()
-            self.model.after_step(loss.carry, step / steps)
+            self.model.after_step([loss.carry], step / steps)
         return BATCH * steps / (time.monotonic() - begun)
 
     def encoder(self, steps: int) -> float:

@@ -194,7 +194,7 @@ class Monitor(pl.Callback):
     def _accuracy(self, module: Pretrainer) -> float:
         known, asked = (
             extract(
-                module.objective.encoder,
+                module.objective.exported,
                 self.spec,
                 examples.data,
                 device=module.device,
@@ -278,7 +278,7 @@ class Collapse(pl.Callback):
         forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with forked, evaluating(objective), gathered(objective), torch.no_grad():
             torch.manual_seed(step_seed("watch"))
-            features = objective.encoder(self.batch.data).pooled.float().cpu()
+            features = objective.exported(self.batch.data).pooled.float().cpu()
             logs = objective.loss(*objective.split(self.batch)).logs if objective.floors else {}
         if not features.isfinite().all():
             return {}

@@ -132,6 +132,11 @@ class Config:
     names: dict[str, str]  # the chosen option of each axis, for messages and folders
     domain: dict[str, Any] | None = None
 
+    @property
+    def start(self) -> Path | None:
+        """The exported encoder to start from, or a run's folder that holds one; None: the random start."""
+        return None if self.start_from is None else Path(self.start_from)
+
 
 # ------------------------------------------------------------------------------------------------------------- compose
 

@@ -346,18 +346,24 @@ def another(count: int, device: torch.device) -> Tensor:
 class Loss(NamedTuple):
     value: Tensor  # () minimised
     logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
-    carry: Any = None  # what `after_step` absorbs: new keys, teacher means, counts
+    carry: Any = None  # what `after_step` absorbs of this batch: new keys, teacher means, counts
 
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
     them by name and shape."""
 
-    encoder: Encoder
+    encoder: Encoder  # the one that gradients train
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
+
+    @property
+    def exported(self) -> Encoder:
+        """The encoder that is kept: exported, evaluated, and watched in training. `encoder` is the one that gradients
+        train. Override it where a copy is kept in its place, as the teacher of DINO is."""
+        return self.encoder
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
@@ -381,8 +387,13 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         given: Any = [part[chosen] for part in parts]
         return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
-    def after_step(self, carry: Any, progress: float) -> None:
-        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1]."""
+    def after_step(self, carries: Sequence[Any], progress: float) -> None:
+        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1].
+
+        `carries`: what `Loss.carry` was of each batch of the step, in their order; several with `trainer.accumulate`.
+        All batches of a step are of one size. What moves once a step (an average, a centre) moves by all of them at
+        once, as it would by one batch that holds them all.
+        """
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: "params", and optionally "lr_scale". One by default; two for an adversary."""

@@ -27,7 +27,7 @@ def again(asked: dict[str, Any]) -> None:
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.run import JUDGED, finished, fresh, load, show
+    from ssl_runner.commands.run import JUDGED, finished, load, show
     from ssl_runner.interfaces import TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
@@ -58,7 +58,7 @@ def again(asked: dict[str, Any]) -> None:
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if on.own and checkpoint.is_file():
-        model = fresh(typed(plain), data)
+        model = build.objective(typed(plain), data.spec)
         build.read_checkpoint(checkpoint, model)
     on = replace(on, fingerprint=data.fingerprint(JUDGED))
     found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)

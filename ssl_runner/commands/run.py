@@ -26,6 +26,7 @@ from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.metrics import DataRef, Metric
 from ssl_runner.reporting.address import address
+from ssl_runner.nn.normalise import Normalise
 from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
@@ -111,8 +112,6 @@ def pretrain_along(config: Config, source: DataSource, folder: Path, console: Co
     """What processes other than the first do: lend a device to pretraining. They write nothing."""
     data = load(config, source)
     model = fresh(config, data)
-    if config.start_from is not None:
-        build.read_encoder(Path(config.start_from), model.encoder)
     meet()
     pretrain(config, model, data, Loggers([]), folder, checkpoints.find(folder).newest, console)
 
@@ -137,8 +136,8 @@ def pretrain_and_evaluate(
     console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
     if model.encoder.note:
         console.print(f"backbone: {model.encoder.note}")
-    if config.start_from is not None:
-        build.read_encoder(Path(config.start_from), model.encoder)
+    if config.start is not None:
+        console.print(f"start_from: {said_of_start(config.start, model)}", soft_wrap=True)
 
     if config.resume == "never":
         clear(folder)
@@ -166,10 +165,10 @@ def pretrain_and_evaluate(
         loggers.log_config(dict(plain))
         pretraining, cost = pretrain(config, model, data, loggers, folder, reached, console)
         leave()  # the rest is this process' alone
-        build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
+        build.export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
         begun = time.monotonic()
         draw_task(model, data, folder / "figures")
-        subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
+        subjects: dict[str, Encoder] = {PRETRAINED: model.exported}
         if "random_start" in config.controls:
             subjects[RANDOM_START] = build.random_start(config, data.spec)
             build.fit_statistics(subjects[RANDOM_START], data.statistics)
@@ -233,10 +232,19 @@ def load(config: Config, source: DataSource) -> "DataModule":
 
 
 def fresh(config: Config, data: "DataModule") -> Objective:
-    """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
-    model = build.objective(config, data.spec)
-    build.fit_statistics(model, data.statistics)
+    """The objective at the start of a run: random by the config's seed, its encoder normalising by the data's
+    statistics, or with the encoder of `start_from`, whose statistics belong to its weights and stay."""
+    model = build.objective(config, data.spec, config.start)
+    if config.start is None:
+        build.fit_statistics(model, data.statistics)
     return model
+
+
+def said_of_start(start: Path, model: Objective) -> str:
+    """What a run took from an exported encoder, in words."""
+    normalised = any(isinstance(part, Normalise) for part in model.encoder.modules())
+    statistics = ", and images are normalised by its statistics, not by those of this dataset" if normalised else ""
+    return f"the encoder, and every copy that the objective keeps of it, has the weights of {start}{statistics}"
 
 
 def pretrain(
@@ -280,7 +288,7 @@ def pretrain(
         keep_freed_memory()
     batches = len(data.train_dataloader())
     data.seen = 0 if reached is None else reached.batches % batches * config.batch_size
-    steps = total_steps(config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate)
+    steps = total_steps(config.budget, batches, config.batch_size, settings.accumulate)
     every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
     module = Pretrainer(
         trained,

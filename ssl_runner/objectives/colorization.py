@@ -1,6 +1,7 @@
 """The colours of an image from its lightness."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class Colorization(Objective[Tensor, Colours]):
 
     encoder: MapEncoder
     prior: Tensor  # (Q,) mean frequency of each colour over the batches so far; all 0 before the first
-    batches: Tensor  # () their number
+    batches: Tensor  # () their number; the batches of one step count as one
     centres: Tensor  # (Q, 2) a*, b* of each colour
     nearest: Tensor  # (2 R + 1, 2 R + 1) int64: the colour of each square of the plane, R steps each way from grey
     blur: Tensor  # (Q, Q) smoothing of frequencies, columns sum to 1
@@ -111,9 +112,10 @@ class Colorization(Objective[Tensor, Colours]):
         logs = {"accuracy": accuracy(logits, target), "most_frequent": frequency.max()}
         return Loss(weighted_cross_entropy(logits, target, self.weights()), logs, carry=frequency)
 
-    def after_step(self, carry: Tensor, progress: float) -> None:
+    def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
+        """`carries` (Q,) each: how frequent each colour was in a batch."""
         self.batches += 1
-        self.prior += (mean_over_ranks(carry) - self.prior) / self.batches
+        self.prior += (mean_over_ranks(torch.stack(list(carries)).mean(dim=0)) - self.prior) / self.batches
 
     def predict(self, x: Tensor) -> Colours:
         """Each cell in the annealed mean of its colours, p^(1 / temperature) made to sum to 1."""

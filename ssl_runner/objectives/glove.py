@@ -1,5 +1,6 @@
 """How often two words stand near each other, from the two words (GloVe)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,9 +115,10 @@ class GloVe(Objective[Near, Often]):
         counted = Counted(self._keys(x.word).flatten(), self._amounts(x).flatten(), self._place(x))
         return Loss(error / (2 * met), {"uncounted": self.counts.uncounted}, counted)
 
-    def after_step(self, carry: Counted, progress: float) -> None:
-        self.counts.add(gather(carry.keys), gather(carry.amounts))
-        self.seen.index_fill_(0, gather(carry.examples), True)  # an assignment would wait for the device
+    def after_step(self, carries: Sequence[Counted], progress: float) -> None:
+        keys, amounts, examples = (gather(torch.cat(each)) for each in zip(*carries, strict=True))
+        self.counts.add(keys, amounts)  # at once: which place a key gets may depend on what was there before
+        self.seen.index_fill_(0, examples, True)  # an assignment would wait for the device
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
         """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""

@@ -1,6 +1,7 @@
 """The next token, by counting."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,9 +51,9 @@ class NGramModel(Objective[Known, Tensor]):
             error = mean_of_real(-likelihood, y)
         return Loss(error + 0 * self.unused, {"bits": error / math.log(2)}, carry=(x, y))
 
-    def after_step(self, carry: tuple[Known, Tensor], progress: float) -> None:
-        x, y = carry
-        self.encoder.absorb(gather(x.tokens), gather(y), gather(x.example))
+    def after_step(self, carries: Sequence[tuple[Known, Tensor]], progress: float) -> None:
+        for x, y in carries:
+            self.encoder.absorb(gather(x.tokens), gather(y), gather(x.example))
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         return self.encoder.log_probability(tokens[:, :-1], tokens[:, 1:])

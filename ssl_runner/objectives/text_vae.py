@@ -1,6 +1,6 @@
 """The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -98,7 +98,7 @@ class TextVAE(Objective[Read, Tensor]):
             }
         return Loss(error + self.weight * kl, logs)
 
-    def after_step(self, carry: None, progress: float) -> None:
+    def after_step(self, carries: Sequence[None], progress: float) -> None:
         self.weight.fill_(self.beta * min(progress / self.warmup, 1.0) if self.warmup else self.beta)
 
     def predict(self, x: Read) -> Tensor:

@@ -1,6 +1,6 @@
 """The image from a random code that is kept close to a prior (variational autoencoder)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -100,7 +100,7 @@ class VAE(Objective[Seen, Tensor]):
             }
         return Loss(error + self.weight * kl, logs)
 
-    def after_step(self, carry: None, progress: float) -> None:
+    def after_step(self, carries: Sequence[None], progress: float) -> None:
         self.weight.fill_(self.beta * min(progress / self.warmup, 1.0) if self.warmup else self.beta)
 
     def predict(self, x: Seen) -> Tensor:

@@ -14,7 +14,16 @@ from ssl_runner.training import Clock, Pretrainer, Tally, precision, step_seed, 
     [("epochs", 3, 30), ("steps", 7, 7), ("samples", 1000, 8), ("samples", 1025, 9), ("minutes", 2, None)],
 )
 def test_what_a_budget_buys(unit: str, amount: float, steps: int | None) -> None:
-    assert total_steps(Budget(unit, amount), steps_per_epoch=10, samples_per_step=128) == steps
+    assert total_steps(Budget(unit, amount), batches=10, batch_size=128, accumulate=1) == steps
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount", "steps"),
+    [("epochs", 3, 6), ("steps", 7, 7), ("samples", 70 * 32, 20), ("samples", 73 * 32, 21), ("samples", 75 * 32, 22)],
+)
+def test_what_a_budget_buys_in_steps_of_four_of_seven_batches(unit: str, amount: float, steps: int) -> None:
+    """The second step of an epoch is of three."""
+    assert total_steps(Budget(unit, amount), batches=7, batch_size=32, accumulate=4) == steps
 
 
 def test_progress_of_steps_and_of_time() -> None:

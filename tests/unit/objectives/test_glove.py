@@ -36,7 +36,7 @@ def batches(size: int = 4) -> list[Batch]:
 
 def read(objective: GloVe) -> None:
     for batch in batches():
-        objective.after_step(objective.loss(*objective.split(batch)).carry, 0.0)
+        objective.after_step([objective.loss(*objective.split(batch)).carry], 0.0)
 
 
 def looped() -> Counter:

@@ -26,7 +26,7 @@ def batch() -> Batch:
 
 def step(objective: NGramModel) -> float:
     loss = objective.loss(*objective.split(batch()))
-    objective.after_step(loss.carry, 0.5)
+    objective.after_step([loss.carry], 0.5)
     return loss.value.item()
 
 
@@ -86,7 +86,7 @@ def test_shuffled_targets_are_counted_as_they_are_given() -> None:
         x, y = objective.split(batch)
         if control == "shuffled_target":
             x, y = objective.shuffle(x, y)
-        objective.after_step(objective.loss(x, y).carry, 1.0)
+        objective.after_step([objective.loss(x, y).carry], 1.0)
         found[control] = -objective.log_likelihood(cycle).mean().item()
     assert found["none"] < 0.1
     assert found["shuffled_target"] > math.log(6) - 0.2

@@ -136,6 +136,10 @@ def test_its_critic_is_the_score_of_first_with_second_texts() -> None:
     [
         ({"projector": []}, r"objective\.projector is \[\]"),
         ({"alike": 1}, r"objective\.alike is 1"),
+        (
+            {"loss": InfoNCE(**INFO_NCE | {"prior": 0.1}), "similarity": "dot"},
+            r"objective\.similarity is dot, which has",
+        ),
     ],
 )
 def test_what_is_refused(change: dict[str, object], said: str) -> None:

@@ -104,7 +104,7 @@ def test_the_weight_rises_to_beta() -> None:
     model = vae(beta=4.0, warmup=0.25)
     seen = [model.weight.item()]
     for progress in (0.0, 0.125, 0.25, 0.9):
-        model.after_step(None, progress)
+        model.after_step([None], progress)
         seen.append(model.weight.item())
     assert seen == [0, 0, 2, 4, 4]
     at_once = vae(beta=4.0)
