@@ -197,10 +197,8 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
     """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
     count = min(config.batch_size, 2)
     with torch.random.fork_rng(devices=[]):
-        label = torch.arange(count) % max(spec.classes, 1) if spec.classes else torch.full((count,), -1)
         try:
-            data = spec.to_input(spec.fake(count))
-            value = model.loss(*model.split(Batch(data, label, torch.arange(count)))).value
+            value = model.loss(*model.split(made_batch(spec, count))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
@@ -209,6 +207,13 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
         raise ConfigError(
             [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
         )
+
+
+def made_batch(spec: DataSpec, count: int) -> Batch:
+    """`count` fake examples, as a batch reaches `Objective.split`; the global generators stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
+        return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
