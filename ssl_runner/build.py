@@ -108,6 +108,15 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     return model
 
 
+def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:
+    """The control `random_start`: the encoder that `objective` starts with, normalising its input as the pretrained one
+    does. Weights alone tell the two apart, whatever data they are evaluated on."""
+    start = random_start(config, spec)
+    for own, given in zip(_normalisations(start), _normalisations(pretrained), strict=True):
+        own.fit(given.mean.to(own.mean.device), given.std.to(own.std.device))
+    return start
+
+
 def _channels_last(model: torch.nn.Module) -> None:
     """Lay out the weights of convolutions of images so; those of clips have no such layout."""
     for part in model.modules():
@@ -192,10 +201,8 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
     """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
     count = min(config.batch_size, 2)
     with torch.random.fork_rng(devices=[]):
-        label = torch.arange(count) % max(spec.classes, 1) if spec.classes else torch.full((count,), -1)
         try:
-            data = spec.to_input(spec.fake(count))
-            value = model.loss(*model.split(Batch(data, label, torch.arange(count)))).value
+            value = model.loss(*model.split(made_batch(spec, count))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
@@ -204,6 +211,13 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
         raise ConfigError(
             [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
         )
+
+
+def made_batch(spec: DataSpec, count: int) -> Batch:
+    """`count` fake examples, as a batch reaches `Objective.split`; the global generators stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
+        return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
@@ -229,11 +243,15 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
 
 def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Give every `Normalise` in `model` the mean and deviation of the training set. What has none, asks for none."""
-    parts = [module for module in model.modules() if isinstance(module, Normalise)]
+    parts = _normalisations(model)
     if parts:
         mean, std = statistics()
         for part in parts:
             part.fit(mean, std)
+
+
+def _normalisations(model: torch.nn.Module) -> list[Normalise]:
+    return [module for module in model.modules() if isinstance(module, Normalise)]
 
 
 # ---------------------------------------------------------------------------------------------------- exported encoders
@@ -404,6 +422,6 @@ def read_checkpoint(path: Path, model: Objective) -> None:
     """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
+        torch.nn.ModuleDict({"objective": model}).load_state_dict(state)  # the place that it has in `Pretrainer`
     except checkpoints.UNREADABLE as error:
         raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

@@ -20,7 +20,7 @@ from ssl_runner import build, checkpoints
 from ssl_runner.checkpoints import Reached
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
-from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
+from ssl_runner.interfaces import Batch, DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
@@ -170,8 +170,7 @@ def pretrain_and_evaluate(
         draw_task(model, data, folder / "figures")
         subjects: dict[str, Encoder] = {PRETRAINED: model.exported}
         if "random_start" in config.controls:
-            subjects[RANDOM_START] = build.random_start(config, data.spec)
-            build.fit_statistics(subjects[RANDOM_START], data.statistics)
+            subjects[RANDOM_START] = build.untrained(config, data.spec, model.encoder)
         subjects |= bare(config, data)
         on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=data.fingerprint(JUDGED))
         evaluations, failures = evaluate(config, subjects, model, data, folder, console, on, cost["precision"])
@@ -268,6 +267,7 @@ def pretrain(
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.flops import flops_of_batch
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
     from ssl_runner.saving import Checkpoint, ToDisk
@@ -302,6 +302,7 @@ def pretrain(
     )
     if settings.compile:
         model.encoder.compile()
+    flops: int | None = None  # of a batch; where weights are shared out, none is counted
     record = Record([loggers], settings.log_every_n_steps, console, folder)
     callbacks: list[pl.Callback] = [record]
     if sharded or not here.rank:
@@ -351,6 +352,11 @@ def pretrain(
         warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
+            if not sharded:
+                made = build.made_batch(data.spec, config.batch_size // here.size)
+                flops = here.size * flops_of_batch(model, Batch(*(part.to(device) for part in made)), dtype)
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(device)  # what is asked for is training's
             trainer.fit(module, data, ckpt_path=None if reached is None else reached.path, weights_only=True)
         except BrokenDataError as error:
             raise ConfigError([noted(error)]) from error
@@ -376,7 +382,7 @@ def pretrain(
         epochs=round(module.examples / data.spec.size, 2),
         steps=trainer.global_step,
         examples=module.examples,
-        loss_first=record.first,
+        loss_first=record.loss_first,
         loss_last=record.last,
     )
     cost = {
@@ -387,6 +393,8 @@ def pretrain(
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
         "precision": str(dtype).removeprefix("torch."),
+        "flops_per_step": None if flops is None else flops * settings.accumulate,
+        "flops": None if flops is None else flops * module.batches,
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost
