@@ -403,6 +403,15 @@ class Reconstructs(Protocol):
     def reconstruct(self, x: Any) -> Tensor:
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
 
+    def compared(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that errors are taken of, often the image."""
+
+    def hidden(self, x: Any) -> Tensor:
+        """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        """Which values those are, and all settings that say how many and where: {"pixels": "hidden patches", ...}."""
+
 
 @runtime_checkable
 class Foresees(Protocol):
@@ -526,6 +535,9 @@ class Inspection(ABC):
 
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     higher_is_better: ClassVar[bool] = True
+
+    def check(self, spec: Any) -> None:  # noqa: B027
+        """As `Evaluator.check`."""
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...
