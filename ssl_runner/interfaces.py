@@ -11,7 +11,7 @@ T time, n examples of a whole split.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -193,6 +193,14 @@ class Masked(Protocol):
         ground. Made anew at each call."""
 
 
+@runtime_checkable
+class OfVideos(Protocol):
+    """A DataSource of clips that knows which of them were cut out of one video; `Data` that passes it on."""
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """(n,) int64, in the order of the split's examples: the number of each one's video. None: it is not known."""
+
+
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
@@ -329,6 +337,13 @@ Y = TypeVar("Y")
 
 class Views(nn.Module, ABC):
     """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
+
+    settings: Mapping[str, Any]  # the parameters it was made with, for protocols
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        views = super().__new__(cls)
+        views.settings = settings
+        return views
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
