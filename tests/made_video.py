@@ -19,8 +19,8 @@ def write(
     pixel: Fraction = Fraction(1),
     mark: tuple[slice, slice] | None = None,
 ) -> None:
-    """n frames, frame i of grey 10 i, `mark` (rows, columns) white; `times` in hundredths of a second, else 25 a second;
-    `pixel`: width / height of one as it is shown."""
+    """n frames, frame i of grey 10 i, `mark` (rows, columns) white; `times` in hundredths of a second, else 25 a
+    second; `pixel`: width / height of one as it is shown."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=100 if times else 25)

@@ -250,9 +250,7 @@ def _paced(
         yield before, 1
 
 
-def fit(
-    frame: "VideoFrame", pixel: Fraction, side: int, channels: int, reformatter: "VideoReformatter"
-) -> np.ndarray:
+def fit(frame: "VideoFrame", pixel: Fraction, side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
     """(C, side, side) uint8: scaled and converted in one step, the centre cut out, turned upright as its file says.
 
     `pixel`: width / height of one as it is shown.

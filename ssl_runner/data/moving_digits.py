@@ -35,8 +35,9 @@ class MovingDigits(DataSource):
     A digit starts anywhere on the canvas with equal probability, in any direction, at one of `speeds`; none of the
     three depends on the others, so that where it stands in one frame does not say where it goes. The first digit has
     full brightness, the others have brightness `dim`; where digits cross, the first lies on top (`overlap`: cover), or
-    every pixel shows its brightest (brightest). The classes are the first one's: which digit it is, in which direction or at which speed it sets out, or its place, in which third of the ways across and down it is
-    in the middle frame. What its `motion` is:
+    every pixel shows its brightest (brightest). The classes are the first one's: which digit it is, in which direction
+    or at which speed it sets out, or its place, in which third of the ways across and down it is in the middle frame.
+    What its `motion` is:
 
         straight    p' = p + v;  at a wall v turns round
         gravity     v' = v + (0, gravity);  at a wall v turns round and keeps `bounce` of its size

@@ -84,8 +84,8 @@ class MovingMNIST(MovingDigits):
         wrong = [f"dataset.{name}={text}" for name, (value, text) in OFFICIAL.items() if getattr(self, name) != value]
         if wrong:
             raise ValueError(
-                "dataset.official is of two digits of 28 pixels, both of full brightness, that move straight, 3.6 pixels "
-                f"a frame, over grey frames of 64 pixels; to train on what is tested set {' '.join(wrong)}"
+                "dataset.official is of two digits of 28 pixels, both of full brightness, that move straight, 3.6 "
+                f"pixels a frame, over grey frames of 64 pixels; to train on what is tested set {' '.join(wrong)}"
             )
         if self.frames > SHAPE[0]:
             raise ValueError(f"dataset.frames is {self.frames}; the clips of dataset.official have {SHAPE[0]}")

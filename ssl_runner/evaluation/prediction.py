@@ -100,7 +100,7 @@ class Prediction(Inspection):
 
 
 def compare(made: Tensor, truth: Tensor) -> Tensor:
-    """Frames (B, K, C, H, W), twice -> (3, B, K): mean squared error, its decibels and structural similarity of each."""
+    """Frames (B, K, C, H, W), twice -> (3, B, K): mean squared error, its decibels, structural similarity."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     with warnings.catch_warnings():

@@ -64,8 +64,8 @@ class VideoMAE(Objective[Visible, Hidden]):
             raise ValueError(f"objective.target is {target!r}; it must be pixels or normalised")
         if target == "normalised" and math.prod(encoder.tube) * spec.channels < 2:
             raise ValueError(
-                "objective.target is normalised, and a tube of one value has no deviation: set objective.target=pixels, "
-                "or backbone.patch to 2 or more"
+                "objective.target is normalised, and a tube of one value has no deviation: set "
+                "objective.target=pixels, or backbone.patch to 2 or more"
             )
         self.encoder = encoder
         self.kept = kept

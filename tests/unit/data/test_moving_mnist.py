@@ -9,7 +9,6 @@ import pytest
 from ssl_runner.data.mnist_5k import MNIST5k
 from ssl_runner.data.moving_mnist import SHAPE, MovingMNIST
 
-
 MADE_SO: dict[str, Any] = {"dim": 1.0, "overlap": "brightest", "speeds": [3.6]}
 
 

@@ -153,7 +153,9 @@ def test_accuracy_is_counted_in_eval_mode_and_leaves_the_mode(subject, table):
     assert accuracy(network, subject("label"), "test", batch_size=7) == {"accuracy": 1.0}
     with torch.no_grad():
         network[1].weight.zero_()[2].fill_(1.0)
-    assert accuracy(network, subject("label"), "val", batch_size=7)["accuracy"] == (torch.arange(30) % 4 == 2).sum() / 30
+    assert (
+        accuracy(network, subject("label"), "val", batch_size=7)["accuracy"] == (torch.arange(30) % 4 == 2).sum() / 30
+    )
     assert network.training
 
 

@@ -9,11 +9,13 @@ from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.config import compose, typed
 from ssl_runner.interfaces import Batch, ImageSpec
 from ssl_runner.objectives.supervised import Supervised
-from ssl_runner.views.pair import NOTHING
 from ssl_runner.views.image import ImageViews
+from ssl_runner.views.pair import NOTHING
 
 SPEC = ImageSpec(channels=1, height=8, width=8, classes=3)
-BATCH = Batch(torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 1, 0]), torch.arange(5))
+BATCH = Batch(
+    torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 1, 0]), torch.arange(5)
+)
 
 
 def supervised(views: ImageViews | None) -> Supervised:
