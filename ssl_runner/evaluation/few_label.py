@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ssl_runner.data.splits import nested_subsets
 from ssl_runner.evaluation.logistic import Grid, fit_linear
+from ssl_runner.evaluation.scores import accuracy
 from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.evaluation.videos import by_video
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
 
@@ -18,7 +20,8 @@ class FewLabel(Evaluator):
     Learning rate and weight decay are chosen on no more labels of "val" than the subset has labels of its own:
     choosing on all of val would use labels that someone with so few does not have. So twice the named number of labels
     is used at most. A fraction has at least one example a class; a number per class that the smallest class of train
-    does not have is left out, and the protocol says so. Metrics: accuracy on "test" per subset, in [0, 1].
+    does not have is left out, and the protocol says so. Metrics: accuracy on "test" per subset, in [0, 1]; of clips
+    of videos accuracy_video, too (`videos.by_video`).
     """
 
     def __init__(
@@ -61,9 +64,11 @@ class FewLabel(Evaluator):
                 f"evaluation.few_label.per_class is {self.per_class}, and the smallest class of train has {smallest} "
                 "examples; list smaller numbers, or a fraction"
             )
-        metrics, protocols = {}, {}
+        metrics: dict[str, float] = {}
+        protocols: dict[str, dict[str, Any]] = {}
         for name, subset in subsets.items():
-            metrics[f"accuracy@{name}"], protocols[name] = self._fit(subject, subset, train, val, test)
+            found, protocols[name] = self._fit(subject, subset, train, val, test)
+            metrics |= {f"{metric}@{name}": value for metric, value in found.items()}
         curve = sorted((protocols[name]["labels"], metrics[f"accuracy@{name}"]) for name in subsets)
         return Finding(
             metrics=metrics,
@@ -82,7 +87,7 @@ class FewLabel(Evaluator):
             figures={
                 "accuracy by labels": Lines(
                     x=[labels for labels, _ in curve],
-                    y={"accuracy": [accuracy for _, accuracy in curve]},
+                    y={"accuracy": [value for _, value in curve]},
                     x_label="labelled examples to train on",
                     y_label="accuracy on test",
                     log_x=True,
@@ -93,8 +98,8 @@ class FewLabel(Evaluator):
 
     def _fit(
         self, subject: Subject, subset: Tensor, train: Examples, val: Examples, test: Examples
-    ) -> tuple[float, dict[str, Any]]:
-        """Accuracy on test, and what belongs to its protocol."""
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics on test, and what belongs to their protocol."""
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
         device = subject.device
@@ -107,7 +112,9 @@ class FewLabel(Evaluator):
             self.grid,
             seed=subject.seed,
         )
-        return fit.accuracy(test.data.to(device), test.label.to(device)), {
+        logits = fit.logits(test.data.to(device)).cpu()
+        of_videos = by_video(subject.data, "test", logits.softmax(dim=1))
+        return {"accuracy": accuracy(logits.argmax(dim=1), test.label)} | of_videos, {
             "labels": len(subset),
             "val labels": len(held),
             "learning_rate": fit.learning_rate,
