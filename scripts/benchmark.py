@@ -312,9 +312,7 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             seconds, theirs = gensim_vectors(config, data.spec, texts)
             rates["gensim, 2 workers"].append(count * epochs / seconds)
             for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
-                subject = FrozenSubject(
-                    encoder, data, seed=seed, device=torch.device("cpu"), precision=torch.float32, batch_size=1
-                )
+                subject = FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=1)
                 found = judge(subject).metrics
                 quality[name].append(found["spearman@wordsim353"])
         title = f"{objective}, {count:,} words, {epochs} epochs, vocabulary {data.spec.vocabulary:,}; words/s"

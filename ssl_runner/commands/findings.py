@@ -20,7 +20,7 @@ from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspec
 from ssl_runner.reporting.plots import save_figure, stem
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
-from ssl_runner.training import precision, step_seed
+from ssl_runner.training import step_seed
 from ssl_runner.world import world
 
 
@@ -55,7 +55,6 @@ def evaluate(
     data's fingerprint is part of their protocol, since the run's result knows its own data alone.
     """
     device = device_of(config.trainer.accelerator)
-    dtype = precision(config.trainer.precision, device)
     evaluators, inspections, left_out = build.evaluations(config, data.spec)
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
@@ -68,7 +67,6 @@ def evaluate(
             data,
             seed=config.seed,
             device=device,
-            precision=dtype,
             batch_size=config.batch_size,
         )
         for name, encoder in subjects.items()

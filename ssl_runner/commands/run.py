@@ -304,7 +304,7 @@ def pretrain(
     if here.size > 1:
         callbacks.insert(0, Follow())
     if settings.monitor_examples and (sharded or not here.rank):  # first, so that its seconds do not count in `record`
-        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
+        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], config.batch_size))
     if settings.watch_every:
         watched = spread(data.examples("val"), data.spec, 256, device)
         callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))

@@ -63,14 +63,12 @@ class Geometry(Evaluator):
 
     def _alignment(self, subject: Subject, chosen: Tensor, generator: torch.Generator) -> float:
         images = subject.data.examples("test").data[chosen]
-        # Both in float32: the difference of two roundings would count as distance.
         still, moved = (
             extract(
                 subject.encoder,
                 subject.data.spec,
                 x,
                 device=subject.device,
-                precision=torch.float32,
                 batch_size=256,
                 layers=self.layer != "pooled",
             )
