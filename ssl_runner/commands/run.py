@@ -258,9 +258,10 @@ def pretrain(
     from ssl_runner.drawing import spread
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
+    from ssl_runner.precision import LIGHTNING, decide, name
     from ssl_runner.saving import Checkpoint, ToDisk
     from ssl_runner.strategies import Follow, Sharded, Together
-    from ssl_runner.training import Clock, DivergedError, Pretrainer, precision, total_steps
+    from ssl_runner.training import Clock, DivergedError, Pretrainer, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings, here = config.trainer, world()
@@ -271,7 +272,9 @@ def pretrain(
     if sharded:  # `model` stays whole, in the host's memory, for what comes after training
         trained = copy.deepcopy(model)
         shard(trained, device)
-    dtype = precision(settings.precision, device)
+    begun = "" if reached is None else reached.precision
+    dtype, why = decide(settings.precision, device, model, begun)
+    console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     if device.type == "cpu":
         keep_freed_memory()
     batches = len(data.train_dataloader())
@@ -315,7 +318,7 @@ def pretrain(
         strategy=Sharded() if sharded else Together() if here.size > 1 else "auto",
         plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which asks SLURM nothing
         use_distributed_sampler=False,  # DataModule gives each process its part
-        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+        precision=LIGHTNING[name(dtype)],
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
         accumulate_grad_batches=settings.accumulate,
@@ -374,7 +377,7 @@ def pretrain(
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": name(dtype),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost
