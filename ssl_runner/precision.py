@@ -6,6 +6,7 @@ it. So the choice is the same at every start.
 """
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,7 @@ Feature = Literal["amx_tile", "avx512_bf16"]  # of processors, the stronger firs
 TABLE = Path(__file__).with_name("precision.yaml")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 LIGHTNING: dict[str, Literal["bf16-mixed", "32-true"]] = {"bfloat16": "bf16-mixed", "float32": "32-true"}  # its names
-WORTH = 1.05  # times as fast at least, in every case measured: what is as good as equal stays in float32
+WORTH = 1.1  # times as fast at least, in the mean of a kind's networks: what is as good as equal stays in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,10 @@ def on_processor(here: Processor, network: Network, rows: Sequence[Measured]) ->
     if not ratios:
         half = here.feature == "amx_tile"
         return Decision(torch.bfloat16 if half else torch.float32, f"auto: not measured ({what})")
-    faster = min(ratios) >= WORTH
-    span = " to ".join(dict.fromkeys(f"{ratio:.2f}" for ratio in (min(ratios), max(ratios))))
-    said = f"auto: bfloat16 was {span} times as fast ({what})"
-    return Decision(torch.bfloat16 if faster else torch.float32, said)
+    mean = statistics.geometric_mean(ratios)
+    span = f", {min(ratios):.2f} to {max(ratios):.2f}" if len(ratios) > 1 else ""
+    said = f"auto: bfloat16 was {mean:.2f} times as fast{span} ({what})"
+    return Decision(torch.bfloat16 if mean >= WORTH else torch.float32, said)
 
 
 def kind(network: nn.Module) -> Network:
@@ -129,7 +130,14 @@ def processor() -> Processor:
         said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         said = ""
-    return described(said, tiles=torch.cpu._is_amx_tile_supported())
+    found = described(said, tiles=torch.cpu._is_amx_tile_supported())
+    return found if bfloat16_on_cpu() else found._replace(feature=None)
+
+
+def bfloat16_on_cpu() -> bool:
+    """Whether the library that torch computes with has all operations in bfloat16 here: not without AVX-512, nor where
+    the environment tells it to do without (DNNL_MAX_CPU_ISA)."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def described(said: str, *, tiles: bool) -> Processor:

@@ -256,6 +256,7 @@ def pretrain(
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.nn.gather import mean_over_ranks
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
     from ssl_runner.precision import LIGHTNING, decide, name
@@ -274,6 +275,8 @@ def pretrain(
         shard(trained, device)
     begun = "" if reached is None else reached.precision
     dtype, why = decide(settings.precision, device, model, begun)
+    if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
+        dtype, why = torch.float32, "processes on machines of several kinds: not all would choose bfloat16"
     console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     if device.type == "cpu":
         keep_freed_memory()
