@@ -14,9 +14,9 @@ PRECISION = torch.float32  # of every evaluation, fine-tuning included
 class FrozenSubject:
     """An encoder that is given to evaluators: `interfaces.Subject`.
 
-    Features are extracted in `PRECISION` whatever training ran in: rounding takes more from a random start than from
-    what was pretrained, and so would flatter pretraining. `batch_size`: examples encoded at once. Features are kept in
-    memory: on disk those of MNIST and its pixels would be 250 MB a run.
+    Features are extracted in `PRECISION` whatever training ran in, so that a control is the same beside both.
+    `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
+    250 MB a run.
     """
 
     def __init__(
