@@ -197,15 +197,24 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
 
 
 def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
-    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
+    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError.
+
+    On the CPU in bfloat16 if that is asked for: torch's LSTM, for one, is refused by processors without AVX-512.
+    """
     count = min(config.batch_size, 2)
+    elsewhere = config.trainer.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    half = config.trainer.precision == "bfloat16" and not elsewhere
     with torch.random.fork_rng(devices=[]):
         try:
-            value = model.loss(*model.split(made_batch(spec, count))).value
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                value = model.loss(*model.split(made_batch(spec, count))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
-            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}"]) from error
+            hint = (
+                "; this processor may not do that in bfloat16: set trainer.precision=float32" if half and prefix else ""
+            )
+            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}{hint}"]) from error
     if value.shape != ():
         raise ConfigError(
             [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]

@@ -177,13 +177,10 @@ class Monitor(pl.Callback):
     Raises ValueError where examples of "train" or "val" have no label.
     """
 
-    def __init__(
-        self, data: Data, examples: int, loggers: Sequence[Writes], precision: torch.dtype, batch_size: int
-    ) -> None:
+    def __init__(self, data: Data, examples: int, loggers: Sequence[Writes], batch_size: int) -> None:
         self.spec = data.spec
         self.train, self.val = (_few(data.examples(split), examples) for split in ("train", "val"))
         self.loggers = loggers
-        self.precision = precision
         self.batch_size = batch_size
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -206,7 +203,6 @@ class Monitor(pl.Callback):
                 self.spec,
                 examples.data,
                 device=module.device,
-                precision=self.precision,
                 batch_size=self.batch_size,
             )["pooled"]
             for examples in (self.train, self.val)

@@ -16,6 +16,7 @@ from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
 from ssl_runner.nn.gather import mean_over_ranks, ranks
 from ssl_runner.nn.sharding import local, said_by_all
 from ssl_runner.optim import Schedule, lay_out
+from ssl_runner.precision import LIGHTNING
 
 RECENT = 4096  # batches that are remembered until the logs are read, at most
 NAMED = 8  # examples that are named in a message
@@ -310,6 +311,7 @@ class Pretrainer(pl.LightningModule):
         checkpoint["budget"] = {"seconds": self.clock.seconds, "examples": self.examples, "batches": self.batches}
         checkpoint["tally"] = {"sums": self.tally["train"].sums, "count": self.tally["train"].count}
         checkpoint["skipped"] = self.skipped
+        checkpoint["precision"] = next(own for own, known in LIGHTNING.items() if known == self.trainer.precision)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.spent = checkpoint["budget"]["seconds"]
@@ -332,17 +334,3 @@ def all_finite(tensors: list[Tensor]) -> bool:
     device."""
     dense = [value.coalesce().values() if value.is_sparse else local(value) for value in tensors]
     return not dense or bool(torch.stack([value.isfinite().all() for value in dense]).all())
-
-
-def precision(choice: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where it is asked for, or `auto` and the hardware computes it fast."""
-    if choice == "float32":
-        return torch.float32
-    if choice == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu":
-        # AVX512-BF16 alone does not suffice: without tiles small convolutions and attention were slower than in float32
-        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
-    return torch.float32

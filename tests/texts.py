@@ -72,7 +72,7 @@ def bert(spec: TextSpec, **changes: object) -> BERT:
 def subject(encoder: Encoder, spec: TextSpec, seed: int = 0) -> FrozenSubject:
     nothing = Examples(torch.zeros(2, spec.length, dtype=torch.int32), torch.full((2,), -1))
     data = Texts(spec, dict.fromkeys(("pretrain", "train", "val", "test"), nothing))
-    return FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=16)
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -67,4 +67,4 @@ class Bigrams(nn.Module):
 
 def subject(data: Corpus, seed: int = 0) -> FrozenSubject:
     device = torch.device("cpu")
-    return FrozenSubject(nn.Identity(), data, seed=seed, device=device, precision=torch.float32, batch_size=4)
+    return FrozenSubject(nn.Identity(), data, seed=seed, device=device, batch_size=4)

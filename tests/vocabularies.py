@@ -44,7 +44,6 @@ def subject_of(words: Sequence[str], vectors: Tensor, starts: tuple[bool, ...] =
         Texts(spec),
         seed=0,
         device=torch.device("cpu"),
-        precision=torch.float32,
         batch_size=16,
     )
 

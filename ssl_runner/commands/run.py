@@ -25,8 +25,8 @@ from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.metrics import DataRef, Metric
-from ssl_runner.reporting.address import address
 from ssl_runner.nn.normalise import Normalise
+from ssl_runner.reporting.address import address
 from ssl_runner.reporting.results import (
     PRETRAINED,
     RANDOM_START,
@@ -270,11 +270,13 @@ def pretrain(
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
     from ssl_runner.flops import flops_of_batch
+    from ssl_runner.nn.gather import mean_over_ranks
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
+    from ssl_runner.precision import LIGHTNING, decide, name
     from ssl_runner.saving import Checkpoint, ToDisk
     from ssl_runner.strategies import Follow, Sharded, Together
-    from ssl_runner.training import Clock, DivergedError, Pretrainer, precision, total_steps
+    from ssl_runner.training import Clock, DivergedError, Pretrainer, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings, here = config.trainer, world()
@@ -285,7 +287,11 @@ def pretrain(
     if sharded:  # `model` stays whole, in the host's memory, for what comes after training
         trained = copy.deepcopy(model)
         shard(trained, device)
-    dtype = precision(settings.precision, device)
+    begun = "" if reached is None else reached.precision
+    dtype, why = decide(settings.precision, device, model, begun)
+    if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
+        dtype, why = torch.float32, "processes on machines of several kinds: not all would choose bfloat16"
+    console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     if device.type == "cpu":
         keep_freed_memory()
     batches = len(data.train_dataloader())
@@ -319,7 +325,7 @@ def pretrain(
     if here.size > 1:
         callbacks.insert(0, Follow())
     if settings.monitor_examples and (sharded or not here.rank):  # first, so that its seconds do not count in `record`
-        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
+        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], config.batch_size))
     if settings.watch_every:
         watched = spread(data.examples("val"), data.spec, 256, device)
         callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))
@@ -330,7 +336,7 @@ def pretrain(
         strategy=Sharded() if sharded else Together() if here.size > 1 else "auto",
         plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which asks SLURM nothing
         use_distributed_sampler=False,  # DataModule gives each process its part
-        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+        precision=LIGHTNING[name(dtype)],
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
         accumulate_grad_batches=settings.accumulate,
@@ -394,7 +400,7 @@ def pretrain(
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": name(dtype),
         "flops_per_step": None if flops is None else flops * settings.accumulate,
         "flops": None if flops is None else flops * module.batches,
         "parameters": sum(p.numel() for p in model.encoder.parameters()),

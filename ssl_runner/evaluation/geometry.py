@@ -108,7 +108,6 @@ class Geometry(Evaluator):
                     subject.data.spec,
                     x,
                     device=subject.device,
-                    precision=torch.float32,
                     batch_size=256,
                     layers=self.layer != "pooled",
                 ),

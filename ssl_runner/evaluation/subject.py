@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName
 
+PRECISION = torch.float32  # of every evaluation, fine-tuning included
+
 
 class FrozenSubject:
     """An encoder that is given to evaluators: `interfaces.Subject`.
 
-    `precision`: torch.bfloat16 extracts under autocast, torch.float32 does not. `batch_size`: examples encoded at once.
-    Features are kept in memory: on disk those of MNIST and its pixels would be 250 MB a run.
+    Features are extracted in `PRECISION` whatever training ran in, so that a control is the same beside both.
+    `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
+    250 MB a run.
     """
 
     def __init__(
@@ -23,14 +26,12 @@ class FrozenSubject:
         *,
         seed: int,
         device: torch.device,
-        precision: torch.dtype,
         batch_size: int,
     ) -> None:
         self.encoder = encoder
         self.data = data
         self.seed = seed
         self.device = device
-        self.precision = precision
         self.batch_size = batch_size
         self._known: dict[tuple[SplitName, str], Tensor] = {}
 
@@ -53,7 +54,6 @@ class FrozenSubject:
             self.data.spec,
             examples.data,
             device=self.device,
-            precision=self.precision,
             batch_size=self.batch_size,
             layers=layer != "pooled",
         )
@@ -74,17 +74,15 @@ def extract(
     data: Tensor,
     *,
     device: torch.device,
-    precision: torch.dtype,
     batch_size: int,
     layers: bool = False,
 ) -> dict[str, Tensor]:
-    """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU, by layer.
+    """Encode examples as stored, (n, ...), in eval mode and float32 without gradients: (n, D) on the CPU, by layer.
 
     "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks.
     """
     parts: list[dict[str, Tensor]] = []
-    half = precision is torch.bfloat16
-    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for chunk in data.split(batch_size):
             features = encoder(spec.to_input(chunk.to(device)), layers=layers)
             blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}

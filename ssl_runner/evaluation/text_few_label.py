@@ -2,8 +2,6 @@
 
 from typing import ClassVar
 
-import torch
-
 from ssl_runner.evaluation.few_label import FewLabel
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_classification import read
@@ -61,7 +59,6 @@ class TextFewLabel(Evaluator):
             encode_set(text_spec(subject), self.texts),
             seed=subject.seed,
             device=subject.device,
-            precision=torch.float32,
             batch_size=BATCH,
         )
         found = self.few_label(texts)

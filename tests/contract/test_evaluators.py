@@ -152,7 +152,7 @@ PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:
-    return FrozenSubject(encoder, Images(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, Images(), seed=0, device=torch.device("cpu"), batch_size=16)
 
 
 def net() -> Net:

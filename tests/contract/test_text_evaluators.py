@@ -164,7 +164,7 @@ def objective(name: str) -> tuple[Objective, Labelled]:
 
 
 def subject(encoder: Encoder, loaded: Labelled) -> FrozenSubject:
-    return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
 def ask(name: str, whole: Objective, loaded: Labelled) -> Any:

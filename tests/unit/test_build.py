@@ -145,6 +145,24 @@ def test_every_dataset_is_accepted_or_refused_in_words(dataset: str) -> None:
                 check_fit(chosen)
 
 
+def test_what_a_processor_cannot_do_in_bfloat16_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's LSTM where there is no AVX-512."""
+    whole = torch.nn.LSTM.forward
+
+    def forward(self: torch.nn.LSTM, *args: Any) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor")
+        return whole(self, *args)
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    asked = ["dataset=wiki_sample", "objective=language_model", "backbone=lstm", "trainer.accelerator=cpu"]
+    build.validate(config(*asked, "trainer.precision=auto"))
+    assert refused(*asked, "trainer.precision=bfloat16") == (
+        "objective=language_model, backbone=lstm: a step on two fake examples failed: could not create a primitive "
+        "descriptor; this processor may not do that in bfloat16: set trainer.precision=float32"
+    )
+
+
 def test_validation_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

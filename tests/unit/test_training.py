@@ -6,7 +6,7 @@ import torch
 from ssl_runner.config import Budget
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, another
 from ssl_runner.optim import Constant
-from ssl_runner.training import Clock, Pretrainer, Tally, precision, step_seed, total_steps
+from ssl_runner.training import Clock, Pretrainer, Tally, step_seed, total_steps
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,3 @@ def test_another_is_a_cycle_without_a_fixed_point(count: int) -> None:
         place, steps = chosen[place], steps + 1
     assert steps == count
     assert another(1, torch.device("cpu")).tolist() == [0]
-
-
-def test_precision_as_asked() -> None:
-    cpu = torch.device("cpu")
-    assert precision("float32", cpu) == torch.float32
-    assert precision("bfloat16", cpu) == torch.bfloat16
-    assert precision("auto", cpu) == (torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32)

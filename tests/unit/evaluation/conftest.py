@@ -103,7 +103,6 @@ def subject(table: Table, encoders: dict[str, Encoder]) -> Callable[..., FrozenS
         settings = {
             "seed": 0,
             "device": torch.device("cpu"),
-            "precision": torch.float32,
             "batch_size": 16,
         }
         chosen = encoders[encoder] if isinstance(encoder, str) else encoder

@@ -186,7 +186,7 @@ class Squares:
 
 
 def subject(encoder: nn.Module, data: Squares) -> FrozenSubject:
-    return FrozenSubject(encoder, data, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, data, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
 def test_what_can_be_told_apart_is_tracked() -> None:

@@ -72,7 +72,6 @@ def ask(information: float, scale: float, candidates: list[int]) -> dict[str, fl
         data,
         seed=0,
         device=torch.device("cpu"),
-        precision=torch.float32,
         batch_size=8,
     )
     return dict(MutualInformation(candidates=candidates)(objective, subject).metrics)

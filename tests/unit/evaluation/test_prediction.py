@@ -43,9 +43,7 @@ class Brighter(Objective[Tensor, Tensor]):
 
 
 def ask(objective: Objective, batch_size: int = 3):
-    subject = FrozenSubject(
-        nn.Identity(), Clips(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=4
-    )
+    subject = FrozenSubject(nn.Identity(), Clips(), seed=0, device=torch.device("cpu"), batch_size=4)
     return Prediction(batch_size=batch_size, pictures=2)(objective, subject)
 
 

@@ -78,7 +78,7 @@ def test_the_two_passes_differ_in_training_alone() -> None:
     first, second = embedded(objective, x).chunk(2)
     assert not torch.isclose(first, second).all(dim=1).any()
     first, second = embedded(objective.eval(), x).chunk(2)
-    assert torch.equal(first, second)
+    torch.testing.assert_close(first, second)  # rows of one product: a kernel may treat the first and the last unlike
 
 
 def test_a_contradiction_is_a_negative_of_all_and_has_no_positive() -> None:
