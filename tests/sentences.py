@@ -1,9 +1,10 @@
 """Small encoders of text for tests, and sentences of which the right answer can be worked out."""
 
 import torch
+from special_ids import CLS, PAD, SEP
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import CLS, PAD, SEP, Batch, CausalEncoder, Features, TextSpec, TokenEncoder
+from ssl_runner.interfaces import Batch, CausalEncoder, Features, TextSpec, TokenEncoder
 
 SPEC = TextSpec(length=8, vocabulary=20)
 

@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from special_ids import PAD
 from torch import Tensor, nn
 
 from ssl_runner.backbones.transformer import BERT
 from ssl_runner.data.tokens import Tokens, train_tokenizer
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_data import Texts
-from ssl_runner.interfaces import PAD, Encoder, Examples, Features, TextEncoder, TextSpec
+from ssl_runner.interfaces import Encoder, Examples, Features, TextEncoder, TextSpec
 from ssl_runner.nn.tokens import mean_of_tokens
 
 WORDS = (

@@ -10,11 +10,21 @@ from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from ssl_runner.interfaces import SPECIAL, UNK
+from ssl_runner.interfaces import SpecialTokens
 
 Tokens = Literal["words", "wordpiece", "bpe", "characters"]
 Words = Literal["marks", "spaces"]
 
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # of a vocabulary learned here, from id 0 on
+UNK_NAME = "[UNK]"
+ROLES: Mapping[str, tuple[str, ...]] = {  # what published vocabularies call them: as BERT's, as RoBERTa's
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+    "eos": ("[EOS]",),
+}
 BYTES = 256  # the least that bpe knows
 MARKS = r"(?<=\w)['’]\w+|\w+|[^\w\s]"  # runs of letters and digits, what an apostrophe begins, each mark for itself
 UNKNOWN = "<unk>"  # what published texts write for a rare word
@@ -66,10 +76,10 @@ def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocab
 def _model(tokens: Tokens) -> models.Model:
     match tokens:
         case "wordpiece":
-            return models.WordPiece(unk_token=SPECIAL[UNK])
+            return models.WordPiece(unk_token=UNK_NAME)
         case "bpe":
             return models.BPE()
-    return models.WordLevel(unk_token=SPECIAL[UNK])
+    return models.WordLevel(unk_token=UNK_NAME)
 
 
 def _normalizer(tokens: Tokens, words: Words, lowercase: bool) -> normalizers.Normalizer:
@@ -141,41 +151,72 @@ def _decoder(tokens: Tokens) -> decoders.Decoder | None:
 
 
 def find_tokenizer(path: Path) -> Path:
-    """tokenizer.json of a run's folder, of its encoder/, or itself. Raises ValueError where there is none."""
+    """tokenizer.json of a folder, of its encoder/, or itself. Raises ValueError where there is none."""
     for place in (path, path / "tokenizer.json", path / "encoder" / "tokenizer.json"):
         if place.is_file():
             return place
     raise ValueError(
-        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or its encoder/tokenizer.json"
+        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or a tokenizer.json"
     )
 
 
 def read_tokenizer(path: Path) -> str:
-    """JSON of a tokenizer whose first ids are the special ones. Raises ValueError for any other file."""
+    """JSON of a tokenizer of the `tokenizers` library, learned here or published, for texts as they are: it neither
+    cuts nor pads, and finds no special token in a text. Raises ValueError for any other file, and where a role that
+    rows need has no token."""
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        tokenizer = Tokenizer.from_str(text)
+        known = Tokenizer.from_str(text).get_vocab(with_added_tokens=False)
+        found = json.loads(text)
+        found |= {"truncation": None, "padding": None}
+        found["added_tokens"] = [each for each in found["added_tokens"] or () if each["content"] not in known]
+        tokenizer = Tokenizer.from_str(json.dumps(found)).to_str()
+        special_tokens(tokenizer)
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path} (dataset.tokenizer) cannot be read as a tokenizer: {error}") from error
-    first = [tokenizer.id_to_token(place) for place in range(len(SPECIAL))]
-    if first != list(SPECIAL):
-        raise ValueError(f"{path} (dataset.tokenizer) begins with {first}; it must begin with {list(SPECIAL)}")
-    return text
+    return tokenizer
+
+
+def known_tokenizer(path: Path) -> dict[str, Any]:
+    """What the fields of a TextSpec are with the tokenizer at `path`, before any text is read; raises as
+    `read_tokenizer`."""
+    tokenizer = read_tokenizer(find_tokenizer(path))
+    starts = tuple(word_starts(tokenizer))
+    return {
+        "vocabulary": len(starts),
+        "tokenizer": tokenizer,
+        "special": special_tokens(tokenizer),
+        "starts": starts,
+    }
+
+
+def special_tokens(tokenizer: str) -> SpecialTokens:
+    """Which ids have which role, by what they are called. Raises ValueError where one is lacking, but for `eos`."""
+    read = Tokenizer.from_str(tokenizer)
+    found: dict[str, int | None] = {}
+    for role, names in ROLES.items():
+        ids = [read.token_to_id(name) for name in names]
+        found[role] = next((each for each in ids if each is not None), None)
+        if found[role] is None and role != "eos":
+            raise ValueError(
+                f"its vocabulary has no {' or '.join(names)}; add one to it, as an encoder of rows needs it"
+            )
+    return SpecialTokens(**found)  # type: ignore[arg-type]
 
 
 def word_starts(tokenizer: str) -> list[bool]:
     """Whether each id begins a word, as far as it says: a piece "##s" does not, nor does a letter or digit where
     spaces are tokens, or parts of them."""
-    found = json.loads(tokenizer)
-    vocabulary: Mapping[str, int] = found["model"]["vocab"]
-    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+    found, read = json.loads(tokenizer), Tokenizer.from_str(tokenizer)
+    pieces = [read.id_to_token(place) or "" for place in range(read.get_vocab_size())]
+    special = special_tokens(tokenizer).ids
     match found["model"]["type"], (found["decoder"] or {}).get("type"):
         case "WordPiece", _:
-            return [not piece.startswith("##") for piece in pieces]
+            inside = [piece.startswith(found["model"]["continuing_subword_prefix"]) for piece in pieces]
         case "BPE", _:  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
-            inside = [piece[0] != "Ġ" and (piece[0].isalnum() or ord(piece[0]) >= 128) for piece in pieces]
+            inside = [piece[:1] != "Ġ" and (piece[:1].isalnum() or piece[:1] >= "\x80") for piece in pieces]
         case _, "Fuse":  # characters
-            inside = [piece[0].isalnum() for piece in pieces]
+            inside = [piece[:1].isalnum() for piece in pieces]
         case _:
-            return [True] * len(pieces)
-    return [place < len(SPECIAL) or not within for place, within in enumerate(inside)]
+            inside = [False] * len(pieces)
+    return [place in special or not within for place, within in enumerate(inside)]

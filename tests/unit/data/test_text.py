@@ -10,12 +10,13 @@ import made_text
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
 from tokenizers import Tokenizer
 
 from ssl_runner.data import corpus, wiki
 from ssl_runner.data.module import DataModule
 from ssl_runner.data.text import TextFile, TextFolder, TextTable, WikiSample
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, DataSource
+from ssl_runner.interfaces import DataSource
 
 SETTINGS: dict[str, Any] = {
     "example": "window", "length": 4, "tokens": "words", "words": "marks", "vocabulary": 100, "lowercase": True,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP, UNK
 from tokenizers import Tokenizer
 
 from ssl_runner.data.text_pairs import TextPairs
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK
 from ssl_runner.views.text import Segments
 
 LETTERS = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghij"]

@@ -1,10 +1,10 @@
 import json
 
 import pytest
+from special_ids import SPECIAL, UNK
 from tokenizers import Tokenizer
 
 from ssl_runner.data.tokens import count_words, find_tokenizer, read_tokenizer, train_tokenizer, word_starts
-from ssl_runner.interfaces import SPECIAL, UNK
 
 TEXT = ["The cat sees the dog's bone.", "the dog sees <unk> the cats", "THE END [SEP] of it (no)"] * 3
 

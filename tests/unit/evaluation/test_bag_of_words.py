@@ -3,12 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP, UNK
 from texts import text_spec
 
 from ssl_runner.evaluation.bag_of_words import classes_answer, frequent_tags, scores_answer, tf_idf
 from ssl_runner.evaluation.controls import BagOfWords, count_ids
 from ssl_runner.evaluation.text_data import TextSet
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 TRAIN = [("the cat sat",), ("the dog sat on the mat",), ("a good film",), ("cat cat dog",)]
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP
 from texts import WORDS, text_spec, write
 from tokenizers import Tokenizer
 
@@ -22,7 +23,7 @@ from ssl_runner.evaluation.text_data import (
     tokenizer_of,
     with_val,
 )
-from ssl_runner.interfaces import CLS, PAD, SEP, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 ALL = pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe", "characters"])
 

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from sentences import made
+from special_ids import CLS, PAD, SEP, SPECIAL
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from ssl_runner.evaluation.text_interpolation import TextInterpolation, distinct, token_accuracy
 from ssl_runner.figures import Passages
-from ssl_runner.interfaces import CLS, PAD, SEP, SPECIAL, Batch, Examples, Loss, Objective, TextSpec, Writes
+from ssl_runner.interfaces import Batch, Examples, Loss, Objective, TextSpec, Writes
 
 WORDS = [*SPECIAL, *"abcdefghijklmn"]
 TOKENIZER = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))

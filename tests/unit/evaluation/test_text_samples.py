@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP, SPECIAL, UNK
 from tokenizers import Tokenizer
 from torch import Tensor
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject, tokenizer
 
 from ssl_runner.evaluation.text import readable, running_text
 from ssl_runner.evaluation.text_samples import TextSamples, limited, repeated
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, UNK
 
 
 def samples(**settings: object) -> TextSamples:

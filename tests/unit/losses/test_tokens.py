@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
+from special_ids import PAD
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.losses.tokens import mean_of_real, token_nll
 
 

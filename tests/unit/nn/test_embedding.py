@@ -1,6 +1,6 @@
 import torch
+from special_ids import PAD
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.nn.embedding import embedded, token_embedding
 
 

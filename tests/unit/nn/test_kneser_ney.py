@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 from slow_kneser_ney import Slow
+from special_ids import PAD
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.nn.kneser_ney import FALLBACK, Order, discounts, estimate, probabilities
 
 V = 12

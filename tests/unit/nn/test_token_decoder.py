@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import binomtest
 from sentences import SPEC, made, padded
+from special_ids import CLS, MASK, PAD, SEP, UNK
 
-from ssl_runner.interfaces import CLS, MASK, PAD, SEP, UNK
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.nn.token_decoder import TokenDecoder
 

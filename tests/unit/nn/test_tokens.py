@@ -1,6 +1,6 @@
 import torch
+from special_ids import CLS, PAD, SEP
 
-from ssl_runner.interfaces import CLS, PAD, SEP
 from ssl_runner.nn.tokens import mean_of_tokens, segments
 
 

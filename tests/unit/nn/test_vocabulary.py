@@ -1,8 +1,8 @@
 import pytest
 import torch
+from special_ids import PAD
 from torch import nn
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.nn.vocabulary import TokenScores
 
 

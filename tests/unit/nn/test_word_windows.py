@@ -3,8 +3,8 @@
 import pytest
 import torch
 from scipy.stats import chisquare
+from special_ids import CLS, EOS, PAD, SEP, UNK
 
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, UNK
 from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange, gaps
 
 

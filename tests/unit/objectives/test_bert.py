@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.stats import binom, chisquare
+from special_ids import CLS, EOS, MASK, PAD, SEP, SPECIAL, UNK
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT
-from ssl_runner.interfaces import CLS, EOS, MASK, PAD, SEP, SPECIAL, UNK, Batch, FillsIn, Predicts, TextSpec
+from ssl_runner.interfaces import Batch, FillsIn, Predicts, TextSpec
 from ssl_runner.objectives.bert import Hidden, MaskedLanguageModel
 
 SPEC = TextSpec(length=42, vocabulary=50)

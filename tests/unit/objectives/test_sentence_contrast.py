@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_metric_learning.losses import NTXentLoss
 from sentences import SPEC, Running, Words, made, padded
+from special_ids import CLS, SEP
 from torch import Tensor
 
 from ssl_runner.config import compose, conf_dir, typed
-from ssl_runner.interfaces import CLS, SEP, Contrasts
+from ssl_runner.interfaces import Contrasts
 from ssl_runner.losses.rules import InfoNCE, NPair
 from ssl_runner.nn.positives import Augmentation
 from ssl_runner.objectives.contrastive_views import ContrastiveViews

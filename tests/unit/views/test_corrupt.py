@@ -3,9 +3,9 @@
 import pytest
 import torch
 from scipy.stats import chisquare
+from special_ids import CLS, EOS, MASK, PAD, SEP, UNK
 from torch import Tensor
 
-from ssl_runner.interfaces import CLS, EOS, MASK, PAD, SEP, UNK
 from ssl_runner.views.corrupt import chosen, deleted, masked, reordered
 
 

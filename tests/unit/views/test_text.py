@@ -1,7 +1,7 @@
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP
 
-from ssl_runner.interfaces import CLS, PAD, SEP
 from ssl_runner.views.text import Deletion, Repeat, Segments
 
 ROW = [CLS, 10, 11, SEP, 12, SEP, 13, 14, SEP, PAD]
