@@ -39,6 +39,7 @@ class OneHot(TextEncoder):
 
     def __init__(self, spec: TextSpec) -> None:
         super().__init__()
+        self.special = spec.special
         self.dim = spec.vocabulary
         self.embedding = nn.Embedding(spec.vocabulary, spec.vocabulary)
         with torch.no_grad():
@@ -50,7 +51,7 @@ class OneHot(TextEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         tokens = self.embedding(x)
-        pooled = mean_of_tokens(tokens, x)
+        pooled = mean_of_tokens(tokens, x, PAD)
         return Features(tokens, pooled, (pooled,) if layers else ())
 
 

@@ -1,10 +1,19 @@
 import json
 
+import made_bert
 import pytest
 from special_ids import SPECIAL, UNK
 from tokenizers import Tokenizer
 
-from ssl_runner.data.tokens import count_words, find_tokenizer, read_tokenizer, train_tokenizer, word_starts
+from ssl_runner.data.tokens import (
+    count_words,
+    find_tokenizer,
+    read_tokenizer,
+    special_tokens,
+    train_tokenizer,
+    word_starts,
+)
+from ssl_runner.interfaces import SpecialTokens
 
 TEXT = ["The cat sees the dog's bone.", "the dog sees <unk> the cats", "THE END [SEP] of it (no)"] * 3
 
@@ -94,7 +103,7 @@ def test_which_ids_begin_a_word(tokens: str, text: str, starts: list[bool]) -> N
         assert known[place] == expected[tokens], piece
 
 
-def test_only_tokenizers_with_our_special_ids_are_read(tmp_path) -> None:
+def test_only_tokenizers_with_all_roles_are_read(tmp_path) -> None:
     encoder = tmp_path / "run" / "encoder"
     encoder.mkdir(parents=True)
     with pytest.raises(ValueError, match=r"dataset\.tokenizer .*run is not there"):
@@ -106,8 +115,24 @@ def test_only_tokenizers_with_our_special_ids_are_read(tmp_path) -> None:
     other = json.loads(saved)
     other["model"]["vocab"] = {"the": 0, "[UNK]": 1}
     (encoder / "tokenizer.json").write_text(json.dumps(other))
-    with pytest.raises(ValueError, match=r"it must begin with \['\[PAD\]'"):
+    with pytest.raises(ValueError, match=r"its vocabulary has no \[PAD\] or <pad>"):
         read_tokenizer(encoder / "tokenizer.json")
     (encoder / "tokenizer.json").write_text(saved[:100])
     with pytest.raises(ValueError, match="cannot be read as a tokenizer"):
         read_tokenizer(encoder / "tokenizer.json")
+
+
+def test_a_published_vocabulary_has_its_own_ids(tmp_path) -> None:
+    published = made_bert.tokenizer()
+    published.enable_truncation(3)
+    published.enable_padding(length=9)
+    (tmp_path / "tokenizer.json").write_text(published.to_str())
+    read = read_tokenizer(find_tokenizer(tmp_path))
+    assert special_tokens(read) == made_bert.IDS
+    assert special_tokens(trained("words").to_str()) == SpecialTokens()
+    words = ["the", "s", "##i", "##t", "##s", "[UNK]"]
+    assert Tokenizer.from_str(read).encode("The sits \N{SNOWMAN}", add_special_tokens=False).tokens == words
+    assert made_bert.IDS.sep not in Tokenizer.from_str(read).encode("a [SEP]", add_special_tokens=False).ids
+    starts = word_starts(read)
+    assert len(starts) == published.get_vocab_size()
+    assert [starts[published.token_to_id(piece)] for piece in ("the", "s", "##a", "[CLS]")] == [True, True, False, True]

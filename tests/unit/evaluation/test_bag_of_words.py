@@ -15,7 +15,9 @@ TRAIN = [("the cat sat",), ("the dog sat on the mat",), ("a good film",), ("cat 
 
 
 def test_counts_leave_special_ids_out():
-    counts = count_ids(torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), 10)
+    counts = count_ids(
+        torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), TextSpec(length=5, vocabulary=10)
+    )
     assert counts.toarray().tolist() == [[0] * 7 + [2, 0, 1], [0] * 10]
 
 

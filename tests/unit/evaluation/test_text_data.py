@@ -183,7 +183,7 @@ def test_cutting_takes_off_the_longer_one_token_by_token():
 
 
 def test_padding():
-    assert padded([[1, 2], [3], []]).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
+    assert padded([[1, 2], [3], []], PAD).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
 
 
 def test_an_encoder_without_a_tokenizer_is_refused():

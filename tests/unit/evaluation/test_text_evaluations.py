@@ -304,7 +304,7 @@ def test_the_loss_of_spans_by_hand():
 def test_only_the_text_and_cls_can_be_named():
     """[CLS] question [SEP] text [SEP] and padding."""
     spec = text_spec()
-    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2)).eval()
+    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2), spec.special).eval()
     x = torch.tensor([[CLS, 9, 8, SEP, 7, 9, SEP, PAD, PAD]])
     assert network(x)[0].isfinite().all(dim=1).tolist() == [True, False, False, False, True, True, False, False, False]
 

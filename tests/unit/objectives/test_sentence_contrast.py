@@ -83,7 +83,7 @@ def test_the_two_passes_differ_in_training_alone() -> None:
 
 
 def test_a_contradiction_is_a_negative_of_all_and_has_no_positive() -> None:
-    objective = task(views=Segments(views=3), loss=NPair(), similarity="dot", dropout=0.0)
+    objective = task(views=Segments(SPEC, views=3), loss=NPair(), similarity="dot", dropout=0.0)
     batch = made([6, 6, 6])
     rows = torch.tensor(
         [[CLS, a, b, SEP, c, SEP, d, SEP] for a, b, c, d in [(6, 7, 8, 9), (10, 11, 12, 13), (14, 15, 16, 17)]]
@@ -102,7 +102,7 @@ def test_a_contradiction_is_a_negative_of_all_and_has_no_positive() -> None:
     assert loss(objective, x, y) == pytest.approx(sum(terms) / 6, rel=1e-5)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 3, 4, 5])
     oracle = NTXentLoss(temperature=0.05)(z.flatten(0, 1), labels).item()
-    objective = task(views=Segments(views=3), dropout=0.0)
+    objective = task(views=Segments(SPEC, views=3), dropout=0.0)
     assert loss(objective, x, y) == pytest.approx(oracle, rel=1e-4)
 
 
