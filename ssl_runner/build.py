@@ -251,7 +251,9 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     fields = vars(spec) | {"class_names": list(spec.class_names)}
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
-        tokens = {name: fields.pop(name) for name in ("counts", "starts")} | {"special": vars(fields.pop("special"))}
+        tokens = {name: fields.pop(name) for name in ("counts", "starts", "ends")} | {
+            "special": vars(fields.pop("special"))
+        }
         _write(folder / "tokens.json", json.dumps(tokens))
         fields |= {name: dict(fields[name]) for name in ("words", "characters")}
     about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
@@ -381,7 +383,7 @@ def _tokens(file: Path) -> dict[str, list[Any]]:
     for name, kind in (("counts", int), ("starts", bool)):
         if not isinstance(found[name], list) or not all(type(each) is kind for each in found[name]):
             raise ValueError(f"{str(file)!r} is damaged: {name} must be a list, each of type {kind.__name__}")
-    return found | {name: tokens[name] for name in ("special",) if name in tokens}  # once all had the default ids
+    return found | {name: tokens[name] for name in ("special", "ends") if name in tokens}  # some are older
 
 
 def read_encoder(path: Path, model: Encoder) -> None:

@@ -120,6 +120,7 @@ class TextSpec(DataSpec):
     special: SpecialTokens = SpecialTokens()
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    ends: tuple[bool, ...] = ()  # whether whatever follows each id begins a word (after a mark); empty: after none
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
 

@@ -36,6 +36,7 @@ from ssl_runner.data.tokens import (
     read_tokenizer,
     special_tokens,
     train_tokenizer,
+    word_ends,
     word_starts,
 )  # fmt: skip
 from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
@@ -43,7 +44,7 @@ from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
 
-CACHE_FORMAT = 2  # to be raised when what is made of a text changes
+CACHE_FORMAT = 3  # to be raised when what is made of a text changes
 TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
@@ -143,7 +144,7 @@ class Corpus:
                 "vocabulary": len(about["counts"]),
                 "tokenizer": tokenizer,
                 "special": special,
-                **{name: tuple(about[name]) for name in ("counts", "starts")},
+                **{name: tuple(about[name]) for name in ("counts", "starts", "ends")},
                 **{name: about[name] for name in ("words", "characters")},
             }
             return self._examples(folder, about, special)
@@ -183,6 +184,7 @@ class Corpus:
         about = {
             "counts": pretrain.counts.tolist(),
             "starts": word_starts(tokenizer),
+            "ends": word_ends(tokenizer),
             **{
                 name: {split: getattr(each, name) for split, each in whole.items()}
                 for name in ("tokens", "words", "characters")
@@ -234,7 +236,7 @@ class Corpus:
                     _Encoded(
                         np.bincount(ids, minlength=len(found.counts)),
                         len(ids),
-                        sum(count_words(line, self.words) for line in lines),
+                        count_words(lines, self.words),
                         sum(len(line) + 1 for line in lines if line),
                     )
                 )

@@ -18,6 +18,7 @@ from ssl_runner.data.tokens import (
     read_tokenizer,
     special_tokens,
     train_tokenizer,
+    word_ends,
     word_starts,
 )
 from ssl_runner.interfaces import DataSource, Examples, SpecialTokens, SplitName, TextSpec
@@ -112,6 +113,7 @@ class TextPairs(DataSource):
             "special": special,
             "counts": tuple(counts.tolist()),
             "starts": tuple(word_starts(tokenizer.to_str())),
+            "ends": tuple(word_ends(tokenizer.to_str())),
         }
         first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
         return {"pretrain": first, "train": first, "val": second, "test": third}

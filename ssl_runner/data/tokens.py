@@ -1,10 +1,9 @@
 """Tokenizers, trained by the `tokenizers` library."""
 
 import json
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +25,9 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # what published vocabularies call the
     "eos": ("[EOS]",),
 }
 BYTES = 256  # the least that bpe knows
-MARKS = r"(?<=\w)['’]\w+|\w+|[^\w\s]"  # runs of letters and digits, what an apostrophe begins, each mark for itself
+LETTER = r"[\w\u200c\u200d]"  # with combining marks and joiners, which are within words of many scripts
+MARKS = rf"(?<={LETTER})['’]{LETTER}+|{LETTER}+|[^\w\s]"  # runs of them, what an apostrophe begins, each other mark
 UNKNOWN = "<unk>"  # what published texts write for a rare word
-_WORD = re.compile(MARKS)
 _NAMES = Regex(r"\[(?:" + "|".join(name[1:-1] for name in SPECIAL) + r")\]")
 
 
@@ -37,8 +36,13 @@ def least_vocabulary(tokens: Tokens) -> int:
     return len(SPECIAL) + (BYTES if tokens == "bpe" else 1)
 
 
-def count_words(line: str, words: Words) -> int:
-    return len(line.split()) if words == "spaces" else sum(1 for _ in _WORD.finditer(line))
+def count_words(lines: Sequence[str], words: Words) -> int:
+    """How many words the lines have, whatever tokens they are cut in: by the rule of `train_tokenizer`, composed as
+    there (Unicode NFC)."""
+    counter = Tokenizer(models.WordLevel({UNK_NAME: 0}, unk_token=UNK_NAME))  # every word is one token
+    counter.normalizer = normalizers.NFC()
+    counter.pre_tokenizer = _pre_tokenizer("words", words)
+    return sum(len(line.ids) for line in counter.encode_batch_fast(list(lines), add_special_tokens=False))
 
 
 def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocabulary: int, lowercase: bool) -> str:
@@ -187,6 +191,7 @@ def known_tokenizer(path: Path) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "special": special_tokens(tokenizer),
         "starts": starts,
+        "ends": tuple(word_ends(tokenizer)),
     }
 
 
@@ -205,18 +210,42 @@ def special_tokens(tokenizer: str) -> SpecialTokens:
 
 
 def word_starts(tokenizer: str) -> list[bool]:
-    """Whether each id begins a word, as far as it says: a piece "##s" does not, nor does a letter or digit where
-    spaces are tokens, or parts of them."""
-    found, read = json.loads(tokenizer), Tokenizer.from_str(tokenizer)
-    pieces = [read.id_to_token(place) or "" for place in range(read.get_vocab_size())]
-    special = special_tokens(tokenizer).ids
-    match found["model"]["type"], (found["decoder"] or {}).get("type"):
-        case "WordPiece", _:
-            inside = [piece.startswith(found["model"]["continuing_subword_prefix"]) for piece in pieces]
-        case "BPE", _:  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
-            inside = [piece[:1] != "Ġ" and (piece[:1].isalnum() or piece[:1] >= "\x80") for piece in pieces]
-        case _, "Fuse":  # characters
-            inside = [piece[:1].isalnum() for piece in pieces]
-        case _:
-            inside = [False] * len(pieces)
-    return [place in special or not within for place, within in enumerate(inside)]
+    """Whether each id begins a word wherever it stands. A piece "##s" does not; nor do letters, digits and a space by
+    themselves where spaces are tokens or parts of them: what is before says whether they do (`word_ends`)."""
+    if (pieces := _as_text(tokenizer)) is not None:
+        starts = [bool(piece.strip()) and not _in_word(piece[0]) for piece in pieces]
+    else:
+        read, model = Tokenizer.from_str(tokenizer), json.loads(tokenizer)["model"]
+        prefix = model["continuing_subword_prefix"] if model["type"] == "WordPiece" else None
+        pieces = [read.id_to_token(place) or "" for place in range(read.get_vocab_size())]
+        starts = [prefix is None or not piece.startswith(prefix) for piece in pieces]
+    for place in special_tokens(tokenizer).ids:
+        starts[place] = True
+    return starts
+
+
+def word_ends(tokenizer: str) -> list[bool]:
+    """Whether what follows each id begins a word, whatever it is: after a space or a mark where these are tokens or
+    parts of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
+    pieces = _as_text(tokenizer)
+    if pieces is None:
+        return [False] * Tokenizer.from_str(tokenizer).get_vocab_size()
+    ends = [not piece.strip() or not (_in_word(piece[-1]) or piece[-1] in "'’") for piece in pieces]
+    for place in special_tokens(tokenizer).ids:
+        ends[place] = True
+    return ends
+
+
+def _as_text(tokenizer: str) -> list[str] | None:
+    """What each id is in a text, with the space before it; None where spaces are no part of tokens."""
+    decoder = json.loads(tokenizer)["decoder"] or {}
+    if decoder.get("type") not in ("ByteLevel", "Fuse"):
+        return None
+    read = Tokenizer.from_str(tokenizer)
+    return read.decode_batch([[place] for place in range(read.get_vocab_size())], skip_special_tokens=False)
+
+
+def _in_word(character: str) -> bool:
+    """Whether it goes on with a word as `MARKS` has them; a part of a character's bytes is taken to."""
+    kind = unicodedata.category(character)
+    return kind[0] in "LM" or kind in ("Nd", "Pc") or character in "\u200c\u200d\N{REPLACEMENT CHARACTER}"

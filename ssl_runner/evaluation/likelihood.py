@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Batch, Bounds, Finding, Inspection, Objective, Subject, TextSpec
+from ssl_runner.nn.tokens import word_begins
 
 ACTIVE = 0.01  # Burda et al. 2016: the variance of a latent's mean over examples above which it is in use
 
@@ -98,7 +99,9 @@ def perplexities(nats: float, texts: Tensor, spec: TextSpec) -> dict[str, float]
     found = {"perplexity_bound": math.exp(nats / max(int((following != spec.special.pad).sum()), 1))}
     if spec.starts:
         word = ~spec.special.among(following) | (following == spec.special.unk)
-        begins = torch.tensor(spec.starts)[following] & word
+        ends = torch.tensor(spec.ends) if spec.ends else torch.zeros(spec.vocabulary).bool()
+        ends[list(spec.special.ids)] = True
+        begins = word_begins(texts, torch.tensor(spec.starts), ends)[:, 1:] & word
         found["perplexity_bound_word"] = math.exp(nats / max(int(begins.sum()), 1))
     return found
 

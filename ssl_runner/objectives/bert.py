@@ -15,6 +15,7 @@ from ssl_runner.interfaces import (
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
 from ssl_runner.nn.patches import gather_places
+from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
 from ssl_runner.nn.vocabulary import TokenScores
 
@@ -56,6 +57,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     """
 
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
+    ends: Tensor  # (vocabulary,) bool: whether what follows a token begins one; after special ones it does
     ordinary: Tensor  # (V',) int64: the ids that are no special ones
 
     def __init__(
@@ -94,7 +96,10 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         self.next_sentence = next_sentence
         starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
         starts[list(spec.special.ids)] = True
+        ends = torch.tensor(spec.ends) if spec.ends else torch.zeros(spec.vocabulary).bool()
+        ends[list(spec.special.ids)] = True
         self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("ends", ends, persistent=False)
         self.spare = 0 if starts.all() else LONGEST - 1  # places for what the last word goes beyond
         self.transform = nn.Sequential(
             nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.LayerNorm(encoder.dim, eps=1e-6)
@@ -204,10 +209,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def _words(self, text: Tensor) -> Tensor:
         """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""
-        special = self.special.among(text)
-        begins = self.starts[text] | special.roll(1, dims=1)
-        begins[:, 0] = True
-        return begins.cumsum(dim=1) - 1
+        return word_begins(text, self.starts, self.ends).cumsum(dim=1) - 1
 
     def _replaced(self, tokens: Tensor) -> Tensor:
         """[MASK], another token, or itself, each by its share."""

@@ -2,6 +2,7 @@ import json
 
 import made_bert
 import pytest
+import torch
 from special_ids import SPECIAL, UNK
 from tokenizers import Tokenizer
 
@@ -11,9 +12,11 @@ from ssl_runner.data.tokens import (
     read_tokenizer,
     special_tokens,
     train_tokenizer,
+    word_ends,
     word_starts,
 )
 from ssl_runner.interfaces import SpecialTokens
+from ssl_runner.nn.tokens import word_begins
 
 TEXT = ["The cat sees the dog's bone.", "the dog sees <unk> the cats", "THE END [SEP] of it (no)"] * 3
 
@@ -76,7 +79,7 @@ def test_bytes_leave_nothing_unknown() -> None:
 
 @pytest.mark.parametrize(("words", "count"), [("marks", 8), ("spaces", 6)])
 def test_words_are_counted_as_they_are_cut(words: str, count: int) -> None:
-    assert count_words("The cat sees the dog's bone.", words) == count
+    assert count_words(["The cat sees the dog's bone."], words) == count
     assert len(pieces(trained("words", words=words), TEXT[0])) == count
 
 
@@ -84,7 +87,7 @@ def test_words_are_counted_as_they_are_cut(words: str, count: int) -> None:
     ("words", "the dog's", [True, True, True]),
     ("wordpiece", "cats zzz", [True, True, True]),
     ("bpe", "the cats.", [True, True, False, True]),
-    ("characters", "a b.", [False, True, False, True]),
+    ("characters", "a b.", [False, False, False, True]),
 ])  # fmt: skip
 def test_which_ids_begin_a_word(tokens: str, text: str, starts: list[bool]) -> None:
     saved = train_tokenizer(TEXT, tokens=tokens, words="marks", vocabulary=290, lowercase=True)
@@ -98,7 +101,7 @@ def test_which_ids_begin_a_word(tokens: str, text: str, starts: list[bool]) -> N
             "words": True,
             "wordpiece": not piece.startswith("##"),
             "bpe": piece.startswith("Ġ") or not piece[0].isalnum(),
-            "characters": not piece[0].isalnum(),
+            "characters": not piece[0].isalnum() and piece != " ",
         }
         assert known[place] == expected[tokens], piece
 
@@ -136,3 +139,24 @@ def test_a_published_vocabulary_has_its_own_ids(tmp_path) -> None:
     starts = word_starts(read)
     assert len(starts) == published.get_vocab_size()
     assert [starts[published.token_to_id(piece)] for piece in ("the", "s", "##a", "[CLS]")] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(("text", "count"), [
+    ("मुझे हिन्दी में लिखना पसंद है", 6), ("السَّلَامُ عَلَيْكُمْ", 2), ("می\u200cخواهم بروم", 2), ("cafe\u0301 olé!", 3),  # noqa: RUF001
+])  # fmt: skip
+def test_marks_that_combine_are_part_of_their_word(text: str, count: int) -> None:
+    """What is counted is what is cut: each word of a line is one token of a vocabulary of words."""
+    assert count_words([text, ""], "marks") == count
+    learned = Tokenizer.from_str(train_tokenizer([text], tokens="words", words="marks", vocabulary=99, lowercase=True))
+    assert len(learned.encode(text, add_special_tokens=False).ids) == count
+    assert count_words([text], "spaces") == len(text.split())
+
+
+@pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe", "characters"])
+def test_words_begin_in_tokens_where_they_do_in_the_text(tokens: str) -> None:
+    lines = ["The cat (hello) sees", "(hello the dog's bone, again: “it” … no_one is 3.5", "naïve ça हिन्दी में"]
+    saved = train_tokenizer(lines * 9, tokens=tokens, words="marks", vocabulary=400, lowercase=False)
+    starts, ends = torch.tensor(word_starts(saved)), torch.tensor(word_ends(saved))
+    for line in lines:
+        ids = torch.tensor([Tokenizer.from_str(saved).encode(line, add_special_tokens=False).ids])
+        assert int(word_begins(ids, starts, ends).sum()) == count_words([line], "marks")
