@@ -10,8 +10,8 @@ def mean_of_tokens(states: Tensor, x: Tensor, pad: int) -> Tensor:
 
 
 def word_begins(x: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """(B, T) ids, and (vocabulary,) bool each, as a TextSpec has them -> (B, T) bool: which tokens begin a word. A space
-    that is a token of its own (which ends a word, and starts none) does not."""
+    """(B, T) ids, and (vocabulary,) bool each, as a TextSpec has them -> (B, T) bool: which tokens begin a word. A
+    space that is a token of its own (which ends a word, and starts none) does not."""
     after = ends[x].roll(1, dims=1)
     after[:, 0] = True
     return starts[x] | (after & ~ends[x])
