@@ -109,7 +109,8 @@ class TextSpec(DataSpec):
     the first is the next one of some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is
     a document, without EOS in it: it has the document's class, as a sentence has, and a window has none. A pair of
     segments is [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it.
-    MASK is never in a corpus. `special` says which ids these are.
+    MASK is never in a corpus. `special` says which ids these are. In training, windows may begin further on in each
+    epoch (`data.tensors.MovingWindows`).
     """
 
     kind: ClassVar[str] = "text"
@@ -385,6 +386,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
+    counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod
