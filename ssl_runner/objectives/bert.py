@@ -53,8 +53,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding", https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.
-    Differs from the paper: passages are of the running text, whose documents b may overstep; tokens are drawn anew in each epoch; what replaces a token is
-    never special.
+    Differs from the paper: passages are of the running text, whose documents b may overstep; tokens are drawn anew in
+    each epoch; what replaces a token is never special.
     """
 
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
