@@ -236,6 +236,7 @@ def fresh(config: Config, data: "DataModule") -> Objective:
     """The objective at the start of a run: random by the config's seed, its encoder normalising by the data's
     statistics, or with the encoder of `start_from`, whose statistics belong to its weights and stay."""
     model = build.objective(config, data.spec, config.start)
+    data.moving = not model.counts_examples
     if config.start is None:
         build.fit_statistics(model, data.statistics)
     return model

@@ -7,8 +7,6 @@ import torch
 from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.evaluation.text import token_counts
 from ssl_runner.interfaces import (
-    PAD,
-    SPECIAL,
     Batch,
     DataSpec,
     FillsIn,
@@ -44,7 +42,9 @@ class MaskedWords(Inspection):
     def __call__(self, objective: FillsIn, subject: Subject) -> Finding:
         task = cast(Objective[Any, Any], objective).to(subject.device)
         spec, test = subject.data.spec, subject.data.examples("test")
-        frequent = int(token_counts(subject)[len(SPECIAL) :].argmax()) + len(SPECIAL)
+        special = cast(TextSpec, spec).special
+        ordinary = special.ordinary(cast(TextSpec, spec).vocabulary)
+        frequent = int(ordinary[token_counts(subject)[ordinary].argmax()])
         hidden = right = most_frequent = tokens = 0
         with evaluating(task), seeded(self.seed), torch.inference_mode():
             chosen = torch.randperm(len(test.label))[: self.examples]
@@ -52,11 +52,11 @@ class MaskedWords(Inspection):
                 data = spec.to_input(test.data[index].to(subject.device))
                 x, y = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
                 truth = objective.hidden(x, y)
-                asked = truth != PAD
+                asked = truth != special.pad
                 hidden += int(asked.sum())
                 right += int(((objective.fill_in(x) == truth) & asked).sum())
                 most_frequent += int((truth == frequent).sum())
-                tokens += int((data != PAD).sum())
+                tokens += int((data != special.pad).sum())
         if not hidden:
             raise ValueError("no token of test was hidden: it has none but special ones")
         return Finding(

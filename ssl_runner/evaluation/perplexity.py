@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_runner.evaluation.subject import evaluating
 from ssl_runner.evaluation.text import running_text, token_counts
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import PAD, UNK, DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
 
 SEAMS = 256  # windows that are scored again to see what seams cost
 
@@ -53,7 +53,7 @@ class Perplexity(Inspection):
         spec, data = cast(TextSpec, subject.data.spec), subject.data.examples("test").data
         length = data.shape[1]
         stride = max(1, round(self.stride * (length - 1)))
-        text = running_text(data)
+        text = running_text(data, spec.special.pad)
         if text is None:
             windows = data[: max(1, self.tokens // length)]
             fresh = torch.full((len(windows),), length - 1)
@@ -61,11 +61,11 @@ class Perplexity(Inspection):
             scored = text[: max(self.tokens, length)]
             windows, fresh = cut(scored, length, stride)
         with evaluating(model), torch.inference_mode():
-            nats, count, by_context = self._score(objective, windows, fresh, subject.device)
+            nats, count, by_context = self._score(objective, windows, fresh, spec.special.pad, subject.device)
             seam = 0.0 if text is None else self._seam(objective, scored, length, stride, subject.device)
         if not math.isfinite(nats):
             raise ValueError("a token of test has probability 0, or none at all (NaN): perplexity is not finite")
-        targets = _targets(windows, fresh)
+        targets = _targets(windows, fresh, spec.special.pad)
         metrics = {
             "perplexity": _exp(nats / count),
             "perplexity_unigram": _exp(_unigram(token_counts(subject), targets)),
@@ -76,7 +76,7 @@ class Perplexity(Inspection):
                 metrics["perplexity_word"] = _exp(whole / words)
             if characters := spec.characters.get("test"):
                 metrics["bits_per_character"] = whole / math.log(2) / characters
-        metrics |= {"unknown": (targets == UNK).double().mean().item(), "seam_nats": seam}
+        metrics |= {"unknown": (targets == spec.special.unk).double().mean().item(), "seam_nats": seam}
         return Finding(
             metrics=metrics,
             protocol={
@@ -101,7 +101,7 @@ class Perplexity(Inspection):
         )
 
     def _score(
-        self, objective: PredictsNext, windows: Tensor, fresh: Tensor, device: torch.device
+        self, objective: PredictsNext, windows: Tensor, fresh: Tensor, pad: int, device: torch.device
     ) -> tuple[float, int, Tensor]:
         """The nats of the last `fresh` (n,) tokens of each window, their number, and the mean by place (T - 1,)."""
         places = windows.shape[1] - 1
@@ -109,7 +109,7 @@ class Perplexity(Inspection):
         sums, seen = torch.zeros(places, dtype=torch.float64), torch.zeros(places, dtype=torch.float64)
         for part, new in zip(windows.split(self.batch_size), fresh.split(self.batch_size), strict=True):
             loss = -objective.log_likelihood(part.long().to(device)).cpu().double()
-            real = part[:, 1:] != PAD
+            real = part[:, 1:] != pad
             once = real & (torch.arange(places) >= places - new[:, None])
             nats += loss[once].sum().item()
             count += int(once.sum())
@@ -150,12 +150,12 @@ def cut(text: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
     return text.unfold(0, length, 1)[starts], starts.diff(prepend=torch.tensor([1 - length]))
 
 
-def _targets(windows: Tensor, fresh: Tensor) -> Tensor:
+def _targets(windows: Tensor, fresh: Tensor, pad: int) -> Tensor:
     """(tokens,) int64: those that are scored."""
     places = windows.shape[1] - 1
     once = torch.arange(places) >= places - fresh[:, None]
     following = windows[:, 1:].long()
-    return following[once & (following != PAD)]
+    return following[once & (following != pad)]
 
 
 def _unigram(counts: Tensor, targets: Tensor) -> float:

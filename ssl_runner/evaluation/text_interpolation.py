@@ -10,7 +10,6 @@ from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
-    PAD,
     Batch,
     Bounds,
     DataSpec,
@@ -69,13 +68,13 @@ class TextInterpolation(Inspection):
             drawn = self._write(objective, torch.randn_like(z)) if isinstance(objective, Bounds) else None
 
         metrics = {
-            "token_accuracy": token_accuracy(written, truth),
-            "token_accuracy_of_another": token_accuracy(written.roll(1, 0), truth),
+            "token_accuracy": token_accuracy(written, truth, spec.special.pad),
+            "token_accuracy_of_another": token_accuracy(written.roll(1, 0), truth, spec.special.pad),
         }
         tokenizer = Tokenizer.from_str(spec.tokenizer)
 
         def read(texts: Tensor) -> list[str]:
-            return [readable(tokenizer, text) for text in texts.tolist()]
+            return [readable(tokenizer, text, spec.special) for text in texts.tolist()]
 
         figures = {
             "between two sentences": Passages(
@@ -110,9 +109,9 @@ class TextInterpolation(Inspection):
         return torch.cat([objective.write(part) for part in codes.split(self.batch_size)])
 
 
-def token_accuracy(written: Tensor, truth: Tensor) -> float:
+def token_accuracy(written: Tensor, truth: Tensor, pad: int) -> float:
     """(n, T) each: the part of the truth's tokens, the first and padding apart, that are written at their places."""
-    asked = truth[:, 1:] != PAD
+    asked = truth[:, 1:] != pad
     return ((written[:, 1:] == truth[:, 1:]) & asked).sum().item() / max(asked.sum().item(), 1)
 
 

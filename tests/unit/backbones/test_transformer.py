@@ -1,9 +1,10 @@
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT, GPT
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, TextEncoder, TextSpec
+from ssl_runner.interfaces import TextEncoder, TextSpec
 
 SPEC = TextSpec(length=12, vocabulary=40)
 BOTH = pytest.mark.parametrize("cls", [GPT, BERT])

@@ -3,11 +3,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP, UNK
 from torch import Tensor
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject
 
 from ssl_runner.evaluation.perplexity import Perplexity, cut
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK
 
 
 def perplexity(**settings: object) -> Perplexity:
