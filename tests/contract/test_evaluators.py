@@ -58,6 +58,7 @@ def class_of(name: str) -> type:
 def build(name: str) -> Any:
     node = OmegaConf.to_container(OmegaConf.load(SINGLE[name]))
     del node["_target_"]
+    node.pop("defaults", None)
     return class_of(name)(**node | SMALLER.get(name, {}))
 
 
@@ -264,7 +265,7 @@ def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(na
     assert SINGLE[name].read_text().startswith(f"# @package evaluation.{name}\n# ")
     parameters = list(inspect.signature(class_of(name).__init__).parameters.values())[1:]
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-    assert {p.name for p in parameters} == set(OmegaConf.load(SINGLE[name])) - {"_target_"}
+    assert {p.name for p in parameters} == set(OmegaConf.load(SINGLE[name])) - {"_target_", "defaults"}
 
 
 def test_sets_compose(tmp_path):
