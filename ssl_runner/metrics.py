@@ -49,16 +49,21 @@ class Metric:
     terms: Mapping[str, Any] = field(default_factory=dict)  # as `Protocol.terms`, of this metric alone
 
 
-def share(name: str, value: float, **fields: Any) -> Metric:
+def share(name: str, value: float, *, better: Better = Better.HIGHER, **fields: Any) -> Metric:
     """A share of one, the more the better: an accuracy. `fields`: others of `Metric`."""
-    return Metric(name=name, value=value, unit=Unit.SHARE, better=Better.HIGHER, **fields)
+    return Metric(name=name, value=value, unit=Unit.SHARE, better=better, **fields)
+
+
+def correlation(name: str, value: float, **fields: Any) -> Metric:
+    """A correlation with the truth. `fields`: others of `Metric`."""
+    return Metric(name=name, value=value, unit=Unit.CORRELATION, better=Better.HIGHER, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How an evaluation came to its numbers.
 
-    Numbers of different terms are never put in one column. An evaluator's settings, as its config has them, are terms by
+    Numbers of different terms are never put in one column. The settings in an evaluator's config are terms by
     themselves (`Evaluator.presentation` apart): an evaluator adds what is not a setting.
     """
 

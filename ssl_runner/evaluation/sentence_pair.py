@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.text_classes import probe_classes, tune_classes
-from ssl_runner.evaluation.text_data import Files, Separator, TextSet, find_files, read_set, with_val
+from ssl_runner.evaluation.text_data import PLACES, Files, Separator, TextSet, find_files, read_set, with_val
 from ssl_runner.evaluation.text_layers import named_text_layer
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
@@ -15,11 +15,12 @@ class SentencePair(Evaluator):
     until both fit `dataset.length`.
 
     All else as in `text_classification.TextClassification`. Bag of words: logistic regression on the tf-idf vectors a
-    and b, |a - b| and a * b. Metrics: `text_classes.classes_finding`.
+    and b, |a - b| and a * b. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -54,12 +55,13 @@ class SentencePairFineTune(Evaluator):
     head on "train"; "test", once.
 
     `labels`: classes, by cross-entropy; or scores, as those of STS-B, by squared error. Pairs as in `SentencePair`, all
-    else as in `text_classification.TextClassificationFineTune`. Metrics of classes: `text_classes.classes_finding`; of
-    scores: `text_classes.scores_finding`, where bag of words is the cosine of the tf-idf vectors.
+    else as in `text_classification.TextClassificationFineTune`. Bag of words of
+    scores: the cosine of the tf-idf vectors. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,

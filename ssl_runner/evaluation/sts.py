@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_runner.evaluation import bag_of_words
-from ssl_runner.evaluation.scores import pearson, spearman
+from ssl_runner.evaluation.scores import score_metrics
 from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text_data import Separator, TextSet, cut_share, encode_texts, find_files, read_set
+from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.text_data import PLACES, Separator, TextSet, cut_share, encode_texts, find_files, read_set
 from ssl_runner.evaluation.text_heads import is_control
 from ssl_runner.evaluation.text_layers import (
     BATCH,
@@ -22,6 +23,7 @@ from ssl_runner.evaluation.text_layers import (
     trimmed,
 )
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, SplitName, Subject, TextSpec
+from ssl_runner.metrics import Protocol
 
 DECIMALS = 6  # of a cosine: what float32 cannot tell apart has the same rank
 Pooler = Literal["cls", "mean"]
@@ -33,13 +35,14 @@ class SentenceSimilarity(Evaluator):
     Nothing is trained. `pooler`: "mean", over all tokens of a layer, [CLS] and [SEP] among them; "cls", the first
     token's vector, which in a causal encoder is the same for all. `layer`: "pooled" (the encoder's last), or a block
     counted from the end. Bag of words: the cosine of tf-idf vectors, idf from the sentences of val. Where all cosines
-    are the same, the correlation is 0. Metrics: spearman and pearson on test, val_spearman. Cer, Diab, Agirre,
+    are the same, the correlation is 0. Metrics: spearman and pearson, on test and val. Cer, Diab, Agirre,
     Lopez-Gazpio, Specia 2017, https://arxiv.org/abs/1708.00055; all pairs together as in Gao, Yao, Chen 2021 (SimCSE),
     https://arxiv.org/abs/2104.08821, appendix B.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES - {"train"}
 
     def __init__(
         self,
@@ -65,30 +68,28 @@ class SentenceSimilarity(Evaluator):
         spec, texts = text_spec(subject), self.pairs.texts
         control = {}
         if is_control(subject):
-            answer, said = bag_of_words.scores_answer(spec, texts["val"])
-            similarity = {split: answer(rows) for split, rows in texts.items()}
-            control = {"control": said}
+            bag = bag_of_words.scores_answer(spec, texts["val"])
+            similarity = {split: bag.answer(rows) for split, rows in texts.items()}
+            control = {"control": bag.said}
         else:
             similarity = {split: self._cosines(subject, split) for split in texts}
         score = self.pairs.label
+        metrics = [each for split in TOLD for each in score_metrics(similarity[split], score[split], split)]
         return Finding(
-            metrics={
-                "spearman": spearman(similarity["test"], score["test"]),
-                "pearson": pearson(similarity["test"], score["test"]),
-                "val_spearman": spearman(similarity["val"], score["val"]),
-            },
-            protocol={
-                "evaluator": "cosine of sentence vectors",
-                "layer": self.layer,
-                "pooler": self.pooler,
-                "split": "test",
-                "pairs": "all together",
-                "examples": len(score["test"]),
-                "seed": subject.seed,
-                "files": self.pairs.fingerprint,
-                "cut": cut_share(spec, encode_texts(spec, [(text,) for row in texts["test"] for text in row])),
-                **control,
-            },
+            metrics,
+            Protocol(
+                terms={
+                    "method": "cosine of sentence vectors",
+                    "pairs": "all together",
+                    "files": self.pairs.fingerprint,
+                },
+                measured={
+                    **{f"{split} examples": len(score[split]) for split in TOLD},
+                    "cut": cut_share(spec, encode_texts(spec, [(text,) for row in texts["test"] for text in row])),
+                    "seed": subject.seed,
+                    **control,
+                },
+            ),
         )
 
     def _cosines(self, subject: Subject, split: SplitName) -> Tensor:

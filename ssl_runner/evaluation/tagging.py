@@ -3,8 +3,10 @@
 n sentences, W words of all of them, m of these within T tokens, K tags.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.bag_of_words import frequent_tags
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.scores import chunk_scores
+from ssl_runner.evaluation.text import TOLD
 from ssl_runner.evaluation.text_data import (
+    PLACES,
     Files,
     Tagged,
     WordTokens,
@@ -27,18 +31,16 @@ from ssl_runner.evaluation.text_heads import (
     Asked,
     check_enough,
     fit_probe,
-    grid_protocol,
     is_control,
     outputs_of,
-    recipe_protocol,
     tune,
 )
 from ssl_runner.evaluation.text_layers import named_token_layer, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.metrics import Metric, Protocol, Split, share
 
 NO_TAG = -1  # of tokens that begin no word
-TOLD: tuple[SplitName, ...] = ("val", "test")  # whose scores are metrics
 
 
 class TaggedSet(NamedTuple):
@@ -58,11 +60,13 @@ class Tagging(Evaluator):
     there are. `layer`: "-1", the encoder's tokens, a block counted from the end, or "mix", all layers by weights
     learned on train (Peters et al. 2018). Words beyond `dataset.length` are tagged O. Bag of words: the tag that a
     word's first token has most often in train. Metrics, of entities, which are right where type and both ends are: f1,
-    precision, recall on test, val_f1; in [0, 1].
+    precision and recall, in [0, 1], on test and val; since the settings are chosen on val, its figures are the higher
+    for it.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -86,13 +90,13 @@ class Tagging(Evaluator):
     def __call__(self, subject: Subject) -> Finding:
         tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
-        sizes = len(asked["train"].label), len(asked["val"].label)
-        shared = {"evaluator": "linear probe of words", **grid_protocol(subject, self.layer, self.grid, *sizes)}
+        terms = {"method": "linear probe of words", "features": "standardized by train"}
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(subject, self.sentences, tokens, Protocol(terms=terms))
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
         predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
-        return tags_finding(self.sentences, tokens, predicted, shared | probe.protocol)
+        protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
+        return tags_finding(subject, self.sentences, tokens, predicted, protocol)
 
 
 class TaggingFineTune(Evaluator):
@@ -105,6 +109,7 @@ class TaggingFineTune(Evaluator):
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -131,21 +136,18 @@ class TaggingFineTune(Evaluator):
         tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
         train = asked["train"]
-        shared = {
-            "evaluator": "fine-tuning of all weights, for words",
-            **recipe_protocol(subject, self.layer, self.recipe, len(train.label)),
-        }
+        protocol = Protocol(terms={"method": "fine-tuning of all weights, for words"})
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(subject, self.sentences, tokens, protocol)
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
         network = tune(subject, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy)
-        predicted: dict[SplitName, Tensor] = {}
+        predicted: dict[Split, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
             predicted[split] = classes[asked[split].row, asked[split].column]
-        return tags_finding(self.sentences, tokens, predicted, shared)
+        return tags_finding(subject, self.sentences, tokens, predicted, protocol)
 
 
 def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:
@@ -182,38 +184,47 @@ def asked_words(sentences: TaggedSet, split: SplitName, tokens: WordTokens) -> A
 
 
 def tags_finding(
-    sentences: TaggedSet, tokens: dict[SplitName, WordTokens], predicted: dict[SplitName, Tensor], protocol: Any
+    subject: Subject,
+    sentences: TaggedSet,
+    tokens: Mapping[SplitName, WordTokens],
+    predicted: Mapping[Split, Tensor],
+    protocol: Protocol,
 ) -> Finding:
     """Score (m,) classes of the words that have a token; the others are O."""
-    scores = {}
+    metrics: list[Metric] = []
     for split, classes in predicted.items():
         true = sentences.splits[split].tags
         every = ["O"] * sum(map(len, true))
         for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
             every[word] = sentences.tags[tag]
         ends = accumulate(map(len, true), initial=0)
-        scores[split] = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
-    f1, precision, recall = scores["test"]
+        f1, precision, recall = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
+        metrics += [
+            share("f1", f1, split=split, headline=True),
+            share("precision", precision, split=split),
+            share("recall", recall, split=split),
+        ]
     words = sum(map(len, sentences.splits["test"].tags))
+    terms = {"tags": "IOB2, entities by the CoNLL rule", "files": sentences.fingerprint}
+    about = {
+        "types": len(sentences.tags) // 2,
+        **{f"{split} words": len(each.word) for split, each in tokens.items()},
+        "cut": round(1 - len(tokens["test"].word) / words, 3),
+        "seed": subject.seed,
+    }
     return Finding(
-        metrics={"f1": f1, "precision": precision, "recall": recall, "val_f1": scores["val"][0]},
-        protocol={
-            **protocol,
-            "tags": "IOB2, entities by the CoNLL rule",
-            "types": len(sentences.tags) // 2,
-            "files": sentences.fingerprint,
-            "cut": round(1 - len(tokens["test"].word) / words, 3),
-        },
+        metrics,
+        replace(protocol, terms={**protocol.terms, **terms}, measured={**protocol.measured, **about}),
     )
 
 
 def control_finding(
-    subject: Subject, sentences: TaggedSet, tokens: dict[SplitName, WordTokens], protocol: Any
+    subject: Subject, sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens], protocol: Protocol
 ) -> Finding:
     """Each word for itself."""
     first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
     tag = asked_words(sentences, "train", tokens["train"]).label
     table = frequent_tags(first["train"], tag, text_spec(subject).vocabulary, len(sentences.tags))
-    said = "the tag that a word's first token has most often"
+    said = {"control": "the tag that a word's first token has most often"}
     predicted = {split: table[first[split]] for split in TOLD}
-    return tags_finding(sentences, tokens, predicted, {**protocol, "control": said})
+    return tags_finding(subject, sentences, tokens, predicted, replace(protocol, measured=said))

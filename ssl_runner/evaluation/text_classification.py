@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.text_classes import probe_classes, tune_classes
-from ssl_runner.evaluation.text_data import Files, Separator, TextSet, find_files, read_set, with_val
+from ssl_runner.evaluation.text_data import PLACES, Files, Separator, TextSet, find_files, read_set, with_val
 from ssl_runner.evaluation.text_layers import named_text_layer
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
@@ -16,11 +16,13 @@ class TextClassification(Evaluator):
 
     A text is [CLS] tokens [SEP], cut to `dataset.length`. `layer`: "pooled", the encoder's own; a block counted from
     the end, "-2", or "mix", all layers by weights learned on train (Peters et al. 2018): the mean over the tokens. Bag
-    of words: logistic regression on tf-idf vectors. Metrics: `text_classes.classes_finding`.
+    of words: logistic regression on tf-idf vectors. Metrics: `text_classes.answers_finding`; since the
+    settings are chosen on val, its figures are the higher for it.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -53,11 +55,12 @@ class TextClassificationFineTune(Evaluator):
     """Fine-tuning on texts from files: a copy of the encoder is trained with a linear head on "train"; "test", once.
 
     How: `text_heads.tune`. Files and layers as in `TextClassification`; of "pooled" and "mix" all weights are trained,
-    of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.classes_finding`.
+    of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import CLS, PAD, SEP, DataSpec, Examples, SplitName, TextSpec
 
 HELD_OUT = 0.1  # of train, where no file is named for val
+PLACES = frozenset({"path", "train", "val", "test"})  # settings that stand for contents, whose fingerprint is a term
 TOGETHER = 10_000  # texts tokenised at once
 Separator = Literal["tab", "comma"]
 Files = dict[SplitName, Path]

@@ -1,5 +1,6 @@
 """Few labels of a user's texts: how the linear probe fares when most have none."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from ssl_runner.evaluation.few_label import FewLabel
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_classification import read
-from ssl_runner.evaluation.text_data import Separator, encode_set, find_files
+from ssl_runner.evaluation.text_data import PLACES, Separator, encode_set, find_files
 from ssl_runner.evaluation.text_layers import BATCH, text_spec
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 
@@ -20,6 +21,7 @@ class TextFewLabel(Evaluator):
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -65,4 +67,5 @@ class TextFewLabel(Evaluator):
             batch_size=BATCH,
         )
         found = self.few_label(texts)
-        return found._replace(protocol={**found.protocol, "files": self.texts.fingerprint})
+        terms = {**found.protocol.terms, "files": self.texts.fingerprint}
+        return found._replace(protocol=replace(found.protocol, terms=terms))

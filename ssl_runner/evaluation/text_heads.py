@@ -61,7 +61,8 @@ class Probe(NamedTuple):
 
     reader: Reader
     fit: LinearFit
-    protocol: dict[str, Any]
+    chosen: dict[str, Any]  # on val
+    measured: dict[str, Any]
 
     def classes(self, subject: Subject, asked: Asked) -> Tensor:
         """(m,) int64"""
@@ -92,15 +93,11 @@ def fit_probe(
         grid,
         seed=subject.seed,
     )
-    protocol: dict[str, Any] = {
-        "width": x.shape[1],
-        "learning_rate": fit.learning_rate,
-        "weight_decay": fit.weight_decay,
-        "at the grid's edge": ", ".join(fit.at_edge),
-    }
+    chosen = {"learning_rate": fit.learning_rate, "weight_decay": fit.weight_decay}
+    measured: dict[str, Any] = {"width": x.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
     if reader.mix is not None:
-        protocol["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
-    return Probe(reader, fit, protocol)
+        measured["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
+    return Probe(reader, fit, chosen, measured)
 
 
 class ReadMix(nn.Module):
@@ -126,34 +123,6 @@ def learn_mix(subject: Subject, mix: LayerMix, unit: Unit, asked: Asked, classes
         network = Classifier(nn.Identity(), stack.mean(dim=1), classes, ReadMix(mix)).to(subject.device)
         spec = VectorSpec(count=stack.shape[1], width=stack.shape[2])
         train(network, spec, Examples(stack, asked.label), recipe, subject.device)
-
-
-def grid_protocol(subject: Subject, layer: str, grid: Grid, train: int, val: int) -> dict[str, Any]:
-    """What two linear probes must have in common to be compared."""
-    return {
-        "layer": layer,
-        "features": "standardised by train",
-        "split": "test",
-        "train": train,
-        "chosen on": f"val ({val} labels)",
-        "settings": len(grid.settings),
-        "steps": grid.steps,
-        "seed": subject.seed,
-    }
-
-
-def recipe_protocol(subject: Subject, layer: str, recipe: Recipe, train: int) -> dict[str, Any]:
-    """What two trained networks must have in common to be compared."""
-    return {
-        "layer": layer,
-        "split": "test",
-        "train": train,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "weight_decay": recipe.weight_decay,
-        "seed": subject.seed,
-    }
 
 
 def tune(

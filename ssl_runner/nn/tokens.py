@@ -1,8 +1,10 @@
 """What follows from the ids of a text: padding and segments. B batch, T tokens, D width."""
 
+import hashlib
+
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD, SEP
+from ssl_runner.interfaces import PAD, SEP, TextSpec
 
 
 def mean_of_tokens(states: Tensor, x: Tensor) -> Tensor:
@@ -15,3 +17,8 @@ def segments(x: Tensor) -> Tensor:
     """(B, T) ids -> (B, T) int64: 0 up to the first separator, that one included, and 1 after it."""
     separator = (x == SEP).long()
     return (separator.cumsum(dim=1) - separator).clamp(max=1)
+
+
+def tokenizer_fingerprint(spec: TextSpec) -> str:
+    """Of what texts are cut into, twelve hexadecimal digits: numbers per token compare where it is the same."""
+    return hashlib.sha256(f"{spec.vocabulary} {spec.tokenizer}".encode()).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     """
 
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
+    hides: Mapping[str, Any]
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
+        self.hides = {"ratio": ratio, "shares": list(shares), "whole words": whole_words, "pairs": next_sentence > 0}
         self.mask, self.noise, _ = shares
         self.vocabulary = spec.vocabulary
         self.next_sentence = next_sentence

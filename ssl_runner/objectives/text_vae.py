@@ -1,7 +1,7 @@
 """The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from ssl_runner.losses.precision import wide
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.token_decoder import TokenDecoder
+from ssl_runner.nn.tokens import tokenizer_fingerprint
 
 ACTIVE = 0.01  # the variance of a latent's mean over examples above which it is in use; Burda et al. 2016
 
@@ -39,6 +40,7 @@ class TextVAE(Objective[Read, Tensor]):
     """
 
     weight: Tensor  # (), w
+    density: Mapping[str, Any]
     collapse: ClassVar[str] = (
         "the code is as the prior, whatever the sentence (posterior collapse): raise objective.word_dropout or "
         "objective.warmup, or lower objective.beta"
@@ -66,6 +68,7 @@ class TextVAE(Objective[Read, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
+        self.density = {"family": "categorical", "tokenizer": tokenizer_fingerprint(spec)}
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
