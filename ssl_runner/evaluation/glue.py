@@ -101,10 +101,9 @@ class GLUE(Evaluator):
         prints, chosen, controls = [], {}, {}
         for name, files in self.files.items():
             texts = bounded(read_task(name, files), self.examples)
-            second = (
-                texts.texts.pop("val", None),
-                texts.label.pop("val", None),
-            )  # MNLI's other dev set: of test, not val
+            others = (
+                [(texts.texts.pop("val"), texts.label.pop("val"))] if "val" in texts.texts else []
+            )  # of test, not val
             texts = with_val(texts)
             prints.append(texts.fingerprint)
             if is_control(subject):
@@ -114,8 +113,8 @@ class GLUE(Evaluator):
                 answer = tuned_answer(subject, texts, self.layer, self.recipe)
             for split in TOLD:
                 found = judged(name, texts, answer, texts.texts[split], texts.label[split], split)
-                if split == "test" and second[0] is not None and second[1] is not None:
-                    found += judged(name, texts, answer, *second, split, set="mismatched")
+                for rows, label in others if split == "test" else []:
+                    found += judged(name, texts, answer, rows, label, split, set="mismatched")
                 scores.append(mean_of("score", found, {"task": name}, {"files": texts.fingerprint}))
                 details += found
                 if texts.classes:

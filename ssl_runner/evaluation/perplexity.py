@@ -23,7 +23,7 @@ class Scored(NamedTuple):
     window: int  # T
     stride: int | None  # S; None likewise
     nats: float  # of all that was scored
-    count: int  # tokens that were scored
+    tokens: int  # that were scored
     by_context: Tensor  # (T - 1,) nats per token
     seam: float  # nats per token
     unigram: float  # nats per token
@@ -78,7 +78,7 @@ class Perplexity(Inspection):
                 measured={
                     "window": found.window,
                     "stride in tokens": found.stride,
-                    **{f"{split} tokens": each.count for split, each in scored.items()},
+                    **{f"{split} tokens": each.tokens for split, each in scored.items()},
                     "vocabulary": spec.vocabulary,
                     "seed": subject.seed,
                 },
@@ -118,7 +118,7 @@ class Perplexity(Inspection):
             window=length,
             stride=None if text is None else stride,
             nats=nats,
-            count=count,
+            tokens=count,
             by_context=by_context,
             seam=seam,
             unigram=_unigram(token_counts(subject), targets),
@@ -167,11 +167,11 @@ def measured(scored: Scored, spec: TextSpec, split: Split) -> list[Metric]:
         return Metric(name=name, value=value, unit=Unit.PLAIN, better=better, **fields)
 
     found = [
-        plain("perplexity", _exp(scored.nats / scored.count), Better.LOWER, headline=True, **of),
+        plain("perplexity", _exp(scored.nats / scored.tokens), Better.LOWER, headline=True, **of),
         plain("perplexity_unigram", _exp(scored.unigram), Better.NEITHER, **of),
     ]
     if scored.running:
-        whole = scored.nats / scored.count * scored.running
+        whole = scored.nats / scored.tokens * scored.running
         if words := spec.words.get(split):
             found.append(plain("perplexity_word", _exp(whole / words), Better.LOWER, split=split))
         if characters := spec.characters.get(split):

@@ -4,7 +4,7 @@ n sentences of a word, D width.
 """
 
 from importlib.resources import files
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,10 +78,11 @@ class Senses(Evaluator):
         for split, known in found.items():
             contextual = {word: nearest_mean(known[word].contextual, known[word].sense) for word in names}
             static = {word: nearest_mean(known[word].static, known[word].sense) for word in names}
+            of: dict[str, Any] = {"split": split, "terms": {"words": names}}
             metrics += [
-                share("accuracy", sum(contextual.values()) / len(names), split=split, headline=True),
-                share("static_accuracy", sum(static.values()) / len(names), split=split, better=Better.NEITHER),
-                share("chance_accuracy", 0.5, split=split, better=Better.NEITHER),
+                share("accuracy", sum(contextual.values()) / len(names), headline=True, **of),
+                share("static_accuracy", sum(static.values()) / len(names), better=Better.NEITHER, **of),
+                share("chance_accuracy", 0.5, better=Better.NEITHER, **of),
                 *(share("accuracy", contextual[word], split=split, condition={"word": word}) for word in names),
             ]
             if split == "test":
@@ -93,7 +94,6 @@ class Senses(Evaluator):
                 terms={
                     "method": "nearest mean of a word's vectors",
                     "folds": FOLDS,
-                    "words": names,
                     "files": fingerprint_of(text.encode() for text in texts.values()),
                 },
                 measured={

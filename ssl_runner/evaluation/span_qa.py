@@ -187,25 +187,28 @@ def read_questions(
     if file.is_file():
         if not 0 < test_share < 1:
             raise ValueError(f"{key}.test_share is {test_share}; it must lie in (0, 1)")
-        articles = read_squad(file)
-        if not (parts := parted(articles, test_share, split_seed)):
+        every = read_squad(file)
+        articles = count_articles(every)
+        if not 0 < round(test_share * articles) < articles:
             raise ValueError(
-                f"{key}.test_share is {test_share}, and {file} has {count_articles(articles)} articles: none would be "
-                "left for train or test"
+                f"{key}.test_share is {test_share}, and {file} has {articles} articles: none would be left for train "
+                "or test"
             )
-        splits = {"train": parts[0], "test": parts[1]}
+        rest, held = parted(every, round(test_share * articles), split_seed)
+        splits = {"train": rest, "test": held}
         said, known = f"{test_share:g} of the articles for test", fingerprint([file])
     else:
         files = find_files(key, path, {"train": train, "val": val, "test": test})
         splits = {split: read_squad(each) for split, each in files.items()}
         said, known = "by file", fingerprint(files.values())
     if "val" not in splits:
-        if not (parts := parted(splits["train"], HELD_OUT, split_seed)):
+        articles = count_articles(splits["train"])
+        if articles < 2:
             raise ValueError(
-                f"{key}.path is {path!r}, whose train has {count_articles(splits['train'])} articles, too few to hold "
-                f"out a tenth of them for val; name a file of a folder: {key}.val"
+                f"{key}.path is {path!r}, and its train has {articles} article, which cannot be held out for val; name "
+                f"a file of a folder: {key}.val"
             )
-        splits["train"], splits["val"] = parts
+        splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), split_seed)
         said += f", {HELD_OUT:g} of train's for val"
     return Questions(splits, said, known)
 
@@ -214,16 +217,11 @@ def count_articles(questions: Sequence[Question]) -> int:
     return len({each.article for each in questions})
 
 
-def parted(questions: Sequence[Question], share: float, seed: int) -> tuple[list[Question], list[Question]] | None:
-    """The questions of some articles, and those of a share of the articles, at random; None where one would be empty.
-
-    A share below an article is one."""
+def parted(questions: Sequence[Question], held: int, seed: int) -> tuple[list[Question], list[Question]]:
+    """The questions of some articles, and those of `held` others, at random."""
     articles = torch.tensor(sorted({each.article for each in questions}))
-    count = len(articles)
-    if count < 2 or not 0 < max(1, round(share * count)) < count:
-        return None
-    _, held = stratified(torch.full((count,), -1), max(1, round(share * count)) / count, seed)
-    chosen = set(articles[held].tolist())
+    _, places = stratified(torch.full((len(articles),), -1), held / len(articles), seed)
+    chosen = set(articles[places].tolist())
     return (
         [each for each in questions if each.article not in chosen],
         [each for each in questions if each.article in chosen],
