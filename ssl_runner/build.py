@@ -242,7 +242,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
         _write(folder / "tokens.json", json.dumps({name: fields.pop(name) for name in ("counts", "starts")}))
-        fields |= {name: dict(fields[name]) for name in ("words", "characters")}
+        fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
     about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "encoder.safetensors.part")

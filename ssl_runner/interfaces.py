@@ -81,10 +81,10 @@ class TextSpec(DataSpec):
 
     An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
     sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
-    some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is a document, without EOS in
-    it: it has the document's class, as a sentence has, and a window has none. A pair of segments is
-    [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it. MASK is never
-    in a corpus.
+    some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the first T of these ids, so that
+    no SEP says that it ends there. So is a document, without EOS in it: it has the document's class, as a sentence has,
+    and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows
+    from the separators before it. MASK is never in a corpus.
     """
 
     kind: ClassVar[str] = "text"
@@ -94,6 +94,7 @@ class TextSpec(DataSpec):
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
 

@@ -31,6 +31,7 @@ class Corpus:
             length=length,
             vocabulary=VOCABULARY,
             tokenizer=tokenizer(),
+            tokens={"test": tokens},
             words={"test": words} if words else {},
             characters={"test": characters} if characters else {},
         )

@@ -17,7 +17,7 @@ SEAMS = 256  # windows that are scored again to see what seams cost
 class Perplexity(Inspection):
     """Score each token of "test" but the first once, given those before it in its window.
 
-        perplexity = exp(mean of -log p(t_n | before it)),   bits_per_character = sum of -log2 p / characters
+        perplexity = exp(mean of -log p(t_n | before it))
 
     Windows are as long as in training, and each is `stride` of a window further on than the one before: its last
     tokens are scored, the others are context. So every token after the first window is given at least T - S tokens,
@@ -27,12 +27,16 @@ class Perplexity(Inspection):
     (sentences) each is scored by itself.
 
     Metrics: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is to be
-    beaten; of running text perplexity_word and bits_per_character, for which the nats of all tokens, ends of sentences
-    among them, are shared out among the words or characters that the text had before it was cut in tokens; unknown, the
-    part of the tokens that are [UNK]; seam_nats. Perplexities per token compare for one tokenizer and vocabulary. Bits
-    per character compare across tokenizers, as far as none of them has [UNK]: to foresee that some rare word comes is
-    easier than which one (Mielke 2019, https://sjmielke.com/comparing-perplexities.htm). Only the first `tokens` of
-    "test" are scored; what an incomplete window at its end leaves out is taken to be like the rest.
+    beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are [UNK];
+    seam_nats.
+
+        perplexity_word = exp(N l / words),   bits_per_character = N l / (ln 2 characters),   l: nats per scored token
+
+    N is the number of all tokens of the split, ends of sentences among them; words and characters are those of its text
+    before it was cut in tokens. The tokens that are not scored (the first one, those after the last whole window, those
+    after the first `tokens`) are taken to cost as much as the others. Perplexities per token compare for one tokenizer
+    and vocabulary. Bits per character compare across tokenizers, as far as none of them has [UNK]: to foresee that some
+    rare word comes is easier than which one (Mielke 2019, https://sjmielke.com/comparing-perplexities.htm).
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
@@ -70,8 +74,8 @@ class Perplexity(Inspection):
             "perplexity": _exp(nats / count),
             "perplexity_unigram": _exp(_unigram(token_counts(subject), targets)),
         }
-        if text is not None:
-            whole = nats / count * len(text)
+        if text is not None and (tokens := spec.tokens.get("test")):
+            whole = nats / count * tokens
             if words := spec.words.get("test"):
                 metrics["perplexity_word"] = _exp(whole / words)
             if characters := spec.characters.get("test"):
@@ -120,7 +124,7 @@ class Perplexity(Inspection):
     def _seam(self, objective: PredictsNext, text: Tensor, length: int, stride: int, device: torch.device) -> float:
         """The mean gain of the first half of the tokens that windows score from half a stride more of context."""
         half = stride // 2
-        starts = torch.arange(stride, len(text) - length + 1, stride)[:SEAMS]
+        starts = torch.arange(stride, max(stride, len(text) - length + 1), stride)[:SEAMS]
         if not len(starts) or not half:
             return 0.0
         first = length - 1 - stride  # place of the first token that a window scores
