@@ -271,6 +271,10 @@ class TextEncoder(Encoder):
     padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
+    reach: int | None = (
+        None  # tokens of a text that pretraining shows it, at most: it has learned no further positions;
+    )
+    # None: it has no positions, and reads texts of any length
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod
@@ -520,6 +524,13 @@ class Evaluator(ABC):
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
         """Choose on "train" and "val"; touch "test" once."""
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An evaluator of texts that are not the run's own."""
+
+    length: int  # tokens of a text that are read, or as many as the encoder's `reach` where those are fewer
 
 
 class Inspection(ABC):

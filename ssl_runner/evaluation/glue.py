@@ -9,9 +9,18 @@ from torch import Tensor
 
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.scores import accuracy, f1, majority, matthews, pearson, spearman
-from ssl_runner.evaluation.text_data import Files, TextSet, find_files, fingerprint_of, read_set, with_val
+from ssl_runner.evaluation.text_data import (
+    Files,
+    TextSet,
+    check_length,
+    cut_share,
+    find_files,
+    fingerprint_of,
+    read_set,
+    with_val,
+)
 from ssl_runner.evaluation.text_heads import Answer, is_control, recipe_protocol, tuned_answer
-from ssl_runner.evaluation.text_layers import named_text_layer, text_spec
+from ssl_runner.evaluation.text_layers import named_text_layer, reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 
@@ -51,13 +60,13 @@ class GLUE(Evaluator):
     """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
     public.
 
-    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`;
-    one recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
-    all. Rows that are too short (QQP has some) are left out. Metrics: average, of the tasks' scores; for each task its
-    score, the mean of its metrics, MNLI's of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and
-    majority, the accuracy of train's most frequent class. Bag of words: as in `sentence_pair`. Wang, Singh, Michael,
-    Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's.
-    Differs from the paper: dev sets; and no diagnostic set.
+    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
+    recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
+    all. `length`: tokens of an example (`text_layers.text_spec`). Rows that are too short (QQP has some) are left out.
+    Metrics: average, of the tasks' scores; for each task its score, the mean of its metrics, MNLI's of both dev sets;
+    each metric, in [0, 1], correlations in [-1, 1]; and majority, the accuracy of train's most frequent class. Bag of
+    words: as in `sentence_pair`. Wang, Singh, Michael, Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461,
+    sections 3 and 5; the tasks' metrics are its table 1's. Differs from the paper: dev sets; and no diagnostic set.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
@@ -69,6 +78,7 @@ class GLUE(Evaluator):
         path: str,
         tasks: list[str],
         examples: int | None,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -80,6 +90,8 @@ class GLUE(Evaluator):
             raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
         if examples is not None and examples < 2:
             raise ValueError(f"{key}.examples is {examples}; it must be at least 2, or null for all")
+        check_length(key, length, least=5)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -89,12 +101,14 @@ class GLUE(Evaluator):
         self.files = {name: task_files(key, path, name, tasks) for name in TASKS if name in tasks}
 
     def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
         metrics: dict[str, float] = {}
-        sets = []
+        sets, cut = [], {}
         for name, files in self.files.items():
             texts = bounded(read_task(name, files), self.examples)
             sets.append(texts.fingerprint)
-            metrics |= self._score(subject, name, texts)
+            cut[name] = cut_share(spec, texts.texts["test"])
+            metrics |= self._score(subject, spec, name, texts)
         average = sum(metrics[name] for name in self.files) / len(self.files)
         control = {"control": "logistic regression or cosine of tf-idf vectors"} if is_control(subject) else {}
         protocol: dict[str, Any] = {
@@ -104,16 +118,17 @@ class GLUE(Evaluator):
             "tasks": list(self.files),
             "examples": "all" if self.examples is None else f"{self.examples} of train and of dev, at most",
             "files": fingerprint_of(each.encode() for each in sets),
+            **reading(spec, self.length, cut),
             **control,
         }
         del protocol["train"]
         return Finding(metrics={"average": average, **metrics}, protocol=protocol)
 
-    def _score(self, subject: Subject, name: str, texts: TextSet) -> dict[str, float]:
+    def _score(self, subject: Subject, spec: TextSpec, name: str, texts: TextSet) -> dict[str, float]:
         """The score of a task, and each of its metrics."""
         task = TASKS[name]
         second = texts.texts.pop("val", None), texts.label.pop("val", None)  # MNLI's other dev set: no choice is made
-        answer = self._answer(subject, texts)
+        answer = self._answer(subject, spec, texts)
         positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
         found: dict[str, float] = {}
         for suffix, rows, label in (("", texts.texts["test"], texts.label["test"]), ("_mismatched", *second)):
@@ -125,10 +140,9 @@ class GLUE(Evaluator):
             scores[f"{name}_majority"] = majority(texts.label["train"], texts.label["test"])
         return scores
 
-    def _answer(self, subject: Subject, texts: TextSet) -> Answer:
+    def _answer(self, subject: Subject, spec: TextSpec, texts: TextSet) -> Answer:
         if not is_control(subject):
-            return tuned_answer(subject, texts, self.layer, self.recipe)
-        spec = text_spec(subject)
+            return tuned_answer(subject, spec, texts, self.layer, self.recipe)
         if texts.classes:
             return bag_of_words.classes_answer(spec, with_val(texts))[0]
         return bag_of_words.scores_answer(spec, texts.texts["train"])[0]

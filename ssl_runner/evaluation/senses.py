@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text_data import fingerprint_of, padded, tokenizer_of
-from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, text_encoder, text_spec
+from ssl_runner.evaluation.text_data import check_length, cut_share, fingerprint_of, padded, tokenizer_of
+from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.figures import Bars
 from ssl_runner.interfaces import CLS, SEP, UNK, DataSpec, Evaluator, Finding, Subject, TextSpec
 
@@ -26,6 +26,10 @@ class Use(NamedTuple):
     sense: str
     before: str  # the sentence up to the word
     after: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.before}{self.word}{self.after}"
 
 
 class Found(NamedTuple):
@@ -45,7 +49,8 @@ class Senses(Evaluator):
     names the others, each in turn; of two equally near means each is half right. The sentences were written for this
     probe: senses.tsv, as many of both senses, the word always in lower case and in one form. So the static vector, a
     row of `encoder.embedding`, is the same in all of them and names half. What is above that comes from the context.
-    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. Metrics, in
+    Words that the tokenizer does not know are left out, and those that stand beyond the first `length` tokens
+    (`text_layers.text_spec`) of a sentence. `layer`: "-1", or a block counted from the end. Metrics, in
     [0, 1]: accuracy (of the contextual vector, mean over words), static_accuracy, chance_accuracy, and each word's
     accuracy.
     """
@@ -54,7 +59,9 @@ class Senses(Evaluator):
     reads: ClassVar[type[DataSpec]] = TextSpec
     pixels_are_control: ClassVar[bool] = False  # a bag of words has no vector of one of them
 
-    def __init__(self, *, layer: str | int) -> None:
+    def __init__(self, *, length: int, layer: str | int) -> None:
+        check_length("evaluation.senses", length, least=3)
+        self.length = length
         if layer == "mix":
             raise ValueError("evaluation.senses.layer is mix; there are too few sentences to learn weights of layers")
         self.layer = named_token_layer("evaluation.senses.layer", layer)
@@ -64,7 +71,8 @@ class Senses(Evaluator):
         words: dict[str, list[Use]] = {}
         for use in read_uses(text):
             words.setdefault(use.word, []).append(use)
-        found = {word: vectors(subject, uses, self.layer) for word, uses in words.items()}
+        spec = text_spec(subject, self.length)
+        found = {word: vectors(subject, spec, uses, self.layer) for word, uses in words.items()}
         known = {word: each for word, each in found.items() if each is not None}
         if not known:
             raise ValueError(f"the tokenizer knows none of the words {', '.join(words)}")
@@ -84,6 +92,9 @@ class Senses(Evaluator):
                 "split": f"{FOLDS} folds of each sense",
                 "words": names,
                 "examples": sum(len(each.sense) for each in known.values()),
+                **reading(
+                    spec, self.length, cut_share(spec, [(use.sentence,) for word in known for use in words[word]])
+                ),
                 "files": fingerprint_of([text.encode()]),
                 "seed": subject.seed,
             },
@@ -114,11 +125,11 @@ def read_uses(text: str) -> list[Use]:
     return uses
 
 
-def vectors(subject: Subject, uses: list[Use], layer: str) -> Found | None:
+def vectors(subject: Subject, spec: TextSpec, uses: list[Use], layer: str) -> Found | None:
     """The vectors of a word in its sentences; None where the tokenizer does not know it, or cuts it off."""
-    encoder, spec = text_encoder(subject.encoder), text_spec(subject)
+    encoder = text_encoder(subject.encoder)
     tokenizer = tokenizer_of(spec)
-    sentences = [f"{use.before}{use.word}{use.after}" for use in uses]
+    sentences = [use.sentence for use in uses]
     rows, held = [], []
     for use, encoding in zip(uses, tokenizer.encode_batch(sentences, add_special_tokens=False), strict=True):
         first, last = len(use.before), len(use.before) + len(use.word)

@@ -15,9 +15,18 @@ from torch.nn import functional as F
 from ssl_runner.data.splits import stratified
 from ssl_runner.evaluation.scores import answer_f1, exact_match
 from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.evaluation.text_data import Question, Windows, encode_questions, find_files, fingerprint, read_squad
+from ssl_runner.evaluation.text_data import (
+    Question,
+    Windows,
+    check_length,
+    cut_questions,
+    encode_questions,
+    find_files,
+    fingerprint,
+    read_squad,
+)
 from ssl_runner.evaluation.text_heads import check_enough, recipe_protocol, start
-from ssl_runner.evaluation.text_layers import Still, named_token_layer, text_encoder, text_spec
+from ssl_runner.evaluation.text_layers import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
 from ssl_runner.interfaces import PAD, SEP, DataSpec, Evaluator, Examples, Finding, Subject, TextSpec
 from ssl_runner.nn.tokens import segments
@@ -56,14 +65,14 @@ class SpanQA(Evaluator):
         loss = -1/2 (log softmax(s)[first] + log softmax(e)[last]),   answer = argmax over i <= j < i + `answer` of
         log softmax(s)[i] + log softmax(e)[j],  over all windows of the text                   nats per window
 
-    Windows are [CLS] question [SEP] part of the text [SEP]; each shares `overlap` of its part with the next; one
-    without the whole answer has it at [CLS]. The heads are trained as `tuning.train` does on "train"; nothing is
-    chosen. Files of SQuAD 1.1's form: `train` and `test` in the folder `path`; or `path` is one file, `test_share` of
-    whose articles, chosen by `split_seed`, are "test". There is no bag of words, which has no spans. Metrics on test,
-    in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang, Lopyrev, Liang 2016,
-    https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
-    https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
-    probabilities.
+    Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
+    `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
+    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train` and `test` in the folder
+    `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". There is no bag
+    of words, which has no spans. Metrics on test, in [0, 1]: f1 of the words of guess and answer, exact_match.
+    Rajpurkar, Zhang, Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin
+    et al. 2019, https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared
+    as probabilities.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
@@ -78,6 +87,7 @@ class SpanQA(Evaluator):
         test: str,
         test_share: float,
         split_seed: int,
+        length: int,
         question: int,
         answer: int,
         overlap: float,
@@ -89,7 +99,7 @@ class SpanQA(Evaluator):
     ) -> None:
         key = "evaluation.span_qa"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, question, answer, overlap)
+        self.cut = Cut(key, length, question, answer, overlap)
         self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -120,6 +130,7 @@ class SpanQAFineTune(Evaluator):
         test: str,
         test_share: float,
         split_seed: int,
+        length: int,
         question: int,
         answer: int,
         overlap: float,
@@ -131,7 +142,7 @@ class SpanQAFineTune(Evaluator):
     ) -> None:
         key = "evaluation.span_qa_finetune"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, question, answer, overlap)
+        self.cut = Cut(key, length, question, answer, overlap)
         self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -149,12 +160,14 @@ class Cut(NamedTuple):
     """How questions and texts become windows."""
 
     key: str  # of the evaluator in the config: "evaluation.span_qa"
+    length: int  # tokens of a window
     question: int  # tokens of it that are read
     answer: int  # tokens of it, at most
     overlap: float  # the share of a window's part that is in the next one too
 
     def check(self) -> None:
         """Raise ValueError for numbers out of range."""
+        check_length(self.key, self.length, least=self.question + 4)
         for name, value in (("question", self.question), ("answer", self.answer)):
             if value < 1:
                 raise ValueError(f"{self.key}.{name} is {value}; it must be at least 1 token")
@@ -191,7 +204,7 @@ def spans_finding(
     subject: Subject, encoder: nn.Module, layer: str, questions: Questions, cut: Cut, recipe: Recipe, name: str
 ) -> Finding:
     """Train the heads, and the encoder where it has weights; answer the questions of test."""
-    spec = text_spec(subject)
+    spec = text_spec(subject, cut.length)
     learned, asked = (
         encode_questions(spec, part, key=cut.key, asked=cut.question, overlap=cut.overlap)
         for part in (questions.train, questions.test)
@@ -216,7 +229,7 @@ def spans_finding(
             "question": cut.question,
             "answer": cut.answer,
             "overlap": cut.overlap,
-            "tokens": spec.length,
+            **reading(spec, cut.length, cut_questions(spec, questions.test, cut.question)),
             "files": questions.fingerprint,
         },
     )

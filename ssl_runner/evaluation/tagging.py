@@ -17,6 +17,7 @@ from ssl_runner.evaluation.text_data import (
     Files,
     Tagged,
     WordTokens,
+    check_length,
     encode_words,
     find_files,
     fingerprint,
@@ -33,7 +34,7 @@ from ssl_runner.evaluation.text_heads import (
     recipe_protocol,
     tune,
 )
-from ssl_runner.evaluation.text_layers import named_token_layer, text_spec
+from ssl_runner.evaluation.text_layers import named_token_layer, reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
 
@@ -56,7 +57,8 @@ class Tagging(Evaluator):
 
     Files as those of the CoNLL shared tasks: a word and its tag a line, O, B-type and I-type; train says which types
     there are. `layer`: "-1", the encoder's tokens, a block counted from the end, or "mix", all layers by weights
-    learned on train (Peters et al. 2018). Words beyond `dataset.length` are tagged O. Bag of words: the tag that a
+    learned on train (Peters et al. 2018). Words beyond the first `length` tokens
+    of a sentence (`text_layers.text_spec`) are tagged O. Bag of words: the tag that a
     word's first token has most often in train. Metrics, of entities, which are right where type and both ends are: f1,
     precision, recall on test, val_f1; in [0, 1].
     """
@@ -71,6 +73,7 @@ class Tagging(Evaluator):
         train: str,
         val: str | None,
         test: str,
+        length: int,
         layer: str | int,
         learning_rates: list[float],
         weight_decays: list[float],
@@ -78,18 +81,25 @@ class Tagging(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.tagging"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_token_layer(f"{key}.layer", layer)
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
         self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
 
     def __call__(self, subject: Subject) -> Finding:
-        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
         sizes = len(asked["train"].label), len(asked["val"].label)
-        shared = {"evaluator": "linear probe of words", **grid_protocol(subject, self.layer, self.grid, *sizes)}
+        shared = {
+            "evaluator": "linear probe of words",
+            **grid_protocol(subject, self.layer, self.grid, *sizes),
+            **reading(spec, self.length, cut_words(self.sentences, tokens)),
+        }
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(spec, self.sentences, tokens, shared)
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
         predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
         return tags_finding(self.sentences, tokens, predicted, shared | probe.protocol)
@@ -113,6 +123,7 @@ class TaggingFineTune(Evaluator):
         train: str,
         val: str | None,
         test: str,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -120,6 +131,8 @@ class TaggingFineTune(Evaluator):
         weight_decay: float,
     ) -> None:
         key = "evaluation.tagging_finetune"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_token_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -128,19 +141,23 @@ class TaggingFineTune(Evaluator):
         self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
 
     def __call__(self, subject: Subject) -> Finding:
-        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
         train = asked["train"]
         shared = {
             "evaluator": "fine-tuning of all weights, for words",
             **recipe_protocol(subject, self.layer, self.recipe, len(train.label)),
+            **reading(spec, self.length, cut_words(self.sentences, tokens)),
         }
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(spec, self.sentences, tokens, shared)
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
-        network = tune(subject, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy)
+        network = tune(
+            subject, spec, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy
+        )
         predicted: dict[SplitName, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
@@ -194,7 +211,6 @@ def tags_finding(
         ends = accumulate(map(len, true), initial=0)
         scores[split] = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
     f1, precision, recall = scores["test"]
-    words = sum(map(len, sentences.splits["test"].tags))
     return Finding(
         metrics={"f1": f1, "precision": precision, "recall": recall, "val_f1": scores["val"][0]},
         protocol={
@@ -202,18 +218,23 @@ def tags_finding(
             "tags": "IOB2, entities by the CoNLL rule",
             "types": len(sentences.tags) // 2,
             "files": sentences.fingerprint,
-            "cut": round(1 - len(tokens["test"].word) / words, 3),
         },
     )
 
 
+def cut_words(sentences: TaggedSet, tokens: dict[SplitName, WordTokens]) -> float:
+    """The share of the words of test that have no token: those beyond the length, and what the tokenizer leaves out."""
+    words = sum(map(len, sentences.splits["test"].tags))
+    return round(1 - len(tokens["test"].word) / words, 3)
+
+
 def control_finding(
-    subject: Subject, sentences: TaggedSet, tokens: dict[SplitName, WordTokens], protocol: Any
+    spec: TextSpec, sentences: TaggedSet, tokens: dict[SplitName, WordTokens], protocol: Any
 ) -> Finding:
     """Each word for itself."""
     first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
     tag = asked_words(sentences, "train", tokens["train"]).label
-    table = frequent_tags(first["train"], tag, text_spec(subject).vocabulary, len(sentences.tags))
+    table = frequent_tags(first["train"], tag, spec.vocabulary, len(sentences.tags))
     said = "the tag that a word's first token has most often"
     predicted = {split: table[first[split]] for split in TOLD}
     return tags_finding(sentences, tokens, predicted, {**protocol, "control": said})

@@ -16,19 +16,26 @@ from ssl_runner.evaluation.text_heads import (
     tuned_answer,
     whole,
 )
-from ssl_runner.evaluation.text_layers import text_spec
+from ssl_runner.evaluation.text_layers import reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import Finding, Subject
 
 
-def probe_classes(subject: Subject, texts: TextSet, layer: str, grid: Grid) -> Finding:
-    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test."""
-    spec = text_spec(subject)
+def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, grid: Grid) -> Finding:
+    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
     sizes = len(texts.label["train"]), len(texts.label["val"])
-    shared = {"evaluator": "linear probe", **grid_protocol(subject, layer, grid, *sizes)}
+    shared = {
+        "evaluator": "linear probe",
+        **grid_protocol(subject, layer, grid, *sizes),
+        **reading(spec, length, cut_share(spec, texts.texts["test"])),
+    }
     if is_control(subject):
         answer, said = bag_of_words.classes_answer(spec, texts)
-        return classes_finding(subject, texts, answer, shared | {"control": said})
+        return classes_finding(texts, answer, shared | {"control": said})
     asked = {split: whole(encode_texts(spec, rows), texts.label[split]) for split, rows in texts.texts.items()}
     probe = fit_probe(subject, layer, "text", asked, len(texts.classes), grid)
 
@@ -36,17 +43,21 @@ def probe_classes(subject: Subject, texts: TextSet, layer: str, grid: Grid) -> F
         ids = encode_texts(spec, rows)
         return probe.classes(subject, whole(ids, ids[:, 0]))
 
-    return classes_finding(subject, texts, answer_texts, shared | probe.protocol)
+    return classes_finding(texts, answer_texts, shared | probe.protocol)
 
 
-def tune_classes(subject: Subject, texts: TextSet, layer: str, recipe: Recipe) -> Finding:
-    """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing."""
+def tune_classes(subject: Subject, texts: TextSet, length: int, layer: str, recipe: Recipe) -> Finding:
+    """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
     shared = {
         "evaluator": "fine-tuning of all weights",
         **recipe_protocol(subject, layer, recipe, len(texts.label["train"])),
+        **reading(spec, length, cut_share(spec, texts.texts["test"])),
     }
     if is_control(subject):
-        spec = text_spec(subject)
         answer, said = (
             bag_of_words.classes_answer(spec, texts)
             if texts.classes
@@ -54,12 +65,12 @@ def tune_classes(subject: Subject, texts: TextSet, layer: str, recipe: Recipe) -
         )
         shared |= {"control": said}
     else:
-        answer = tuned_answer(subject, texts, layer, recipe)
+        answer = tuned_answer(subject, spec, texts, layer, recipe)
     finding = classes_finding if texts.classes else scores_finding
-    return finding(subject, texts, answer, shared)
+    return finding(texts, answer, shared)
 
 
-def classes_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
+def classes_finding(texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
     """Metrics: accuracy and macro_f1 (the mean of the classes' F1) on test, val_accuracy, and majority, the accuracy on
     test of the class that is most frequent in train; all in [0, 1]."""
     predicted, label = answer(texts.texts["test"]), texts.label["test"]
@@ -70,11 +81,11 @@ def classes_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: 
             "val_accuracy": accuracy(answer(texts.texts["val"]), texts.label["val"]),
             "majority": majority(texts.label["train"], label),
         },
-        protocol={**protocol, "classes": len(texts.classes), **about(subject, texts)},
+        protocol={**protocol, "classes": len(texts.classes), "files": texts.fingerprint},
     )
 
 
-def scores_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
+def scores_finding(texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
     """Metrics: spearman and pearson, correlations of the answers with the scores of test; val_spearman."""
     predicted, score = answer(texts.texts["test"]), texts.label["test"]
     return Finding(
@@ -83,11 +94,5 @@ def scores_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: M
             "pearson": pearson(predicted, score),
             "val_spearman": spearman(answer(texts.texts["val"]), texts.label["val"]),
         },
-        protocol={**protocol, **about(subject, texts)},
+        protocol={**protocol, "files": texts.fingerprint},
     )
-
-
-def about(subject: Subject, texts: TextSet) -> dict[str, Any]:
-    """Of a set and how it was encoded."""
-    spec = text_spec(subject)
-    return {"files": texts.fingerprint, "cut": cut_share(spec, encode_texts(spec, texts.texts["test"]))}
