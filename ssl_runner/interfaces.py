@@ -82,10 +82,10 @@ class TextSpec(DataSpec):
 
     An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
     sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
-    some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is a document, without EOS in
-    it: it has the document's class, as a sentence has, and a window has none. A pair of segments is
-    [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it. MASK is never
-    in a corpus.
+    some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the first T of these ids, so that
+    no SEP says that it ends there. So is a document, without EOS in it: it has the document's class, as a sentence has,
+    and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows
+    from the separators before it. MASK is never in a corpus.
     """
 
     kind: ClassVar[str] = "text"
@@ -95,6 +95,7 @@ class TextSpec(DataSpec):
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
 
@@ -271,6 +272,10 @@ class TextEncoder(Encoder):
     padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
+    reach: int | None = (
+        None  # tokens of a text that pretraining shows it, at most: it has learned no further positions;
+    )
+    # None: it has no positions, and reads texts of any length
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod
@@ -527,6 +532,13 @@ class Evaluator(ABC):
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
         """Choose on "train" and "val"; touch "test" once."""
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An evaluator of texts that are not the run's own."""
+
+    length: int  # tokens of a text that are read, or as many as the encoder's `reach` where those are fewer
 
 
 class Inspection(ABC):

@@ -31,6 +31,7 @@ class Corpus:
             length=length,
             vocabulary=VOCABULARY,
             tokenizer=tokenizer(),
+            tokens=dict.fromkeys(("val", "test"), tokens),
             words=dict.fromkeys(("val", "test"), words) if words else {},
             characters=dict.fromkeys(("val", "test"), characters) if characters else {},
         )

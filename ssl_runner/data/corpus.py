@@ -40,7 +40,7 @@ from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, Examples, SplitNa
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
 
-CACHE_FORMAT = 2  # to be raised when what is made of a text changes
+CACHE_FORMAT = 3  # to be raised when what is made of a text changes
 TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
@@ -140,7 +140,7 @@ class Corpus:
                 "vocabulary": len(about["counts"]),
                 "tokenizer": (folder / "tokenizer.json").read_text(encoding="utf-8"),
                 **{name: tuple(about[name]) for name in ("counts", "starts")},
-                **{name: about[name] for name in ("words", "characters")},
+                **{name: about[name] for name in ("tokens", "words", "characters")},
             }
             return self._examples(folder, about)
         except OSError as error:
@@ -291,7 +291,7 @@ def windows(ids: Tensor, length: int, split: str) -> Tensor:
 
 
 def _rows(made: Path, name: str, ids: np.ndarray, label: np.ndarray, example: Example, length: int) -> np.ndarray:
-    """Write [CLS] tokens [SEP] PAD... of every sentence or document of `ids`; return where in it each ends."""
+    """Write a row of every sentence or document of `ids`, as `_padded` has it; return where in `ids` each ends."""
     documents = _places(ids, [SEP])
     stops = _places(ids, [SEP, EOS]) if example == "sentence" else documents
     starts = np.concatenate(([0], stops + 1))[: len(stops)]
@@ -314,13 +314,17 @@ def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
 
 
 def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int) -> np.ndarray:
-    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out, cut to T."""
+    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out: [CLS] tokens [SEP] PAD...
+
+    What is longer than T is its first T ids, without [SEP]: that would say that the text ends there.
+    """
     rows = np.full((len(starts), length), PAD, dtype=np.int32)
     for row, start, stop in zip(rows, starts.tolist(), stops.tolist(), strict=True):
         # Between two ends of sentences there are tokens: of twice as many, half are none at least.
         tokens = ids[start : min(stop, start + 2 * length)]
-        tokens = tokens[tokens != EOS][: length - 2]
-        row[0], row[1 : 1 + len(tokens)], row[1 + len(tokens)] = CLS, tokens, SEP
+        tokens = tokens[tokens != EOS][: length - 1]
+        row[0], row[1 : 1 + len(tokens)] = CLS, tokens
+        row[1 + len(tokens) : 2 + len(tokens)] = SEP  # no place of the row, where it is full
     return rows
 
 

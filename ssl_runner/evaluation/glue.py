@@ -11,9 +11,18 @@ from torch import Tensor
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.scores import accuracy, f1, majority, matthews, pearson, spearman
 from ssl_runner.evaluation.text import TOLD
-from ssl_runner.evaluation.text_data import Files, TextSet, find_files, fingerprint_of, read_set, with_val
+from ssl_runner.evaluation.text_data import (
+    Files,
+    TextSet,
+    check_length,
+    cut_share,
+    find_files,
+    fingerprint_of,
+    read_set,
+    with_val,
+)
 from ssl_runner.evaluation.text_heads import Answer, is_control, tuned_answer
-from ssl_runner.evaluation.text_layers import named_text_layer, text_spec
+from ssl_runner.evaluation.text_layers import named_text_layer, reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, share
@@ -57,8 +66,8 @@ class GLUE(Evaluator):
 
     A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`;
     one recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
-    all. Rows that are too short (QQP has some) are left out. "test" is the dev set; "val" is a tenth of train, always
-    the same, which is not trained on. Metrics, on both: average, of the tasks' scores; for each task its score, the
+    all. `length`: tokens of an example (`text_layers.text_spec`). Rows that are too short (QQP has some) are left out.
+    "test" is the dev set; "val" is a tenth of train, always the same, which is not trained on. Metrics, on both: average, of the tasks' scores; for each task its score, the
     mean of its metrics, MNLI's on test of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and majority,
     the accuracy of train's most frequent class. A mean of accuracies and correlations is a plain number. Bag of words:
     as in `sentence_pair`. Wang, Singh, Michael, Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3
@@ -76,6 +85,7 @@ class GLUE(Evaluator):
         path: str,
         tasks: list[str],
         examples: int | None,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -87,6 +97,8 @@ class GLUE(Evaluator):
             raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
         if examples is not None and examples < LEAST:
             raise ValueError(f"{key}.examples is {examples}; it must be at least {LEAST}, or null for all")
+        check_length(key, length, least=5)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -98,19 +110,19 @@ class GLUE(Evaluator):
     def __call__(self, subject: Subject) -> Finding:
         scores: list[Metric] = []
         details: list[Metric] = []
-        prints, chosen, controls = [], {}, {}
+        spec = text_spec(subject, self.length)
+        prints, cut, chosen, controls = [], {}, {}, {}
         for name, files in self.files.items():
             texts = bounded(read_task(name, files), self.examples)
-            others = (
-                [(texts.texts.pop("val"), texts.label.pop("val"))] if "val" in texts.texts else []
-            )  # of test, not val
+            others = [(texts.texts.pop("val"), texts.label.pop("val"))] if "val" in texts.texts else []  # are test too
             texts = with_val(texts)
             prints.append(texts.fingerprint)
+            cut[name] = cut_share(spec, texts.texts["test"])
             if is_control(subject):
-                control = bag_of_words.control(text_spec(subject), texts)
+                control = bag_of_words.control(spec, texts)
                 answer, chosen[name], controls[name] = control
             else:
-                answer = tuned_answer(subject, texts, self.layer, self.recipe)
+                answer = tuned_answer(subject, spec, texts, self.layer, self.recipe)
             for split in TOLD:
                 found = judged(name, texts, answer, texts.texts[split], texts.label[split], split)
                 for rows, label in others if split == "test" else []:
@@ -135,7 +147,7 @@ class GLUE(Evaluator):
             Protocol(
                 terms={"method": "fine-tuning of all weights on each task", "scored on": "the dev sets"},
                 chosen={name: each for name, each in chosen.items() if each},
-                measured={"seed": subject.seed, **({"control": controls} if controls else {})},
+                measured={**reading(spec, cut), "seed": subject.seed, **({"control": controls} if controls else {})},
             ),
         )
 

@@ -19,9 +19,9 @@ SEAMS = 256  # windows that are scored again to see what seams cost
 class Scored(NamedTuple):
     """What was found of a split."""
 
-    running: int  # tokens of its running text; 0 where examples do not go on from each other
+    running: bool  # whether examples go on from each other
     window: int  # T
-    stride: int | None  # S; None likewise
+    stride: int | None  # S; None where they do not
     nats: float  # of all that was scored
     tokens: int  # that were scored
     by_context: Tensor  # (T - 1,) nats per token
@@ -33,7 +33,7 @@ class Scored(NamedTuple):
 class Perplexity(Inspection):
     """Score each token of "test" and of "val" but the first once, given those before it in its window.
 
-        perplexity = exp(mean of -log p(t_n | before it)),   bits_per_character = sum of -log2 p / characters
+        perplexity = exp(mean of -log p(t_n | before it))
 
     Windows are as long as in training, and each is `stride` of a window further on than the one before: its last
     tokens are scored, the others are context. So every token after the first window is given at least T - S tokens,
@@ -42,13 +42,17 @@ class Perplexity(Inspection):
     more of it, in nats per token; the other half has that already. Of examples that do not go on from each other
     (sentences) each is scored by itself.
 
-    Metrics: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is to be
-    beaten; of running text perplexity_word and bits_per_character, for which the nats of all tokens, ends of sentences
-    among them, are shared out among the words or characters that the text had before it was cut in tokens; unknown, the
-    part of the tokens that are [UNK]; seam_cost. Perplexities per token compare for one tokenizer and vocabulary. Bits
-    per character compare across tokenizers, as far as none of them has [UNK]: to foresee that some rare word comes is
-    easier than which one (Mielke 2019, https://sjmielke.com/comparing-perplexities.htm). Only the first `tokens` of
-    "test" are scored; what an incomplete window at its end leaves out is taken to be like the rest.
+    Metrics, on both: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is
+    to be beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are
+    [UNK]; seam_cost.
+
+        perplexity_word = exp(N l / words),   bits_per_character = N l / (ln 2 characters),   l: nats per scored token
+
+    N is the number of all tokens of the split, ends of sentences among them; words and characters are those of its text
+    before it was cut in tokens. The tokens that are not scored (the first one, those after the last whole window, those
+    after the first `tokens`) are taken to cost as much as the others. Perplexities per token compare for one tokenizer
+    and vocabulary. Bits per character compare across tokenizers, as far as none of them has [UNK]: to foresee that some
+    rare word comes is easier than which one (Mielke 2019, https://sjmielke.com/comparing-perplexities.htm).
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
@@ -114,7 +118,7 @@ class Perplexity(Inspection):
             raise ValueError(f"a token of {split} has probability 0, or none at all (NaN): perplexity is not finite")
         targets = _targets(windows, fresh)
         return Scored(
-            running=0 if text is None else len(text),
+            running=text is not None,
             window=length,
             stride=None if text is None else stride,
             nats=nats,
@@ -145,7 +149,7 @@ class Perplexity(Inspection):
     def _seam(self, objective: PredictsNext, text: Tensor, length: int, stride: int, device: torch.device) -> float:
         """The mean gain of the first half of the tokens that windows score from half a stride more of context."""
         half = stride // 2
-        starts = torch.arange(stride, len(text) - length + 1, stride)[:SEAMS]
+        starts = torch.arange(stride, max(stride, len(text) - length + 1), stride)[:SEAMS]
         if not len(starts) or not half:
             return 0.0
         first = length - 1 - stride  # place of the first token that a window scores
@@ -170,8 +174,8 @@ def measured(scored: Scored, spec: TextSpec, split: Split) -> list[Metric]:
         plain("perplexity", _exp(scored.nats / scored.tokens), Better.LOWER, headline=True, **of),
         plain("perplexity_unigram", _exp(scored.unigram), Better.NEITHER, **of),
     ]
-    if scored.running:
-        whole = scored.nats / scored.tokens * scored.running
+    if scored.running and (tokens := spec.tokens.get(split)):
+        whole = scored.nats / scored.tokens * tokens
         if words := spec.words.get(split):
             found.append(plain("perplexity_word", _exp(whole / words), Better.LOWER, split=split))
         if characters := spec.characters.get(split):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ssl_runner.evaluation.subject import evaluating
 from ssl_runner.evaluation.text import TOLD
-from ssl_runner.evaluation.text_data import fingerprint_of, padded, tokenizer_of
-from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, text_encoder, text_spec
+from ssl_runner.evaluation.text_data import check_length, cut_share, fingerprint_of, padded, tokenizer_of
+from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.figures import Bars
 from ssl_runner.interfaces import CLS, SEP, UNK, DataSpec, Evaluator, Finding, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, share
@@ -28,6 +28,10 @@ class Use(NamedTuple):
     sense: str
     before: str  # the sentence up to the word
     after: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.before}{self.word}{self.after}"
 
 
 class Found(NamedTuple):
@@ -47,30 +51,35 @@ class Senses(Evaluator):
     names the others, each in turn; of two equally near means each is half right. The sentences were written for this
     probe: senses.tsv, as many of both senses, the word always in lower case and in one form. So the static vector, a
     row of `encoder.embedding`, is the same in all of them and names half. What is above that comes from the context.
-    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. "val" is other
-    sentences, half as many (senses_val.tsv): classified likewise, each learned from among themselves alone. Metrics, in
-    [0, 1], on both: accuracy of the contextual vector, the mean over words, and of each word; static_accuracy and
-    chance_accuracy.
+    Words that the tokenizer does not know are left out, and those that stand beyond the first `length` tokens
+    (`text_layers.text_spec`) of a sentence. `layer`: "-1", or a block counted from the end. "val" is other sentences,
+    half as many (senses_val.tsv), that are learned from and named among themselves alone. Metrics, in [0, 1], on both:
+    accuracy of the contextual vector, the mean over words, and of each word; static_accuracy; chance_accuracy.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
     pixels_are_control: ClassVar[bool] = False  # a bag of words has no vector of one of them
 
-    def __init__(self, *, layer: str | int) -> None:
+    def __init__(self, *, length: int, layer: str | int) -> None:
+        check_length("evaluation.senses", length, least=3)
+        self.length = length
         if layer == "mix":
             raise ValueError("evaluation.senses.layer is mix; there are too few sentences to learn weights of layers")
         self.layer = named_token_layer("evaluation.senses.layer", layer)
 
     def __call__(self, subject: Subject) -> Finding:
         texts = {split: senses_text(split) for split in TOLD}
+        spec = text_spec(subject, self.length)
         found: dict[Split, dict[str, Found]] = {}
+        sentences = {}
         for split, text in texts.items():
             words: dict[str, list[Use]] = {}
             for use in read_uses(text):
                 words.setdefault(use.word, []).append(use)
-            every = {word: vectors(subject, uses, self.layer) for word, uses in words.items()}
+            every = {word: vectors(subject, spec, uses, self.layer) for word, uses in words.items()}
             found[split] = {word: each for word, each in every.items() if each is not None}
+            sentences[split] = [(use.sentence,) for word in found[split] for use in words[word]]
         names = [word for word in found["test"] if word in found["val"]]
         if not names:
             raise ValueError(f"the tokenizer knows none of the words {', '.join(words)}")
@@ -101,6 +110,7 @@ class Senses(Evaluator):
                         f"{split} examples": sum(len(known[word].sense) for word in names)
                         for split, known in found.items()
                     },
+                    **reading(spec, cut_share(spec, sentences["test"])),
                     "seed": subject.seed,
                 },
             ),
@@ -132,11 +142,11 @@ def read_uses(text: str) -> list[Use]:
     return uses
 
 
-def vectors(subject: Subject, uses: list[Use], layer: str) -> Found | None:
+def vectors(subject: Subject, spec: TextSpec, uses: list[Use], layer: str) -> Found | None:
     """The vectors of a word in its sentences; None where the tokenizer does not know it, or cuts it off."""
-    encoder, spec = text_encoder(subject.encoder), text_spec(subject)
+    encoder = text_encoder(subject.encoder)
     tokenizer = tokenizer_of(spec)
-    sentences = [f"{use.before}{use.word}{use.after}" for use in uses]
+    sentences = [use.sentence for use in uses]
     rows, held = [], []
     for use, encoding in zip(uses, tokenizer.encode_batch(sentences, add_special_tokens=False), strict=True):
         first, last = len(use.before), len(use.before) + len(use.word)

@@ -21,13 +21,15 @@ from ssl_runner.evaluation.text_data import (
     PLACES,
     Question,
     Windows,
+    check_length,
+    cut_questions,
     encode_questions,
     find_files,
     fingerprint,
     read_squad,
 )
 from ssl_runner.evaluation.text_heads import check_enough, start
-from ssl_runner.evaluation.text_layers import Still, named_token_layer, text_encoder, text_spec
+from ssl_runner.evaluation.text_layers import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
 from ssl_runner.interfaces import PAD, SEP, DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
 from ssl_runner.metrics import Metric, Protocol, share
@@ -66,13 +68,13 @@ class SpanQA(Evaluator):
         loss = -1/2 (log softmax(s)[first] + log softmax(e)[last]),   answer = argmax over i <= j < i + `answer` of
         log softmax(s)[i] + log softmax(e)[j],  over all windows of the text                   nats per window
 
-    Windows are [CLS] question [SEP] part of the text [SEP]; each shares `overlap` of its part with the next; one
-    without the whole answer has it at [CLS]. The heads are trained as `tuning.train` does on "train"; nothing is
-    chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the folder `path`; or `path` is one file,
-    `test_share` of whose articles, chosen by `split_seed`, are "test". Where no file is named for val, it is a tenth of
-    train's articles, chosen by `split_seed` too. There is no bag of words, which has no spans. Metrics on test and val,
-    in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang, Lopyrev, Liang 2016,
-    https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
+    Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
+    `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
+    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the folder
+    `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no file is
+    named for val, it is a tenth of train's articles, chosen by `split_seed` too. There is no bag of words, which has no
+    spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
+    Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
     https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
     probabilities.
     """
@@ -91,6 +93,7 @@ class SpanQA(Evaluator):
         test: str,
         test_share: float,
         split_seed: int,
+        length: int,
         question: int,
         answer: int,
         overlap: float,
@@ -102,7 +105,7 @@ class SpanQA(Evaluator):
     ) -> None:
         key = "evaluation.span_qa"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, question, answer, overlap)
+        self.cut = Cut(key, length, question, answer, overlap)
         self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -135,6 +138,7 @@ class SpanQAFineTune(Evaluator):
         test: str,
         test_share: float,
         split_seed: int,
+        length: int,
         question: int,
         answer: int,
         overlap: float,
@@ -146,7 +150,7 @@ class SpanQAFineTune(Evaluator):
     ) -> None:
         key = "evaluation.span_qa_finetune"
         self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, question, answer, overlap)
+        self.cut = Cut(key, length, question, answer, overlap)
         self.cut.check()
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -164,12 +168,14 @@ class Cut(NamedTuple):
     """How questions and texts become windows."""
 
     key: str  # of the evaluator in the config: "evaluation.span_qa"
+    length: int  # tokens of a window
     question: int  # tokens of it that are read
     answer: int  # tokens of it, at most
     overlap: float  # the share of a window's part that is in the next one too
 
     def check(self) -> None:
         """Raise ValueError for numbers out of range."""
+        check_length(self.key, self.length, least=self.question + 4)
         for name, value in (("question", self.question), ("answer", self.answer)):
             if value < 1:
                 raise ValueError(f"{self.key}.{name} is {value}; it must be at least 1 token")
@@ -232,7 +238,7 @@ def spans_finding(
     subject: Subject, encoder: nn.Module, layer: str, questions: Questions, cut: Cut, recipe: Recipe, name: str
 ) -> Finding:
     """Train the heads, and the encoder where it has weights; answer the questions of test and val."""
-    spec = text_spec(subject)
+    spec = text_spec(subject, cut.length)
     windows = {
         split: encode_questions(spec, part, key=cut.key, asked=cut.question, overlap=cut.overlap)
         for split, part in questions.splits.items()
@@ -257,7 +263,7 @@ def spans_finding(
             terms={"method": name, "articles": questions.parted, "files": questions.fingerprint},
             measured={
                 **{f"{split} questions": len(part) for split, part in questions.splits.items()},
-                "tokens of a window": spec.length,
+                **reading(spec, cut_questions(spec, questions.splits["test"], cut.question)),
                 "seed": subject.seed,
             },
         ),

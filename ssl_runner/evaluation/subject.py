@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName
+from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName, TextEncoder
 
 
 class FrozenSubject:
@@ -80,13 +80,17 @@ def extract(
 ) -> dict[str, Tensor]:
     """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU, by layer.
 
-    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks.
+    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks. Texts are read up to
+    the last position that pretraining shows the encoder.
     """
     parts: list[dict[str, Tensor]] = []
     half = precision is torch.bfloat16
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         for chunk in data.split(batch_size):
-            features = encoder(spec.to_input(chunk.to(device)), layers=layers)
+            x = spec.to_input(chunk.to(device))
+            if isinstance(encoder, TextEncoder):
+                x = x[:, : encoder.reach]
+            features = encoder(x, layers=layers)
             blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}
             parts.append({n: v.float().cpu() for n, v in (blocks or {"pooled": features.pooled}).items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # not in inference mode: for autograd

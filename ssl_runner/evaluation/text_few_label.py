@@ -8,8 +8,8 @@ import torch
 from ssl_runner.evaluation.few_label import FewLabel
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_classification import read
-from ssl_runner.evaluation.text_data import PLACES, Separator, encode_set, find_files
-from ssl_runner.evaluation.text_layers import BATCH, text_spec
+from ssl_runner.evaluation.text_data import PLACES, Separator, check_length, cut_share, encode_set, find_files
+from ssl_runner.evaluation.text_layers import BATCH, reading, text_spec
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 
 
@@ -33,6 +33,7 @@ class TextFewLabel(Evaluator):
         separator: Separator,
         label: int | str,
         text: int | str,
+        length: int,
         layer: str | int,
         fractions: list[float],
         per_class: list[int],
@@ -42,6 +43,8 @@ class TextFewLabel(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.text_few_label"
+        check_length(key, length, least=3)
+        self.length = length
         try:
             self.few_label = FewLabel(
                 layer=layer,
@@ -58,9 +61,10 @@ class TextFewLabel(Evaluator):
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
         texts = FrozenSubject(
             subject.encoder,
-            encode_set(text_spec(subject), self.texts),
+            encode_set(spec, self.texts),
             seed=subject.seed,
             device=subject.device,
             precision=torch.float32,
@@ -68,4 +72,5 @@ class TextFewLabel(Evaluator):
         )
         found = self.few_label(texts)
         terms = {**found.protocol.terms, "files": self.texts.fingerprint}
-        return found._replace(protocol=replace(found.protocol, terms=terms))
+        measured = {**found.protocol.measured, **reading(spec, cut_share(spec, self.texts.texts["test"]))}
+        return found._replace(protocol=replace(found.protocol, terms=terms, measured=measured))

@@ -152,7 +152,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
+        """[CLS] and [SEP] in place of the first and last token of a full row; shorter ones have them already."""
         text = t.clone()
         text[:, 0] = CLS
         text[:, -1] = torch.where(t[:, -1] == PAD, PAD, SEP)

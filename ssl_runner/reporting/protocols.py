@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from ssl_runner.reporting.results import PRETRAINED, Evaluation, Result
 from ssl_runner.reporting.values import freeze, text
 
-MEASURED = frozenset(  # of the run, the encoder, the subset drawn; how a control answers
-    {"seed", "width", "indices", "left out", "layer weights", "cut", "control"}
+MEASURED = frozenset(  # of the run, the encoder, the subset drawn; how much it read of texts; how a control answers
+    {"seed", "width", "indices", "left out", "layer weights", "read", "cut", "control"}
 )
 _GRID = frozenset({"learning_rate", "weight_decay", "at the grid's edge"})
 CHOSEN = {  # by protocol["evaluator"]

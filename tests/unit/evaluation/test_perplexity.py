@@ -5,10 +5,12 @@ from itertools import pairwise
 import pytest
 import torch
 from findings import keys, metric, names, value
-from torch import Tensor
+from torch import Tensor, nn
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject
 
+from ssl_runner.data.text import TextFile
 from ssl_runner.evaluation.perplexity import Perplexity, cut
+from ssl_runner.evaluation.text_data import Texts
 from ssl_runner.interfaces import CLS, PAD, SEP, UNK
 
 
@@ -31,8 +33,8 @@ def test_it_is_that_of_the_whole_text_worked_out_token_by_token():
     mean = sum(nats) / len(nats)
     assert found.protocol.measured["test tokens"] == 152
     assert value(found, "perplexity") == pytest.approx(math.exp(mean), rel=1e-9)
-    assert value(found, "perplexity_word") == pytest.approx(math.exp(mean * 153 / 100), rel=1e-9)
-    assert value(found, "bits_per_character") == pytest.approx(mean * 153 / math.log(2) / 500, rel=1e-9)
+    assert value(found, "perplexity_word") == pytest.approx(math.exp(mean * 157 / 100), rel=1e-9)
+    assert value(found, "bits_per_character") == pytest.approx(mean * 157 / math.log(2) / 500, rel=1e-9)
     assert value(found, "seam_cost") == pytest.approx(0, abs=1e-12)  # a bigram needs no more context
     assert value(found, "unknown") == 0
     assert [(each.name, each.split) for each in found.metrics if each.headline] == [
@@ -40,6 +42,43 @@ def test_it_is_that_of_the_whole_text_worked_out_token_by_token():
         ("perplexity", "val"),
     ]
     assert found.protocol.measured["stride in tokens"] == 4
+
+
+class Uniform(nn.Module):
+    """Every token of a vocabulary is as likely."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.nats = math.log(vocabulary)
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        return torch.full((len(tokens), tokens.shape[1] - 1), -self.nats, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("length", [2, 5, 33, 128, 616])
+@pytest.mark.parametrize("sentences", [154, 163, 201])
+def test_a_uniform_model_costs_what_the_whole_text_costs_whatever_windows_leave_over(tmp_path, length, sentences):
+    """Sentences of three words and their end: 4 tokens each, one more for the document, 3 words, 6 characters."""
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.txt").write_text("a b c\n" * sentences)
+    source = TextFile(
+        path=str(tmp_path / "train.txt"), val_path=str(tmp_path / "val.txt"), test_path=str(tmp_path / "test.txt"),
+        documents="file", sentences="lines", example="window", length=length, tokens="words", words="spaces",
+        vocabulary=11, lowercase=False, tokenizer=None, cache=str(tmp_path / "cache"), test_fraction=0.1,
+        val_fraction=0.1, split_seed=0,
+    )  # fmt: skip
+    data = Texts(source.spec, splits := source.load())
+    data.spec = source.spec
+    tokens = 4 * sentences + 1
+    assert splits["test"].data.shape == ((tokens - 1) // (length - 1), length)
+    found = perplexity()(Uniform(data.spec.vocabulary), subject(data))
+    nats = tokens * math.log(data.spec.vocabulary)
+    few = perplexity(tokens=40, stride=1.0)(Uniform(data.spec.vocabulary), subject(data))
+    for split in ("test", "val"):
+        word, bits = (value(found, name, split) for name in ("perplexity_word", "bits_per_character"))
+        assert word == pytest.approx(math.exp(nats / (3 * sentences)), rel=1e-9)
+        assert bits == pytest.approx(nats / math.log(2) / (6 * sentences), rel=1e-9)
+        assert value(few, "perplexity_word", split) == pytest.approx(word, rel=1e-9)
 
 
 @pytest.mark.parametrize("stride", [0.125, 0.3, 0.5, 0.99, 1.0])

@@ -48,7 +48,7 @@ def test_the_sentences_are_balanced_and_mark_one_word(split, count):
 
 
 def test_contexts_that_say_the_sense_are_right_and_static_vectors_at_chance():
-    found = Senses(layer=-1)(subject(Knows(LONG), LONG))
+    found = Senses(length=64, layer=-1)(subject(Knows(LONG), LONG))
     assert value(found, "accuracy") == 1.0
     assert value(found, "static_accuracy") == value(found, "chance_accuracy") == 0.5
     assert value(found, "accuracy", word="bank") == 1.0
@@ -70,14 +70,14 @@ def test_static_vectors_are_at_chance_whatever_the_tokens_and_the_encoder(tokens
     """To the last digit: also where a word is several tokens, whose mean is rounded."""
     spec = text_spec(tokens, length=48)
     for split in ("test", "val"):
-        assert value(Senses(layer=-1)(subject(bert(spec), spec)), "static_accuracy", split) == 0.5
-        assert value(Senses(layer=-2)(subject(OneHot(spec), spec)), "accuracy", split) == 0.5
+        assert value(Senses(length=64, layer=-1)(subject(bert(spec), spec)), "static_accuracy", split) == 0.5
+        assert value(Senses(length=64, layer=-2)(subject(OneHot(spec), spec)), "accuracy", split) == 0.5
 
 
 def test_the_vector_is_that_of_the_word():
     uses = [use for use in read_uses(senses_text("test")) if use.word == "bank"]
     encoder = bert(LONG).eval()
-    found = vectors(subject(encoder, LONG), uses, "-1")
+    found = vectors(subject(encoder, LONG), LONG, uses, "-1")
     from ssl_runner.evaluation.text_data import encode_texts, tokenizer_of
 
     (bank,) = tokenizer_of(LONG).encode("bank").ids
@@ -117,15 +117,15 @@ def test_unknown_words_are_left_out():
     lines = [senses_text(split).replace("bank", "").replace("*", " ") for split in ("test", "val")]
     tokenizer = train_tokenizer(lines, tokens="words", words="marks", vocabulary=3000, lowercase=False)
     spec = TextSpec(length=32, vocabulary=3000, tokenizer=tokenizer)
-    found = Senses(layer=-1)(subject(bert(spec), spec))
+    found = Senses(length=64, layer=-1)(subject(bert(spec), spec))
     assert "bank" not in metric(found, "accuracy").terms["words"]
     assert len(metric(found, "accuracy").terms["words"]) == 7
     nothing = train_tokenizer(["x y z"], tokens="words", words="marks", vocabulary=20, lowercase=False)
     spec = TextSpec(length=32, vocabulary=20, tokenizer=nothing)
     with pytest.raises(ValueError, match="the tokenizer knows none of the words bank, arms"):
-        Senses(layer=-1)(subject(bert(spec), spec))
+        Senses(length=64, layer=-1)(subject(bert(spec), spec))
 
 
 def test_layers_cannot_be_mixed():
     with pytest.raises(ValueError, match=r"evaluation\.senses\.layer is mix; there are too few sentences"):
-        Senses(layer="mix")
+        Senses(length=64, layer="mix")

@@ -168,7 +168,7 @@ def test_what_is_too_long_is_cut():
     assert said(spec, encode_texts(spec, [(a, b)])[0]) == ["the"] * 3 + ["dog"] * 2
     assert said(spec, encode_texts(spec, [("the", b)])[0]) == ["the"] + ["dog"] * 4
     assert encode_texts(spec, [(a, b)]).shape == (1, 8)
-    with pytest.raises(ValueError, match=r"dataset\.length is 4 tokens; pairs of texts need 5"):
+    with pytest.raises(ValueError, match="4 tokens are read, and pairs of texts need 5"):
         encode_texts(text_spec(length=4), [(a, b)])
 
 
