@@ -179,14 +179,13 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
         hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
         raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
-    evaluators = {name: each for name, each in made.items() if isinstance(each, Evaluator)}
     try:
-        for each in evaluators.values():
+        for each in made.values():
             each.check(spec)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     return Evaluations(
-        evaluators,
+        {name: each for name, each in made.items() if isinstance(each, Evaluator)},
         {name: each for name, each in made.items() if isinstance(each, Inspection)},
         left_out,
     )

@@ -11,7 +11,7 @@ T time, n examples of a whole split.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -195,6 +195,14 @@ class Masked(Protocol):
         ground. Made anew at each call."""
 
 
+@runtime_checkable
+class OfVideos(Protocol):
+    """A DataSource of clips that knows which of them were cut out of one video; `Data` that passes it on."""
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """(n,) int64, in the order of the split's examples: the number of each one's video. None: it is not known."""
+
+
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
@@ -336,6 +344,13 @@ Y = TypeVar("Y")
 class Views(nn.Module, ABC):
     """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
 
+    settings: Mapping[str, Any]  # the parameters it was made with, for protocols
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        views = super().__new__(cls)
+        views.settings = settings
+        return views
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of clips, (B, T, C, H, W) -> (V, B, t, C, h, w); of
@@ -408,6 +423,15 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Any) -> Tensor:
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
+
+    def compared(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that errors are taken of, often the image."""
+
+    def hidden(self, x: Any) -> Tensor:
+        """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        """Which values those are, and all settings that say how many and where: {"pixels": "hidden patches", ...}."""
 
 
 @runtime_checkable
@@ -547,6 +571,9 @@ class Inspection(ABC):
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     presentation: ClassVar[frozenset[str]] = frozenset()  # as an evaluator's
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
+
+    def check(self, spec: Any) -> None:  # noqa: B027
+        """As `Evaluator.check`."""
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...

@@ -6,18 +6,19 @@ from typing import Any
 from torch import Tensor
 
 from ssl_runner.data.splits import nested_subsets
-from ssl_runner.evaluation.tuning import Recipe, accuracy, fine_tune
+from ssl_runner.evaluation.tuning import Recipe, Start, accuracy, augmentation, calibrated, fine_tune
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
+from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject, Views
 
 
 class FewLabelFineTune(Evaluator):
     """Fine-tune a copy of the encoder on each of the stratified, seeded, nested subsets of "train" that `FewLabel` has.
 
     The control at the random start is supervised training on the same labels: the gap between the two curves, read
-    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, for `epochs` of the subset, and
-    `least_steps` batches where that is less, so that few labels are learned too. A fraction has at least one example a
-    class. Nothing is chosen: "val" is not used. Metrics: accuracy on "test" per subset, in [0, 1].
+    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, from `tuning.calibrated`, for
+    `epochs` of the subset, and `least_steps` batches where that is less, so that few labels are learned too. `views`
+    null: no augmentation. A fraction has at least one example a class. Nothing is chosen: "val" is not used. Metrics:
+    accuracy on "test" per subset, in [0, 1]; of clips of videos accuracy_video, too (`videos.by_video`).
     """
 
     pixels_are_control = False  # they have no weights to train
@@ -31,6 +32,7 @@ class FewLabelFineTune(Evaluator):
         batch_size: int,
         learning_rate: float,
         weight_decay: float,
+        views: Views | None,
     ) -> None:
         if not fractions or any(not 0 < fraction <= 1 for fraction in fractions):
             raise ValueError(
@@ -45,13 +47,17 @@ class FewLabelFineTune(Evaluator):
             weight_decay=weight_decay,
         )
         self.recipe.check("evaluation.few_label_finetune")
+        self.views = views
 
     def __call__(self, subject: Subject) -> Finding:
         label = subject.data.examples("train").label
         subsets = nested_subsets(label, fractions=self.fractions, per_class=[], seed=subject.seed)
-        metrics, protocols = {}, {}
+        start = calibrated(subject, self.recipe)
+        metrics: dict[str, float] = {}
+        protocols: dict[str, dict[str, Any]] = {}
         for name, subset in subsets.items():
-            metrics[f"accuracy@{name}"], protocols[name] = self._tune(subject, subset)
+            found, protocols[name] = self._tune(subject, start, subset)
+            metrics |= {f"{metric}@{name}": value for metric, value in found.items()}
         curve = sorted((protocols[name]["labels"], metrics[f"accuracy@{name}"]) for name in subsets)
         return Finding(
             metrics=metrics,
@@ -64,7 +70,7 @@ class FewLabelFineTune(Evaluator):
                 "batch_size": self.recipe.batch_size,
                 "learning_rate": self.recipe.learning_rate,
                 "weight_decay": self.recipe.weight_decay,
-                "augmentation": "none",
+                "augmentation": augmentation(self.views),
                 "seed": subject.seed,
                 "subsets": protocols,
             },
@@ -81,10 +87,11 @@ class FewLabelFineTune(Evaluator):
             },
         )
 
-    def _tune(self, subject: Subject, subset: Tensor) -> tuple[float, dict[str, Any]]:
-        """Accuracy on test, and what belongs to its protocol."""
+    def _tune(self, subject: Subject, start: Start, subset: Tensor) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics on test, and what belongs to their protocol."""
         train = subject.data.examples("train")
-        network = fine_tune(subject, Examples(train.data[subset], train.label[subset]), self.recipe)
+        examples = Examples(train.data[subset], train.label[subset])
+        network = fine_tune(subject, start, examples, self.recipe, self.views)
         return accuracy(network, subject, "test", self.recipe.batch_size), {
             "labels": len(subset),
             "steps": self.recipe.steps(len(subset)),

@@ -1,7 +1,9 @@
 """The linear probe: how well a linear classifier reads the classes off frozen features."""
 
 from ssl_runner.evaluation.logistic import Grid, fit_linear
+from ssl_runner.evaluation.scores import accuracy
 from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.evaluation.videos import by_video
 from ssl_runner.interfaces import Evaluator, Finding, Subject
 
 
@@ -9,7 +11,8 @@ class LinearProbe(Evaluator):
     """Train softmax regression on "train" for a grid of settings, choose on "val", report "test" of the chosen one.
 
     The chosen classifier is not trained again on train and val together. Metrics: accuracy (test), val_accuracy, both
-    in [0, 1]. `evaluation.logistic.fit_linear` says what is minimised and how.
+    in [0, 1]; of clips of videos accuracy_video, too (`videos.by_video`). `evaluation.logistic.fit_linear` says what is
+    minimised and how.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class LinearProbe(Evaluator):
             self.grid,
             seed=subject.seed,
         )
-        accuracy = fit.accuracy(test.data.to(device), test.label.to(device))
+        logits = fit.logits(test.data.to(device)).cpu()
         return Finding(
-            metrics={"accuracy": accuracy, "val_accuracy": fit.val_accuracy},
+            metrics={"accuracy": accuracy(logits.argmax(dim=1), test.label), "val_accuracy": fit.val_accuracy}
+            | by_video(subject.data, "test", logits.softmax(dim=1)),
             protocol={
                 "evaluator": "linear probe",
                 "layer": self.layer,

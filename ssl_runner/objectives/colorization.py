@@ -1,6 +1,7 @@
 """The colours of an image from its lightness."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -124,6 +125,16 @@ class Colorization(Objective[Tensor, Colours]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.predict(x).image
+
+    def compared(self, image: Tensor) -> Tensor:
+        """a* and b* of every pixel, as 8 bits hold them: (B, 3, H, W) -> (B, 2, H, W), grey at 128 / 255."""
+        return (rgb_to_lab(image)[:, 1:] + EXTENT) / 255
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, 1:], dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "a* and b* of all, (value + 128) / 255"}
 
     def classes(self, ab: Tensor) -> Tensor:
         """(B, 2, h, w) a*, b* -> (B, h, w) int64: the colour whose centre is nearest to the square they lie in."""

@@ -109,6 +109,15 @@ class VAE(Objective[Seen, Tensor]):
     def reconstruct(self, x: Seen) -> Tensor:
         return self.predict(x)
 
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Seen) -> Tensor:
+        return torch.ones_like(x.image, dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "all", "corruption": "none", "amount": 0.0}
+
     def encode(self, x: Seen) -> Tensor:
         return self._code(x)[0]
 
