@@ -131,6 +131,15 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     return model
 
 
+def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:
+    """The control `random_start`: the encoder that `objective` starts with, normalising its input as the pretrained one
+    does. Weights alone tell the two apart, whatever data they are evaluated on."""
+    start = random_start(config, spec)
+    for own, given in zip(_normalisations(start), _normalisations(pretrained), strict=True):
+        own.fit(given.mean.to(own.mean.device), given.std.to(own.std.device))
+    return start
+
+
 def _channels_last(model: torch.nn.Module) -> None:
     """Lay out the weights of convolutions of images so; those of clips have no such layout."""
     for part in model.modules():
@@ -255,11 +264,15 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
 
 def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Give every `Normalise` in `model` the mean and deviation of the training set. What has none, asks for none."""
-    parts = [module for module in model.modules() if isinstance(module, Normalise)]
+    parts = _normalisations(model)
     if parts:
         mean, std = statistics()
         for part in parts:
             part.fit(mean, std)
+
+
+def _normalisations(model: torch.nn.Module) -> list[Normalise]:
+    return [module for module in model.modules() if isinstance(module, Normalise)]
 
 
 # ---------------------------------------------------------------------------------------------------- exported encoders
@@ -438,6 +451,6 @@ def read_checkpoint(path: Path, model: Objective) -> None:
     """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
+        torch.nn.ModuleDict({"objective": model}).load_state_dict(state)  # the place that it has in `Pretrainer`
     except checkpoints.UNREADABLE as error:
         raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

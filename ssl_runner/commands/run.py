@@ -171,8 +171,7 @@ def pretrain_and_evaluate(
         draw_task(model, data, folder / "figures")
         subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
         if "random_start" in config.controls:
-            subjects[RANDOM_START] = build.random_start(config, data.spec)
-            build.fit_statistics(subjects[RANDOM_START], data.statistics)
+            subjects[RANDOM_START] = build.untrained(config, data.spec, model.encoder)
         subjects |= bare(config, data)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
@@ -366,7 +365,7 @@ def pretrain(
         epochs=round(module.examples / data.spec.size, 2),
         steps=trainer.global_step,
         examples=module.examples,
-        loss_first=record.first,
+        loss_first=record.loss_first,
         loss_last=record.last,
     )
     cost = {
