@@ -11,7 +11,7 @@ T time, n examples of a whole split.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -344,13 +344,6 @@ Y = TypeVar("Y")
 class Views(nn.Module, ABC):
     """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
 
-    settings: Mapping[str, Any]  # the parameters it was made with, for protocols
-
-    def __new__(cls, *args: Any, **settings: Any) -> Self:
-        views = super().__new__(cls)
-        views.settings = settings
-        return views
-
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of clips, (B, T, C, H, W) -> (V, B, t, C, h, w); of
@@ -377,6 +370,10 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
+    logged: ClassVar[Mapping[str, tuple[metrics.Unit, metrics.Better]]] = {  # what logs are; others: plain numbers
+        "accuracy": (metrics.Unit.SHARE, metrics.Better.HIGHER),
+        "chance": (metrics.Unit.SHARE, metrics.Better.NEITHER),
+    }
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod
@@ -425,7 +422,7 @@ class Reconstructs(Protocol):
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
 
     def compared(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that errors are taken of, often the image."""
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values whose errors are taken, often the image."""
 
     def hidden(self, x: Any) -> Tensor:
         """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""

@@ -54,6 +54,11 @@ def share(name: str, value: float, *, better: Better = Better.HIGHER, **fields: 
     return Metric(name=name, value=value, unit=Unit.SHARE, better=better, **fields)
 
 
+def description(name: str, value: float, **fields: Any) -> Metric:
+    """A plain number of which neither more nor less is better. `fields`: others of `Metric`."""
+    return Metric(name=name, value=value, unit=Unit.PLAIN, better=Better.NEITHER, **fields)
+
+
 def correlation(name: str, value: float, **fields: Any) -> Metric:
     """A correlation with the truth. `fields`: others of `Metric`."""
     return Metric(name=name, value=value, unit=Unit.CORRELATION, better=Better.HIGHER, **fields)

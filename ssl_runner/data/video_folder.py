@@ -87,7 +87,9 @@ class VideoFolder(DataSource):
                 rest, held = stratified(torch.tensor([label for _, label in videos]), fraction, self.split_seed)
                 splits[part] = [videos[place] for place in held.tolist()]
                 splits["train"] = [videos[place] for place in rest.tolist()]
-        loaded = load_splits(self.root, "dataset.path", splits, cut=self.cut, cache=self.cache, on_broken=self.on_broken)
+        loaded = load_splits(
+            self.root, "dataset.path", splits, cut=self.cut, cache=self.cache, on_broken=self.on_broken
+        )
         self._videos = loaded.videos
         return loaded.splits
 

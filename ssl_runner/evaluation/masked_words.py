@@ -4,8 +4,8 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 
-from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.evaluation.text import TOLD, token_counts
+from ssl_runner.evaluation.subject import TOLD, evaluating, seeded
+from ssl_runner.evaluation.text import token_counts
 from ssl_runner.interfaces import (
     PAD,
     SPECIAL,

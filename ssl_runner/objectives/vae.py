@@ -1,7 +1,7 @@
 """The image from a random code that is kept close to a prior (variational autoencoder)."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class VAE(Objective[Seen, Tensor]):
     reads the grey image, as evaluations do, and not the drawn one (any q gives a bound).
     """
 
+    density: Mapping[str, Any]
     weight: Tensor  # (), w
     log_variance: Tensor  # (), of a Gaussian pixel
     collapse: ClassVar[str] = (
@@ -72,6 +73,7 @@ class VAE(Objective[Seen, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.likelihood = likelihood
+        self.density = {"family": likelihood} | ({} if deviation is None else {"deviation": deviation})
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
