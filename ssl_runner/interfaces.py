@@ -362,6 +362,18 @@ class Loss(NamedTuple):
     carry: Any = None  # what `after_step` absorbs: new keys, teacher means, counts
 
 
+LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
+    "accuracy": metrics.RIGHT,
+    "chance": metrics.BASELINE,
+    "judge_accuracy": metrics.BASELINE,
+    "bits": metrics.Kind(metrics.Unit.BITS, metrics.Better.LOWER),
+    "elbo": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "kl": metrics.Kind(metrics.Unit.NATS),
+    "information_bound": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "log_candidates": metrics.Kind(metrics.Unit.NATS),
+}
+
+
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
     them by name and shape."""
@@ -370,10 +382,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
-    logged: ClassVar[Mapping[str, tuple[metrics.Unit, metrics.Better]]] = {  # what logs are; others: plain numbers
-        "accuracy": (metrics.Unit.SHARE, metrics.Better.HIGHER),
-        "chance": (metrics.Unit.SHARE, metrics.Better.NEITHER),
-    }
+    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod
@@ -422,7 +431,7 @@ class Reconstructs(Protocol):
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
 
     def compared(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values whose errors are taken, often the image."""
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that are compared; often the image."""
 
     def hidden(self, x: Any) -> Tensor:
         """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""

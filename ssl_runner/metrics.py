@@ -7,7 +7,7 @@ part of a number's meaning is in its name: nothing is found by taking a name apa
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Split = Literal["train", "val", "test"]
 
@@ -30,6 +30,17 @@ class Better(StrEnum):
     def sign(self) -> int:
         """1 where higher is better, -1 where lower is, 0 where neither is."""
         return {Better.HIGHER: 1, Better.LOWER: -1, Better.NEITHER: 0}[self]
+
+
+class Kind(NamedTuple):
+    """What a number is, whatever it is called."""
+
+    unit: Unit = Unit.PLAIN
+    better: Better = Better.NEITHER
+
+
+RIGHT = Kind(Unit.SHARE, Better.HIGHER)  # the share that is right
+BASELINE = Kind(Unit.SHARE, Better.NEITHER)  # the share that is right without looking, and other shares
 
 
 @dataclass(frozen=True, kw_only=True)

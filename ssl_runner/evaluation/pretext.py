@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded
 from ssl_runner.interfaces import Finding, Inspection, Objective, Subject
-from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit
+from ssl_runner.metrics import Better, Kind, Metric, Protocol, Split, Unit
 
 
 class Pretext(Inspection):
@@ -44,7 +44,7 @@ class Pretext(Inspection):
                 )
             )
             for name, value in means.items():
-                unit, better = objective.logged.get(name, (Unit.PLAIN, Better.NEITHER))
+                unit, better = objective.logged.get(name, Kind())
                 metrics.append(Metric(name=name, value=value, unit=unit, better=better, split=split))
             measured |= {
                 f"{split} examples": len(subject.data.examples(split).label) // size * size,

@@ -1,7 +1,7 @@
 """Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.metrics import RIGHT, Kind
 from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.transformer import init_linear
 from ssl_runner.nn.vocabulary import TokenScores
@@ -63,6 +64,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     never special.
     """
 
+    logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
     hides: Mapping[str, Any]
 
