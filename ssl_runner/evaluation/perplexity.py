@@ -42,8 +42,8 @@ class Perplexity(Inspection):
     more of it, in nats per token; the other half has that already. Of examples that do not go on from each other
     (sentences) each is scored by itself.
 
-    Metrics, on both: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is
-    to be beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are
+    Metrics, on both: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which
+    is to be beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are
     [UNK]; seam_cost.
 
         perplexity_word = exp(N l / words),   bits_per_character = N l / (ln 2 characters),   l: nats per scored token

@@ -70,10 +70,10 @@ class SpanQA(Evaluator):
 
     Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
     `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
-    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the folder
-    `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no file is
-    named for val, it is a tenth of train's articles, chosen by `split_seed` too. There is no bag of words, which has no
-    spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
+    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the
+    folder `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no
+    file is named for val, it is a tenth of train's articles, by `split_seed` too. There is no bag of words, which has
+    no spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
     Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
     https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
     probabilities.

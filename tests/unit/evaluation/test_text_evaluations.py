@@ -259,7 +259,7 @@ def test_types_that_train_does_not_have_are_refused(tmp_path):
 
 def test_words_that_are_cut_off_are_o(tmp_path):
     """The name is the fourth word of three of four sentences; three words fit."""
-    evaluator, spec = build("tagging", tmp_path), text_spec(length=5)
+    evaluator, spec = build("tagging", tmp_path, length=5), text_spec()
     found = evaluator(subject(OneHot(spec), spec))
     assert value(found, "precision") == 1.0
     assert value(found, "recall") == pytest.approx(2 / 6)  # Paul, twice
@@ -414,7 +414,7 @@ def test_val_of_glue_is_not_trained_on(tmp_path, monkeypatch):
 
     seen = []
 
-    def answer(subject, given, layer, recipe):
+    def answer(subject, spec, given, layer, recipe):
         seen.append({split: len(rows) for split, rows in given.texts.items()})
         return lambda rows: torch.zeros(len(rows), dtype=torch.int64)
 
