@@ -46,7 +46,7 @@ def test_the_sentences_are_balanced_and_mark_one_word():
 
 
 def test_contexts_that_say_the_sense_are_right_and_static_vectors_at_chance():
-    found = Senses(layer=-1)(subject(Knows(LONG), LONG))
+    found = Senses(length=64, layer=-1)(subject(Knows(LONG), LONG))
     assert found.metrics["accuracy"] == 1.0
     assert found.metrics["static_accuracy"] == found.metrics["chance_accuracy"] == 0.5
     assert found.metrics["bank_accuracy"] == 1.0
@@ -57,14 +57,14 @@ def test_contexts_that_say_the_sense_are_right_and_static_vectors_at_chance():
 def test_static_vectors_are_at_chance_whatever_the_tokens_and_the_encoder(tokens):
     """To the last digit: also where a word is several tokens, whose mean is rounded."""
     spec = text_spec(tokens, length=48)
-    assert Senses(layer=-1)(subject(bert(spec), spec)).metrics["static_accuracy"] == 0.5
-    assert Senses(layer=-2)(subject(OneHot(spec), spec)).metrics["accuracy"] == 0.5
+    assert Senses(length=64, layer=-1)(subject(bert(spec), spec)).metrics["static_accuracy"] == 0.5
+    assert Senses(length=64, layer=-2)(subject(OneHot(spec), spec)).metrics["accuracy"] == 0.5
 
 
 def test_the_vector_is_that_of_the_word():
     uses = [use for use in read_uses(senses_text()) if use.word == "bank"]
     encoder = bert(LONG).eval()
-    found = vectors(subject(encoder, LONG), uses, "-1")
+    found = vectors(subject(encoder, LONG), LONG, uses, "-1")
     from ssl_runner.evaluation.text_data import encode_texts, tokenizer_of
 
     (bank,) = tokenizer_of(LONG).encode("bank").ids
@@ -104,15 +104,15 @@ def test_unknown_words_are_left_out():
     lines = [senses_text().replace("bank", "").replace("*", " ")]
     tokenizer = train_tokenizer(lines, tokens="words", words="marks", vocabulary=3000, lowercase=False)
     spec = TextSpec(length=32, vocabulary=3000, tokenizer=tokenizer)
-    found = Senses(layer=-1)(subject(bert(spec), spec))
+    found = Senses(length=64, layer=-1)(subject(bert(spec), spec))
     assert "bank" not in found.protocol["words"]
     assert len(found.protocol["words"]) == 7
     nothing = train_tokenizer(["x y z"], tokens="words", words="marks", vocabulary=20, lowercase=False)
     spec = TextSpec(length=32, vocabulary=20, tokenizer=nothing)
     with pytest.raises(ValueError, match="the tokenizer knows none of the words bank, arms"):
-        Senses(layer=-1)(subject(bert(spec), spec))
+        Senses(length=64, layer=-1)(subject(bert(spec), spec))
 
 
 def test_layers_cannot_be_mixed():
     with pytest.raises(ValueError, match=r"evaluation\.senses\.layer is mix; there are too few sentences"):
-        Senses(layer="mix")
+        Senses(length=64, layer="mix")
