@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import texts
@@ -11,7 +12,9 @@ import torch
 from findings import keys, metric, value
 from omegaconf import OmegaConf
 from texts import OneHot, Same, bert, subject, text_spec, write
+from torch import Tensor
 
+from ssl_runner.backbones.transformer import BERT
 from ssl_runner.build import construct
 from ssl_runner.config import ConfigError
 from ssl_runner.evaluation.controls import BagOfWords
@@ -55,6 +58,49 @@ def ask(name: str, folder: Path, encoder: TextEncoder, **changes: object):
 
 
 # ------------------------------------------------------------------------------------------------ promises of them all
+
+
+class Watched(BERT):
+    """Knows how many tokens it is given."""
+
+    widths: ClassVar[list[int]] = []
+
+    def _embed(self, x: Tensor) -> Tensor:
+        self.widths.append(x.shape[1])
+        return super()._embed(x)
+
+
+@EVERY
+@pytest.mark.parametrize("reach", [None, 64, "less"])
+def test_no_position_is_read_that_pretraining_did_not_show_and_what_is_cut_is_measured(name, reach, tmp_path):
+    """`less`: as few as the evaluation can do with; there are 64 positions in any case."""
+    sizes = {"dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1.0, "norm": "layer", "dropout": 0.0, "positions": 64}
+    encoder = Watched(text_spec(), **sizes)
+    encoder.reach = {"senses": 28, "span_qa": 9, "span_qa_finetune": 9}.get(name, 5) if reach == "less" else reach
+    Watched.widths.clear()
+    asked = {"length": 40} | ({"epochs": 1} if "epochs" in SETS[name][1] else {})
+    found = ask(name, tmp_path, encoder, **asked)
+    read, cut = (found.protocol.measured[key] for key in ("read", "cut"))
+    assert read == min(40, encoder.reach or 40)
+    assert max(Watched.widths) <= read
+    cut = max(cut.values()) if name == "glue" else cut
+    assert (cut > 0) is (reach == "less" and name not in ("senses", "span_qa", "span_qa_finetune"))
+    if encoder.reach == 5:
+        assert ask(name, tmp_path, encoder, **asked | {"length": 5}).protocol == found.protocol
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if "pair" in name or name == "glue"])
+def test_an_encoder_that_was_shown_less_than_a_pair_is_refused(name, tmp_path):
+    encoder = bert(text_spec())
+    encoder.reach = 4
+    with pytest.raises(ValueError, match="4 tokens are read, and pairs of texts need 5"):
+        ask(name, tmp_path, encoder)
+
+
+@EVERY
+def test_a_length_without_room_is_refused(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"^evaluation\.{name}\.length is 2 tokens; it must be at least"):
+        build(name, tmp_path, length=2)
 
 
 @EVERY
