@@ -31,7 +31,16 @@ from ssl_runner.evaluation.text_data import (
 from ssl_runner.evaluation.text_heads import check_enough, start
 from ssl_runner.evaluation.text_layers import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
-from ssl_runner.interfaces import PAD, SEP, DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import (
+    DataSpec,
+    Evaluator,
+    Examples,
+    Finding,
+    SpecialTokens,
+    SplitName,
+    Subject,
+    TextSpec,
+)
 from ssl_runner.metrics import Metric, Protocol, share
 from ssl_runner.nn.tokens import segments
 
@@ -52,12 +61,14 @@ class Spans(nn.Module):
     [CLS] says that the answer is not in this window. No other token can be named.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, special: SpecialTokens) -> None:
         super().__init__()
+        self.special = special
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        open_ = (segments(x) == 1) & (x != PAD) & (x != SEP)
+        sep = self.special.sep
+        open_ = (segments(x, sep) == 1) & (x != self.special.pad) & (x != sep)
         open_[:, 0] = True
         return self.classifier(x).masked_fill(~open_[:, :, None], -torch.inf)
 
@@ -245,7 +256,7 @@ def spans_finding(
     }
     learned = windows["train"]
     check_enough(len(learned.ids))
-    network = Spans(start(subject, encoder, layer, "token", learned.ids, 2))
+    network = Spans(start(subject, encoder, layer, "token", learned.ids, 2), spec.special)
     with seeded(subject.seed):
         train(network, spec, Examples(learned.ids, learned.answer), recipe, subject.device, span_entropy)
     metrics: list[Metric] = []

@@ -10,7 +10,6 @@ from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
-    PAD,
     Batch,
     Bounds,
     DataSpec,
@@ -62,9 +61,9 @@ class TextInterpolation(Inspection):
                 truth, z = self._codes(task, objective, subject, split)
                 written = self._write(objective, z)
             counts[f"{split} examples"] = len(z)
-            another = token_accuracy(written.roll(1, 0), truth)
+            another = token_accuracy(written.roll(1, 0), truth, spec.special.pad)
             metrics += [
-                share("token_accuracy", token_accuracy(written, truth), split=split, headline=True),
+                share("token_accuracy", token_accuracy(written, truth, spec.special.pad), split=split, headline=True),
                 share("token_accuracy_of_another", another, split=split, better=Better.NEITHER),
             ]
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
@@ -76,7 +75,7 @@ class TextInterpolation(Inspection):
         tokenizer = Tokenizer.from_str(spec.tokenizer)
 
         def read(texts: Tensor) -> list[str]:
-            return [readable(tokenizer, text) for text in texts.tolist()]
+            return [readable(tokenizer, text, spec.special) for text in texts.tolist()]
 
         figures = {
             "between two sentences": Passages(
@@ -125,9 +124,9 @@ class TextInterpolation(Inspection):
         return torch.cat([objective.write(part) for part in codes.split(self.batch_size)])
 
 
-def token_accuracy(written: Tensor, truth: Tensor) -> float:
+def token_accuracy(written: Tensor, truth: Tensor, pad: int) -> float:
     """(n, T) each: the part of the truth's tokens, the first and padding apart, that are written at their places."""
-    asked = truth[:, 1:] != PAD
+    asked = truth[:, 1:] != pad
     return ((written[:, 1:] == truth[:, 1:]) & asked).sum().item() / max(asked.sum().item(), 1)
 
 

@@ -4,11 +4,12 @@ from typing import ClassVar, NamedTuple
 import pytest
 import torch
 from findings import keys, value
+from special_ids import EOS, MASK, PAD
 from torch import Tensor, nn
 from toy_text import Corpus, subject
 
 from ssl_runner.evaluation.masked_words import MaskedWords
-from ssl_runner.interfaces import EOS, MASK, PAD, Batch, Loss, Objective
+from ssl_runner.interfaces import Batch, Loss, Objective
 
 
 class Shown(NamedTuple):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP
 from texts import WORDS, text_spec, write
 from tokenizers import Tokenizer
 
@@ -23,7 +24,7 @@ from ssl_runner.evaluation.text_data import (
     tokenizer_of,
     with_val,
 )
-from ssl_runner.interfaces import CLS, PAD, SEP, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 ALL = pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe", "characters"])
 
@@ -192,7 +193,7 @@ def test_cutting_takes_off_the_longer_one_token_by_token():
 
 
 def test_padding():
-    assert padded([[1, 2], [3], []]).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
+    assert padded([[1, 2], [3], []], PAD).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
 
 
 def test_an_encoder_without_a_tokenizer_is_refused():

@@ -11,6 +11,7 @@ import texts
 import torch
 from findings import keys, metric, value
 from omegaconf import OmegaConf
+from special_ids import CLS, PAD, SEP
 from texts import OneHot, Same, bert, subject, text_spec, write
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.span_qa import Spans, best_spans, span_entropy
 from ssl_runner.evaluation.tagging import word_entropy
 from ssl_runner.evaluation.text_heads import start
-from ssl_runner.interfaces import CLS, PAD, SEP, Evaluator, TextEncoder
+from ssl_runner.interfaces import Evaluator, TextEncoder
 from ssl_runner.metrics import Unit
 
 CONF = Path(__file__).parents[3] / "conf" / "evaluation"
@@ -368,7 +369,7 @@ def test_the_loss_of_spans_by_hand():
 def test_only_the_text_and_cls_can_be_named():
     """[CLS] question [SEP] text [SEP] and padding."""
     spec = text_spec()
-    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2)).eval()
+    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2), spec.special).eval()
     x = torch.tensor([[CLS, 9, 8, SEP, 7, 9, SEP, PAD, PAD]])
     assert network(x)[0].isfinite().all(dim=1).tolist() == [True, False, False, False, True, True, False, False, False]
 

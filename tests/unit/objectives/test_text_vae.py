@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 from sentences import SPEC, Words, made, padded
+from special_ids import CLS, PAD
 from torch.distributions import Normal, kl_divergence
 
-from ssl_runner.interfaces import CLS, PAD, Bounds, Predicts, Writes
+from ssl_runner.interfaces import Bounds, Predicts, Writes
 from ssl_runner.objectives.text_vae import Read, TextVAE
 
 SETTINGS = {"latent": 2, "beta": 1.0, "warmup": 0.0, "word_dropout": 0.5, "decoder_dim": 5, "decoder_hidden": 7}
