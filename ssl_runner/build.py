@@ -132,6 +132,15 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     return model
 
 
+def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:
+    """The control `random_start`: the encoder that `objective` starts with, normalising its input as the pretrained one
+    does. Weights alone tell the two apart, whatever data they are evaluated on."""
+    start = random_start(config, spec)
+    for own, given in zip(_normalisations(start), _normalisations(pretrained), strict=True):
+        own.fit(given.mean.to(own.mean.device), given.std.to(own.std.device))
+    return start
+
+
 def _channels_last(model: torch.nn.Module) -> None:
     """Lay out the weights of convolutions of images so; those of clips have no such layout."""
     for part in model.modules():
@@ -180,14 +189,13 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
         hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
         raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
-    evaluators = {name: each for name, each in made.items() if isinstance(each, Evaluator)}
     try:
-        for each in evaluators.values():
+        for each in made.values():
             each.check(spec)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     return Evaluations(
-        evaluators,
+        {name: each for name, each in made.items() if isinstance(each, Evaluator)},
         {name: each for name, each in made.items() if isinstance(each, Inspection)},
         left_out,
     )
@@ -257,11 +265,15 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
 
 def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Give every `Normalise` in `model` the mean and deviation of the training set. What has none, asks for none."""
-    parts = [module for module in model.modules() if isinstance(module, Normalise)]
+    parts = _normalisations(model)
     if parts:
         mean, std = statistics()
         for part in parts:
             part.fit(mean, std)
+
+
+def _normalisations(model: torch.nn.Module) -> list[Normalise]:
+    return [module for module in model.modules() if isinstance(module, Normalise)]
 
 
 # ---------------------------------------------------------------------------------------------------- exported encoders
@@ -445,6 +457,6 @@ def read_checkpoint(path: Path, model: Objective) -> None:
     """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
+        torch.nn.ModuleDict({"objective": model}).load_state_dict(state)  # the place that it has in `Pretrainer`
     except checkpoints.UNREADABLE as error:
         raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

@@ -224,6 +224,14 @@ class Masked(Protocol):
         ground. Made anew at each call."""
 
 
+@runtime_checkable
+class OfVideos(Protocol):
+    """A DataSource of clips that knows which of them were cut out of one video; `Data` that passes it on."""
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """(n,) int64, in the order of the split's examples: the number of each one's video. None: it is not known."""
+
+
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
@@ -381,6 +389,18 @@ class Loss(NamedTuple):
     carry: Any = None  # what `after_step` absorbs: new keys, teacher means, counts
 
 
+LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
+    "accuracy": metrics.RIGHT,
+    "chance": metrics.BASELINE,
+    "judge_accuracy": metrics.BASELINE,
+    "bits": metrics.Kind(metrics.Unit.BITS, metrics.Better.LOWER),
+    "elbo": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "kl": metrics.Kind(metrics.Unit.NATS),
+    "information_bound": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "log_candidates": metrics.Kind(metrics.Unit.NATS),
+}
+
+
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
     them by name and shape."""
@@ -389,6 +409,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
+    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod
@@ -436,6 +457,15 @@ class Reconstructs(Protocol):
     def reconstruct(self, x: Any) -> Tensor:
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
 
+    def compared(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that are compared; often the image."""
+
+    def hidden(self, x: Any) -> Tensor:
+        """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        """Which values those are, and all settings that say how many and where: {"pixels": "hidden patches", ...}."""
+
 
 @runtime_checkable
 class Foresees(Protocol):
@@ -482,7 +512,8 @@ class Writes(Protocol):
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
-    density: Mapping[str, Any]  # of y given z, with what fixes its unit: {"family": "gaussian", "deviation": 0.1}
+    def density(self) -> Mapping[str, Any]:
+        """That of y given z, with all that fixes its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
@@ -506,10 +537,11 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
-    hides: Mapping[str, Any]  # what, and how much of it: numbers over other tokens are other numbers
-
     def hidden(self, x: Any, y: Any) -> Tensor:
         """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
+
+    def hides(self) -> Mapping[str, Any]:
+        """All settings that say what is hidden, and how much of it: numbers over other tokens are other numbers."""
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these places."""
@@ -574,6 +606,9 @@ class Inspection(ABC):
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     presentation: ClassVar[frozenset[str]] = frozenset()  # as an evaluator's
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
+
+    def check(self, spec: Any) -> None:  # noqa: B027
+        """As `Evaluator.check`."""
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...

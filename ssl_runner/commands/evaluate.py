@@ -1,22 +1,49 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, compose, typed, with_names
+from ssl_runner.config import Config, ConfigError, compose, composed, typed, with_names
 
 
 def task(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    again(with_names(cfg, HydraConfig.get().runtime.choices))
+    about = HydraConfig.get()
+    keep_own_settings(cfg, about.runtime.choices.get("dataset"), about.overrides.task)
+    again(with_names(cfg, about.runtime.choices))
+
+
+def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[str]) -> None:
+    """Where `dataset` names the run's own, set it as the run had it, and then as `overrides` say.
+
+    Raises ConfigError.
+    """
+    if dataset is None:
+        return
+    _, plain = finished_run(cfg.run)
+    if dataset != plain["names"]["dataset"]:
+        return
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with open_dict(cfg):
+        cfg.dataset = plain["dataset"]
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        axis, _, key = override.key_or_group.partition(".")
+        if axis != "dataset" or not key:
+            continue
+        if override.is_delete():
+            raise ConfigError(
+                [f"{override.input_line}: a setting of the dataset cannot be taken away; give it a value"]
+            )
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 def again(asked: dict[str, Any]) -> None:
@@ -57,10 +84,7 @@ def again(asked: dict[str, Any]) -> None:
     build.check_vocabulary(folder, data.spec)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
-        statistics = {name: value for name, value in encoder.state_dict().items() if name.startswith("normalise.")}
-        start = build.random_start(typed(plain), build.exported_spec(folder))
-        start.load_state_dict(start.state_dict() | statistics)
-        subjects[RANDOM_START] = start
+        subjects[RANDOM_START] = build.untrained(typed(plain), build.exported_spec(folder), encoder)
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -96,7 +120,7 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
 
 
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, str]:
-    """The run's config with what is asked of it now; and " on <dataset>" where data are asked for, else nothing.
+    """The run's config with what is asked of it now; and " on <dataset>" where other data are asked for, else nothing.
 
     The name also has what is set otherwise than in the run, or, of a dataset that is not the run's, than in its file:
     " on moving_digits label=direction". The set for images stands for the one that suits the data. Other texts are cut
@@ -106,13 +130,14 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     names = dict(plain["names"])
     elsewhere = ""
     if asked.get("dataset") is not None:
-        taken["dataset"] = asked["dataset"]
-        if "tokenizer" in asked["dataset"]:
-            taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
         names["dataset"] = asked["names"]["dataset"]
-        own = names["dataset"] == plain["names"]["dataset"]
-        known = plain if own else compose([f"dataset={names['dataset']}"], "evaluate")
-        elsewhere = f" on {names['dataset']}{set_otherwise(known['dataset'], taken['dataset'])}"
+        if asked["dataset"] != plain["dataset"]:
+            taken["dataset"] = asked["dataset"]
+            if "tokenizer" in asked["dataset"]:
+                taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
+            own = names["dataset"] == plain["names"]["dataset"]
+            known = plain["dataset"] if own else in_its_file(names["dataset"])
+            elsewhere = f" on {names['dataset']}{set_otherwise(known, taken['dataset'])}"
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")
@@ -123,6 +148,12 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     if unknown:
         raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
     return typed(plain | taken | {"names": names}), elsewhere
+
+
+def in_its_file(dataset: str) -> dict[str, Any]:
+    """The settings that a dataset's file gives it; "???" where it leaves one to the user."""
+    plain: Any = OmegaConf.to_container(composed([f"dataset={dataset}"], "evaluate").dataset, resolve=True)
+    return plain
 
 
 def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

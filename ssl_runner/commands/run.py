@@ -133,6 +133,8 @@ def pretrain_and_evaluate(
     data = load(config, source)
     model = fresh(config, data)
     console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    if "views" in config.objective:
+        console.print(f"views: {views_of(config)}")
     if model.encoder.note:
         console.print(f"backbone: {model.encoder.note}")
     if config.start_from is not None:
@@ -169,8 +171,7 @@ def pretrain_and_evaluate(
         draw_task(model, data, folder / "figures")
         subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
         if "random_start" in config.controls:
-            subjects[RANDOM_START] = build.random_start(config, data.spec)
-            build.fit_statistics(subjects[RANDOM_START], data.statistics)
+            subjects[RANDOM_START] = build.untrained(config, data.spec, model.encoder)
         subjects |= bare(config, data)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console)
         versions, git = environment()
@@ -364,7 +365,7 @@ def pretrain(
         epochs=round(module.examples / data.spec.size, 2),
         steps=trainer.global_step,
         examples=module.examples,
-        loss_first=record.first,
+        loss_first=record.loss_first,
         loss_last=record.last,
     )
     cost = {
@@ -419,6 +420,15 @@ def going_on(folder: Path, console: Console) -> Reached | None:
 def describe(config: Config) -> str:
     control = "" if config.control == "none" else f" control={config.control}"
     return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone")) + control
+
+
+def views_of(config: Config) -> str:
+    """Which views an objective takes, and how many of each example: "natural, 2 of each example"."""
+    views = config.objective["views"]
+    if views is None:
+        return "none, examples as they are"
+    count = f", {views['views']} of each example" if "views" in views else ""
+    return config.names.get("objective/views", "of the config's own") + count
 
 
 def finished(folder: Path) -> Result | None:

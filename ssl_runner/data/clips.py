@@ -59,6 +59,11 @@ class Clips(NamedTuple):
     broken: tuple[str, ...]  # "path: why"
 
 
+class Loaded(NamedTuple):
+    splits: dict[SplitName, Examples]
+    videos: dict[SplitName, Tensor]  # (n,) int64: the number of each clip's video, which no other split has
+
+
 def load_splits(
     root: Path,
     key: str,
@@ -67,7 +72,7 @@ def load_splits(
     cut: Cut,
     cache: Path,
     on_broken: Literal["refuse", "skip"],
-) -> dict[SplitName, Examples]:
+) -> Loaded:
     """The clips of each of `PARTS`, of videos under `root` with their labels; each clip has the label of its video.
 
     Raises ValueError, which names the setting `key` that leads to the videos, where files are broken and that is
@@ -86,11 +91,16 @@ def load_splits(
         log.warning("skipped: %s", what)
     counts = torch.tensor(clips.counts)
     label = torch.tensor([label for _, label in videos]).repeat_interleave(counts)
+    number = torch.arange(len(videos)).repeat_interleave(counts)
     sizes = [int(part.sum()) for part in counts.split([len(splits[part]) for part in PARTS])]
     if 0 in sizes:
         raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {root} ({key}) are broken")
     train, val, test = (Examples(*both) for both in zip(clips.data.split(sizes), label.split(sizes), strict=True))
-    return {"pretrain": train, "train": train, "val": val, "test": test}
+    of_train, of_val, of_test = number.split(sizes)
+    return Loaded(
+        {"pretrain": train, "train": train, "val": val, "test": test},
+        {"pretrain": of_train, "train": of_train, "val": of_val, "test": of_test},
+    )
 
 
 def read_all(root: Path, files: Sequence[Path], *, cut: Cut, cache: Path) -> Clips:

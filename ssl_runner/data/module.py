@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_runner.data.tensors import EpochOrder, Share, TensorData, identity
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, SplitName, Streams, VideoSpec
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, OfVideos, SplitName, Streams, VideoSpec
 
 CHUNK = 4096  # examples read at once where a whole split is passed through, at most
 CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
@@ -59,6 +59,11 @@ class DataModule(pl.LightningDataModule):
         if not isinstance(self.source, Masked):
             raise ValueError("these data have no masks")
         return self.source.masks(split)
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """`OfVideos.videos`; None of a source of other examples."""
+        self._load()
+        return self.source.videos(split) if isinstance(self.source, OfVideos) else None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];

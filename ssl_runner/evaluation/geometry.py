@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ssl_runner.evaluation.subject import extract, named_layer, of_layer
 from ssl_runner.interfaces import Evaluator, Finding, ImageSpec, Subject
+from ssl_runner.metrics import Protocol, description
 
 
 class Geometry(Evaluator):
@@ -18,11 +19,10 @@ class Geometry(Evaluator):
     4, lower is better): the mean squared distance between features, scaled to length 1, of an image and of the image
     moved by up to `shift` pixels down and across, drawn uniformly, each pixel that comes in a copy of the nearest at
     the border. It is a fixed probe for all methods, not the views of any; none of these says by itself that an encoder
-    is good.
+    is good, so neither more nor less of any is better.
     """
 
     needs_labels: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool | None] = None
     pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, layer: str | int, examples: int, shift: int) -> None:
@@ -39,26 +39,19 @@ class Geometry(Evaluator):
         generator = torch.Generator().manual_seed(subject.seed)
         chosen = torch.randperm(len(everything), generator=generator)[: self.examples].sort().values
         features = everything[chosen]
-        metrics = {
-            "effective_rank": effective_rank(features),
-            "spread": spread(features),
-            "uniformity": uniformity(features),
-        }
-        views = {}
+        metrics = [
+            description("effective_rank", effective_rank(features), headline=True),
+            description("spread", spread(features)),
+            description("uniformity", uniformity(features)),
+        ]
         if isinstance(subject.data.spec, ImageSpec):
-            metrics["alignment"] = self._alignment(subject, chosen, generator)
-            views = {"views for alignment": f"the image, and moved by up to {self.shift} pixels"}
+            metrics.append(description("alignment", self._alignment(subject, chosen, generator)))
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "geometry of features",
-                "layer": self.layer,
-                "split": "test",
-                "examples": len(chosen),
-                "width": features.shape[1],
-                **views,
-                "seed": subject.seed,
-            },
+            metrics,
+            Protocol(
+                terms={"method": "geometry of features"},
+                measured={"test examples": len(chosen), "width": features.shape[1], "seed": subject.seed},
+            ),
         )
 
     def _alignment(self, subject: Subject, chosen: Tensor, generator: torch.Generator) -> float:

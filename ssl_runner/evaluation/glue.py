@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.scores import accuracy, f1, majority, matthews, pearson, spearman
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD
 from ssl_runner.evaluation.text_data import (
     Files,
     TextSet,

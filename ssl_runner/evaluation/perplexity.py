@@ -6,8 +6,8 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text import TOLD, running_text, token_counts
+from ssl_runner.evaluation.subject import TOLD, evaluating
+from ssl_runner.evaluation.text import running_text, token_counts
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, share

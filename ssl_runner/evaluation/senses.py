@@ -9,8 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD, evaluating
 from ssl_runner.evaluation.text_data import check_length, cut_share, fingerprint_of, padded, tokenizer_of
 from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.figures import Bars

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from ssl_runner.data.splits import stratified
 from ssl_runner.evaluation.scores import answer_f1, exact_match
-from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD, evaluating, seeded
 from ssl_runner.evaluation.text_data import (
     HELD_OUT,
     PLACES,

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.scores import score_metrics
-from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD, evaluating
 from ssl_runner.evaluation.text_data import (
     PLACES,
     Separator,

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName, TextEncoder
+from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, SplitName, Subject, TextEncoder
+from ssl_runner.metrics import Split
+
+TOLD: tuple[Split, ...] = ("test", "val")  # whose scores are metrics
 
 
 class FrozenSubject:
@@ -116,6 +119,19 @@ def named_layer(key: str, layer: str | int) -> str:
     if name != "pooled" and not (name.startswith("-") and name[1:].isdecimal() and int(name) < 0):
         raise ValueError(f"{key} is {layer!r}; it must be pooled, or the number of a block counted from the end, as -2")
     return name
+
+
+def sizes(subject: Subject, *splits: Split) -> dict[str, int]:
+    """How many examples splits have, as a protocol says it."""
+    return {f"{split} examples": len(subject.data.examples(split).label) for split in splits}
+
+
+def batches(subject: Subject, split: Split, order: Tensor, size: int) -> Iterator[Batch]:
+    """The examples of a split at the places `order`, (m,) int64, `size` at once, as input, on the subject's device."""
+    examples, spec, device = subject.data.examples(split), subject.data.spec, subject.device
+    for index in order.split(size):
+        data = spec.to_input(examples.data[index].to(device))
+        yield Batch(data, examples.label[index].to(device), index.to(device))
 
 
 @contextmanager

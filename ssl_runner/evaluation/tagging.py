@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.bag_of_words import frequent_tags
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.scores import chunk_scores
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD
 from ssl_runner.evaluation.text_data import (
     PLACES,
     Files,

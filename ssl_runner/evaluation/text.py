@@ -8,9 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ssl_runner.interfaces import SpecialTokens, Subject, TextSpec
-from ssl_runner.metrics import Split
 
-TOLD: tuple[Split, ...] = ("test", "val")  # whose scores are metrics
 CHUNK = 4096  # examples counted at once
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.scores import class_metrics, score_metrics
-from ssl_runner.evaluation.text import TOLD
+from ssl_runner.evaluation.subject import TOLD
 from ssl_runner.evaluation.text_data import TextSet, cut_share, encode_texts
 from ssl_runner.evaluation.text_heads import Answer, fit_probe, is_control, tuned_answer, whole
 from ssl_runner.evaluation.text_layers import reading, text_spec

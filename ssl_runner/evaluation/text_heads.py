@@ -92,11 +92,10 @@ def fit_probe(
         grid,
         seed=subject.seed,
     )
-    chosen = {"learning_rate": fit.learning_rate, "weight_decay": fit.weight_decay}
     measured: dict[str, Any] = {"width": x.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
     if reader.mix is not None:
         measured["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
-    return Probe(reader, fit, chosen, measured)
+    return Probe(reader, fit, fit.chosen, measured)
 
 
 class ReadMix(nn.Module):

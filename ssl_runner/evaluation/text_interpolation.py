@@ -6,11 +6,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import batches, evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
-    Batch,
     Bounds,
     DataSpec,
     Finding,
@@ -111,12 +110,11 @@ class TextInterpolation(Inspection):
         self, task: Objective[Any, Any], objective: Writes, subject: Subject, split: Split
     ) -> tuple[Tensor, Tensor]:
         """(n, T) texts of a split and (n, L) their codes."""
-        given = subject.data.examples(split)
         tokens, codes = [], []
-        for index in torch.randperm(len(given.label))[: self.examples].split(self.batch_size):
-            data = subject.data.spec.to_input(given.data[index].to(subject.device))
-            x, _ = task.split(Batch(data, given.label[index].to(subject.device), index.to(subject.device)))
-            tokens.append(data)
+        chosen = torch.randperm(len(subject.data.examples(split).label))[: self.examples]
+        for batch in batches(subject, split, chosen, self.batch_size):
+            x, _ = task.split(batch)
+            tokens.append(batch.data)
             codes.append(objective.encode(x).float())
         return torch.cat(tokens), torch.cat(codes)
 

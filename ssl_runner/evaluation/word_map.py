@@ -8,7 +8,7 @@ from ssl_runner.evaluation.projection import neighbour_plane, principal_plane
 from ssl_runner.evaluation.words import words_of
 from ssl_runner.figures import Scatter
 from ssl_runner.interfaces import Evaluator, Finding, Subject, TextSpec
-from ssl_runner.metrics import Better, Metric, Protocol, Unit
+from ssl_runner.metrics import Protocol, description
 
 NEIGHBOURS = 10  # of trustworthiness
 
@@ -46,11 +46,9 @@ class WordMap(Evaluator):
         neighbours = min(NEIGHBOURS, (len(chosen) - 1) // 2)
         return Finding(
             [
-                Metric(
-                    name="trustworthiness",
-                    value=float(trustworthiness(vectors.numpy(), points, n_neighbors=neighbours)),
-                    unit=Unit.PLAIN,
-                    better=Better.NEITHER,
+                description(
+                    "trustworthiness",
+                    float(trustworthiness(vectors.numpy(), points, n_neighbors=neighbours)),
                     headline=True,
                 )
             ],

@@ -1,5 +1,6 @@
 """The image from its own code; with a corruption, the clean image from the code of a damaged one."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -63,6 +64,15 @@ class Autoencoder(Objective[Tensor, Tensor]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.predict(x)
+
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x, dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "all", "corruption": self.corruption, "amount": self.amount}
 
 
 def corrupt(image: Tensor, corruption: Corruption, amount: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.metrics import RIGHT, Kind
 from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
@@ -57,8 +58,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     never special.
     """
 
+    logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
-    hides: Mapping[str, Any]
     ends: Tensor  # (vocabulary,) bool: whether what follows a token begins one; after special ones it does
     ordinary: Tensor  # (V',) int64: the ids that are no special ones
 
@@ -92,8 +93,9 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
-        self.hides = {"ratio": ratio, "shares": list(shares), "whole words": whole_words, "pairs": next_sentence > 0}
+        self.shares = list(shares)
         self.mask, self.noise, _ = shares
+        self.whole_words = whole_words
         self.special = spec.special
         self.register_buffer("ordinary", spec.special.ordinary(spec.vocabulary), persistent=False)
         self.next_sentence = next_sentence
@@ -144,6 +146,10 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))
         return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # what stayed is told by copying it
+
+    def hides(self) -> Mapping[str, Any]:
+        pairs = self.next_sentence > 0
+        return {"ratio": self.ratio, "shares": self.shares, "whole words": self.whole_words, "pairs": pairs}
 
     def fill_in(self, x: Masked) -> Tensor:
         return self.predict(x).tokens

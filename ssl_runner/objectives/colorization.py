@@ -1,14 +1,16 @@
 """The colours of an image from its lightness."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
+from ssl_runner.interfaces import LOGGED, Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.classification import accuracy, weighted_cross_entropy
+from ssl_runner.metrics import BASELINE, Kind
 from ssl_runner.nn.colour import WHITE, ab_centres, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.gather import mean_over_ranks
 
@@ -36,6 +38,7 @@ class Colorization(Objective[Tensor, Colours]):
     """
 
     encoder: MapEncoder
+    logged: ClassVar[Mapping[str, Kind]] = {**LOGGED, "most_frequent": BASELINE}
     prior: Tensor  # (Q,) mean frequency of each colour over the batches so far; all 0 before the first
     batches: Tensor  # () their number
     centres: Tensor  # (Q, 2) a*, b* of each colour
@@ -124,6 +127,16 @@ class Colorization(Objective[Tensor, Colours]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.predict(x).image
+
+    def compared(self, image: Tensor) -> Tensor:
+        """a* and b* of every pixel, as 8 bits hold them: (B, 3, H, W) -> (B, 2, H, W), grey at 128 / 255."""
+        return (rgb_to_lab(image)[:, 1:] + EXTENT) / 255
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, 1:], dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "a* and b* of all, (value + 128) / 255"}
 
     def classes(self, ab: Tensor) -> Tensor:
         """(B, 2, h, w) a*, b* -> (B, h, w) int64: the colour whose centre is nearest to the square they lie in."""

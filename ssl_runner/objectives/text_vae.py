@@ -40,7 +40,6 @@ class TextVAE(Objective[Read, Tensor]):
     """
 
     weight: Tensor  # (), w
-    density: Mapping[str, Any]
     collapse: ClassVar[str] = (
         "the code is as the prior, whatever the sentence (posterior collapse): raise objective.word_dropout or "
         "objective.warmup, or lower objective.beta"
@@ -68,7 +67,7 @@ class TextVAE(Objective[Read, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
-        self.density = {"family": "categorical", "tokenizer": tokenizer_fingerprint(spec)}
+        self.tokenizer = tokenizer_fingerprint(spec)
         self.pad = spec.special.pad
         self.latent = latent
         self.beta = beta
@@ -111,6 +110,9 @@ class TextVAE(Objective[Read, Tensor]):
 
     def write(self, z: Tensor) -> Tensor:
         return self.decoder.write(z, self.length)
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": "categorical", "tokenizer": self.tokenizer}
 
     def posterior(self, x: Read) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)

@@ -119,6 +119,15 @@ class Copy(Objective[Tensor, Tensor]):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
 
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x, dtype=torch.bool)
+
+    def hides(self) -> dict[str, str]:
+        return {"pixels": "all"}
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x).pooled
 

@@ -215,6 +215,12 @@ def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
     assert image.shape == batch.data.shape
     assert image.min() >= 0
     assert image.max() <= 1
+    values, hidden = objective.compared(batch.data), objective.hidden(x)
+    assert hidden.dtype is torch.bool
+    assert hidden.shape == values.shape
+    assert hidden.flatten(1).any(dim=1).all()
+    assert torch.allclose(objective.compared(image)[~hidden], values[~hidden], atol=1e-6)  # what is shown is right
+    assert "pixels" in objective.hides()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

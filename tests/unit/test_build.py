@@ -16,6 +16,8 @@ from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.interfaces import TextSpec
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
+SMALL_FRAMES = ["dataset=moving_digits", "dataset.side=8", "dataset.digit_side=8", "backbone=per_frame",
+                "evaluation=[prediction]"]  # fmt: skip
 AXES = {
     axis: sorted(p.stem for p in (conf_dir() / axis).glob("*.yaml")) for axis in ("dataset", "backbone", "objective")
 }
@@ -50,6 +52,7 @@ def refused(*overrides: str) -> str:
         (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
         (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, "),
         (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
+        (["objective=next_frame", *SMALL_FRAMES], "of 8 x 8: set dataset.side to 11 or more, or leave prediction out"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer=lars", "optimizer.momentum=1"], "optimizer.momentum is 1"),
         (["schedule.warmup=2"], "schedule.warmup is 2"),

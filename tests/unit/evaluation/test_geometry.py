@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from findings import keys, value
 
 from ssl_runner.evaluation.geometry import Geometry, alignment, effective_rank, move, spread, uniformity
 
@@ -101,20 +102,20 @@ def test_the_evaluator_measures_the_features(subject):
     frozen = subject("blocks")
     found = Geometry(layer="pooled", examples=100, shift=1)(frozen)
     x = frozen.features("test").data
-    assert list(found.metrics) == ["effective_rank", "spread", "uniformity", "alignment"]
-    assert found.metrics["effective_rank"] == pytest.approx(effective_rank(x))
-    assert found.metrics["uniformity"] == pytest.approx(uniformity(x))
-    assert 0 < found.metrics["alignment"] < 4
-    assert found.protocol["examples"] == 40
+    names = ["effective_rank", "spread", "uniformity", "alignment"]
+    assert keys(found) == [(name, "test", ()) for name in names]
+    assert value(found, "effective_rank") == pytest.approx(effective_rank(x))
+    assert value(found, "uniformity") == pytest.approx(uniformity(x))
+    assert 0 < value(found, "alignment") < 4
+    assert found.protocol.measured["test examples"] == 40
     fewer = Geometry(layer="pooled", examples=10, shift=1)(frozen)
-    assert fewer.protocol["examples"] == 10
-    assert fewer.metrics["effective_rank"] != found.metrics["effective_rank"]
+    assert fewer.protocol.measured["test examples"] == 10
+    assert value(fewer, "effective_rank") != value(found, "effective_rank")
 
 
 def test_a_collapsed_encoder_is_seen(subject):
     found = Geometry(layer="pooled", examples=100, shift=1)(subject("constant"))
-    expected = {"effective_rank": 0, "spread": 0, "uniformity": 0, "alignment": 0}
-    assert found.metrics == pytest.approx(expected, abs=1e-6)
+    assert [each.value for each in found.metrics] == pytest.approx([0] * 4, abs=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"examples": 1}, {"shift": 0}], ids=str)

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -21,8 +21,6 @@ class Guess(Objective[Shown, Tensor]):
     """Hides two random places of each example, the second only where the first is before the fifth, and is right in
     the first of them alone."""
 
-    hides: ClassVar = {"places": 2}
-
     def __init__(self) -> None:
         super().__init__()
         self.drop = nn.Dropout(0.5)
@@ -40,6 +38,9 @@ class Guess(Objective[Shown, Tensor]):
 
     def hidden(self, x: Shown, y: Tensor) -> Tensor:
         return y
+
+    def hides(self) -> dict[str, int]:
+        return {"places": 2}
 
     def fill_in(self, x: Shown) -> Tensor:
         return self.drop(x.answers.double()).long()  # wrong outside of eval mode
@@ -104,7 +105,7 @@ def test_other_tokens_and_other_places_are_other_terms():
     data.spec = replace(data.spec, tokenizer=data.spec.tokenizer.replace("mat", "rug"))
     tokens = masked_words()(model, subject(data)).protocol.terms
     assert {key for key in terms if terms[key] != tokens[key]} == {"tokenizer"}
-    model.hides = {"places": 3}
+    model.hides = lambda: {"places": 3}
     assert masked_words()(model, subject(data)).protocol.terms == {**tokens, "hides": {"places": 3}}
 
 

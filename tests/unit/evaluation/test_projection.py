@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from findings import keys
 
 from ssl_runner.evaluation.projection import Projection, principal_plane
 from ssl_runner.figures import Scatter
@@ -30,7 +31,7 @@ def test_principal_plane_of_a_line_and_of_a_point():
 )
 def test_points_and_labels_belong_together(subject, table, method, metrics):
     found = Projection(layer="pooled", method=method, examples=20)(subject("label"))
-    assert list(found.metrics) == metrics
+    assert keys(found) == [(name, "test", ()) for name in metrics]
     figure = found.figures[method]
     assert isinstance(figure, Scatter)
     assert figure.points.shape == (20, 2)

@@ -1,7 +1,5 @@
 """Texts whose codes are the texts themselves, so that what is written is known."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from findings import keys, names, value
@@ -41,7 +39,8 @@ class Copies(Objective[Tensor, Tensor]):
 
 
 class WithPrior(Copies):
-    density: ClassVar = {"family": "a test's"}
+    def density(self) -> dict[str, str]:
+        return {"family": "a test's"}
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.float(), x.float()

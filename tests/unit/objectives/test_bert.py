@@ -312,8 +312,8 @@ def test_scoring_the_hidden_places_alone_gives_what_scoring_all_gives(next_sente
     ids=str,
 )
 def test_what_is_hidden_is_said(settings):
-    assert model(**settings).hides != model().hides
-    assert model(next_sentence=1.0).hides == model(next_sentence=0.5).hides  # the weight of a loss hides nothing
+    assert model(**settings).hides() != model().hides()
+    assert model(next_sentence=1.0).hides() == model(next_sentence=0.5).hides()  # the weight of a loss hides nothing
 
 
 def test_tied_weights_get_gradients_from_both_their_uses():

@@ -107,10 +107,10 @@ def test_shuffling_asks_for_another_sentence_of_the_same_code() -> None:
 
 def test_what_likelihoods_are_of_is_said() -> None:
     """Nats of a text are those of its tokens: other tokens, other numbers."""
-    density = vae().density
+    density = vae().density()
     assert density["family"] == "categorical"
-    assert vae(latent=3).density == density
-    other = TextVAE(Words(), replace(SPEC, tokenizer="{}"), **SETTINGS).density
+    assert vae(latent=3).density() == density
+    other = TextVAE(Words(), replace(SPEC, tokenizer="{}"), **SETTINGS).density()
     assert {key for key in density if density[key] != other[key]} == {"tokenizer"}
 
 
