@@ -32,6 +32,7 @@ from ssl_runner.interfaces import (
     Evaluator,
     Inspection,
     Objective,
+    SpecialTokens,
     TextEncoder,
     TextSpec,
 )
@@ -284,7 +285,10 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     fields = vars(spec) | {"class_names": list(spec.class_names)}
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
-        _write(folder / "tokens.json", json.dumps({name: fields.pop(name) for name in ("counts", "starts")}))
+        tokens = {name: fields.pop(name) for name in ("counts", "starts", "ends")} | {
+            "special": vars(fields.pop("special"))
+        }
+        _write(folder / "tokens.json", json.dumps(tokens))
         fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
     about: dict[str, Any] = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
     if isinstance(model, TextEncoder):
@@ -391,6 +395,8 @@ def exported_spec(path: Path) -> DataSpec:
     if problems := check_fields(fields, cls, "spec"):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in fields.items()}
+    if "special" in values:
+        values["special"] = SpecialTokens(**values["special"])
     return cls(**values)
 
 
@@ -419,7 +425,7 @@ def _tokens(file: Path) -> dict[str, list[Any]]:
     for name, kind in (("counts", int), ("starts", bool)):
         if not isinstance(found[name], list) or not all(type(each) is kind for each in found[name]):
             raise ValueError(f"{str(file)!r} is damaged: {name} must be a list, each of type {kind.__name__}")
-    return found
+    return found | {name: tokens[name] for name in ("special", "ends") if name in tokens}  # some are older
 
 
 def read_encoder(path: Path, model: Encoder) -> None:

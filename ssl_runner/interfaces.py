@@ -72,8 +72,33 @@ class VectorSpec(DataSpec):
         return torch.randn(n, self.count, self.width)
 
 
-PAD, UNK, CLS, SEP, MASK, EOS = range(6)  # the first ids of every vocabulary
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # what they are called in it
+@dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """The ids of a vocabulary that are no words, by what they are for. The defaults are those of tokenizers learned
+    here; a published tokenizer has others (BERT's [UNK] is 100), and may have no `eos`."""
+
+    pad: int = 0  # fills a row after its end
+    unk: int = 1  # a word that the vocabulary lacks
+    cls: int = 2  # begins a row
+    sep: int = 3  # ends a segment, or a document
+    mask: int = 4  # hides a token; never in a corpus
+    eos: int | None = 5  # ends a sentence in a window; None: ends of sentences are not marked there
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Those that there are."""
+        return tuple(each for each in (self.pad, self.unk, self.cls, self.sep, self.mask, self.eos) if each is not None)
+
+    def among(self, x: Tensor) -> Tensor:
+        """(...) ids -> (...) bool: which of them are special. Without waiting for the device."""
+        found = x == self.pad
+        for each in self.ids[1:]:
+            found = found | (x == each)
+        return found
+
+    def ordinary(self, vocabulary: int) -> Tensor:
+        """(V - specials,) int64: all other ids, ascending."""
+        return (~self.among(torch.arange(vocabulary))).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +106,12 @@ class TextSpec(DataSpec):
     """Text: (n, T) int32 token ids as stored, int64 as input.
 
     An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
-    sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
-    some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the first T of these ids, so that
-    no SEP says that it ends there. So is a document, without EOS in it: it has the document's class, as a sentence has,
-    and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows
-    from the separators before it. MASK is never in a corpus.
+    sentence (where the vocabulary has one), SEP a document. Windows of T tokens overlap by one, so that each token but
+    the first is the next one of some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the
+    first T of these ids, so that no SEP says that it ends there. So is a document, without EOS in it: it has the
+    document's class, as a sentence has, and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
+    which segment a token belongs to follows from the separators before it. MASK is never in a corpus. `special` says
+    which ids these are.
     """
 
     kind: ClassVar[str] = "text"
@@ -93,8 +119,10 @@ class TextSpec(DataSpec):
     vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
     example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
+    special: SpecialTokens = SpecialTokens()
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    ends: tuple[bool, ...] = ()  # whether whatever follows each id begins a word (after a mark); empty: after none
     tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
@@ -103,7 +131,8 @@ class TextSpec(DataSpec):
         return data.long()
 
     def fake(self, n: int) -> Tensor:
-        return torch.randint(len(SPECIAL), self.vocabulary, (n, self.length), dtype=torch.int32)
+        ordinary = self.special.ordinary(self.vocabulary).int()
+        return ordinary[torch.randint(len(ordinary), (n, self.length))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,10 +309,8 @@ class TextEncoder(Encoder):
     padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
-    reach: int | None = (
-        None  # tokens of a text that pretraining shows it, at most: it has learned no further positions;
-    )
-    # None: it has no positions, and reads texts of any length
+    special: SpecialTokens
+    reach: int | None = None  # tokens that pretraining shows it at most, and so positions that it learned; None: any
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod
@@ -485,7 +512,8 @@ class Writes(Protocol):
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
-    density: Mapping[str, Any]  # of y given z, with what fixes its unit: {"family": "gaussian", "deviation": 0.1}
+    def density(self) -> Mapping[str, Any]:
+        """That of y given z, with all that fixes its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
@@ -509,10 +537,11 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
-    hides: Mapping[str, Any]  # what, and how much of it: numbers over other tokens are other numbers
-
     def hidden(self, x: Any, y: Any) -> Tensor:
         """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
+
+    def hides(self) -> Mapping[str, Any]:
+        """All settings that say what is hidden, and how much of it: numbers over other tokens are other numbers."""
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these places."""

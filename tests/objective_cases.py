@@ -6,13 +6,12 @@ from typing import Any, get_type_hints
 import made_text
 import torch
 import yaml
+from special_ids import EOS, PAD
 from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.interfaces import (
-    EOS,
-    PAD,
     Batch,
     BiCausalEncoder,
     CausalEncoder,

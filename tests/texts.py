@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from special_ids import PAD
 from torch import Tensor, nn
 
 from ssl_runner.backbones.transformer import BERT
 from ssl_runner.data.tokens import Tokens, train_tokenizer
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_data import Texts
-from ssl_runner.interfaces import PAD, Encoder, Examples, Features, TextEncoder, TextSpec
+from ssl_runner.interfaces import Encoder, Examples, Features, TextEncoder, TextSpec
 from ssl_runner.nn.tokens import mean_of_tokens
 
 WORDS = (
@@ -38,6 +39,7 @@ class OneHot(TextEncoder):
 
     def __init__(self, spec: TextSpec) -> None:
         super().__init__()
+        self.special = spec.special
         self.dim = spec.vocabulary
         self.embedding = nn.Embedding(spec.vocabulary, spec.vocabulary)
         with torch.no_grad():
@@ -49,7 +51,7 @@ class OneHot(TextEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         tokens = self.embedding(x)
-        pooled = mean_of_tokens(tokens, x)
+        pooled = mean_of_tokens(tokens, x, PAD)
         return Features(tokens, pooled, (pooled,) if layers else ())
 
 

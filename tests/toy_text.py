@@ -1,11 +1,12 @@
 """A small text of which all is known, for tests of evaluations."""
 
 import torch
+from special_ids import EOS, PAD, SPECIAL
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.interfaces import EOS, PAD, SPECIAL, Examples, TextSpec
+from ssl_runner.interfaces import Examples, TextSpec
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ".")
 VOCABULARY = len(SPECIAL) + len(WORDS)

@@ -1,7 +1,7 @@
 """Text read once, cut into tokens, and kept in a cache that is memory-mapped. T tokens of an example, n examples.
 
-A corpus in the cache is one row of int32 ids a split: EOS ends a sentence, SEP a document. Examples are slices of it
-(windows), or rows of a second file (sentences, documents).
+A corpus in the cache is one row of int32 ids a split: [EOS] ends a sentence, [SEP] a document. Examples are slices of
+it (windows), or rows of a second file (sentences, documents).
 """
 
 import hashlib
@@ -26,16 +26,20 @@ from ssl_runner.data.mapped import mapped
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
 from ssl_runner.data.tokens import (
+    SPECIAL,
     Tokens,
     Words,
     count_words,
     find_tokenizer,
+    known_tokenizer,
     least_vocabulary,
     read_tokenizer,
+    special_tokens,
     train_tokenizer,
+    word_ends,
     word_starts,
 )  # fmt: skip
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
 
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
@@ -113,9 +117,7 @@ class Corpus:
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
         if self._read is None and self.tokenizer is not None:
-            tokenizer = read_tokenizer(find_tokenizer(self.tokenizer))
-            starts = tuple(word_starts(tokenizer))
-            known = {"vocabulary": len(starts), "tokenizer": tokenizer, "starts": starts}
+            known = known_tokenizer(self.tokenizer)
         return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
@@ -136,13 +138,16 @@ class Corpus:
         size = sum(length for _, length, _ in known)
         try:
             about = _made(folder, lambda made: self._make(made, parts, size, given), _whole_corpus)
+            tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            special = special_tokens(tokenizer)
             self._read = {
                 "vocabulary": len(about["counts"]),
-                "tokenizer": (folder / "tokenizer.json").read_text(encoding="utf-8"),
-                **{name: tuple(about[name]) for name in ("counts", "starts")},
+                "tokenizer": tokenizer,
+                "special": special,
+                **{name: tuple(about[name]) for name in ("counts", "starts", "ends")},
                 **{name: about[name] for name in ("tokens", "words", "characters")},
             }
-            return self._examples(folder, about)
+            return self._examples(folder, about, special)
         except OSError as error:
             raise ValueError(f"reading text into dataset.cache {self.cache} failed: {error}") from error
 
@@ -168,15 +173,18 @@ class Corpus:
                     lowercase=self.lowercase,
                 )
             (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-            reader = Tokenizer.from_str(tokenizer)
+            reader, special = Tokenizer.from_str(tokenizer), special_tokens(tokenizer)
             advance.begin("cutting it in tokens", sum(split.size for split in splits.values()))
-            encoded = {name: self._encode(made, name, split, reader, advance) for name, split in splits.items()}
+            encoded = {
+                name: self._encode(made, name, split, reader, special, advance) for name, split in splits.items()
+            }
         train, more = encoded["train"], encoded.pop("unlabelled", None)
         pretrain = train if more is None else train.plus(more)
         whole: dict[str, _Encoded] = {"pretrain": pretrain, **encoded}
         about = {
             "counts": pretrain.counts.tolist(),
             "starts": word_starts(tokenizer),
+            "ends": word_ends(tokenizer),
             **{
                 name: {split: getattr(each, name) for split, each in whole.items()}
                 for name in ("tokens", "words", "characters")
@@ -209,15 +217,18 @@ class Corpus:
         splits["train"] = train.split(rest.numpy())
         return splits
 
-    def _encode(self, made: Path, name: str, split: "_Split", tokenizer: Any, advance: "_Advance") -> "_Encoded":
+    def _encode(
+        self, made: Path, name: str, split: "_Split", tokenizer: Any, special: SpecialTokens, advance: "_Advance"
+    ) -> "_Encoded":
         """Write the tokens of a split; those of "unlabelled" behind those of "train"."""
-        end = [] if self.sentences == "none" else [EOS]
+        end = [] if self.sentences == "none" or special.eos is None else [special.eos]
+        sep = special.sep
         found = _Encoded(np.zeros(tokenizer.get_vocab_size(), dtype=np.int64), 0, 0, 0)
-        last = SEP
+        last = sep
         with (made / f"{'train' if name == 'unlabelled' else name}.int32").open("ab") as out:
             for lines in _batches(_counted(split, advance, ends=True)):
                 cut = iter(tokenizer.encode_batch_fast([line for line in lines if line], add_special_tokens=False))
-                rows = [[*next(cut).ids, *end] if line else [SEP] for line in lines]
+                rows = [[*next(cut).ids, *end] if line else [sep] for line in lines]
                 ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32)
                 ids.tofile(out)
                 last = int(ids[-1])
@@ -225,20 +236,20 @@ class Corpus:
                     _Encoded(
                         np.bincount(ids, minlength=len(found.counts)),
                         len(ids),
-                        sum(count_words(line, self.words) for line in lines),
+                        count_words(lines, self.words),
                         sum(len(line) + 1 for line in lines if line),
                     )
                 )
-            if last != SEP:  # a document that was cut
-                np.array([SEP], dtype=np.int32).tofile(out)
-                found = found.plus(_Encoded(np.bincount([SEP], minlength=len(found.counts)), 1, 0, 0))
+            if last != sep:  # a document that was cut
+                np.array([sep], dtype=np.int32).tofile(out)
+                found = found.plus(_Encoded(np.bincount([sep], minlength=len(found.counts)), 1, 0, 0))
         with (made / f"{'train' if name == 'unlabelled' else name}.label").open("ab") as out:
             split.label.astype(np.int64).tofile(out)
         return found
 
     # --------------------------------------------------------------------------------------- tokens -> examples
 
-    def _examples(self, folder: Path, about: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
+    def _examples(self, folder: Path, about: Mapping[str, Any], special: SpecialTokens) -> Mapping[SplitName, Examples]:
         pretrain, train = about["tokens"]["pretrain"], about["tokens"]["train"]
         streams = {"pretrain": _map(folder / "train.int32", np.int32)}
         streams |= {split: _map(folder / f"{split}.int32", np.int32) for split in ("val", "test")}
@@ -254,7 +265,7 @@ class Corpus:
             for split, ids in streams.items():
                 name = "train" if split == "pretrain" else split
                 label = _map(folder / f"{name}.label", np.int64)
-                ends = _rows(made, name, ids, label, self.example, self.length)
+                ends = _rows(made, name, ids, label, self.example, self.length, special)
                 sizes[split] = len(ends)
                 if split == "pretrain":
                     sizes["train"] = int((ends <= train).sum())
@@ -290,17 +301,20 @@ def windows(ids: Tensor, length: int, split: str) -> Tensor:
     return ids.as_strided(((len(ids) - 1) // (length - 1), length), (length - 1, 1))
 
 
-def _rows(made: Path, name: str, ids: np.ndarray, label: np.ndarray, example: Example, length: int) -> np.ndarray:
+def _rows(
+    made: Path, name: str, ids: np.ndarray, label: np.ndarray, example: Example, length: int, special: SpecialTokens
+) -> np.ndarray:
     """Write a row of every sentence or document of `ids`, as `_padded` has it; return where in `ids` each ends."""
-    documents = _places(ids, [SEP])
-    stops = _places(ids, [SEP, EOS]) if example == "sentence" else documents
+    documents = _places(ids, [special.sep])
+    ends = [special.sep] if special.eos is None else [special.sep, special.eos]
+    stops = _places(ids, ends) if example == "sentence" else documents
     starts = np.concatenate(([0], stops + 1))[: len(stops)]
     full = stops > starts  # nothing stands between the end of a last sentence and that of its document
     starts, stops = starts[full], stops[full]
     with (made / f"{name}.int32").open("wb") as out:
         step = max(1, TOGETHER // length)
         for first in range(0, len(starts), step):
-            _padded(ids, starts[first : first + step], stops[first : first + step], length).tofile(out)
+            _padded(ids, starts[first : first + step], stops[first : first + step], length, special).tofile(out)
     label[np.searchsorted(documents, stops)].tofile(made / f"{name}.label")
     return stops
 
@@ -313,18 +327,18 @@ def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int) -> np.ndarray:
+def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, special: SpecialTokens) -> np.ndarray:
     """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out: [CLS] tokens [SEP] PAD...
 
     What is longer than T is its first T ids, without [SEP]: that would say that the text ends there.
     """
-    rows = np.full((len(starts), length), PAD, dtype=np.int32)
+    rows = np.full((len(starts), length), special.pad, dtype=np.int32)
     for row, start, stop in zip(rows, starts.tolist(), stops.tolist(), strict=True):
         # Between two ends of sentences there are tokens: of twice as many, half are none at least.
         tokens = ids[start : min(stop, start + 2 * length)]
-        tokens = tokens[tokens != EOS][: length - 1]
-        row[0], row[1 : 1 + len(tokens)] = CLS, tokens
-        row[1 + len(tokens) : 2 + len(tokens)] = SEP  # no place of the row, where it is full
+        tokens = tokens[tokens != special.eos][: length - 1] if special.eos is not None else tokens[: length - 1]
+        row[0], row[1 : 1 + len(tokens)] = special.cls, tokens
+        row[1 + len(tokens) : 2 + len(tokens)] = special.sep  # no place of the row, where it is full
     return rows
 
 

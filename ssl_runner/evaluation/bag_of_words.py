@@ -40,7 +40,7 @@ def tf_idf(spec: TextSpec, rows: Rows) -> Callable[[Rows], list[Any]]:
 
     def counts(rows: Rows) -> list[Any]:
         columns = zip(*rows, strict=True)
-        return [count_ids(encode_texts(spec, [(text,) for text in column]), spec.vocabulary) for column in columns]
+        return [count_ids(encode_texts(spec, [(text,) for text in column]), spec) for column in columns]
 
     weigh = TfidfTransformer().fit(vstack(counts(rows)))
     return lambda rows: [weigh.transform(part) for part in counts(rows)]

@@ -64,15 +64,15 @@ class GLUE(Evaluator):
     """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
     public.
 
-    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`;
-    one recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
+    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
+    recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
     all. `length`: tokens of an example (`text_layers.text_spec`). Rows that are too short (QQP has some) are left out.
-    "test" is the dev set; "val" is a tenth of train, always the same, which is not trained on. Metrics, on both: average, of the tasks' scores; for each task its score, the
-    mean of its metrics, MNLI's on test of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and majority,
-    the accuracy of train's most frequent class. A mean of accuracies and correlations is a plain number. Bag of words:
-    as in `sentence_pair`. Wang, Singh, Michael, Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3
-    and 5; the tasks' metrics are its table 1's. Differs from the paper: dev sets; nine tenths of train; and no
-    diagnostic set.
+    "test" is the dev set; "val" is a tenth of train, always the same, which is not trained on. Metrics, on both:
+    average, of the tasks' scores; for each task its score, the mean of its metrics, MNLI's on test of both dev sets;
+    each metric, in [0, 1], correlations in [-1, 1]; and majority, the accuracy of train's most frequent class. A mean
+    of accuracies and correlations is a plain number. Bag of words: as in `sentence_pair`. Wang, Singh, Michael, Hill,
+    Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's. Differs
+    from the paper: dev sets; nine tenths of train; and no diagnostic set.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on

@@ -10,8 +10,9 @@ from torch.distributions import Normal, kl_divergence
 
 from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import PAD, SPECIAL, UNK, Bounds, Finding, Inspection, Objective, Subject, TextSpec
+from ssl_runner.interfaces import Bounds, Finding, Inspection, Objective, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, description
+from ssl_runner.nn.tokens import word_begins
 
 ACTIVE = 0.01  # Burda et al. 2016: the variance of a latent's mean over examples above which it is in use
 
@@ -70,7 +71,7 @@ class Likelihood(Inspection):
         return Finding(
             metrics,
             Protocol(
-                terms={"method": "bounds on log p(y)", "density": dict(objective.density)},
+                terms={"method": "bounds on log p(y)", "density": dict(objective.density())},
                 measured={
                     **{f"{split} examples": len(found.chosen) for split, found in bounded.items()},
                     "latents": len(per_latent),
@@ -119,8 +120,11 @@ def importance_weighted(log_weights: Tensor) -> Tensor:
 def perplexities(nats: float, texts: Tensor, spec: TextSpec) -> dict[str, float]:
     """e^(nats / tokens) and e^(nats / words) of texts (n, T); the first token of each is given, padding is none."""
     following = texts[:, 1:]
-    found = {"perplexity_bound": math.exp(nats / max(int((following != PAD).sum()), 1))}
+    found = {"perplexity_bound": math.exp(nats / max(int((following != spec.special.pad).sum()), 1))}
     if spec.starts:
-        begins = torch.tensor(spec.starts)[following] & ((following >= len(SPECIAL)) | (following == UNK))
+        word = ~spec.special.among(following) | (following == spec.special.unk)
+        ends = torch.tensor(spec.ends) if spec.ends else torch.zeros(spec.vocabulary).bool()
+        ends[list(spec.special.ids)] = True
+        begins = word_begins(texts, torch.tensor(spec.starts), ends)[:, 1:] & word
         found["perplexity_bound_word"] = math.exp(nats / max(int(begins.sum()), 1))
     return found

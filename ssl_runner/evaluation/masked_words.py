@@ -4,12 +4,9 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 
-from ssl_runner.evaluation.subject import TOLD, evaluating, seeded
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded
 from ssl_runner.evaluation.text import token_counts
 from ssl_runner.interfaces import (
-    PAD,
-    SPECIAL,
-    Batch,
     DataSpec,
     FillsIn,
     Finding,
@@ -54,7 +51,8 @@ class MaskedWords(Inspection):
 
     def __call__(self, objective: FillsIn, subject: Subject) -> Finding:
         spec = cast(TextSpec, subject.data.spec)
-        frequent = int(token_counts(subject)[len(SPECIAL) :].argmax()) + len(SPECIAL)
+        ordinary = spec.special.ordinary(spec.vocabulary)
+        frequent = int(ordinary[token_counts(subject)[ordinary].argmax()])
         counts = {split: self._count(objective, subject, split, frequent) for split in TOLD}
         metrics: list[Metric] = []
         for split, found in counts.items():
@@ -67,7 +65,7 @@ class MaskedWords(Inspection):
             Protocol(
                 terms={
                     "method": "hidden tokens, those that stay apart",
-                    "hides": dict(objective.hides),
+                    "hides": dict(objective.hides()),
                     "tokenizer": tokenizer_fingerprint(spec),
                 },
                 measured={
@@ -81,19 +79,18 @@ class MaskedWords(Inspection):
     def _count(self, objective: FillsIn, subject: Subject, split: Split, frequent: int) -> Counts:
         """Of one split. `frequent`: the most frequent token. Raises ValueError where nothing can be hidden."""
         task = cast(Objective[Any, Any], objective).to(subject.device)
-        spec, given = subject.data.spec, subject.data.examples(split)
+        special = cast(TextSpec, subject.data.spec).special
         hidden = right = most_frequent = tokens = 0
         with evaluating(task), seeded(self.seed), torch.inference_mode():
-            chosen = torch.randperm(len(given.label))[: self.examples]
-            for index in chosen.split(self.batch_size):
-                data = spec.to_input(given.data[index].to(subject.device))
-                x, y = task.split(Batch(data, given.label[index].to(subject.device), index.to(subject.device)))
+            chosen = torch.randperm(len(subject.data.examples(split).label))[: self.examples]
+            for batch in batches(subject, split, chosen, self.batch_size):
+                x, y = task.split(batch)
                 truth = objective.hidden(x, y)
-                asked = truth != PAD
+                asked = truth != special.pad
                 hidden += int(asked.sum())
                 right += int(((objective.fill_in(x) == truth) & asked).sum())
                 most_frequent += int((truth == frequent).sum())
-                tokens += int((data != PAD).sum())
+                tokens += int((batch.data != special.pad).sum())
         if not hidden:
             raise ValueError(f"no token of {split} was hidden: it has none but special ones")
         return Counts(len(chosen), tokens, hidden, right, most_frequent)

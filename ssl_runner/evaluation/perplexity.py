@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_runner.evaluation.subject import TOLD, evaluating
 from ssl_runner.evaluation.text import running_text, token_counts
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import PAD, UNK, DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, share
 from ssl_runner.nn.tokens import tokenizer_fingerprint
 
@@ -42,8 +42,8 @@ class Perplexity(Inspection):
     more of it, in nats per token; the other half has that already. Of examples that do not go on from each other
     (sentences) each is scored by itself.
 
-    Metrics, on both: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which is
-    to be beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are
+    Metrics, on both: perplexity, per token; perplexity_unigram, of the frequencies in "train" (plus one) alone, which
+    is to be beaten; of running text, perplexity_word and bits_per_character; unknown, the part of the tokens that are
     [UNK]; seam_cost.
 
         perplexity_word = exp(N l / words),   bits_per_character = N l / (ln 2 characters),   l: nats per scored token
@@ -101,10 +101,10 @@ class Perplexity(Inspection):
     def _split(self, objective: PredictsNext, subject: Subject, split: Split) -> Scored:
         """Score a split. Raises ValueError where that is not finite."""
         model = cast(nn.Module, objective).to(subject.device)
-        data = subject.data.examples(split).data
+        special, data = cast(TextSpec, subject.data.spec).special, subject.data.examples(split).data
         length = data.shape[1]
         stride = max(1, round(self.stride * (length - 1)))
-        text = running_text(data)
+        text = running_text(data, special.pad)
         if text is None:
             windows = data[: max(1, self.tokens // length)]
             fresh = torch.full((len(windows),), length - 1)
@@ -112,11 +112,11 @@ class Perplexity(Inspection):
             taken = text[: max(self.tokens, length)]
             windows, fresh = cut(taken, length, stride)
         with evaluating(model), torch.inference_mode():
-            nats, count, by_context = self._score(objective, windows, fresh, subject.device)
+            nats, count, by_context = self._score(objective, windows, fresh, special.pad, subject.device)
             seam = 0.0 if text is None else self._seam(objective, taken, length, stride, subject.device)
         if not math.isfinite(nats):
             raise ValueError(f"a token of {split} has probability 0, or none at all (NaN): perplexity is not finite")
-        targets = _targets(windows, fresh)
+        targets = _targets(windows, fresh, special.pad)
         return Scored(
             running=text is not None,
             window=length,
@@ -126,11 +126,11 @@ class Perplexity(Inspection):
             by_context=by_context,
             seam=seam,
             unigram=_unigram(token_counts(subject), targets),
-            unknown=(targets == UNK).double().mean().item(),
+            unknown=(targets == special.unk).double().mean().item(),
         )
 
     def _score(
-        self, objective: PredictsNext, windows: Tensor, fresh: Tensor, device: torch.device
+        self, objective: PredictsNext, windows: Tensor, fresh: Tensor, pad: int, device: torch.device
     ) -> tuple[float, int, Tensor]:
         """The nats of the last `fresh` (n,) tokens of each window, their number, and the mean by place (T - 1,)."""
         places = windows.shape[1] - 1
@@ -138,7 +138,7 @@ class Perplexity(Inspection):
         sums, seen = torch.zeros(places, dtype=torch.float64), torch.zeros(places, dtype=torch.float64)
         for part, new in zip(windows.split(self.batch_size), fresh.split(self.batch_size), strict=True):
             loss = -objective.log_likelihood(part.long().to(device)).cpu().double()
-            real = part[:, 1:] != PAD
+            real = part[:, 1:] != pad
             once = real & (torch.arange(places) >= places - new[:, None])
             nats += loss[once].sum().item()
             count += int(once.sum())
@@ -206,12 +206,12 @@ def cut(text: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
     return text.unfold(0, length, 1)[starts], starts.diff(prepend=torch.tensor([1 - length]))
 
 
-def _targets(windows: Tensor, fresh: Tensor) -> Tensor:
+def _targets(windows: Tensor, fresh: Tensor, pad: int) -> Tensor:
     """(tokens,) int64: those that are scored."""
     places = windows.shape[1] - 1
     once = torch.arange(places) >= places - fresh[:, None]
     following = windows[:, 1:].long()
-    return following[once & (following != PAD)]
+    return following[once & (following != pad)]
 
 
 def _unigram(counts: Tensor, targets: Tensor) -> float:

@@ -13,7 +13,7 @@ from ssl_runner.evaluation.subject import TOLD, evaluating
 from ssl_runner.evaluation.text_data import check_length, cut_share, fingerprint_of, padded, tokenizer_of
 from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.figures import Bars
-from ssl_runner.interfaces import CLS, SEP, UNK, DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, share
 
 FOLDS = 4  # of the sentences of a sense
@@ -144,7 +144,7 @@ def read_uses(text: str) -> list[Use]:
 def vectors(subject: Subject, spec: TextSpec, uses: list[Use], layer: str) -> Found | None:
     """The vectors of a word in its sentences; None where the tokenizer does not know it, or cuts it off."""
     encoder = text_encoder(subject.encoder)
-    tokenizer = tokenizer_of(spec)
+    tokenizer, special = tokenizer_of(spec), spec.special
     sentences = [use.sentence for use in uses]
     rows, held = [], []
     for use, encoding in zip(uses, tokenizer.encode_batch(sentences, add_special_tokens=False), strict=True):
@@ -154,12 +154,12 @@ def vectors(subject: Subject, spec: TextSpec, uses: list[Use], layer: str) -> Fo
             for place, (start, end) in enumerate(encoding.offsets[: spec.length - 2])
             if start < last and end > first
         ]
-        row = [CLS, *encoding.ids[: spec.length - 2], SEP]
-        if not within or any(row[place] == UNK for place in within):
+        row = [special.cls, *encoding.ids[: spec.length - 2], special.sep]
+        if not within or any(row[place] == special.unk for place in within):
             return None
         rows.append(row)
         held.append(within)
-    ids = padded(rows).long().to(subject.device)
+    ids = padded(rows, special.pad).long().to(subject.device)
     share = torch.zeros(ids.shape, dtype=torch.float32, device=subject.device)  # of each token in the word's vector
     for place, within in enumerate(held):
         share[place, within] = 1 / len(within)

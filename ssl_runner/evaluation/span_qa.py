@@ -30,7 +30,16 @@ from ssl_runner.evaluation.text_data import (
 from ssl_runner.evaluation.text_heads import check_enough, start
 from ssl_runner.evaluation.text_layers import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
-from ssl_runner.interfaces import PAD, SEP, DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import (
+    DataSpec,
+    Evaluator,
+    Examples,
+    Finding,
+    SpecialTokens,
+    SplitName,
+    Subject,
+    TextSpec,
+)
 from ssl_runner.metrics import Metric, Protocol, share
 from ssl_runner.nn.tokens import segments
 
@@ -51,12 +60,14 @@ class Spans(nn.Module):
     [CLS] says that the answer is not in this window. No other token can be named.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, special: SpecialTokens) -> None:
         super().__init__()
+        self.special = special
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        open_ = (segments(x) == 1) & (x != PAD) & (x != SEP)
+        sep = self.special.sep
+        open_ = (segments(x, sep) == 1) & (x != self.special.pad) & (x != sep)
         open_[:, 0] = True
         return self.classifier(x).masked_fill(~open_[:, :, None], -torch.inf)
 
@@ -69,10 +80,10 @@ class SpanQA(Evaluator):
 
     Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
     `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
-    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the folder
-    `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no file is
-    named for val, it is a tenth of train's articles, chosen by `split_seed` too. There is no bag of words, which has no
-    spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
+    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the
+    folder `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no
+    file is named for val, it is a tenth of train's articles, by `split_seed` too. There is no bag of words, which has
+    no spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
     Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
     https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
     probabilities.
@@ -244,7 +255,7 @@ def spans_finding(
     }
     learned = windows["train"]
     check_enough(len(learned.ids))
-    network = Spans(start(subject, encoder, layer, "token", learned.ids, 2))
+    network = Spans(start(subject, encoder, layer, "token", learned.ids, 2), spec.special)
     with seeded(subject.seed):
         train(network, spec, Examples(learned.ids, learned.answer), recipe, subject.device, span_entropy)
     metrics: list[Metric] = []

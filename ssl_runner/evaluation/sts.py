@@ -122,7 +122,7 @@ def sentence_vectors(subject: Subject, ids: Tensor, layer: str, pooler: Pooler) 
     place = -1 if layer == "pooled" else int(layer)
     with evaluating(encoder), torch.inference_mode():
         parts = [
-            encoder.states(trimmed(part.long().to(subject.device)))[place][:, 0].float().cpu()
+            encoder.states(trimmed(part.long().to(subject.device), encoder.special.pad))[place][:, 0].float().cpu()
             for part in ids.split(BATCH)
         ]
     return finite(torch.cat(parts))

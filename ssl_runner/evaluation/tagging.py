@@ -151,7 +151,9 @@ class TaggingFineTune(Evaluator):
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
-        network = tune(subject, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy)
+        network = tune(
+            subject, spec, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy
+        )
         predicted: dict[Split, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)

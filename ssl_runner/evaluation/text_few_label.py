@@ -21,7 +21,7 @@ class TextFewLabel(Evaluator):
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    presentation: ClassVar[frozenset[str]] = PLACES | FewLabel.presentation
 
     def __init__(
         self,

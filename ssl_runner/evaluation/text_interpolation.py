@@ -6,12 +6,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import batches, evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
-    PAD,
-    Batch,
     Bounds,
     DataSpec,
     Finding,
@@ -62,9 +60,9 @@ class TextInterpolation(Inspection):
                 truth, z = self._codes(task, objective, subject, split)
                 written = self._write(objective, z)
             counts[f"{split} examples"] = len(z)
-            another = token_accuracy(written.roll(1, 0), truth)
+            another = token_accuracy(written.roll(1, 0), truth, spec.special.pad)
             metrics += [
-                share("token_accuracy", token_accuracy(written, truth), split=split, headline=True),
+                share("token_accuracy", token_accuracy(written, truth, spec.special.pad), split=split, headline=True),
                 share("token_accuracy_of_another", another, split=split, better=Better.NEITHER),
             ]
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
@@ -76,7 +74,7 @@ class TextInterpolation(Inspection):
         tokenizer = Tokenizer.from_str(spec.tokenizer)
 
         def read(texts: Tensor) -> list[str]:
-            return [readable(tokenizer, text) for text in texts.tolist()]
+            return [readable(tokenizer, text, spec.special) for text in texts.tolist()]
 
         figures = {
             "between two sentences": Passages(
@@ -112,12 +110,11 @@ class TextInterpolation(Inspection):
         self, task: Objective[Any, Any], objective: Writes, subject: Subject, split: Split
     ) -> tuple[Tensor, Tensor]:
         """(n, T) texts of a split and (n, L) their codes."""
-        given = subject.data.examples(split)
         tokens, codes = [], []
-        for index in torch.randperm(len(given.label))[: self.examples].split(self.batch_size):
-            data = subject.data.spec.to_input(given.data[index].to(subject.device))
-            x, _ = task.split(Batch(data, given.label[index].to(subject.device), index.to(subject.device)))
-            tokens.append(data)
+        chosen = torch.randperm(len(subject.data.examples(split).label))[: self.examples]
+        for batch in batches(subject, split, chosen, self.batch_size):
+            x, _ = task.split(batch)
+            tokens.append(batch.data)
             codes.append(objective.encode(x).float())
         return torch.cat(tokens), torch.cat(codes)
 
@@ -125,9 +122,9 @@ class TextInterpolation(Inspection):
         return torch.cat([objective.write(part) for part in codes.split(self.batch_size)])
 
 
-def token_accuracy(written: Tensor, truth: Tensor) -> float:
+def token_accuracy(written: Tensor, truth: Tensor, pad: int) -> float:
     """(n, T) each: the part of the truth's tokens, the first and padding apart, that are written at their places."""
-    asked = truth[:, 1:] != PAD
+    asked = truth[:, 1:] != pad
     return ((written[:, 1:] == truth[:, 1:]) & asked).sum().item() / max(asked.sum().item(), 1)
 
 

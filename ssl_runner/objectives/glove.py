@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, SPECIAL, Batch, Loss, Objective, TextSpec, WordEncoder
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_counts import log_count_squares
 from ssl_runner.nn.count_table import CountTable
 from ssl_runner.nn.gather import divisor, gather
@@ -78,6 +78,7 @@ class GloVe(Objective[Near, Often]):
         self.x_max = x_max
         self.alpha = alpha
         self.vocabulary = spec.vocabulary
+        self.special = spec.special
         sparse = encoder.embedding.sparse
         self.table = nn.Embedding(spec.vocabulary, encoder.dim, sparse=sparse)
         nn.init.uniform_(self.table.weight, -0.5 / encoder.dim, 0.5 / encoder.dim)
@@ -88,12 +89,12 @@ class GloVe(Objective[Near, Often]):
         self.register_buffer("seen", torch.zeros(spec.size + 1, dtype=torch.bool))
 
     def split(self, batch: Batch) -> tuple[Near, Often]:
-        is_word = batch.data >= len(SPECIAL)
+        is_word = ~self.special.among(batch.data)
         order = (~is_word).byte().argsort(dim=1, stable=True)  # words first, as they stand
-        word = batch.data.masked_fill(~is_word, PAD).gather(1, order)
-        sentence = sentences(batch.data).gather(1, order)
+        word = batch.data.masked_fill(~is_word, self.special.pad).gather(1, order)
+        sentence = sentences(batch.data, self.special).gather(1, order)
         after, inside = self._after(word)
-        near = inside & (sentence[:, after] == sentence[:, :, None]) & (word[:, after] != PAD)
+        near = inside & (sentence[:, after] == sentence[:, :, None]) & (word[:, after] != self.special.pad)
         share = near / torch.arange(1, self.window + 1, device=word.device)
         x = Near(word, share, batch.index)
         return x, Often(self.counts(self._keys(word)) * near + self._amounts(x))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, CountEncoder, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, CountEncoder, Loss, Objective, TextSpec
 from ssl_runner.losses.tokens import mean_of_real
 from ssl_runner.nn.gather import gather
 
@@ -38,6 +38,7 @@ class NGramModel(Objective[Known, Tensor]):
     def __init__(self, encoder: CountEncoder, spec: TextSpec) -> None:
         super().__init__()
         self.encoder: CountEncoder = encoder
+        self.pad = spec.special.pad
         self.unused = nn.Parameter(torch.zeros(()))
 
     def split(self, batch: Batch) -> tuple[Known, Tensor]:
@@ -47,7 +48,7 @@ class NGramModel(Objective[Known, Tensor]):
     def loss(self, x: Known, y: Tensor) -> Loss:
         with torch.no_grad():
             likelihood = self._single(y) if self.training else self.encoder.log_probability(x.tokens, y)
-            error = mean_of_real(-likelihood, y)
+            error = mean_of_real(-likelihood, y, self.pad)
         return Loss(error + 0 * self.unused, {"bits": error / math.log(2)}, carry=(x, y))
 
     def after_step(self, carry: tuple[Known, Tensor], progress: float) -> None:
@@ -63,4 +64,4 @@ class NGramModel(Objective[Known, Tensor]):
     def _single(self, y: Tensor) -> Tensor:
         """(B, T - 1): log p(y), whatever stands before it; 0 where it is padding."""
         counts = self.encoder.counts
-        return ((counts[y] + 1) / (counts.sum() + len(counts))).log().masked_fill(y == PAD, 0.0)
+        return ((counts[y] + 1) / (counts.sum() + len(counts))).log().masked_fill(y == self.pad, 0.0)

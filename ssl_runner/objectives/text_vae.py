@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.interfaces import Batch, Loss, Objective, TextEncoder, TextSpec
 from ssl_runner.losses.precision import wide
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
@@ -40,7 +40,6 @@ class TextVAE(Objective[Read, Tensor]):
     """
 
     weight: Tensor  # (), w
-    density: Mapping[str, Any]
     collapse: ClassVar[str] = (
         "the code is as the prior, whatever the sentence (posterior collapse): raise objective.word_dropout or "
         "objective.warmup, or lower objective.beta"
@@ -68,14 +67,13 @@ class TextVAE(Objective[Read, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
-        self.density = {"family": "categorical", "tokenizer": tokenizer_fingerprint(spec)}
+        self.tokenizer = tokenizer_fingerprint(spec)
+        self.pad = spec.special.pad
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
         self.code = nn.Linear(encoder.dim, 2 * latent)  # means, then logarithms of variances
-        self.decoder = TokenDecoder(
-            spec.vocabulary, latent, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout
-        )
+        self.decoder = TokenDecoder(spec, latent, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout)
         self.register_buffer("weight", torch.tensor(0.0 if warmup else float(beta)))
 
     def split(self, batch: Batch) -> tuple[Read, Tensor]:
@@ -89,7 +87,7 @@ class TextVAE(Objective[Read, Tensor]):
         per_latent = gaussian_kl(mean, log_variance).mean(dim=0)
         kl = per_latent.sum()
         with torch.no_grad():
-            tokens = (y[:, 1:] != PAD).sum(dim=1).float().mean()
+            tokens = (y[:, 1:] != self.pad).sum(dim=1).float().mean()
             logs = {
                 "elbo": -(error + kl),
                 "reconstruction_nll": error.detach(),
@@ -113,6 +111,9 @@ class TextVAE(Objective[Read, Tensor]):
     def write(self, z: Tensor) -> Tensor:
         return self.decoder.write(z, self.length)
 
+    def density(self) -> Mapping[str, Any]:
+        return {"family": "categorical", "tokenizer": self.tokenizer}
+
     def posterior(self, x: Read) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)
         return mean, (0.5 * log_variance).exp()
@@ -134,4 +135,4 @@ class TextVAE(Objective[Read, Tensor]):
 
     def _nll(self, z: Tensor, y: Tensor) -> Tensor:
         """(B,) nats per sentence: -log p(y | its first token, z)."""
-        return token_nll(self.decoder(z, y), y[:, 1:]).sum(dim=1)
+        return token_nll(self.decoder(z, y), y[:, 1:], self.pad).sum(dim=1)

@@ -36,7 +36,6 @@ class VAE(Objective[Seen, Tensor]):
     reads the grey image, as evaluations do, and not the drawn one (any q gives a bound).
     """
 
-    density: Mapping[str, Any]
     weight: Tensor  # (), w
     log_variance: Tensor  # (), of a Gaussian pixel
     collapse: ClassVar[str] = (
@@ -73,7 +72,7 @@ class VAE(Objective[Seen, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.likelihood = likelihood
-        self.density = {"family": likelihood} | ({} if deviation is None else {"deviation": deviation})
+        self.deviation = deviation
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
@@ -129,6 +128,9 @@ class VAE(Objective[Seen, Tensor]):
 
     def sample(self, n: int) -> Tensor:
         return self.decode(torch.randn(n, self.latent, device=self.weight.device))
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": self.likelihood} | ({} if self.deviation is None else {"deviation": self.deviation})
 
     def posterior(self, x: Seen) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)

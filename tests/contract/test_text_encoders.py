@@ -5,14 +5,11 @@ import copy
 import pytest
 import torch
 import yaml
+from special_ids import CLS, MASK, PAD, SEP
 
 from ssl_runner import build
 from ssl_runner.config import conf_dir, locate
 from ssl_runner.interfaces import (
-    CLS,
-    MASK,
-    PAD,
-    SEP,
     BiCausalEncoder,
     CausalEncoder,
     CountEncoder,

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from special_ids import PAD
 from torch import Tensor, nn
 
 from ssl_runner.backbones.lstm import LSTM, BiLSTM
-from ssl_runner.interfaces import PAD, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 SPEC = TextSpec(length=9, vocabulary=40)
 LENGTHS = (9, 4, 1, 6)

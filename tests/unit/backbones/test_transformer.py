@@ -1,11 +1,12 @@
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
 from texts import bert, text_spec
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT, GPT
 from ssl_runner.evaluation.text_data import encode_texts
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, TextEncoder, TextSpec
+from ssl_runner.interfaces import TextEncoder, TextSpec
 
 SPEC = TextSpec(length=12, vocabulary=40)
 BOTH = pytest.mark.parametrize("cls", [GPT, BERT])

@@ -10,13 +10,14 @@ import made_text
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
 from tokenizers import Tokenizer
 
 from ssl_runner.backbones.window_mlp import WindowMLP
 from ssl_runner.data import corpus, wiki
 from ssl_runner.data.module import DataModule
 from ssl_runner.data.text import TextFile, TextFolder, TextTable, WikiSample
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, Batch, DataSource
+from ssl_runner.interfaces import Batch, DataSource
 from ssl_runner.objectives.language_model import LanguageModel
 
 SETTINGS: dict[str, Any] = {

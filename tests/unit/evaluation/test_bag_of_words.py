@@ -3,18 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP, UNK
 from texts import text_spec
 
 from ssl_runner.evaluation.bag_of_words import classes_answer, frequent_tags, scores_answer, tf_idf
 from ssl_runner.evaluation.controls import BagOfWords, count_ids
 from ssl_runner.evaluation.text_data import TextSet
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 TRAIN = [("the cat sat",), ("the dog sat on the mat",), ("a good film",), ("cat cat dog",)]
 
 
 def test_counts_leave_special_ids_out():
-    counts = count_ids(torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), 10)
+    counts = count_ids(
+        torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), TextSpec(length=5, vocabulary=10)
+    )
     assert counts.toarray().tolist() == [[0] * 7 + [2, 0, 1], [0] * 10]
 
 

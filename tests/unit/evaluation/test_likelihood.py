@@ -5,10 +5,11 @@ import pytest
 import torch
 from findings import metric, value
 from scipy.stats import norm
+from special_ids import CLS, PAD, SEP, UNK
 from torch import Tensor
 
 from ssl_runner.evaluation.likelihood import Likelihood, importance_weighted, perplexities
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK, Batch, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec
 
 
 class Sums(Objective[Tensor, Tensor]):

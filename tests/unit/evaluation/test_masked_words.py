@@ -1,14 +1,15 @@
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
 from findings import keys, value
+from special_ids import EOS, MASK, PAD
 from torch import Tensor, nn
 from toy_text import Corpus, subject
 
 from ssl_runner.evaluation.masked_words import MaskedWords
-from ssl_runner.interfaces import EOS, MASK, PAD, Batch, Loss, Objective
+from ssl_runner.interfaces import Batch, Loss, Objective
 
 
 class Shown(NamedTuple):
@@ -19,8 +20,6 @@ class Shown(NamedTuple):
 class Guess(Objective[Shown, Tensor]):
     """Hides two random places of each example, the second only where the first is before the fifth, and is right in
     the first of them alone."""
-
-    hides: ClassVar = {"places": 2}
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +38,9 @@ class Guess(Objective[Shown, Tensor]):
 
     def hidden(self, x: Shown, y: Tensor) -> Tensor:
         return y
+
+    def hides(self) -> dict[str, int]:
+        return {"places": 2}
 
     def fill_in(self, x: Shown) -> Tensor:
         return self.drop(x.answers.double()).long()  # wrong outside of eval mode
@@ -103,7 +105,7 @@ def test_other_tokens_and_other_places_are_other_terms():
     data.spec = replace(data.spec, tokenizer=data.spec.tokenizer.replace("mat", "rug"))
     tokens = masked_words()(model, subject(data)).protocol.terms
     assert {key for key in terms if terms[key] != tokens[key]} == {"tokenizer"}
-    model.hides = {"places": 3}
+    model.hides = lambda: {"places": 3}
     assert masked_words()(model, subject(data)).protocol.terms == {**tokens, "hides": {"places": 3}}
 
 

@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 import torch
 from findings import keys, metric, names, value
+from special_ids import CLS, PAD, SEP, UNK
 from torch import Tensor, nn
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject
 
 from ssl_runner.data.text import TextFile
 from ssl_runner.evaluation.perplexity import Perplexity, cut
 from ssl_runner.evaluation.text_data import Texts
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK
 
 
 def perplexity(**settings: object) -> Perplexity:

@@ -4,21 +4,25 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import texts
 import torch
 from findings import keys, metric, value
 from omegaconf import OmegaConf
+from special_ids import CLS, PAD, SEP
 from texts import OneHot, Same, bert, subject, text_spec, write
+from torch import Tensor
 
+from ssl_runner.backbones.transformer import BERT
 from ssl_runner.build import construct
 from ssl_runner.config import ConfigError
 from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.span_qa import Spans, best_spans, span_entropy
 from ssl_runner.evaluation.tagging import word_entropy
 from ssl_runner.evaluation.text_heads import start
-from ssl_runner.interfaces import CLS, PAD, SEP, Evaluator, TextEncoder
+from ssl_runner.interfaces import Evaluator, TextEncoder
 from ssl_runner.metrics import Unit
 
 CONF = Path(__file__).parents[3] / "conf" / "evaluation"
@@ -55,6 +59,49 @@ def ask(name: str, folder: Path, encoder: TextEncoder, **changes: object):
 
 
 # ------------------------------------------------------------------------------------------------ promises of them all
+
+
+class Watched(BERT):
+    """Knows how many tokens it is given."""
+
+    widths: ClassVar[list[int]] = []
+
+    def _embed(self, x: Tensor) -> Tensor:
+        self.widths.append(x.shape[1])
+        return super()._embed(x)
+
+
+@EVERY
+@pytest.mark.parametrize("reach", [None, 64, "less"])
+def test_no_position_is_read_that_pretraining_did_not_show_and_what_is_cut_is_measured(name, reach, tmp_path):
+    """`less`: as few as the evaluation can do with; there are 64 positions in any case."""
+    sizes = {"dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1.0, "norm": "layer", "dropout": 0.0, "positions": 64}
+    encoder = Watched(text_spec(), **sizes)
+    encoder.reach = {"senses": 28, "span_qa": 9, "span_qa_finetune": 9}.get(name, 5) if reach == "less" else reach
+    Watched.widths.clear()
+    asked = {"length": 40} | ({"epochs": 1} if "epochs" in SETS[name][1] else {})
+    found = ask(name, tmp_path, encoder, **asked)
+    read, cut = (found.protocol.measured[key] for key in ("read", "cut"))
+    assert read == min(40, encoder.reach or 40)
+    assert max(Watched.widths) <= read
+    cut = max(cut.values()) if name == "glue" else cut
+    assert (cut > 0) is (reach == "less" and name not in ("senses", "span_qa", "span_qa_finetune"))
+    if encoder.reach == 5:
+        assert ask(name, tmp_path, encoder, **asked | {"length": 5}).protocol == found.protocol
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if "pair" in name or name == "glue"])
+def test_an_encoder_that_was_shown_less_than_a_pair_is_refused(name, tmp_path):
+    encoder = bert(text_spec())
+    encoder.reach = 4
+    with pytest.raises(ValueError, match="4 tokens are read, and pairs of texts need 5"):
+        ask(name, tmp_path, encoder)
+
+
+@EVERY
+def test_a_length_without_room_is_refused(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"^evaluation\.{name}\.length is 2 tokens; it must be at least"):
+        build(name, tmp_path, length=2)
 
 
 @EVERY
@@ -259,7 +306,7 @@ def test_types_that_train_does_not_have_are_refused(tmp_path):
 
 def test_words_that_are_cut_off_are_o(tmp_path):
     """The name is the fourth word of three of four sentences; three words fit."""
-    evaluator, spec = build("tagging", tmp_path), text_spec(length=5)
+    evaluator, spec = build("tagging", tmp_path, length=5), text_spec()
     found = evaluator(subject(OneHot(spec), spec))
     assert value(found, "precision") == 1.0
     assert value(found, "recall") == pytest.approx(2 / 6)  # Paul, twice
@@ -322,7 +369,7 @@ def test_the_loss_of_spans_by_hand():
 def test_only_the_text_and_cls_can_be_named():
     """[CLS] question [SEP] text [SEP] and padding."""
     spec = text_spec()
-    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2)).eval()
+    network = Spans(start(subject(bert(spec), spec), bert(spec), "-1", "token", spec.fake(4), 2), spec.special).eval()
     x = torch.tensor([[CLS, 9, 8, SEP, 7, 9, SEP, PAD, PAD]])
     assert network(x)[0].isfinite().all(dim=1).tolist() == [True, False, False, False, True, True, False, False, False]
 
@@ -414,7 +461,7 @@ def test_val_of_glue_is_not_trained_on(tmp_path, monkeypatch):
 
     seen = []
 
-    def answer(subject, given, layer, recipe):
+    def answer(subject, spec, given, layer, recipe):
         seen.append({split: len(rows) for split, rows in given.texts.items()})
         return lambda rows: torch.zeros(len(rows), dtype=torch.int64)
 

@@ -1,17 +1,16 @@
 """Texts whose codes are the texts themselves, so that what is written is known."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from findings import keys, names, value
 from sentences import made
+from special_ids import CLS, PAD, SEP, SPECIAL
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from ssl_runner.evaluation.text_interpolation import TextInterpolation, distinct, token_accuracy
 from ssl_runner.figures import Passages
-from ssl_runner.interfaces import CLS, PAD, SEP, SPECIAL, Batch, Examples, Loss, Objective, TextSpec, Writes
+from ssl_runner.interfaces import Batch, Examples, Loss, Objective, TextSpec, Writes
 
 WORDS = [*SPECIAL, *"abcdefghijklmn"]
 TOKENIZER = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
@@ -40,7 +39,8 @@ class Copies(Objective[Tensor, Tensor]):
 
 
 class WithPrior(Copies):
-    density: ClassVar = {"family": "a test's"}
+    def density(self) -> dict[str, str]:
+        return {"family": "a test's"}
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.float(), x.float()
@@ -97,7 +97,7 @@ def test_where_there_is_a_prior_its_texts_are_shown_and_counted(subject) -> None
 def test_measures_by_hand() -> None:
     truth = torch.tensor([[CLS, 7, 8, SEP, PAD], [CLS, 9, SEP, PAD, PAD]])
     written = torch.tensor([[PAD, 7, 9, SEP, PAD], [CLS, 9, 9, SEP, PAD]])
-    assert token_accuracy(written, truth) == pytest.approx(3 / 5)
+    assert token_accuracy(written, truth, PAD) == pytest.approx(3 / 5)
     assert distinct(torch.tensor([[1, 2], [1, 2], [1, 3], [2, 2]])) == 0.5
     assert distinct(torch.ones(4, 3)) == 0
 

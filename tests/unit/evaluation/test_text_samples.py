@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
+from special_ids import CLS, EOS, IDS, PAD, SEP, SPECIAL, UNK
 from tokenizers import Tokenizer
 from torch import Tensor
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject, tokenizer
 
 from ssl_runner.evaluation.text import readable, running_text
 from ssl_runner.evaluation.text_samples import TextSamples, limited, repeated
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, UNK
 
 
 def samples(**settings: object) -> TextSamples:
@@ -63,7 +63,7 @@ def test_the_most_probable_continuation_is_followed():
         ids.append(token)
     if SEP in ids:
         ids = ids[: ids.index(SEP)]
-    text = readable(Tokenizer.from_str(tokenizer()), ids)
+    text = readable(Tokenizer.from_str(tokenizer()), ids, IDS)
     shown = found.figures["continuations"].rows
     assert list(shown["prompt"]) == ["the cat"] * 3
     assert list(shown["continuation"]) == [text] * 3
@@ -121,16 +121,16 @@ def test_a_seed_repeats_and_another_does_not():
 def test_text_is_read_sentence_by_sentence_without_its_marks():
     the, cat, sat = range(len(SPECIAL), len(SPECIAL) + 3)
     ids = [CLS, the, cat, EOS, EOS, UNK, sat, SEP, PAD]
-    assert readable(Tokenizer.from_str(tokenizer()), ids) == "the cat [UNK] sat"
+    assert readable(Tokenizer.from_str(tokenizer()), ids, IDS) == "the cat [UNK] sat"
 
 
 def test_running_text_is_put_together_and_sentences_are_not():
     data = Corpus()
-    assert torch.equal(running_text(data.splits["test"].data), data.streams["test"][:153])
+    assert torch.equal(running_text(data.splits["test"].data, PAD), data.streams["test"][:153])
     padded = data.splits["test"].data[:1].clone()
     padded[0, 5:] = PAD
-    assert running_text(padded) is None
-    assert running_text(data.splits["test"].data[[0, 2, 1]]) is None
+    assert running_text(padded, PAD) is None
+    assert running_text(data.splits["test"].data[[0, 2, 1]], PAD) is None
 
 
 @pytest.mark.parametrize(

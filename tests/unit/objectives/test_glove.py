@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
+from special_ids import EOS, UNK
 
 from ssl_runner.backbones.word_vectors import WordVectors
-from ssl_runner.interfaces import EOS, UNK, Batch, TextSpec
+from ssl_runner.interfaces import Batch, TextSpec
 from ssl_runner.objectives.glove import GloVe
 
 SPEC = TextSpec(length=15, vocabulary=14, size=12)

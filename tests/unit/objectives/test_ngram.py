@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
+from special_ids import PAD
 
 from ssl_runner.backbones.ngram import NGram
-from ssl_runner.interfaces import PAD, Batch, PredictsNext, TextSpec
+from ssl_runner.interfaces import Batch, PredictsNext, TextSpec
 from ssl_runner.objectives.ngram import NGramModel
 
 SPEC = TextSpec(length=7, vocabulary=20, size=50)
