@@ -458,7 +458,7 @@ class Reconstructs(Protocol):
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
 
     def compared(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in about [0, 1]: the values that are compared; often the image."""
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in [0, 1]: the values that errors are taken of, often the image."""
 
     def hidden(self, x: Any) -> Tensor:
         """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""

@@ -21,9 +21,9 @@ class Reconstruction(Inspection):
     Which values were hidden is the objective's to say (`Reconstructs.hidden`): holes, hidden patches, colours, or all
     of the image; what it is shown counts for nothing. Metrics, on test and val: mse (mean squared error per hidden
     value, in [0, 1]), psnr (decibels, 10 log10(1 / mse) of an image, at most 100; mean over images), psnr_pooled (that
-    of the mean mse, never more), and mse_mean_image and psnr_mean_image: those of the mean of "train" at the same
-    values, which knows nothing of the image and is to be beaten. What was hidden is a term of the protocol; so is
-    `batch_size`, since it is drawn batch by batch.
+    of mse), and mse_mean_image and psnr_mean_image: those of the mean of "train" at the same values, which knows
+    nothing of the image and is to be beaten. What was hidden is a term of the protocol; so is `batch_size`, since it is
+    drawn batch by batch.
     """
 
     presentation: ClassVar[frozenset[str]] = frozenset({"pictures"})

@@ -19,7 +19,8 @@ class Autoencoder(Objective[Tensor, Tensor]):
         x = corrupt(t),   y = t,   loss = |y - d(f(x))|^2 per pixel (gaussian), or the pixels' cross-entropy (bernoulli)
 
     Hinton, Salakhutdinov 2006, https://doi.org/10.1126/science.1127647; denoising: Vincent, Larochelle, Bengio,
-    Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders".
+    Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders",
+    https://doi.org/10.1145/1390156.1390294.
     Differs from the papers: convolutional, trained at once rather than layer by layer.
     """
 

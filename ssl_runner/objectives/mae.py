@@ -66,6 +66,11 @@ class MAE(Objective[Visible, Hidden]):
                     f"set objective.ratio={GRID_RATIO}"
                 )
             self.kept = ((encoder.grid[0] + 1) // 2) * ((encoder.grid[1] + 1) // 2)
+        if target == "normalised" and encoder.patch**2 * spec.channels < 2:
+            raise ValueError(
+                "objective.target is normalised, and a patch of one value has no deviation: set "
+                "objective.target=pixels, or backbone.patch to 2 or more"
+            )
         self.encoder = encoder
         self.ratio = ratio
         self.mask = mask
