@@ -237,9 +237,11 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
 
 
 def fake_batch(spec: DataSpec, count: int) -> Batch:
-    """Random examples with labels, if their kind has any."""
-    label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
-    return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
+    """Random examples, with labels if their kind has any, as a batch reaches `Objective.split`; the global generators
+    stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
+        return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:

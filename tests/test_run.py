@@ -49,6 +49,7 @@ def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
     assert result.pretraining.examples == 12 * 32
     assert result.data["pretrain"] == 180
     assert result.cost.examples_per_second
+    assert result.cost.flops == 12 * result.cost.flops_per_step > 0
     assert yaml.safe_load((folder / "config.yaml").read_text())["batch_size"] == 32
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [4, 8, 12]

@@ -20,7 +20,7 @@ from ssl_runner import build, checkpoints
 from ssl_runner.checkpoints import Reached
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
-from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
+from ssl_runner.interfaces import Batch, DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
@@ -257,6 +257,7 @@ def pretrain(
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.flops import flops_of_batch
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
     from ssl_runner.saving import Checkpoint, ToDisk
@@ -291,6 +292,7 @@ def pretrain(
     )
     if settings.compile:
         model.encoder.compile()
+    flops: int | None = None  # of a batch; where weights are shared out, none is counted
     record = Record([loggers], settings.log_every_n_steps, console, folder)
     callbacks: list[pl.Callback] = [record]
     if sharded or not here.rank:
@@ -340,6 +342,11 @@ def pretrain(
         warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
+            if not sharded:
+                made = build.fake_batch(data.spec, config.batch_size // here.size)
+                flops = here.size * flops_of_batch(model, Batch(*(part.to(device) for part in made)), dtype)
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(device)  # what is asked for is training's
             trainer.fit(module, data, ckpt_path=None if reached is None else reached.path, weights_only=True)
         except BrokenDataError as error:
             raise ConfigError([noted(error)]) from error
@@ -376,6 +383,8 @@ def pretrain(
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
         "precision": str(dtype).removeprefix("torch."),
+        "flops_per_step": None if flops is None else flops * settings.accumulate,
+        "flops": None if flops is None else flops * module.batches,
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost
