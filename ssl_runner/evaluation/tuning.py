@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import evaluating, seeded, within_reach
 from ssl_runner.interfaces import DataSpec, Encoder, Examples, SplitName, Subject
 
 WARMUP = 0.1  # of the steps, linear
@@ -50,7 +50,7 @@ class ReadPooled(nn.Module):
     """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
 
     def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
-        return encoder(x).pooled
+        return encoder(within_reach(encoder, x)).pooled
 
 
 class Classifier(nn.Module):
