@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_origin
 
 import torch
 import yaml
@@ -32,8 +32,9 @@ from ssl_runner.interfaces import (
     Inspection,
     Objective,
     SpecialTokens,
+    TextEncoder,
     TextSpec,
-)  # fmt: skip
+)
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
@@ -106,7 +107,28 @@ def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Obje
             read_encoder(start, first)
         model: Objective = construct(config.objective, encoder=first, spec=spec)
     _channels_last(model)
+    if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
+        model.encoder.reach = tokens_shown(model, spec)
     return model
+
+
+def tokens_shown(model: Objective, spec: DataSpec) -> int:
+    """How many tokens of a text the objective shows its encoder, as a step on two fake examples tells: a language model
+    all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made."""
+    shown: list[int] = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].shape[1]))
+    training = [part for part in model.modules() if part.training]
+    model.eval()  # so that no statistics move
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.loss(*model.split(fake_batch(spec, 2)))
+    except (ValueError, RuntimeError):  # `rehearse` says what is wrong
+        return cast(TextSpec, spec).length
+    finally:
+        hook.remove()
+        for part in training:
+            part.training = True
+    return max(shown, default=cast(TextSpec, spec).length)
 
 
 def random_start(config: Config, spec: DataSpec) -> Encoder:
@@ -217,7 +239,7 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                value = model.loss(*model.split(made_batch(spec, count))).value
+                value = model.loss(*model.split(fake_batch(spec, count))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
@@ -231,8 +253,9 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
         )
 
 
-def made_batch(spec: DataSpec, count: int) -> Batch:
-    """`count` fake examples, as a batch reaches `Objective.split`; the global generators stay as they were."""
+def fake_batch(spec: DataSpec, count: int) -> Batch:
+    """Random examples, with labels if their kind has any, as a batch reaches `Objective.split`; the global generators
+    stay as they were."""
     with torch.random.fork_rng(devices=[]):
         label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
         return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
@@ -285,8 +308,10 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
             "special": vars(fields.pop("special"))
         }
         _write(folder / "tokens.json", json.dumps(tokens))
-        fields |= {name: dict(fields[name]) for name in ("words", "characters")}
-    about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
+        fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
+    about: dict[str, Any] = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
+    if isinstance(model, TextEncoder):
+        about["reach"] = model.reach
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "encoder.safetensors.part")
     (folder / "encoder.safetensors.part").replace(folder / "encoder.safetensors")
@@ -328,7 +353,8 @@ def load_encoder(path: str | Path) -> Encoder:
     torch.Size([16, 128])
     """
     folder = encoder_folder(Path(path))
-    node = _about(folder)["backbone"]
+    about = _about(folder)
+    node = about["backbone"]
     try:
         if problems := check_node(node, "backbone", [Encoder]):
             raise ConfigError(problems)
@@ -336,6 +362,8 @@ def load_encoder(path: str | Path) -> Encoder:
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     read_encoder(folder, model)
+    if isinstance(model, TextEncoder):
+        model.reach = about.get("reach", model.reach)  # which older ones do not say
     return model.eval()
 
 
@@ -391,7 +419,7 @@ def exported_spec(path: Path) -> DataSpec:
     return cls(**values)
 
 
-def _about(folder: Path) -> dict[str, dict[str, Any]]:
+def _about(folder: Path) -> dict[str, Any]:
     """config.yaml of an exported encoder. Raises ValueError where it is none."""
     file = folder / "config.yaml"
     try:
@@ -400,6 +428,9 @@ def _about(folder: Path) -> dict[str, dict[str, Any]]:
         raise ValueError(f"{str(file)!r} is damaged: {str(error).splitlines()[0]}") from error
     if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
         raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
+    reach = about.get("reach")
+    if reach is not None and (type(reach) is not int or reach < 1):
+        raise ValueError(f"{str(file)!r} is damaged: reach is {reach!r}; it must be a number of tokens, or null")
     return about
 
 

@@ -11,7 +11,7 @@ T time, n examples of a whole split.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -107,11 +107,11 @@ class TextSpec(DataSpec):
 
     An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
     sentence (where the vocabulary has one), SEP a document. Windows of T tokens overlap by one, so that each token but
-    the first is the next one of some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is
-    a document, without EOS in it: it has the document's class, as a sentence has, and a window has none. A pair of
-    segments is [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it.
-    MASK is never in a corpus. `special` says which ids these are. In training, windows may begin further on in each
-    epoch (`data.tensors.MovingWindows`).
+    the first is the next one of some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the
+    first T of these ids, so that no SEP says that it ends there. So is a document, without EOS in it: it has the
+    document's class, as a sentence has, and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
+    which segment a token belongs to follows from the separators before it. MASK is never in a corpus. `special` says
+    which ids these are. In training, windows may begin further on in each epoch (`data.tensors.MovingWindows`).
     """
 
     kind: ClassVar[str] = "text"
@@ -123,6 +123,7 @@ class TextSpec(DataSpec):
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
     ends: tuple[bool, ...] = ()  # whether whatever follows each id begins a word (after a mark); empty: after none
+    tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
 
@@ -309,6 +310,7 @@ class TextEncoder(Encoder):
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
     special: SpecialTokens
+    reach: int | None = None  # tokens that pretraining shows it at most, and so positions that it learned; None: any
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod
@@ -369,13 +371,6 @@ Y = TypeVar("Y")
 class Views(nn.Module, ABC):
     """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
 
-    settings: Mapping[str, Any]  # the parameters it was made with, for protocols
-
-    def __new__(cls, *args: Any, **settings: Any) -> Self:
-        views = super().__new__(cls)
-        views.settings = settings
-        return views
-
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1]; of clips, (B, T, C, H, W) -> (V, B, t, C, h, w); of
@@ -394,6 +389,18 @@ class Loss(NamedTuple):
     carry: Any = None  # what `after_step` absorbs of this batch: new keys, teacher means, counts
 
 
+LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
+    "accuracy": metrics.RIGHT,
+    "chance": metrics.BASELINE,
+    "judge_accuracy": metrics.BASELINE,
+    "bits": metrics.Kind(metrics.Unit.BITS, metrics.Better.LOWER),
+    "elbo": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "kl": metrics.Kind(metrics.Unit.NATS),
+    "information_bound": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "log_candidates": metrics.Kind(metrics.Unit.NATS),
+}
+
+
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
     them by name and shape."""
@@ -402,6 +409,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
+    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
     counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
@@ -516,7 +524,8 @@ class Writes(Protocol):
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
-    density: Mapping[str, Any]  # of y given z, with what fixes its unit: {"family": "gaussian", "deviation": 0.1}
+    def density(self) -> Mapping[str, Any]:
+        """That of y given z, with all that fixes its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
@@ -540,10 +549,11 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
-    hides: Mapping[str, Any]  # what, and how much of it: numbers over other tokens are other numbers
-
     def hidden(self, x: Any, y: Any) -> Tensor:
         """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
+
+    def hides(self) -> Mapping[str, Any]:
+        """All settings that say what is hidden, and how much of it: numbers over other tokens are other numbers."""
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these places."""
@@ -593,6 +603,13 @@ class Evaluator(ABC):
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
         """Choose on "train" and "val"; touch "test" once."""
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An evaluator of texts that are not the run's own."""
+
+    length: int  # tokens of a text that are read, or as many as the encoder's `reach` where those are fewer
 
 
 class Inspection(ABC):

@@ -14,7 +14,7 @@ OWN = {  # layer -> layers of this package that it may import
     "losses": {"interfaces", "nn"},
     "views": {"interfaces", "nn"},
     "backbones": {"interfaces", "nn"},
-    "objectives": {"interfaces", "nn", "losses", "views"},
+    "objectives": {"interfaces", "metrics", "nn", "losses", "views"},
     "data": {"interfaces"},
     "evaluation": {"interfaces", "figures", "metrics", "data", "nn"},
     "reporting": {"figures", "metrics"},

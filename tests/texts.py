@@ -26,7 +26,7 @@ def text_spec(tokens: Tokens = "words", length: int = LENGTH, lowercase: bool = 
     """A tokenizer that knows WORDS and the words of the senses' sentences."""
     from ssl_runner.evaluation.senses import senses_text
 
-    lines = [WORDS, senses_text().replace("*", "")]
+    lines = [WORDS, *(senses_text(split).replace("*", "") for split in ("test", "val"))]
     tokenizer = train_tokenizer(lines, tokens=tokens, words="marks", vocabulary=3000, lowercase=lowercase)
     size = len(json.loads(tokenizer)["model"]["vocab"])
     return TextSpec(length=length, vocabulary=size, tokenizer=tokenizer, counts=(1,) * size, size=8)

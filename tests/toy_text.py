@@ -32,12 +32,13 @@ class Corpus:
             length=length,
             vocabulary=VOCABULARY,
             tokenizer=tokenizer(),
-            words={"test": words} if words else {},
-            characters={"test": characters} if characters else {},
+            tokens=dict.fromkeys(("val", "test"), tokens),
+            words=dict.fromkeys(("val", "test"), words) if words else {},
+            characters=dict.fromkeys(("val", "test"), characters) if characters else {},
         )
         generator = torch.Generator().manual_seed(0)
         self.streams = {}
-        for split, count in {"train": 3 * tokens, "test": tokens}.items():
+        for split, count in {"train": 3 * tokens, "test": tokens, "val": tokens}.items():
             ids = torch.randint(len(SPECIAL), VOCABULARY, (count,), generator=generator, dtype=torch.int32)
             self.streams[split] = ids.masked_fill(torch.rand(count, generator=generator) < 1 / 6, EOS)
         self.splits = {split: rows(windows(ids, length)) for split, ids in self.streams.items()}

@@ -40,6 +40,7 @@ class GPT(CausalEncoder):
         self.special = spec.special
         self.embedding = token_embedding(spec.vocabulary, dim, spec.special.pad)
         self.positions = _embedding(_places(spec, positions), dim)
+        self.reach = spec.length
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, causal=True, norm=norm, dropout=dropout)
 
@@ -60,13 +61,16 @@ class GPT(CausalEncoder):
 class BERT(TokenEncoder):
     """A Transformer in which every token sees every other.
 
-    The embeddings of token, position and segment (what follows the first separator is the second), learned, are added
-    and scaled by the root of `dim`; pre-norm blocks follow. `positions` as in `GPT`.
+    The embeddings of token and position, learned, are added and scaled by the root of `dim`; pre-norm blocks follow.
+    To tokens of the second segment, which is what follows the first separator, a learned vector is added that begins at
+    zero: an encoder that was pretrained without second segments reads them as it reads the first. `positions` as in
+    `GPT`.
 
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-    Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; no
-    dropout of attention weights; initialisation as in `nn.transformer`; the features are the mean over the tokens, not
-    the first one through a layer of its own.
+    Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; a
+    vector for the second segment alone, from zero on (there both have one, from N(0, 0.02^2) on; that of the first can
+    be taken into the positions); no dropout of attention weights; initialisation as in `nn.transformer`; the features
+    are the mean over the tokens, not the first one through a layer of its own.
 
     Padding is never looked at. On a CPU a batch without any is computed without a mask; on another device that would
     make the host wait for the batch, and the mask is always given. Batches are not cut to their longest example, for
@@ -91,7 +95,9 @@ class BERT(TokenEncoder):
         self.special = spec.special
         self.embedding = token_embedding(spec.vocabulary, dim, spec.special.pad)
         self.positions = _embedding(_places(spec, positions), dim)
-        self.segments = _embedding(2, dim)
+        self.reach = spec.length
+        self.segments = nn.Embedding(2, dim, padding_idx=0)  # the first adds nothing, and no gradient moves it
+        nn.init.zeros_(self.segments.weight)
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, norm=norm, dropout=dropout)
 

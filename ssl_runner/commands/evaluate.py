@@ -55,7 +55,7 @@ def again(asked: dict[str, Any]) -> None:
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
     from ssl_runner.commands.run import JUDGED, finished, load, show
-    from ssl_runner.interfaces import TextSpec
+    from ssl_runner.interfaces import TextEncoder, TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
 
@@ -68,8 +68,16 @@ def again(asked: dict[str, Any]) -> None:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     build.evaluations(config, spec)
-    if isinstance(spec, TextSpec):  # until it is read, its vocabulary is what was set
-        spec = replace(spec, vocabulary=cast(TextSpec, build.exported_spec(folder)).vocabulary)
+    if isinstance(spec, TextSpec):
+        known = cast(TextSpec, build.exported_spec(folder))
+        if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
+            raise ConfigError(
+                [
+                    f"dataset.length is {spec.length}, and pretraining has shown this encoder no positions beyond "
+                    f"{known.length} tokens: set dataset.length={known.length} or less"
+                ]
+            )
+        spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     build.check_layers(config, encoder, spec)
 
     console = Console(highlight=False)

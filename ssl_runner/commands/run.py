@@ -362,7 +362,7 @@ def pretrain(
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
             if not sharded:
-                made = build.made_batch(data.spec, config.batch_size // here.size)
+                made = build.fake_batch(data.spec, config.batch_size // here.size)
                 flops = here.size * flops_of_batch(model, Batch(*(part.to(device) for part in made)), dtype)
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats(device)  # what is asked for is training's

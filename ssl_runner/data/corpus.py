@@ -145,7 +145,7 @@ class Corpus:
                 "tokenizer": tokenizer,
                 "special": special,
                 **{name: tuple(about[name]) for name in ("counts", "starts", "ends")},
-                **{name: about[name] for name in ("words", "characters")},
+                **{name: about[name] for name in ("tokens", "words", "characters")},
             }
             return self._examples(folder, about, special)
         except OSError as error:
@@ -332,7 +332,7 @@ def _bounds(ids: np.ndarray, ends: Path, example: Example, special: SpecialToken
 def _rows(
     made: Path, name: str, ids: np.ndarray, label: np.ndarray, bounds: _Bounds, length: int, special: SpecialTokens
 ) -> np.ndarray:
-    """Write [CLS] tokens [SEP] PAD... of every sentence or document of `ids`; return where in it each ends."""
+    """Write a row of every sentence or document of `ids`, as `_padded` has it; return where in `ids` each ends."""
     with (made / f"{name}.int32").open("wb") as out:
         step = max(1, TOGETHER // length)
         for first in range(0, len(bounds.starts), step):
@@ -351,13 +351,17 @@ def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
 
 
 def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, special: SpecialTokens) -> np.ndarray:
-    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out, cut to T."""
+    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out: [CLS] tokens [SEP] PAD...
+
+    What is longer than T is its first T ids, without [SEP]: that would say that the text ends there.
+    """
     rows = np.full((len(starts), length), special.pad, dtype=np.int32)
     for row, start, stop in zip(rows, starts.tolist(), stops.tolist(), strict=True):
         # Between two ends of sentences there are tokens: of twice as many, half are none at least.
         tokens = ids[start : min(stop, start + 2 * length)]
-        tokens = tokens[tokens != special.eos][: length - 2] if special.eos is not None else tokens[: length - 2]
-        row[0], row[1 : 1 + len(tokens)], row[1 + len(tokens)] = special.cls, tokens, special.sep
+        tokens = tokens[tokens != special.eos][: length - 1] if special.eos is not None else tokens[: length - 1]
+        row[0], row[1 : 1 + len(tokens)] = special.cls, tokens
+        row[1 + len(tokens) : 2 + len(tokens)] = special.sep  # no place of the row, where it is full
     return rows
 
 

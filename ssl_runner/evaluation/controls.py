@@ -68,6 +68,7 @@ class BagOfWords(Encoder):
     """
 
     kind: ClassVar[str] = "the words themselves, whatever their order"
+    reach: int | None = None  # tokens of a text that are read, where evaluations name a text's length: as the encoder's
     chosen: Tensor  # (W,) ids
     idf: Tensor  # (V,)
 

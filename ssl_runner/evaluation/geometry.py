@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ssl_runner.evaluation.subject import extract, named_layer, of_layer
 from ssl_runner.interfaces import Evaluator, Finding, ImageSpec, Subject
+from ssl_runner.metrics import Protocol, description
 
 
 class Geometry(Evaluator):
@@ -24,11 +25,10 @@ class Geometry(Evaluator):
 
     Such moves are a fixed probe for all methods, not the views of any. In the paper of LiDAR they are each method's
     own; with these, an encoder that keeps still under moves alone scores high. None of these says by itself that an
-    encoder is good.
+    encoder is good, so neither more nor less of any is better.
     """
 
     needs_labels: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool | None] = None
     pixels_are_control: ClassVar[bool] = False
 
     def __init__(
@@ -66,35 +66,25 @@ class Geometry(Evaluator):
         generator = torch.Generator().manual_seed(subject.seed)
         chosen = torch.randperm(len(everything), generator=generator)[: self.examples].sort().values
         features = everything[chosen]
-        metrics = {
-            "effective_rank": effective_rank(features),
+        found = {
             "rankme": rankme(features),
             "spread": spread(features),
             "uniformity": uniformity(features),
         }
-        views = {}
         decay = alpha(features, self.spectrum)
         if decay is not None:
-            metrics["alpha"] = decay
+            found["alpha"] = decay
         if isinstance(subject.data.spec, ImageSpec):
-            metrics["alignment"], metrics["lidar"] = self._moved(subject, chosen, generator)
-            views = {
-                "views for alignment": f"the image, and moved by up to {self.shift} pixels",
-                "views for lidar": f"{self.views} of the image, each moved by up to {self.shift} pixels",
-                "delta of lidar": self.delta,
-            }
+            found["alignment"], found["lidar"] = self._moved(subject, chosen, generator)
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "geometry of features",
-                "layer": self.layer,
-                "split": "test",
-                "examples": len(chosen),
-                "width": features.shape[1],
-                "ranks for alpha": list(self.spectrum),
-                **views,
-                "seed": subject.seed,
-            },
+            [
+                description("effective_rank", effective_rank(features), headline=True),
+                *(description(name, value) for name, value in found.items()),
+            ],
+            Protocol(
+                terms={"method": "geometry of features"},
+                measured={"test examples": len(chosen), "width": features.shape[1], "seed": subject.seed},
+            ),
         )
 
     def _moved(self, subject: Subject, chosen: Tensor, generator: torch.Generator) -> tuple[float, float]:

@@ -1,29 +1,32 @@
 """How well an objective fills in whole images that it was shown a part of."""
 
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded, sizes
 from ssl_runner.figures import Pictures
-from ssl_runner.interfaces import Batch, Finding, Inspection, Objective, Reconstructs, Subject
+from ssl_runner.interfaces import Finding, Inspection, Objective, Reconstructs, Subject
+from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, description
 
 CHUNK = 512  # examples at once, for the mean image
 
 
 class Reconstruction(Inspection):
-    """Split every image of "test" as in training, under a fixed seed, reconstruct it, and compare what was hidden.
+    """Split every image of a split as in training, under a fixed seed, reconstruct it, and compare what was hidden.
 
     Which values were hidden is the objective's to say (`Reconstructs.hidden`): holes, hidden patches, colours, or all
-    of the image; what it is shown counts for nothing. Metrics: mse (mean squared error per hidden value, in [0, 1]),
-    psnr (decibels, 10 log10(1 / mse) of an image, at most 100; mean over images), psnr_pooled (that of mse), and
-    mse_mean_image and psnr_mean_image: those of the mean of "train" at the same values, which knows nothing of the
-    image and is to be beaten.
+    of the image; what it is shown counts for nothing. Metrics, on test and val: mse (mean squared error per hidden
+    value, in [0, 1]), psnr (decibels, 10 log10(1 / mse) of an image, at most 100; mean over images), psnr_pooled (that
+    of mse), and mse_mean_image and psnr_mean_image: those of the mean of "train" at the same values, which knows
+    nothing of the image and is to be beaten. What was hidden is a term of the protocol; so is `batch_size`, since it is
+    drawn batch by batch.
     """
 
-    higher_is_better: ClassVar[bool] = False
+    presentation: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     def __init__(self, *, batch_size: int, pictures: int) -> None:
         if batch_size < 1:
@@ -34,60 +37,66 @@ class Reconstruction(Inspection):
         self.pictures = pictures
 
     def __call__(self, objective: Reconstructs, subject: Subject) -> Finding:
-        task = cast(Objective[Any, Any], objective).to(subject.device)
-        spec, test = subject.data.spec, subject.data.examples("test")
         mean = _mean(objective, subject)
+        metrics: list[Metric] = []
+        rows: dict[str, np.ndarray] = {}
+        for split in TOLD:
+            error, count, pictures = self._errors(objective, subject, split, mean)
+            metrics += _scores(error, count, split)
+            rows = rows or pictures
+        return Finding(
+            metrics,
+            Protocol(
+                terms={"method": "reconstruction", "hides": dict(objective.hides())},
+                measured={**sizes(subject, "train", *TOLD), "seed": subject.seed},
+            ),
+            {"reconstruction": Pictures(rows, note="Images of test, what was seen of them, and what was made of it.")},
+        )
+
+    def _errors(
+        self, objective: Reconstructs, subject: Subject, split: Split, mean: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, np.ndarray]]:
+        """Summed squared errors of reconstructions and of the mean, (2, n), over (n,) hidden values; pictures."""
+        task = cast(Objective[Any, Any], objective).to(subject.device)
+        places = torch.arange(len(subject.data.examples(split).label))
         errors: list[Tensor] = []
         counts: list[Tensor] = []
         rows: dict[str, np.ndarray] = {}
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
-            for index in torch.arange(len(test.label)).split(self.batch_size):
-                truth = spec.to_input(test.data[index].to(subject.device))
-                x, _ = task.split(Batch(truth, test.label[index].to(subject.device), index.to(subject.device)))
+            for batch in batches(subject, split, places, self.batch_size):
+                x, _ = task.split(batch)
                 filled = objective.reconstruct(x).float()
-                right = objective.compared(truth).float()
+                right = objective.compared(batch.data).float()
                 hidden = objective.hidden(x).expand_as(right)
                 guesses = (objective.compared(filled).float(), mean.expand_as(right))
                 squares = [((guess - right).square() * hidden).flatten(1).sum(dim=1) for guess in guesses]
                 errors.append(torch.stack(squares).cpu())
                 counts.append(hidden.flatten(1).sum(dim=1).cpu())
                 if not rows:
-                    shown = {"truth": truth, **_seen(x, truth), "reconstruction": filled}
+                    shown = {"truth": batch.data, **_seen(x, batch.data), "reconstruction": filled}
                     rows = {name: picture(image[: self.pictures]) for name, image in shown.items()}
-        metrics = _scores(torch.cat(errors, dim=1), torch.cat(counts))
-        return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "reconstruction",
-                **objective.hides(),
-                "psnr": "mean over images",
-                "split": "test",
-                "examples": len(test.label),
-                "seed": subject.seed,
-            },
-            figures={
-                "reconstruction": Pictures(rows, note="Images of test, what was seen of them, and what was made of it.")
-            },
-        )
+        return torch.cat(errors, dim=1), torch.cat(counts), rows
 
 
-def _scores(error: Tensor, count: Tensor) -> dict[str, float]:
+def _scores(error: Tensor, count: Tensor, split: Split) -> list[Metric]:
     """Metrics of summed squared errors (2, n), of reconstructions and of the mean, over (n,) hidden values.
 
     An image of which nothing is hidden has no figure. Raises ValueError where that is so of all.
     """
     error, count = error[:, count > 0].double(), count[count > 0]
     if not len(count):
-        raise ValueError("the objective hid nothing of any image of test: there is nothing to reconstruct")
+        raise ValueError(f"the objective hid nothing of any image of {split}: there is nothing to reconstruct")
     ours, means = (error.sum(dim=1) / count.sum()).tolist()
     psnr, psnr_of_mean = decibels(error / count).mean(dim=1).tolist()
-    return {
-        "mse": ours,
-        "psnr": psnr,
-        "psnr_pooled": decibels(torch.tensor(ours)).item(),
-        "mse_mean_image": means,
-        "psnr_mean_image": psnr_of_mean,
-    }
+    db = partial(Metric, unit=Unit.DB, split=split)
+    by_image = {"psnr": "mean over images"}
+    return [
+        Metric(name="mse", value=ours, unit=Unit.PLAIN, better=Better.LOWER, headline=True, split=split),
+        db(name="psnr", value=psnr, better=Better.HIGHER, terms=by_image),
+        db(name="psnr_pooled", value=decibels(torch.tensor(ours)).item(), better=Better.HIGHER),
+        description("mse_mean_image", means, split=split),
+        db(name="psnr_mean_image", value=psnr_of_mean, better=Better.NEITHER, terms=by_image),
+    ]
 
 
 def _mean(objective: Reconstructs, subject: Subject) -> Tensor:

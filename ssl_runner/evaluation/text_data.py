@@ -21,6 +21,7 @@ from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSpec, Examples, SplitName, TextSpec
 
 HELD_OUT = 0.1  # of train, where no file is named for val
+PLACES = frozenset({"path", "train", "val", "test"})  # settings that stand for contents, whose fingerprint is a term
 TOGETHER = 10_000  # texts tokenised at once
 Separator = Literal["tab", "comma"]
 Files = dict[SplitName, Path]
@@ -252,7 +253,9 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
         return padded([[special.cls, *a[: spec.length - 2], special.sep] for a in parts[0]], special.pad)
     room = spec.length - 3
     if room < 2:
-        raise ValueError(f"dataset.length is {spec.length} tokens; pairs of texts need 5: pretrain with more")
+        raise ValueError(
+            f"{spec.length} tokens are read, and pairs of texts need 5: pretrain with a longer dataset.length"
+        )
     rows = []
     for a, b in zip(*parts, strict=True):
         first, second = share_room(len(a), len(b), room)
@@ -277,11 +280,18 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
     return torch.from_numpy(ids)
 
 
-def cut_share(spec: TextSpec, ids: Tensor) -> float:
-    """The share of examples that fill `spec.length`, and so may have been cut."""
-    if ids.shape[1] < spec.length:
-        return 0.0
-    return round((ids[:, -1] != spec.special.pad).double().mean().item(), 3)
+def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
+    """The share of the examples of which `encode_texts` cuts tokens off."""
+    tokenizer = tokenizer_of(spec)
+    columns = [[len(each) for each in encodings(tokenizer, column)] for column in zip(*texts, strict=True)]
+    whole = [sum(parts) + len(parts) + 1 for parts in zip(*columns, strict=True)]  # with the special ones
+    return round(sum(length > spec.length for length in whole) / len(whole), 3)
+
+
+def check_length(key: str, length: int, *, least: int) -> None:
+    """Raises ValueError unless `length` tokens are `least` or more, the special ones among them."""
+    if length < least:
+        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, special ones among them")
 
 
 # --------------------------------------------------------------------------------------------------------------- words
@@ -428,6 +438,12 @@ class Windows(NamedTuple):
     answer: Tensor  # (m, 2) int64: the first answer's first and last token; 0 and 0, [CLS], where it is not in the part
 
 
+def cut_questions(spec: TextSpec, questions: Sequence[Question], asked: int) -> float:
+    """The share of the questions that are longer than `asked` tokens; texts are read to their ends."""
+    found = encodings(tokenizer_of(spec), [each.question for each in questions])
+    return round(sum(len(each.ids) > asked for each in found) / len(questions), 3)
+
+
 def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str, asked: int, overlap: float) -> Windows:
     """Cut texts into parts that fit beside their question, each sharing `overlap` of itself with the next.
 
@@ -437,8 +453,8 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
     least = spec.length - asked - 3
     if least < 1:
         raise ValueError(
-            f"{key}.question is {asked} tokens and dataset.length {spec.length}; a question, a part of "
-            f"the text and 3 tokens around them must fit: set it to {spec.length // 2} or less"
+            f"{key}.question is {asked} tokens and {spec.length} are read; a question, a part of the text and 3 tokens "
+            f"around them must fit: set it to {spec.length // 2} or less"
         )
     tokenizer, special = tokenizer_of(spec), spec.special
     contexts = list(dict.fromkeys(each.context for each in questions))

@@ -3,18 +3,21 @@
 B batch, T tokens, D width, L layers, n examples.
 """
 
-from typing import Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.subject import evaluating, named_layer
 from ssl_runner.interfaces import Encoder, Features, Subject, TextEncoder, TextSpec
 from ssl_runner.nn.layer_mix import LayerMix
 from ssl_runner.nn.tokens import mean_of_tokens
 
 BATCH = 256  # texts encoded at once
+LEAST = 3  # tokens of a text: one, and the two around it
 SAMPLE = 1024  # texts of train whose features standardise the input of a head that is trained
 
 Unit = Literal["text", "token"]
@@ -41,12 +44,25 @@ def text_encoder(encoder: Encoder) -> TextEncoder:
     return encoder
 
 
-def text_spec(subject: Subject) -> TextSpec:
-    """What the encoder was pretrained on. Raises ValueError where that was no text."""
-    spec = subject.data.spec
+def text_spec(subject: Subject, length: int) -> TextSpec:
+    """How texts are given to the encoder: in its tokens, up to `length` of them, or as many as pretraining showed it if
+    those are fewer. Raises ValueError where it reads no text."""
+    spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec):
         raise ValueError(f"this evaluation is of encoders of texts; this one reads {spec.kind}")
-    return spec
+    reach = encoder.reach if isinstance(encoder, TextEncoder | BagOfWords) else None
+    if reach is not None and reach < LEAST:
+        raise ValueError(
+            f"pretraining has shown the encoder {reach} tokens of a text, and a text with its special ones has {LEAST} "
+            "at least: pretrain with a longer dataset.length"
+        )
+    return replace(spec, length=length if reach is None else min(length, reach))
+
+
+def reading(spec: TextSpec, cut: Any) -> dict[str, Any]:
+    """What is measured of how texts were read: how many tokens of a text at most (`spec`, of `text_spec`), and `cut`,
+    the share of test that was cut."""
+    return {"read": spec.length, "cut": cut}
 
 
 def mixed(encoder: TextEncoder, states: tuple[Tensor, ...]) -> list[Tensor]:

@@ -10,6 +10,8 @@ from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+from ssl_runner.metrics import Better, Protocol, share
+from ssl_runner.nn.tokens import tokenizer_fingerprint
 
 GRAM = 4  # tokens of what counts as repeated
 
@@ -26,12 +28,12 @@ class TextSamples(Inspection):
     Degeneration", https://arxiv.org/abs/1904.09751 (top p).
 
     Metrics: repeated, the part of the sequences of four tokens of a sample that it has had before (seq-rep-4 of
-    Welleck, Kulikov, Roller, Dinan, Cho, Weston 2020, https://arxiv.org/abs/1908.04319), and repeated_test: of as many
-    passages of "test", as long. A model that goes round in circles is far above it.
+    Welleck, Kulikov, Roller, Dinan, Cho, Weston 2020, https://arxiv.org/abs/1908.04319), and repeated_in_texts: of as
+    many passages of "test", as long. A model that goes round in circles is far above it, one that draws at random may
+    be below: neither more nor less is better.
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
-    higher_is_better: ClassVar[bool] = False
 
     def __init__(
         self, *, prompt: str, samples: int, length: int, temperature: float, top_k: int | None, top_p: float | None
@@ -70,22 +72,16 @@ class TextSamples(Inspection):
         drawn = tokens[:, len(begin) :].cpu()
         real = test[: 1 + self.samples * self.length].flatten()  # more than enough rows
         real = real[real != special.pad][: self.samples * self.length]
-        metrics = {"repeated": repeated(drawn)}
+        metrics = [share("repeated", repeated(drawn), better=Better.NEITHER, headline=True)]
         if len(real) >= self.length:
-            metrics["repeated_test"] = repeated(real[: len(real) // self.length * self.length].view(-1, self.length))
+            passages = real[: len(real) // self.length * self.length].view(-1, self.length)
+            metrics.append(share("repeated_in_texts", repeated(passages), better=Better.NEITHER))
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "samples of text",
-                "split": "test",
-                "prompt": self.prompt,
-                "samples": self.samples,
-                "tokens": self.length,
-                "temperature": self.temperature,
-                "top_k": self.top_k,
-                "top_p": self.top_p,
-                "seed": subject.seed,
-            },
+            metrics,
+            Protocol(
+                terms={"method": "samples of text", "tokenizer": tokenizer_fingerprint(spec)},
+                measured={"seed": subject.seed},
+            ),
             figures={
                 "continuations": Passages(
                     {

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from ssl_runner.evaluation import scores
-from ssl_runner.evaluation.subject import evaluating, extract, seeded
-from ssl_runner.evaluation.videos import by_video
-from ssl_runner.interfaces import DataSpec, Encoder, Examples, SplitName, Subject, Views
+from ssl_runner.evaluation.accuracies import accuracies
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, extract, seeded, within_reach
+from ssl_runner.interfaces import DataSpec, Encoder, Examples, Subject, Views
+from ssl_runner.metrics import Metric
 
 WARMUP = 0.1  # of the steps, linear
 
@@ -55,7 +55,7 @@ class ReadPooled(nn.Module):
     """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
 
     def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
-        return encoder(x).pooled
+        return encoder(within_reach(encoder, x)).pooled
 
 
 class Classifier(nn.Module):
@@ -128,15 +128,6 @@ def fine_tune(
     return network
 
 
-def augmentation(views: Views | None) -> Any:
-    """What a protocol says of them: their kind and all of their settings, or "none"."""
-    if views is None:
-        return "none"
-    return {"kind": type(views).__name__} | {
-        name: list(value) if isinstance(value, tuple) else value for name, value in views.settings.items()
-    }
-
-
 def train(
     network: nn.Module,
     spec: DataSpec,
@@ -185,12 +176,12 @@ def pace(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
 
 
-def accuracy(network: nn.Module, subject: Subject, split: SplitName, batch_size: int) -> dict[str, float]:
-    """The share of a split's examples that a network's logits name, in eval mode; of clips of videos, accuracy_video
-    too (`videos.by_video`)."""
-    examples, spec = subject.data.examples(split), subject.data.spec
-    with evaluating(network), torch.inference_mode():
-        parts = [network(spec.to_input(data.to(subject.device))).cpu() for data in examples.data.split(batch_size)]
-    logits = torch.cat(parts)
-    of_videos = by_video(subject.data, split, logits.softmax(dim=1))
-    return {"accuracy": scores.accuracy(logits.argmax(dim=1), examples.label)} | of_videos
+def tuned_accuracies(network: nn.Module, subject: Subject, batch_size: int, **fields: Any) -> list[Metric]:
+    """`accuracies.accuracies` of a network's logits, on test and val, in eval mode. `fields`: others of `Metric`."""
+    metrics: list[Metric] = []
+    for split in TOLD:
+        places = torch.arange(len(subject.data.examples(split).label))
+        with evaluating(network), torch.inference_mode():
+            parts = [network(batch.data).cpu() for batch in batches(subject, split, places, batch_size)]
+        metrics += accuracies(subject.data, split, torch.cat(parts), **fields)
+    return metrics

@@ -1,6 +1,10 @@
 """What follows from the ids of a text: padding, words and segments. B batch, T tokens, D width."""
 
+import hashlib
+
 from torch import Tensor
+
+from ssl_runner.interfaces import TextSpec
 
 
 def mean_of_tokens(states: Tensor, x: Tensor, pad: int) -> Tensor:
@@ -21,3 +25,8 @@ def segments(x: Tensor, sep: int) -> Tensor:
     """(B, T) ids -> (B, T) int64: 0 up to the first separator, that one included, and 1 after it."""
     separator = (x == sep).long()
     return (separator.cumsum(dim=1) - separator).clamp(max=1)
+
+
+def tokenizer_fingerprint(spec: TextSpec) -> str:
+    """Of what texts are cut into, twelve hexadecimal digits: numbers per token compare where it is the same."""
+    return hashlib.sha256(f"{spec.vocabulary} {spec.tokenizer}".encode()).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.metrics import RIGHT, Kind
 from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
@@ -57,6 +59,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     each epoch; what replaces a token is never special.
     """
 
+    logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
     ends: Tensor  # (vocabulary,) bool: whether what follows a token begins one; after special ones it does
     ordinary: Tensor  # (V',) int64: the ids that are no special ones
@@ -91,7 +94,9 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
+        self.shares = list(shares)
         self.mask, self.noise, _ = shares
+        self.whole_words = whole_words
         self.special = spec.special
         self.register_buffer("ordinary", spec.special.ordinary(spec.vocabulary), persistent=False)
         self.next_sentence = next_sentence
@@ -143,6 +148,10 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         shown = x.text.gather(1, x.places.long().clamp(min=0))
         return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # what stayed is told by copying it
 
+    def hides(self) -> Mapping[str, Any]:
+        pairs = self.next_sentence > 0
+        return {"ratio": self.ratio, "shares": self.shares, "whole words": self.whole_words, "pairs": pairs}
+
     def fill_in(self, x: Masked) -> Tensor:
         return self.predict(x).tokens
 
@@ -151,7 +160,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
+        """[CLS] and [SEP] in place of the first and last token of a full row; shorter ones have them already."""
         text = t.clone()
         text[:, 0] = self.special.cls
         text[:, -1] = torch.where(t[:, -1] == self.special.pad, self.special.pad, self.special.sep)

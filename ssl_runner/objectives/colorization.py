@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
+from ssl_runner.interfaces import LOGGED, Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.classification import accuracy, weighted_cross_entropy
+from ssl_runner.metrics import BASELINE, Kind
 from ssl_runner.nn.colour import WHITE, ab_centres, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.gather import mean_over_ranks
 
@@ -37,6 +38,7 @@ class Colorization(Objective[Tensor, Colours]):
     """
 
     encoder: MapEncoder
+    logged: ClassVar[Mapping[str, Kind]] = {**LOGGED, "most_frequent": BASELINE}
     prior: Tensor  # (Q,) mean frequency of each colour over the batches so far; all 0 before the first
     batches: Tensor  # () their number; the batches of one step count as one
     centres: Tensor  # (Q, 2) a*, b* of each colour

@@ -59,13 +59,13 @@ class CPCText(Objective[Tensor, Future]):
 
     def loss(self, x: Tensor, y: Future) -> Loss:
         count, length = x.shape
-        context = self.encoder(x).tokens
+        context = self.encoder(x[:, :-1]).tokens  # after the last word nothing is predicted
         z = self.encoder.embedding(y.tokens)  # (B, T, E)
         others = gather(y.tokens).flatten()[y.others]
         expected, target, real = [], [], []
         place = torch.arange(length, device=x.device)
         for ahead, head in enumerate(self.predict_ahead, start=1):
-            expected.append(head(context[:, :-ahead]))
+            expected.append(head(context[:, : length - ahead]))
             target.append(place == place[ahead:, None])
             real.append((x[:, :-ahead] != self.pad) & (y.tokens[:, ahead:] != self.pad))
         sim = _scores(torch.cat(expected, dim=1), z, self.encoder.embedding(others))

@@ -1,7 +1,7 @@
 """The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from ssl_runner.losses.precision import wide
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.token_decoder import TokenDecoder
+from ssl_runner.nn.tokens import tokenizer_fingerprint
 
 ACTIVE = 0.01  # the variance of a latent's mean over examples above which it is in use; Burda et al. 2016
 
@@ -66,6 +67,7 @@ class TextVAE(Objective[Read, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
+        self.tokenizer = tokenizer_fingerprint(spec)
         self.pad = spec.special.pad
         self.latent = latent
         self.beta = beta
@@ -108,6 +110,9 @@ class TextVAE(Objective[Read, Tensor]):
 
     def write(self, z: Tensor) -> Tensor:
         return self.decoder.write(z, self.length)
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": "categorical", "tokenizer": self.tokenizer}
 
     def posterior(self, x: Read) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)

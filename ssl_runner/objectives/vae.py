@@ -1,7 +1,7 @@
 """The image from a random code that is kept close to a prior (variational autoencoder)."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,7 @@ class VAE(Objective[Seen, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.likelihood = likelihood
+        self.deviation = deviation
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
@@ -127,6 +128,9 @@ class VAE(Objective[Seen, Tensor]):
 
     def sample(self, n: int) -> Tensor:
         return self.decode(torch.randn(n, self.latent, device=self.weight.device))
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": self.likelihood} | ({} if self.deviation is None else {"deviation": self.deviation})
 
     def posterior(self, x: Seen) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)

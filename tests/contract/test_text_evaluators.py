@@ -5,7 +5,7 @@ import json
 import math
 import random
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ import made_text
 import pytest
 import torch
 import yaml
+from findings import key, keys
 
 from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
@@ -25,16 +26,19 @@ from ssl_runner.evaluation.senses import senses_text
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
+    Bounds,
     Encoder,
     Evaluator,
     Examples,
     FillsIn,
+    Finding,
     Inspection,
     Objective,
     PredictsNext,
     TextSpec,
     Writes,
 )  # fmt: skip
+from ssl_runner.metrics import Better, Metric
 
 NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
 NODES = {name: node for name, node in NODES.items() if "_target_" in node}
@@ -44,6 +48,8 @@ OBJECTIVES = {  # who can do what an inspection asks for
     FillsIn: ["objective=bert", "backbone=bert_tiny", "backbone.depth=1"],
     Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
 }
+OBJECTIVES[Bounds] = OBJECTIVES[Writes]
+PUBLISHED = {"analogies", "word_similarity"}  # sets that are published as a whole: no part of them is val
 SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
@@ -63,6 +69,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
     "word_map": {"skip": 5},
+    "likelihood": {"samples": 3, "examples": 20},
 }
 
 
@@ -112,11 +119,11 @@ def files() -> Path:
     return folder
 
 
-def evaluator(name: str) -> Any:
+def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path") == "???":
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
-    return build.construct(node | SMALLER.get(name, {}))
+    return build.construct(node | SMALLER.get(name, {}) | changes)
 
 
 class Labelled:
@@ -134,7 +141,7 @@ class Labelled:
         known = folder / "bert"
         if published and not known.exists():
             known.mkdir()
-            words = set(re.findall(r"[a-z]+", (more.read_text() + senses_text()).lower()))
+            words = set(re.findall(r"[a-z]+", (more.read_text() + senses_text("test") + senses_text("val")).lower()))
             (known / "tokenizer.json").write_text(made_bert.tokenizer(words).to_str())
         source = TextFile(
             path=str(more), val_path=None, test_path=None, documents="blank_lines", sentences="lines", example=example,
@@ -165,7 +172,7 @@ def objective(name: str, published: bool = False) -> tuple[Objective, Labelled]:
     """One that the evaluation can be asked of, at its random start."""
     needs = get_type_hints(CLASS[name].__call__)["objective"] if name not in EVALUATORS else FillsIn
     overrides = OBJECTIVES[needs]
-    example = "sentence" if needs is Writes or name in EVALUATORS else "window"
+    example = "sentence" if needs in (Writes, Bounds) or name in EVALUATORS else "window"
     loaded = data(example, published)
     more = ["objective.next_sentence=0"] if example == "sentence" and needs is FillsIn else []
     chosen = typed(compose([*made_text.overrides(), "evaluation=[]", "logger=none", *overrides, *more]))
@@ -176,9 +183,10 @@ def subject(encoder: Encoder, loaded: Labelled) -> FrozenSubject:
     return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
-def ask(name: str, whole: Objective, loaded: Labelled) -> Any:
+def ask(name: str, whole: Objective, loaded: Labelled, **changes: Any) -> Finding:
     asked = subject(whole.encoder, loaded)
-    return evaluator(name)(asked) if name in EVALUATORS else evaluator(name)(whole, asked)
+    evaluation = evaluator(name, **changes)
+    return evaluation(asked) if name in EVALUATORS else evaluation(whole, asked)
 
 
 def test_what_is_of_images_alone_is_left_out() -> None:
@@ -201,10 +209,12 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
     assert all(torch.equal(value, weights[key]) for key, value in whole.state_dict().items())
     assert [part.training for part in whole.modules()] == modes
     assert all(p.grad is None for p in whole.parameters())
-    assert found.metrics
-    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
-    assert json.loads(json.dumps(found.protocol)) == found.protocol
-    assert {"evaluator", "split"} <= set(found.protocol)
+    assert all(isinstance(each, Metric) for each in found.metrics)
+    assert all(type(each.value) is float and math.isfinite(each.value) for each in found.metrics)
+    assert len(set(keys(found))) == len(found.metrics)
+    assert json.loads(json.dumps([asdict(each) for each in found.metrics])) == [asdict(each) for each in found.metrics]
+    assert json.loads(json.dumps(asdict(found.protocol))) == asdict(found.protocol)
+    assert "method" in found.protocol.terms
     assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
     torch.manual_seed(8)
     again = ask(name, whole, loaded)
@@ -215,7 +225,10 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
 def test_bags_of_words_are_evaluated_alike(name: str) -> None:
     whole, loaded = objective(name)
     bag = evaluator(name)(subject(BagOfWords(loaded.spec), loaded))
-    assert bag.metrics.keys() == ask(name, whole, loaded).metrics.keys()
+    encoder = ask(name, whole, loaded)
+    assert keys(bag) == keys(encoder)
+    assert bag.protocol.terms == encoder.protocol.terms
+    assert [each.terms for each in bag.metrics] == [each.terms for each in encoder.metrics]
 
 
 @pytest.mark.parametrize("name", [
@@ -226,5 +239,44 @@ def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
     whole, loaded = objective(name, published=True)
     assert loaded.spec.special == made_bert.IDS
-    found = ask(name, whole, loaded)
-    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
+    assert all(math.isfinite(each.value) for each in ask(name, whole, loaded).metrics)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_person_looks_at_first_has_a_figure_on_val(name: str) -> None:
+    found = ask(name, *objective(name))
+    first = [each for each in found.metrics if each.headline]
+    assert first
+    assert len({(each.unit, each.better) for each in first}) == 1
+    test = {(key(each)[0], key(each)[2]) for each in first if each.split == "test"}
+    val = {(key(each)[0], key(each)[2]) for each in first if each.split == "val"}
+    described = all(each.better is Better.NEITHER for each in first)
+    assert test == val or described or (name in PUBLISHED and not val)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_key_of_a_protocol_holds_two_meanings(name: str) -> None:
+    settings = set(NODES[name]) - {"_target_"}
+    assert settings >= CLASS[name].presentation
+    found = ask(name, *objective(name))
+    kinds = [settings, *(set(part) for part in asdict(found.protocol).values())]
+    kinds.append({term for each in found.metrics for term in each.terms} - {"tasks"})  # glue's: of its average alone
+    assert sum(map(len, kinds)) == len(set.union(*kinds)), kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        (name, setting)
+        for name in NAMES
+        for setting in sorted(CLASS[name].presentation)
+        if type(NODES[name][setting]) is int
+    ],
+)
+def test_a_setting_of_presentation_changes_no_number(name: str, setting: str) -> None:
+    whole, loaded = objective(name)
+    node = NODES[name] | SMALLER.get(name, {})
+    found, other = ask(name, whole, loaded), ask(name, whole, loaded, **{setting: max(2, node[setting] // 2)})
+    assert keys(found) == keys(other)
+    for one, another in zip(found.metrics, other.metrics, strict=True):
+        assert one.value == pytest.approx(another.value, rel=1e-4, abs=1e-6)

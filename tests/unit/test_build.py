@@ -12,7 +12,9 @@ import torch
 import yaml
 
 from ssl_runner import build, load_encoder
+from ssl_runner.commands.findings import same_reach
 from ssl_runner.config import Config, ConfigError, check_fit, compose, conf_dir, locate, typed
+from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.interfaces import SpecialTokens, TextSpec
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
@@ -213,6 +215,56 @@ def test_an_exported_encoder_is_the_same(exported: Path) -> None:
     assert not encoder.training
     assert encoder(torch.rand(2, 3, 32, 32)).pooled.shape == (2, 8)
     assert encoder.normalise.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        (["objective=bert", "backbone=bert_tiny", "backbone.positions=40"], 24),
+        (["objective=language_model", "backbone=gpt_tiny"], 23),  # the last token is predicted, and not read
+        (["objective=cpc_text", "backbone=gpt_tiny"], 23),
+        (["objective=simcse", "objective/views=segments", "backbone=bert_tiny", "dataset.example=sentence"], 12),
+        (["objective=language_model", "backbone=lstm"], None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else str(value),
+)
+def test_an_encoder_knows_the_positions_that_pretraining_shows_it(
+    overrides: list[str], shown: int | None, tmp_path: Path
+) -> None:
+    """And keeps it where it is exported; the positions beyond are those that no gradient reaches."""
+    chosen = typed(compose([*made_text.overrides(), "logger=none", "evaluation=[]", *overrides]))
+    source, _ = build.source(chosen)
+    source.load()
+    spec = source.spec
+    model = build.objective(chosen, spec)
+    assert model.encoder.reach == shown
+    build.export_encoder(tmp_path, model.encoder, chosen.backbone, spec)
+    assert load_encoder(tmp_path).reach == shown
+    if shown is not None:
+        model.loss(*model.split(build.fake_batch(spec, 8))).value.backward()
+        reached = model.encoder.positions.weight.grad.any(dim=1)
+        assert reached.nonzero().max() == shown - 1
+    about = tmp_path / "config.yaml"
+    about.write_text(about.read_text().replace(f"reach: {'null' if shown is None else shown}", "reach: 0.5"))
+    with pytest.raises(ValueError, match=r"config\.yaml' is damaged: reach is 0\.5"):
+        load_encoder(tmp_path)
+
+
+def test_controls_read_as_much_of_a_text_as_the_encoder_and_that_it_is_less_than_asked_for_is_said() -> None:
+    named = ["objective=language_model", "backbone=gpt_tiny", "evaluation=[senses]", "logger=none"]
+    chosen = typed(compose([*made_text.overrides(), *named]))
+    source, _ = build.source(chosen)
+    source.load()
+    subjects = {
+        "pretrained": build.objective(chosen, source.spec).encoder,
+        "random_start": build.random_start(chosen, source.spec),
+        "bag_of_words": BagOfWords(source.spec),
+    }
+    said = same_reach(subjects, build.evaluations(chosen, source.spec).evaluators)
+    assert [each.reach for each in subjects.values()] == [23, 23, 23]
+    assert said == [
+        "evaluation.senses.length is 64: 23 tokens of a text are read, as many as pretraining has shown the encoder"
+    ]
 
 
 def test_damaged_encoders_are_refused(exported: Path) -> None:

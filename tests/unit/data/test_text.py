@@ -14,11 +14,13 @@ import torch
 from special_ids import CLS, EOS, PAD, SEP
 from tokenizers import Tokenizer
 
+from ssl_runner.backbones.window_mlp import WindowMLP
 from ssl_runner.data import corpus, wiki
 from ssl_runner.data.module import DataModule
 from ssl_runner.data.tensors import running
 from ssl_runner.data.text import TextFile, TextFolder, TextTable, WikiSample
-from ssl_runner.interfaces import DataSource
+from ssl_runner.interfaces import Batch, DataSource
+from ssl_runner.objectives.language_model import LanguageModel
 
 SETTINGS: dict[str, Any] = {
     "example": "window", "length": 4, "tokens": "words", "words": "marks", "vocabulary": 100, "lowercase": True,
@@ -68,7 +70,7 @@ def test_windows_overlap_by_one_token(tmp_path: Path) -> None:
 def test_sentences_and_documents_are_rows(tmp_path: Path) -> None:
     for example, found in {
         "sentence": ["<ab.|_", "<cde.|", "<f.|__"],
-        "document": ["<ab.c|", "<f.|__"],
+        "document": ["<ab.cd", "<f.|__"],  # the first goes on, and no separator says that it ends
     }.items():
         source = text_file(tmp_path, example=example, length=6)
         splits = source.load()
@@ -128,6 +130,23 @@ def test_of_a_single_document_the_end_is_held_out(tmp_path: Path) -> None:
     ids = [*test[:, :-1].flatten().tolist(), *test[-1, -1:].tolist()]
     words = Tokenizer.from_str(source.spec.tokenizer).decode(ids)
     assert words.startswith("a 90.[EOS]b 91.[EOS]c 92.")
+
+
+@pytest.mark.parametrize("example", ["sentence", "document"])
+@pytest.mark.parametrize("length", [3, 5, 6, 7, 40])
+def test_a_row_that_was_cut_does_not_say_that_the_text_ends(tmp_path: Path, example: str, length: int) -> None:
+    """Sentences of one to eight tokens, a document each: of longer ones a language model is asked no separator."""
+    texts = ["abcdefgh"[:count] for count in range(1, 9)]
+    source = text_file(
+        tmp_path, "\n\n".join(map(" ".join, texts)), documents="blank_lines", sentences="lines", example=example,
+        length=length, val="a", test="a",
+    )  # fmt: skip
+    data = source.load()["train"].data
+    assert shown(source, data) == [f"<{text}|".ljust(length, "_")[:length] for text in texts]
+    encoder = WindowMLP(source.spec, window=1, embedding=2, width=2, direct=0)
+    model = LanguageModel(encoder, source.spec, output="own")
+    _, y = model.split(Batch(data.long(), torch.zeros(8), torch.arange(8)))
+    assert (y == SEP).sum() == sum(len(text) + 2 <= length for text in texts)
 
 
 def made(folder: Path, **changes: Any) -> TextFile:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from findings import keys, value
 
 from ssl_runner.evaluation.geometry import (
     Geometry,
@@ -171,25 +172,24 @@ def test_the_evaluator_measures_the_features(subject):
     frozen = subject("blocks")
     found = Geometry(**SETTINGS)(frozen)
     x = frozen.features("test").data
-    assert list(found.metrics) == [
-        "effective_rank", "rankme", "spread", "uniformity", "alpha", "alignment", "lidar"
-    ]  # fmt: skip
-    assert found.metrics["rankme"] == pytest.approx(rankme(x))
-    assert found.metrics["alpha"] == pytest.approx(alpha(x, (1, 5)))
-    assert 1 < found.metrics["lidar"] < x.shape[1] + 1
-    assert found.metrics["effective_rank"] == pytest.approx(effective_rank(x))
-    assert found.metrics["uniformity"] == pytest.approx(uniformity(x))
-    assert 0 < found.metrics["alignment"] < 4
-    assert found.protocol["examples"] == 40
+    names = ["effective_rank", "rankme", "spread", "uniformity", "alpha", "alignment", "lidar"]
+    assert keys(found) == [(name, "test", ()) for name in names]
+    assert value(found, "rankme") == pytest.approx(rankme(x))
+    assert value(found, "alpha") == pytest.approx(alpha(x, (1, 5)))
+    assert 1 < value(found, "lidar") < x.shape[1] + 1
+    assert value(found, "effective_rank") == pytest.approx(effective_rank(x))
+    assert value(found, "uniformity") == pytest.approx(uniformity(x))
+    assert 0 < value(found, "alignment") < 4
+    assert found.protocol.measured["test examples"] == 40
     fewer = Geometry(**SETTINGS | {"examples": 10})(frozen)
-    assert fewer.protocol["examples"] == 10
-    assert fewer.metrics["effective_rank"] != found.metrics["effective_rank"]
+    assert fewer.protocol.measured["test examples"] == 10
+    assert value(fewer, "effective_rank") != value(found, "effective_rank")
 
 
 def test_a_collapsed_encoder_is_seen(subject):
     found = Geometry(**SETTINGS)(subject("constant"))
     expected = {"effective_rank": 0, "rankme": 1, "spread": 0, "uniformity": 0, "alignment": 0, "lidar": 0}
-    assert found.metrics == pytest.approx(expected, abs=1e-4)
+    assert {each.name: each.value for each in found.metrics} == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Prediction: figures worked by hand, SSIM by its definition."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from findings import metric, value
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.prediction import Prediction, compare
@@ -21,7 +23,7 @@ class Clips:
         self.data = level[None, :, None, None, None].expand(7, 5, 1, 12, 12).contiguous()
 
     def examples(self, split: str) -> Examples:
-        assert split == "test"
+        assert split in ("val", "test")
         return Examples(self.data, torch.full((7,), -1))
 
 
@@ -55,20 +57,20 @@ def test_by_hand(batch_size: int) -> None:
     level = [102 / 255, 127 / 255, 153 / 255]
     copied = [(level[k] - level[0]) ** 2 for k in (1, 2)]
     made = [(level[k] - level[0] - 0.05 * k) ** 2 for k in (1, 2)]
-    metrics = found.metrics
-    assert next(iter(metrics)) == "psnr"
-    for name, errors in (("", made), ("_copy", copied)):
-        assert metrics[f"mse{name}"] == pytest.approx(sum(errors) / 2, rel=1e-4)
+    assert [each for each in found.metrics if each.headline] == [metric(found, "psnr"), metric(found, "psnr", "val")]
+    for split, (name, errors) in product(("test", "val"), (("", made), ("_copy", copied))):
+        assert value(found, f"mse{name}", split) == pytest.approx(sum(errors) / 2, rel=1e-4)
         by_frame = [-10 * math.log10(error) for error in errors]
-        assert metrics[f"psnr{name}"] == pytest.approx(sum(by_frame) / 2, rel=1e-4)
-        assert metrics[f"psnr_pooled{name}"] == pytest.approx(-10 * math.log10(sum(errors) / 2), rel=1e-4)
-        for step in (1, 2):
-            assert metrics[f"mse{name}_{step}"] == pytest.approx(errors[step - 1], rel=1e-4)
-            assert metrics[f"psnr{name}_{step}"] == pytest.approx(-10 * math.log10(errors[step - 1]), rel=1e-4)
+        assert value(found, f"psnr{name}", split) == pytest.approx(sum(by_frame) / 2, rel=1e-4)
+        pooled = -10 * math.log10(sum(errors) / 2)
+        assert value(found, f"psnr_pooled{name}", split) == pytest.approx(pooled, rel=1e-4)
+        for step, error in enumerate(errors, start=1):
+            assert value(found, f"mse{name}", split, frame=step) == pytest.approx(error, rel=1e-4)
+            assert value(found, f"psnr{name}", split, frame=step) == pytest.approx(-10 * math.log10(error), rel=1e-4)
     a, b = level[0], level[1]  # SSIM of flat pictures: only their means differ
-    assert metrics["ssim_copy_1"] == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), rel=1e-3)
-    assert metrics["psnr"] > metrics["psnr_copy"]
-    assert found.protocol["control"] == "last frame copied"
+    assert value(found, "ssim_copy", frame=1) == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), rel=1e-3)
+    assert value(found, "psnr") > value(found, "psnr_copy")
+    assert {"frames seen": 3, "frames predicted": 2}.items() <= found.protocol.terms.items()
     strips = found.figures["prediction"]
     assert list(strips.rows) == ["truth", "predicted"]
     seen = strips.gap
@@ -134,15 +136,16 @@ def test_psnr_is_the_mean_of_that_of_each_frame() -> None:
     subject = FrozenSubject(
         nn.Identity(), data, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=4
     )
-    metrics = Prediction(batch_size=4, pictures=2)(Brighter(0.0), subject).metrics
+    found = Prediction(batch_size=4, pictures=2)(Brighter(0.0), subject)
     frames = data.spec.to_input(data.data)
     by_step = [
         [peak_signal_noise_ratio(clip[2], clip[3 + step], data_range=1.0).item() for clip in frames] for step in (0, 1)
     ]
-    assert metrics["psnr_copy"] == pytest.approx(np.mean(by_step), rel=1e-4)
-    assert metrics["psnr_copy_2"] == pytest.approx(np.mean(by_step[1]), rel=1e-4)
-    assert metrics["psnr_pooled_copy"] == pytest.approx(-10 * math.log10(metrics["mse_copy"]), rel=1e-4)
-    assert metrics["psnr_copy"] > metrics["psnr_pooled_copy"] + 1
+    assert value(found, "psnr_copy") == pytest.approx(np.mean(by_step), rel=1e-4)
+    assert value(found, "psnr_copy", frame=2) == pytest.approx(np.mean(by_step[1]), rel=1e-4)
+    pooled = value(found, "psnr_pooled_copy")
+    assert pooled == pytest.approx(-10 * math.log10(value(found, "mse_copy")), rel=1e-4)
+    assert value(found, "psnr_copy") > pooled + 1
 
 
 @pytest.mark.parametrize(("height", "width", "fits"), [(11, 11, True), (10, 11, False), (12, 8, False)])

@@ -4,13 +4,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from findings import metric, value
 from torch import Tensor, nn
 
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.backbones.vit import ViT
 from ssl_runner.evaluation.reconstruction import Reconstruction
 from ssl_runner.evaluation.subject import FrozenSubject, evaluating, seeded
-from ssl_runner.interfaces import Batch, Examples, ImageSpec, Loss, Objective
+from ssl_runner.interfaces import Batch, Examples, Finding, ImageSpec, Loss, Objective
+from ssl_runner.metrics import Better
 from ssl_runner.nn.colour import rgb_to_lab
 from ssl_runner.objectives.colorization import Colorization
 from ssl_runner.objectives.inpainting import Inpainting
@@ -27,7 +29,7 @@ class Sparse:
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
         self.splits = {}
-        for split, n in (("train", 50), ("test", 40)):
+        for split, n in (("train", 50), ("test", 40), ("val", 10)):
             lit = torch.rand(n, 1, 8, 8, generator=generator) < 0.1
             data = torch.randint(128, 256, (n, 3, 8, 8), generator=generator) * lit
             self.splits[split] = Examples(data.to(torch.uint8), torch.full((n,), -1))
@@ -58,32 +60,34 @@ def colorization() -> Colorization:
     return Colorization(encoder, SPEC, cell=2, head=8, **colours)
 
 
-def reconstruct(objective: Objective) -> tuple[dict[str, float], dict[str, object]]:
+def reconstruct(objective: Objective) -> Finding:
     asked = FrozenSubject(
         objective.encoder, Sparse(), seed=3, device=torch.device("cpu"), precision=torch.float32, batch_size=8
     )
-    found = Reconstruction(batch_size=40, pictures=1)(objective, asked)
-    return dict(found.metrics), dict(found.protocol)
+    return Reconstruction(batch_size=40, pictures=1)(objective, asked)
 
 
 def test_what_is_shown_counts_for_nothing() -> None:
     """An untrained masked autoencoder, which says black, is worse than the mean image: it may not copy what it sees."""
-    metrics, protocol = reconstruct(masked_autoencoder())
-    assert metrics["mse"] > metrics["mse_mean_image"]
-    assert {"pixels": "hidden patches", "mask": "random", "ratio": 0.75, "patch": 2}.items() <= protocol.items()
+    found = reconstruct(masked_autoencoder())
+    for split in ("test", "val"):
+        assert value(found, "mse", split) > value(found, "mse_mean_image", split)
+    expected = {"pixels": "hidden patches", "mask": "random", "ratio": 0.75, "patch": 2}
+    assert expected.items() <= found.protocol.terms["hides"].items()
 
 
 def test_pixels_of_another_kind_are_told_apart() -> None:
-    protocols = [reconstruct(each)[1] for each in (masked_autoencoder(0.5), masked_autoencoder(), context_encoder())]
-    for place, protocol in enumerate(protocols):
-        assert protocol not in protocols[:place]
+    asked = (masked_autoencoder(0.5), masked_autoencoder(), context_encoder())
+    terms = [reconstruct(each).protocol.terms for each in asked]
+    for place, each in enumerate(terms):
+        assert each not in terms[:place]
 
 
 @pytest.mark.parametrize("make", [masked_autoencoder, context_encoder, colorization])
 def test_hidden_values_by_loops(make) -> None:
     """What was hidden, image by image and value by value, of the task that the evaluation drew."""
     objective, data = make(), Sparse()
-    metrics, _ = reconstruct(objective)
+    found = reconstruct(objective)
     train, truth = (SPEC.to_input(data.examples(split).data) for split in ("train", "test"))
     with evaluating(objective), seeded(3), torch.inference_mode():
         x, _ = objective.split(Batch(truth, torch.full((40,), -1), torch.arange(40)))
@@ -105,11 +109,11 @@ def test_hidden_values_by_loops(make) -> None:
             for b, (image, truth) in enumerate(zip(image.split(1), truth.split(1), strict=True))
         ]
         every = [error for each in errors for error in each]
-        assert metrics[f"mse{name}"] == pytest.approx(np.mean(every), rel=1e-4)
+        assert value(found, f"mse{name}") == pytest.approx(np.mean(every), rel=1e-4)
         by_image = [10 * math.log10(1 / np.mean(each)) for each in errors]
-        assert metrics[f"psnr{name}"] == pytest.approx(np.mean(by_image), rel=1e-4)
-    assert metrics["psnr_pooled"] == pytest.approx(10 * math.log10(1 / metrics["mse"]), rel=1e-4)
-    assert metrics["psnr_pooled"] < metrics["psnr"]
+        assert value(found, f"psnr{name}") == pytest.approx(np.mean(by_image), rel=1e-4)
+    assert value(found, "psnr_pooled") == pytest.approx(10 * math.log10(1 / value(found, "mse")), rel=1e-4)
+    assert value(found, "psnr_pooled") < value(found, "psnr")
 
 
 def test_an_objective_that_hides_nothing_is_refused(subject) -> None:
@@ -157,12 +161,12 @@ class Noisy(Objective[Shown, Tensor]):
 @pytest.mark.parametrize("batch_size", [7, 100])
 def test_error_by_hand(subject, table, batch_size):
     found = Reconstruction(batch_size=batch_size, pictures=3)(Noisy(1.0), subject("label"))
-    assert found.metrics["mse"] == pytest.approx(0.01, rel=1e-4)  # each value is off by 0.1; no dropout in eval mode
-    assert found.metrics["psnr"] == pytest.approx(20, abs=1e-3)
+    assert value(found, "mse") == pytest.approx(0.01, rel=1e-4)  # each value is off by 0.1; no dropout in eval mode
+    assert value(found, "psnr") == pytest.approx(20, abs=1e-3)
     train, test = (table.examples(split).data.numpy() / 255 for split in ("train", "test"))
-    assert found.metrics["mse_mean_image"] == pytest.approx(np.mean((test - train.mean(0)) ** 2), rel=1e-4)
-    assert next(iter(found.metrics)) == "mse"
-    assert not Reconstruction.higher_is_better
+    assert value(found, "mse_mean_image") == pytest.approx(np.mean((test - train.mean(0)) ** 2), rel=1e-4)
+    first = metric(found, "mse")
+    assert (first.headline, first.better) == (True, Better.LOWER)
 
 
 def test_a_perfect_answer_is_finite(subject):
@@ -171,8 +175,8 @@ def test_a_perfect_answer_is_finite(subject):
             return Shown(batch.data, batch.index), batch.data
 
     found = Reconstruction(batch_size=50, pictures=3)(Perfect(1.0), subject("label"))
-    assert found.metrics["mse"] == 0
-    assert found.metrics["psnr"] == 100
+    assert value(found, "mse") == 0
+    assert value(found, "psnr") == 100
     assert list(found.figures["reconstruction"].rows) == ["truth", "reconstruction"]  # what is seen is the truth
 
 
@@ -198,7 +202,7 @@ def test_it_repeats_and_changes_nothing(subject):
     assert objective.drop.training
     second = Reconstruction(batch_size=50, pictures=3)(objective, subject("label"))
     assert first.metrics == second.metrics
-    assert math.isfinite(first.metrics["psnr"])
+    assert math.isfinite(value(first, "psnr"))
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"pictures": 0}], ids=str)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_runner.evaluation import tuning
-from ssl_runner.evaluation.tuning import Classifier, Recipe, accuracy, calibrated, pace, train
+from ssl_runner.evaluation.tuning import Classifier, Recipe, calibrated, pace, train, tuned_accuracies
 from ssl_runner.interfaces import Examples, Views
 
 RECIPE = {"epochs": 2, "least_steps": 1, "batch_size": 60, "learning_rate": 0.01, "weight_decay": 0.1}
@@ -150,12 +150,11 @@ def test_accuracy_is_counted_in_eval_mode_and_leaves_the_mode(subject, table):
     nn.init.zeros_(network[1].bias)
     with torch.no_grad():
         network[1].weight.copy_(torch.eye(4, 12))
-    assert accuracy(network, subject("label"), "test", batch_size=7) == {"accuracy": 1.0}
+    assert [each.value for each in tuned_accuracies(network, subject("label"), batch_size=7)] == [1, 1]
     with torch.no_grad():
         network[1].weight.zero_()[2].fill_(1.0)
-    assert (
-        accuracy(network, subject("label"), "val", batch_size=7)["accuracy"] == (torch.arange(30) % 4 == 2).sum() / 30
-    )
+    found = {each.split: each.value for each in tuned_accuracies(network, subject("label"), batch_size=7)}
+    assert found == {"test": 10 / 40, "val": pytest.approx((torch.arange(30) % 4 == 2).sum() / 30)}
     assert network.training
 
 

@@ -306,6 +306,16 @@ def test_scoring_the_hidden_places_alone_gives_what_scoring_all_gives(next_sente
     assert isinstance(objective, Predicts)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"ratio": 0.3}, {"shares": [1.0, 0.0, 0.0]}, {"whole_words": True}, {"next_sentence": 1.0}],
+    ids=str,
+)
+def test_what_is_hidden_is_said(settings):
+    assert model(**settings).hides() != model().hides()
+    assert model(next_sentence=1.0).hides() == model(next_sentence=0.5).hides()  # the weight of a loss hides nothing
+
+
 def test_tied_weights_get_gradients_from_both_their_uses():
     """A token that no text has is moved by the scores alone, the vector of [MASK] by both."""
     objective = model(shares=[1.0, 0.0, 0.0])

@@ -1,6 +1,7 @@
 """The bound of text by hand, its KL against torch's, annealing, and refusals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,6 +103,15 @@ def test_shuffling_asks_for_another_sentence_of_the_same_code() -> None:
     assert same is x
     assert not (other == y).all(dim=1).any()
     assert sorted(other.tolist()) == sorted(y.tolist())
+
+
+def test_what_likelihoods_are_of_is_said() -> None:
+    """Nats of a text are those of its tokens: other tokens, other numbers."""
+    density = vae().density()
+    assert density["family"] == "categorical"
+    assert vae(latent=3).density() == density
+    other = TextVAE(Words(), replace(SPEC, tokenizer="{}"), **SETTINGS).density()
+    assert {key for key in density if density[key] != other[key]} == {"tokenizer"}
 
 
 def test_what_it_offers() -> None:

@@ -36,6 +36,13 @@ def batch(n: int = 6) -> Batch:
     return Batch(data, torch.arange(n), torch.arange(n))
 
 
+def test_what_likelihoods_are_of_is_said() -> None:
+    """Nats of pixels of another density, or deviation, are other numbers."""
+    assert vae().density() == {"family": "gaussian", "deviation": 0.5}
+    assert vae(latent=3, beta=0.1).density() == vae().density()
+    assert vae(**BERNOULLI).density() == {"family": "bernoulli"}
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_the_loss_by_hand(likelihood: str) -> None:
     model = vae(beta=0.7, **(BERNOULLI if likelihood == "bernoulli" else {}))
