@@ -84,9 +84,7 @@ class Protocol:
     """
 
     terms: Mapping[str, Any] = field(default_factory=dict)  # what defines the numbers: method, contents of a file
-    chosen: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # chosen on "val": a learning rate; by condition, if need be
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # on "val": a learning rate; by condition, if need be
     measured: Mapping[str, Any] = field(default_factory=dict)  # found on the way: examples, coverage, what was cut
 
 
@@ -97,9 +95,7 @@ class DataRef:
     dataset: str  # the option's name
     own: bool = True  # those of the run, as they were set for it
     fingerprint: str = ""  # of the contents of train, val and test; "" in results of schema 1 that had none
-    settings: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # of other data: what is not as in the run, or in the file
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of other data: what differs from the run's, or the file
 
 
 @dataclass(frozen=True, kw_only=True)

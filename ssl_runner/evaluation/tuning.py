@@ -103,9 +103,7 @@ def calibrated(subject: Subject, recipe: Recipe) -> Start:
     with seeded(subject.seed):
         order = torch.randperm(len(data))[: len(data) // size * size]
         update_bn((spec.to_input(data[chosen].to(subject.device)) for chosen in order.split(size)), encoder)
-    features = extract(
-        encoder, spec, data, device=subject.device, precision=torch.float32, batch_size=recipe.batch_size
-    )
+    features = extract(encoder, spec, data, device=subject.device, batch_size=recipe.batch_size)
     return Start(encoder, features["pooled"])
 
 
