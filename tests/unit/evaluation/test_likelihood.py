@@ -1,5 +1,4 @@
 import math
-from typing import ClassVar
 
 import pytest
 import torch
@@ -18,8 +17,6 @@ class Sums(Objective[Tensor, Tensor]):
     The posterior that it uses is moved by `off`; a second latent is as the prior.
     """
 
-    density: ClassVar[dict[str, object]] = {"family": "gaussian", "deviation": 1.0}
-
     def __init__(self, off: float) -> None:
         super().__init__()
         self.off = off
@@ -29,6 +26,9 @@ class Sums(Objective[Tensor, Tensor]):
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         return Loss(x.sum())
+
+    def density(self) -> dict[str, object]:
+        return {"family": "gaussian", "deviation": 1.0}
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = torch.stack([x / 2 + self.off, torch.zeros_like(x)], dim=1)

@@ -38,9 +38,9 @@ def batch(n: int = 6) -> Batch:
 
 def test_what_likelihoods_are_of_is_said() -> None:
     """Nats of pixels of another density, or deviation, are other numbers."""
-    assert vae().density == {"family": "gaussian", "deviation": 0.5}
-    assert vae(latent=3, beta=0.1).density == vae().density
-    assert vae(**BERNOULLI).density == {"family": "bernoulli"}
+    assert vae().density() == {"family": "gaussian", "deviation": 0.5}
+    assert vae(latent=3, beta=0.1).density() == vae().density()
+    assert vae(**BERNOULLI).density() == {"family": "bernoulli"}
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
