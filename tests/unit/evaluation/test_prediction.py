@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from findings import metric, value
+from findings import check, metric, value
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.prediction import Prediction, compare
@@ -54,6 +54,7 @@ def test_by_hand(batch_size: int) -> None:
     objective = Brighter(0.05).train()
     found = ask(objective, batch_size)
     assert objective.drop.training
+    check("prediction", found)
     level = [102 / 255, 127 / 255, 153 / 255]
     copied = [(level[k] - level[0]) ** 2 for k in (1, 2)]
     made = [(level[k] - level[0] - 0.05 * k) ** 2 for k in (1, 2)]
@@ -133,9 +134,7 @@ def test_psnr_is_the_mean_of_that_of_each_frame() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     data = Mixed()
-    subject = FrozenSubject(
-        nn.Identity(), data, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=4
-    )
+    subject = FrozenSubject(nn.Identity(), data, seed=0, device=torch.device("cpu"), batch_size=4)
     found = Prediction(batch_size=4, pictures=2)(Brighter(0.0), subject)
     frames = data.spec.to_input(data.data)
     by_step = [

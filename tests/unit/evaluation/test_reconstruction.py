@@ -61,9 +61,7 @@ def colorization() -> Colorization:
 
 
 def reconstruct(objective: Objective) -> Finding:
-    asked = FrozenSubject(
-        objective.encoder, Sparse(), seed=3, device=torch.device("cpu"), precision=torch.float32, batch_size=8
-    )
+    asked = FrozenSubject(objective.encoder, Sparse(), seed=3, device=torch.device("cpu"), batch_size=8)
     return Reconstruction(batch_size=40, pictures=1)(objective, asked)
 
 
