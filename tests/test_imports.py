@@ -19,6 +19,7 @@ OWN = {  # layer -> layers of this package that it may import
     "reporting": {"figures"},
     "loggers": set(),
     "optim": set(),
+    "flops": {"interfaces"},
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "nn", "optim", "config"},
@@ -46,6 +47,7 @@ FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files
     "loggers": {"pytorch_lightning", "hydra", "omegaconf"},
     "figures": {"torch"},
     "optim": {"pytorch_lightning", "hydra", "omegaconf"},
+    "flops": {"pytorch_lightning", "hydra", "omegaconf"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
