@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -49,9 +49,6 @@ from ssl_runner.data.module import DataModule
 from ssl_runner.data.video_folder import SUFFIXES
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
-    MASK,
-    SPECIAL,
-    UNK,
     Batch,
     DataSource,
     DataSpec,
@@ -252,7 +249,7 @@ def hugging_face(config: Config, data: DataModule) -> float:
         labels = x
         if masked:
             asked = torch.rand(x.shape, device=device) < config.objective["ratio"]
-            x, labels = x.masked_fill(asked, MASK), x.masked_fill(~asked, -100)
+            x, labels = x.masked_fill(asked, data.spec.special.mask), x.masked_fill(~asked, -100)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = model(input_ids=x, labels=labels).loss
         optimizer.zero_grad()
@@ -314,22 +311,23 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             rates["gensim, 2 workers"].append(count * epochs / seconds)
             for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
                 subject = FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=1)
-                found = judge(subject).metrics
-                quality[name].append(found["spearman@wordsim353"])
+                found = {metric.name: metric.value for metric in judge(subject).metrics}  # of one file of pairs
+                quality[name].append(found["spearman"])
         title = f"{objective}, {count:,} words, {epochs} epochs, vocabulary {data.spec.vocabulary:,}; words/s"
         table(title, rates, "ssl_runner")
         shown = Table("", "mean", *(f"seed {seed}" for seed in range(rounds)), title="Spearman, WordSim-353")
         for name, values in quality.items():
             shown.add_row(name, *(f"{value:.3f}" for value in (statistics.mean(values), *values)))
-        Console().print(shown, f"of {100 * found['coverage@wordsim353']:.1f} % of the pairs")
+        Console().print(shown, f"of {100 * found['coverage']:.1f} % of the pairs")
 
 
 def sentences_of(data: DataModule) -> list[list[str]]:
     """The corpus that is pretrained on, as gensim takes it: ids as text, a list a sentence, unknown words left out."""
     windows = data.examples("pretrain").data
     stream = torch.cat((windows[:, :-1].flatten(), windows[-1, -1:]))  # windows overlap by one
-    ends = ((stream < len(SPECIAL)) & (stream != UNK)).nonzero().flatten()
-    texts = [part[part >= len(SPECIAL)].tolist() for part in stream.tensor_split(ends)]
+    special = cast(TextSpec, data.spec).special
+    ends = (special.among(stream) & (stream != special.unk)).nonzero().flatten()
+    texts = [part[~special.among(part)].tolist() for part in stream.tensor_split(ends)]
     return [[str(word) for word in text] for text in texts if text]
 
 

@@ -70,7 +70,7 @@ def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     metrics = []
     for name, value in found["metrics"].items():
         metric = _metric(name, value, found)
-        _, _, condition = name.partition("@")
+        condition = next((each for each in subsets if name.endswith(f"@{each}")), "")
         if isinstance(subsets.get(condition), Mapping):
             own, picked, seen = _sorted(subsets[condition], probe)
             metric["terms"] = own
