@@ -57,6 +57,7 @@ from ssl_runner.interfaces import (
     Features,
     ImageSpec,
     SplitName,
+    TextSpec,
 )
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.reporting.results import Name, Result, write_result
