@@ -23,7 +23,6 @@ from ssl_runner.config import (
     parameters,
     unfit_evaluations,
 )
-from ssl_runner.evaluation.subject import evaluating
 from ssl_runner.interfaces import (
     Batch,
     DataSource,
@@ -113,13 +112,17 @@ def tokens_shown(model: Objective, spec: DataSpec) -> int:
     all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made."""
     shown: list[int] = []
     hook = model.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].shape[1]))
+    training = [part for part in model.modules() if part.training]
+    model.eval()  # so that no statistics move
     try:
-        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.loss(*model.split(fake_batch(spec, 2)))
     except (ValueError, RuntimeError):  # `rehearse` says what is wrong
         return cast(TextSpec, spec).length
     finally:
         hook.remove()
+        for part in training:
+            part.training = True
     return max(shown, default=cast(TextSpec, spec).length)
 
 

@@ -111,7 +111,7 @@ class TextSpec(DataSpec):
     first T of these ids, so that no SEP says that it ends there. So is a document, without EOS in it: it has the
     document's class, as a sentence has, and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
     which segment a token belongs to follows from the separators before it. MASK is never in a corpus. `special` says
-    which ids these are.
+    which ids these are. In training, windows may begin further on in each epoch (`data.tensors.MovingWindows`).
     """
 
     kind: ClassVar[str] = "text"
@@ -410,6 +410,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
     logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
+    counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """A tokenizer that is laid out as BERT's published one is: special ids apart from each other, no end of a sentence."""
 
 import string
+from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -12,10 +13,13 @@ WORDS = tuple(
 )
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer(more: Iterable[str] = ()) -> Tokenizer:
+    """It knows letters, WORDS and `more` words."""
     marks = [c for c in string.printable if not c.isspace() and not c.isupper()]
     names = ["[PAD]", *(f"[unused{n}]" for n in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", *marks]
-    names += [f"##{c}" for c in string.ascii_lowercase + string.digits] + [word for word in WORDS if len(word) > 1]
+    names += [f"##{c}" for c in string.ascii_lowercase + string.digits] + sorted(
+        {word for word in (*WORDS, *more) if len(word) > 1}
+    )
     made = Tokenizer(models.WordPiece({name: place for place, name in enumerate(names)}, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

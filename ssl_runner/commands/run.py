@@ -232,6 +232,7 @@ def load(config: Config, source: DataSource) -> "DataModule":
 def fresh(config: Config, data: "DataModule") -> Objective:
     """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
     model = build.objective(config, data.spec)
+    data.moving = not model.counts_examples
     build.fit_statistics(model, data.statistics)
     return model
 

@@ -223,15 +223,21 @@ class Corpus:
         """Write the tokens of a split; those of "unlabelled" behind those of "train"."""
         end = [] if self.sentences == "none" or special.eos is None else [special.eos]
         sep = special.sep
+        file = made / f"{'train' if name == 'unlabelled' else name}.int32"
+        place = file.stat().st_size // 4 if file.is_file() else 0
         found = _Encoded(np.zeros(tokenizer.get_vocab_size(), dtype=np.int64), 0, 0, 0)
         last = sep
-        with (made / f"{'train' if name == 'unlabelled' else name}.int32").open("ab") as out:
+        with file.open("ab") as out, file.with_suffix(".ends").open("ab") as ends:
             for lines in _batches(_counted(split, advance, ends=True)):
                 cut = iter(tokenizer.encode_batch_fast([line for line in lines if line], add_special_tokens=False))
                 rows = [[*next(cut).ids, *end] if line else [sep] for line in lines]
                 ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32)
                 ids.tofile(out)
                 last = int(ids[-1])
+                if special.eos is None:  # then nothing in the text says where its sentences end
+                    after = place + np.cumsum([len(row) for row in rows])
+                    after[[bool(line) for line in lines]].astype(np.int64).tofile(ends)
+                place += len(ids)
                 found = found.plus(
                     _Encoded(
                         np.bincount(ids, minlength=len(found.counts)),
@@ -265,7 +271,8 @@ class Corpus:
             for split, ids in streams.items():
                 name = "train" if split == "pretrain" else split
                 label = _map(folder / f"{name}.label", np.int64)
-                ends = _rows(made, name, ids, label, self.example, self.length, special)
+                bounds = _bounds(ids, folder / f"{name}.ends", self.example, special)
+                ends = _rows(made, name, ids, label, bounds, self.length, special)
                 sizes[split] = len(ends)
                 if split == "pretrain":
                     sizes["train"] = int((ends <= train).sum())
@@ -301,22 +308,38 @@ def windows(ids: Tensor, length: int, split: str) -> Tensor:
     return ids.as_strided(((len(ids) - 1) // (length - 1), length), (length - 1, 1))
 
 
+class _Bounds(NamedTuple):
+    starts: np.ndarray  # (m,) where in a corpus each sentence or document begins
+    stops: np.ndarray  # (m,) the place after its last token
+    documents: np.ndarray  # (documents,) where each document ends
+
+
+def _bounds(ids: np.ndarray, ends: Path, example: Example, special: SpecialTokens) -> _Bounds:
+    """Of all sentences or documents of `ids`. `ends`: a file of where sentences end, for a vocabulary without [EOS]."""
+    documents = _places(ids, [special.sep])
+    if example == "sentence" and special.eos is None:
+        stops = _map(ends, np.int64)
+        starts = np.concatenate(([0], stops))[: len(stops)]
+        starts = starts + np.isin(starts, documents)  # a document's end is no part of the next sentence
+    else:
+        marks = [special.sep] if example == "document" or special.eos is None else [special.sep, special.eos]
+        stops = _places(ids, marks)
+        starts = np.concatenate(([0], stops + 1))[: len(stops)]
+    full = stops > starts  # nothing stands between the end of a last sentence and that of its document
+    return _Bounds(starts[full], stops[full], documents)
+
+
 def _rows(
-    made: Path, name: str, ids: np.ndarray, label: np.ndarray, example: Example, length: int, special: SpecialTokens
+    made: Path, name: str, ids: np.ndarray, label: np.ndarray, bounds: _Bounds, length: int, special: SpecialTokens
 ) -> np.ndarray:
     """Write a row of every sentence or document of `ids`, as `_padded` has it; return where in `ids` each ends."""
-    documents = _places(ids, [special.sep])
-    ends = [special.sep] if special.eos is None else [special.sep, special.eos]
-    stops = _places(ids, ends) if example == "sentence" else documents
-    starts = np.concatenate(([0], stops + 1))[: len(stops)]
-    full = stops > starts  # nothing stands between the end of a last sentence and that of its document
-    starts, stops = starts[full], stops[full]
     with (made / f"{name}.int32").open("wb") as out:
         step = max(1, TOGETHER // length)
-        for first in range(0, len(starts), step):
-            _padded(ids, starts[first : first + step], stops[first : first + step], length, special).tofile(out)
-    label[np.searchsorted(documents, stops)].tofile(made / f"{name}.label")
-    return stops
+        for first in range(0, len(bounds.starts), step):
+            part = slice(first, first + step)
+            _padded(ids, bounds.starts[part], bounds.stops[part], length, special).tofile(out)
+    label[np.searchsorted(bounds.documents, bounds.stops)].tofile(made / f"{name}.label")
+    return bounds.stops
 
 
 def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:

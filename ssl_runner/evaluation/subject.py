@@ -90,13 +90,15 @@ def extract(
     half = precision is torch.bfloat16
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         for chunk in data.split(batch_size):
-            x = spec.to_input(chunk.to(device))
-            if isinstance(encoder, TextEncoder):
-                x = x[:, : encoder.reach]
-            features = encoder(x, layers=layers)
+            features = encoder(within_reach(encoder, spec.to_input(chunk.to(device))), layers=layers)
             blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}
             parts.append({n: v.float().cpu() for n, v in (blocks or {"pooled": features.pooled}).items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # not in inference mode: for autograd
+
+
+def within_reach(encoder: nn.Module, x: Tensor) -> Tensor:
+    """Input without what stands at positions of a text that pretraining does not show the encoder."""
+    return x[:, : encoder.reach] if isinstance(encoder, TextEncoder) else x
 
 
 def of_layer(found: Mapping[str, Tensor], layer: str) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from ssl_runner.evaluation.accuracies import accuracies
-from ssl_runner.evaluation.subject import TOLD, batches, evaluating, extract, seeded
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, extract, seeded, within_reach
 from ssl_runner.interfaces import DataSpec, Encoder, Examples, Subject, Views
 from ssl_runner.metrics import Metric
 
@@ -55,7 +55,7 @@ class ReadPooled(nn.Module):
     """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
 
     def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
-        return encoder(x).pooled
+        return encoder(within_reach(encoder, x)).pooled
 
 
 class Classifier(nn.Module):

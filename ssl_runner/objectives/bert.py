@@ -47,15 +47,16 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     masked_accuracy over those that x does not show: a network that copies is right wherever a token stays.
 
     With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
-    to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
-    another example. All windows stay of one length, so that nothing but their words tells whether b is in its place.
+    to the middle, b what comes after it or, in half of all draws, what comes after that end in another example. Where
+    a window has no such end, or the vocabulary no token for it, all is cut within a sentence, and b is of an example
+    that is cut so too. So where the passages begin and end says nothing of whether b is in its place; that of a
+    batch's earliest cut may be shorter and padded, whether it is in its place or not.
     Otherwise x = [CLS] t_2 ... t_{T-1} [SEP].
 
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding", https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.
-    Differs from the paper: passages are of the running text, whose documents b may overstep; in an example
-    without an end of a sentence it is cut in its middle; tokens are drawn anew in each epoch; what replaces a token is
-    never special.
+    Differs from the paper: passages are of the running text, whose documents b may overstep; tokens are drawn anew in
+    each epoch; what replaces a token is never special.
     """
 
     logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}

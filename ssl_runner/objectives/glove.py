@@ -1,6 +1,6 @@
 """How often two words stand near each other, from the two words (GloVe)."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class GloVe(Objective[Near, Often]):
     are counted, further ones are left out: `uncounted` logs their part of all X.
     """
 
+    counts_examples: ClassVar[bool] = True
     encoder: WordEncoder
     seen: Tensor  # (n + 1,) bool: examples that are counted; the last for those of an unknown place
 

@@ -1,7 +1,7 @@
 """The next token, by counting."""
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class NGramModel(Objective[Known, Tensor]):
     https://doi.org/10.1006/csla.1999.0128.
     Differs from the papers: as `backbones.ngram` says.
     """
+
+    counts_examples: ClassVar[bool] = True
 
     def __init__(self, encoder: CountEncoder, spec: TextSpec) -> None:
         super().__init__()

@@ -92,6 +92,7 @@ def test_evaluation_is_deterministic(encoder: TextEncoder, x: torch.Tensor) -> N
 
 def test_gradients_reach_every_weight(encoder: TextEncoder, x: torch.Tensor) -> None:
     of_kind(encoder, TokenEncoder, CausalEncoder, BiCausalEncoder, WordEncoder)
+    x[0, 8] = SEP  # a second segment follows
     pooled = encoder.train()(x).pooled
     (pooled * torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
     idle = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]

@@ -3,12 +3,14 @@
 import copy
 import json
 import random
+import re
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import made_bert
 import made_text
 import pytest
 import torch
@@ -18,6 +20,7 @@ from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.data.text import TextFile
 from ssl_runner.evaluation.controls import BagOfWords
+from ssl_runner.evaluation.senses import senses_text
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
     Bounds,
@@ -121,7 +124,7 @@ def evaluator(name: str, **changes: Any) -> Any:
 class Labelled:
     """Made sentences, by whether the moon or the king is in them; and words that people compared, in the corpus."""
 
-    def __init__(self, example: str) -> None:
+    def __init__(self, example: str, published: bool) -> None:
         folder = made_text.folder()
         pairs = Path(find_spec("gensim").origin).parent / "test" / "test_data" / "wordsim353.tsv"
         more = folder / "more.txt"
@@ -130,9 +133,15 @@ class Labelled:
             others = "athens greece baghdad iraq paris france rome italy bank arms light right state order party"
             documents = [made_text.text(60), *(" ".join(pair) for pair in words), *[others] * 5]
             more.write_text("\n\n".join(documents))
+        known = folder / "bert"
+        if published and not known.exists():
+            known.mkdir()
+            words = set(re.findall(r"[a-z]+", (more.read_text() + senses_text("test") + senses_text("val")).lower()))
+            (known / "tokenizer.json").write_text(made_bert.tokenizer(words).to_str())
         source = TextFile(
             path=str(more), val_path=None, test_path=None, documents="blank_lines", sentences="lines", example=example,
-            length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True, tokenizer=None,
+            length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True,
+            tokenizer=str(known) if published else None,
             cache=str(folder / "cache"), test_fraction=0.2, val_fraction=0.2, split_seed=0,
         )  # fmt: skip
         self.splits = dict(source.load())
@@ -150,16 +159,16 @@ class Labelled:
 
 
 @cache
-def data(example: str) -> Labelled:
-    return Labelled(example)
+def data(example: str, published: bool = False) -> Labelled:
+    return Labelled(example, published)
 
 
-def objective(name: str) -> tuple[Objective, Labelled]:
+def objective(name: str, published: bool = False) -> tuple[Objective, Labelled]:
     """One that the evaluation can be asked of, at its random start."""
     needs = get_type_hints(CLASS[name].__call__)["objective"] if name not in EVALUATORS else FillsIn
     overrides = OBJECTIVES[needs]
     example = "sentence" if needs in (Writes, Bounds) or name in EVALUATORS else "window"
-    loaded = data(example)
+    loaded = data(example, published)
     more = ["objective.next_sentence=0"] if example == "sentence" and needs is FillsIn else []
     chosen = typed(compose([*made_text.overrides(), "evaluation=[]", "logger=none", *overrides, *more]))
     return build.objective(chosen, loaded.spec), copy.copy(loaded)
@@ -209,6 +218,17 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
     assert keys(bag) == keys(encoder)
     assert bag.protocol.terms == encoder.protocol.terms
     assert [each.terms for each in bag.metrics] == [each.terms for each in encoder.metrics]
+
+
+@pytest.mark.parametrize("name", [
+    "analogies", "masked_words", "neighbours", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
+    "text_classification", "text_interpolation", "text_samples", "word_similarity",
+])  # fmt: skip
+def test_a_published_tokenizer_can_be_used(name: str) -> None:
+    """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
+    whole, loaded = objective(name, published=True)
+    assert loaded.spec.special == made_bert.IDS
+    check(name, ask(name, whole, loaded))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Objects from configs: what fits together, exported encoders, damaged files."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import made_bert
 import made_text
 import pytest
 import torch
@@ -13,7 +15,7 @@ from ssl_runner import build, load_encoder
 from ssl_runner.commands.findings import same_reach
 from ssl_runner.config import Config, ConfigError, check_fit, compose, conf_dir, locate, typed
 from ssl_runner.evaluation.controls import BagOfWords
-from ssl_runner.interfaces import TextSpec
+from ssl_runner.interfaces import SpecialTokens, TextSpec
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
 SMALL_FRAMES = ["dataset=moving_digits", "dataset.side=8", "dataset.digit_side=8", "backbone=per_frame",
@@ -268,3 +270,21 @@ def test_weights_of_another_backbone_are_refused(exported: Path) -> None:
 def test_construct_refuses_what_is_not_allowed() -> None:
     with pytest.raises(ConfigError, match="not allowed"):
         build.construct({"_target_": "subprocess.Popen", "args": ["true"]})
+
+
+def test_an_exported_encoder_knows_its_special_tokens(tmp_path: Path) -> None:
+    node = {"_target_": "ssl_runner.backbones.word_vectors.WordVectors", "width": 3, "gradient": "dense"}
+    tokenizer = made_bert.tokenizer().to_str()
+    size = json.loads(tokenizer)["model"]["vocab"]
+    spec = TextSpec(length=8, vocabulary=len(size), tokenizer=tokenizer, special=made_bert.IDS)
+    build.export_encoder(tmp_path, build.encoder(node, spec), node, spec)
+    assert build.exported_spec(tmp_path) == spec
+    assert build.load_encoder(tmp_path).special == made_bert.IDS
+    tokens = json.loads((tmp_path / "tokens.json").read_text())
+    del tokens["special"], tokens["ends"]  # as they were written once
+    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
+    assert build.exported_spec(tmp_path).special == SpecialTokens()
+    tokens["special"] = {"pad": "0"}
+    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
+    with pytest.raises(ValueError, match=r"special\.pad"):
+        build.exported_spec(tmp_path)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,8 +21,10 @@ from ssl_runner.config import ConfigError
 from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.span_qa import Spans, best_spans, span_entropy
 from ssl_runner.evaluation.tagging import word_entropy
+from ssl_runner.evaluation.text_data import Texts
 from ssl_runner.evaluation.text_heads import start
-from ssl_runner.interfaces import Evaluator, TextEncoder
+from ssl_runner.evaluation.tuning import Recipe, calibrated, fine_tune
+from ssl_runner.interfaces import Evaluator, Examples, TextEncoder
 from ssl_runner.metrics import Unit
 
 CONF = Path(__file__).parents[3] / "conf" / "evaluation"
@@ -88,6 +90,23 @@ def test_no_position_is_read_that_pretraining_did_not_show_and_what_is_cut_is_me
     assert (cut > 0) is (reach == "less" and name not in ("senses", "span_qa", "span_qa_finetune"))
     if encoder.reach == 5:
         assert ask(name, tmp_path, encoder, **asked | {"length": 5}).protocol == found.protocol
+
+
+def test_the_runs_own_texts_are_read_no_further_either():
+    """Frozen, and where the encoder is trained: of rows of 24 tokens the first 9."""
+    encoder, spec = bert(text_spec(), positions=64), replace(text_spec(), classes=2)
+    encoder.reach = 9
+    data = spec.fake(20)
+    asked = subject(encoder, spec)
+    asked.data = Texts(spec, dict.fromkeys(("train", "val", "test"), Examples(data, torch.arange(20) % 2)))
+    expected = encoder.eval()(data[:, :9].long()).pooled
+    torch.testing.assert_close(asked.features("train").data, expected.detach(), atol=1e-5, rtol=1e-4)
+    recipe = Recipe(epochs=3, least_steps=1, batch_size=20, learning_rate=0.1, weight_decay=0.0)
+    network = fine_tune(asked, calibrated(asked, recipe), asked.data.examples("train"), recipe).eval()
+    with torch.no_grad():
+        whole, part = network(data.long()), network(data[:, :9].long())
+    assert whole.std() > 1e-3
+    torch.testing.assert_close(whole, part)
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if "pair" in name or name == "glue"])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -141,3 +142,29 @@ def test_running_text_is_put_together_and_sentences_are_not():
 def test_refusals(wrong):
     with pytest.raises(ValueError, match=rf"evaluation\.text_samples\.{next(iter(wrong))} is"):
         samples(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("counts", "prompt", "begin"),
+    [
+        ({EOS: 30, SEP: 4}, "the cat", [EOS, 6, 7]),
+        ({EOS: 0, SEP: 4}, "the cat", [SEP, 6, 7]),
+        ({EOS: 0, SEP: 1}, "the cat", [6, 7]),
+        ({EOS: 0, SEP: 1}, "", [8]),
+    ],
+)
+def test_a_sample_begins_with_what_the_corpus_has(counts, prompt, begin):
+    """Lines without ends of sentences: after a document, and in a single one after nothing but the text."""
+    data = Corpus()
+    known = tuple(counts.get(token, 9) for token in range(VOCABULARY))
+    data.spec = replace(data.spec, counts=known)
+    data.splits["test"].data[0, 0] = 8
+    seen = []
+
+    class Watched(Bigrams):
+        def next_logits(self, tokens: Tensor) -> Tensor:
+            seen.append(tokens)
+            return super().next_logits(tokens)
+
+    samples(prompt=prompt)(Watched(), subject(data))
+    assert seen[0].tolist() == [begin] * 3
