@@ -2,21 +2,19 @@
 
 import copy
 import json
-import math
 import random
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import made_bert
 import made_text
 import pytest
 import torch
-import yaml
-from findings import key, keys
+from findings import check, keys, node_of
 
 from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
@@ -24,7 +22,6 @@ from ssl_runner.data.text import TextFile
 from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.senses import senses_text
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
     Bounds,
     Encoder,
@@ -38,9 +35,8 @@ from ssl_runner.interfaces import (
     TextSpec,
     Writes,
 )  # fmt: skip
-from ssl_runner.metrics import Better, Metric
 
-NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
+NODES = {path.stem: node_of(path.stem) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
 NODES = {name: node for name, node in NODES.items() if "_target_" in node}
 CLASS = {name: locate(node["_target_"]) for name, node in NODES.items()}
 OBJECTIVES = {  # who can do what an inspection asks for
@@ -49,7 +45,6 @@ OBJECTIVES = {  # who can do what an inspection asks for
     Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
 }
 OBJECTIVES[Bounds] = OBJECTIVES[Writes]
-PUBLISHED = {"analogies", "word_similarity"}  # sets that are published as a whole: no part of them is val
 SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
@@ -209,13 +204,7 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
     assert all(torch.equal(value, weights[key]) for key, value in whole.state_dict().items())
     assert [part.training for part in whole.modules()] == modes
     assert all(p.grad is None for p in whole.parameters())
-    assert all(isinstance(each, Metric) for each in found.metrics)
-    assert all(type(each.value) is float and math.isfinite(each.value) for each in found.metrics)
-    assert len(set(keys(found))) == len(found.metrics)
-    assert json.loads(json.dumps([asdict(each) for each in found.metrics])) == [asdict(each) for each in found.metrics]
-    assert json.loads(json.dumps(asdict(found.protocol))) == asdict(found.protocol)
-    assert "method" in found.protocol.terms
-    assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
+    check(name, found)
     torch.manual_seed(8)
     again = ask(name, whole, loaded)
     assert (again.metrics, again.protocol) == (found.metrics, found.protocol)
@@ -239,29 +228,7 @@ def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
     whole, loaded = objective(name, published=True)
     assert loaded.spec.special == made_bert.IDS
-    assert all(math.isfinite(each.value) for each in ask(name, whole, loaded).metrics)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_person_looks_at_first_has_a_figure_on_val(name: str) -> None:
-    found = ask(name, *objective(name))
-    first = [each for each in found.metrics if each.headline]
-    assert first
-    assert len({(each.unit, each.better) for each in first}) == 1
-    test = {(key(each)[0], key(each)[2]) for each in first if each.split == "test"}
-    val = {(key(each)[0], key(each)[2]) for each in first if each.split == "val"}
-    described = all(each.better is Better.NEITHER for each in first)
-    assert test == val or described or (name in PUBLISHED and not val)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_key_of_a_protocol_holds_two_meanings(name: str) -> None:
-    settings = set(NODES[name]) - {"_target_"}
-    assert settings >= CLASS[name].presentation
-    found = ask(name, *objective(name))
-    kinds = [settings, *(set(part) for part in asdict(found.protocol).values())]
-    kinds.append({term for each in found.metrics for term in each.terms} - {"tasks"})  # glue's: of its average alone
-    assert sum(map(len, kinds)) == len(set.union(*kinds)), kinds
+    check(name, ask(name, whole, loaded))
 
 
 @pytest.mark.parametrize(

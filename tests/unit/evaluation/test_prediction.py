@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from findings import metric, value
+from findings import check, metric, value
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.prediction import Prediction, compare
@@ -56,6 +56,7 @@ def test_by_hand(batch_size: int) -> None:
     objective = Brighter(0.05).train()
     found = ask(objective, batch_size)
     assert objective.drop.training
+    check("prediction", found)
     level = [102 / 255, 127 / 255, 153 / 255]
     copied = [(level[k] - level[0]) ** 2 for k in (1, 2)]
     made = [(level[k] - level[0] - 0.05 * k) ** 2 for k in (1, 2)]
