@@ -71,6 +71,16 @@ def test_what_does_not_go_together_is_refused_in_words(overrides: list[str], sai
     assert said in refused(*overrides)
 
 
+@pytest.mark.parametrize("root", ["config", "evaluate"])
+@pytest.mark.parametrize("name", ["finetune", "few_label_finetune"])
+def test_fine_tuning_takes_views_where_they_are_chosen(root: str, name: str) -> None:
+    chosen = f"objective/views@evaluation.{name}.views=natural"
+    plain, seen = (compose([f"evaluation=[{name}]", *more], root)["evaluation"][name] for more in ([], [chosen]))
+    assert build.construct(plain).views is None
+    views = build.construct(seen).views
+    assert {"views": 2, "flip": 0.5, "crop_scale": (0.2, 1.0)}.items() <= views.settings.items()
+
+
 def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> None:
     chosen = config("evaluation=image", "dataset.classes=0")
     _, spec = build.validate(chosen)
