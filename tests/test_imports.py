@@ -20,6 +20,7 @@ OWN = {  # layer -> layers of this package that it may import
     "reporting": {"figures", "metrics"},
     "loggers": set(),
     "optim": set(),
+    "flops": {"interfaces"},
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "training": {"interfaces", "nn", "optim", "config"},
@@ -48,6 +49,7 @@ FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files
     "figures": {"torch"},
     "metrics": {"torch", "numpy"},
     "optim": {"pytorch_lightning", "hydra", "omegaconf"},
+    "flops": {"pytorch_lightning", "hydra", "omegaconf"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
