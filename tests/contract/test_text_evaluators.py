@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import random
 import re
 from dataclasses import replace
