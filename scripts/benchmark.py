@@ -473,9 +473,11 @@ class Step:
         label = torch.arange(self.count) % max(self.spec.classes, 1)
         return Batch(self.spec.to_input(self.examples), label, torch.arange(self.count))
 
-    def whole(self, steps: int, dtype: torch.dtype = torch.float32) -> float:
+    def whole(
+        self, steps: int, dtype: torch.dtype = torch.float32, clock: Callable[[], float] = time.monotonic
+    ) -> float:
         """Examples/s: split, loss, backward, the optimizer, and what moves afterwards."""
-        begun = time.monotonic()
+        begun = clock()
         for step in range(steps):
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
                 loss = self.model.loss(*self.model.split(self.batch()))
@@ -483,7 +485,7 @@ class Step:
             loss.value.backward()
             self.optimizer.step()
             self.model.after_step(loss.carry, step / steps)
-        return self.count * steps / (time.monotonic() - begun)
+        return self.count * steps / (clock() - begun)
 
     def encoder(self, steps: int) -> float:
         """Examples/s: what the encoder read in one loss, forward and backward."""
@@ -559,27 +561,28 @@ NETWORKS = (  # of each kind several, of sizes that are trained here: what is de
 def precisions(seconds: float, rounds: int, only: str) -> None:
     """A step of each network in float32 and in bfloat16, in turn; then the rows of this processor are written anew.
 
-    `seconds`: of a round in one precision, about. `only`: of networks whose words hold this, and nothing is written.
+    On one thread and by the time that it computes, which other work on the machine disturbs the least. `seconds`: of a
+    round in one precision, about. `only`: of networks whose words hold this, and nothing is written.
     """
     here = precision.processor()
     if here.feature is None:
         raise SystemExit("this processor does not compute in bfloat16: there is nothing to measure")
+    torch.set_num_threads(1)
     rows: list[precision.Measured] = []
     for words in (words for words in NETWORKS if only in words):
         config = typed(compose([*words.split(), "evaluation=[]", "controls=[]", "logger=none"]))
         _, spec = build.source(config)
         step = Step(config, spec)
-        rate = min(step.whole(1), step.whole(1))  # which warms up, too
+        rate = min(step.whole(1, clock=time.process_time) for _ in range(2))  # which warms up, too
         steps = max(1, round(seconds * rate / step.count))
-        both = {precision.name(dtype): partial(step.whole, steps, dtype) for dtype in precision.DTYPES.values()}
+        both = {what: partial(step.whole, steps, each, time.process_time) for what, each in precision.DTYPES.items()}
         rates = rounds_of(both, rounds)
         ratios = sorted(a / b for a, b in zip(rates["bfloat16"], rates["float32"], strict=True))
         found = {what: round(statistics.median(values), 1) for what, values in rates.items()}
         spread = dict(zip(("low", "ratio", "high"), (ratios[0], statistics.median(ratios), ratios[-1]), strict=True))
         row = precision.Measured(
             vendor=here.vendor, feature=here.feature, network=precision.kind(step.model), case=words, **found,
-            **{what: round(value, 3) for what, value in spread.items()}, threads=torch.get_num_threads(),
-            torch=torch.__version__,
+            **{what: round(value, 3) for what, value in spread.items()}, torch=str(torch.__version__),
         )  # fmt: skip
         rows.append(row)
         print(f"{row.network:14} {row.ratio:5.2f} ({row.low:.2f} to {row.high:.2f})  {words}", flush=True)

@@ -30,7 +30,7 @@ WORTH = 1.1  # times as fast at least, in the mean of a kind's networks: what is
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The speed of one network's training step in both precisions: a row of precision.yaml."""
+    """The speed of one network's training step in both precisions, on one thread: a row of precision.yaml."""
 
     vendor: str  # of the processor: "AuthenticAMD"
     feature: Feature  # the strongest it has
@@ -41,7 +41,6 @@ class Measured:
     ratio: float  # of bfloat16 over float32: the median over rounds in which they took turns
     low: float  # the least of these rounds
     high: float  # the greatest
-    threads: int
     torch: str  # version
 
 

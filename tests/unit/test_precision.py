@@ -14,7 +14,7 @@ from ssl_runner.precision import Decision, Measured, Processor, decide, describe
 
 ROW = Measured(
     vendor="AuthenticAMD", feature="avx512_bf16", network="convolutional", case="", float32=100.0, bfloat16=130.0,
-    ratio=1.3, low=1.2, high=1.4, threads=2, torch="2.14.1",
+    ratio=1.3, low=1.2, high=1.4, torch="2.14.1",
 )  # fmt: skip
 ROWS = [
     ROW,
