@@ -562,7 +562,7 @@ def precisions(seconds: float, rounds: int, only: str) -> None:
     """A step of each network in float32 and in bfloat16, in turn; then the rows of this processor are written anew.
 
     On one thread and by the time that it computes, which other work on the machine disturbs the least. `seconds`: of a
-    round in one precision, about. `only`: of networks whose words hold this, and nothing is written.
+    round in one precision, about. `only`: of networks whose words hold this; the rows of the others stay.
     """
     here = precision.processor()
     if here.feature is None:
@@ -589,12 +589,13 @@ def precisions(seconds: float, rounds: int, only: str) -> None:
     for network in dict.fromkeys(row.network for row in rows):
         dtype, why = precision.on_processor(here, network, rows)
         print(f"{network}: {precision.name(dtype)}, {why}")
-    if not only:
-        others = [row for row in precision.table() if (row.vendor, row.feature) != here]
-        content = yaml.safe_dump({"rows": [asdict(row) for row in (*others, *rows)]}, sort_keys=False)
-        head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
-        precision.TABLE.write_text(head + content)
-        print(f"written: {precision.TABLE}")
+    known = [row for row in precision.table() if (row.vendor, row.feature) != here]
+    own = {row.case: row for row in (*precision.table(), *rows) if (row.vendor, row.feature) == here}
+    known += [own[words] for words in NETWORKS if words in own]
+    content = yaml.safe_dump({"rows": [asdict(row) for row in known]}, sort_keys=False)
+    head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
+    precision.TABLE.write_text(head + content)
+    print(f"written: {precision.TABLE}")
 
 
 def probe(rounds: int) -> None:
@@ -800,7 +801,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of word vectors")
     parser.add_argument("--minutes", type=float, default=11.0, help="of the run with checkpoints")
     parser.add_argument("--seconds", type=float, default=0.5, help="of a round of precision")
-    parser.add_argument("--only", default="", help="networks of precision whose words hold this; nothing is written")
+    parser.add_argument("--only", default="", help="of precision: networks whose words hold this")
     parser.add_argument("--pairs", help="file of WordSim-353; by default gensim's copy")
     parser.add_argument("overrides", nargs="*", help="of words and checkpoints: optimizer.lr=0.1")
     arguments = parser.parse_intermixed_args()
