@@ -497,7 +497,7 @@ class Step:
             torch.stack(
                 [each.pooled.sum() if isinstance(each, Features) else each.sum() for each in found]
             ).sum().backward()
-        return self.count * steps / (clock() - begun)
+        return self.count * steps / (time.monotonic() - begun)
 
 
 def calls(encoder: Encoder, act: Callable[[], object]) -> list[tuple[Callable, tuple, dict]]:
