@@ -151,7 +151,7 @@ def _cells(settings: Sequence[Setting]) -> tuple[tuple[Column, ...], dict[tuple[
                 address=address(first.evaluator, first.metric, apart),
                 unit=first.metric.unit,
                 better=first.metric.better,
-                headline=any(all_runs[place][2].metric.headline for place in places),
+                headline=any(all_runs[place][2].metric.shown for place in places),
                 protocol=protocols.together([sections[place] for place in places]),
                 own=first.on.own,
             )
