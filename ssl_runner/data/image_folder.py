@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.decode import decode_all
-from ssl_runner.data.folders import PARTS, Tree
+from ssl_runner.data.folders import PARTS, Labels, Splits, Tree
 from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
@@ -29,17 +29,15 @@ class _Files(NamedTuple):
 class ImageFolder(DataSource):
     """Images under `path`, decoded and resized once: the shorter side to `size` pixels, the centre square kept.
 
-    labels "folders": each folder in `path` is a class, in the order of their names; images may lie deeper in it.
-    labels "none": all images under `path`, unlabelled.
-    Where the folders in `path` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
-    out as above; a split that has no folder is held out of train. Hidden files are ignored.
+    `labels` and `splits` say what folders mean: see `folders.Tree`. A split that has no folder is held out of train.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        labels: Literal["folders", "none"],
+        labels: Labels,
+        splits: Splits,
         size: int,
         channels: Literal[1, 3],
         on_broken: Literal["refuse", "skip"],
@@ -57,12 +55,10 @@ class ImageFolder(DataSource):
                 raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels is {channels}; it must be 1 (grey) or 3 (colour)")
-        if labels not in ("folders", "none"):
-            raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
         self.root = Path(path).expanduser().absolute()
-        self.tree = Tree(self.root, SUFFIXES, "image", classes=labels == "folders")
+        self.tree = Tree(self.root, SUFFIXES, "image", labels=labels, splits=splits)
         self.size = size
         self.channels = channels
         self.on_broken = on_broken
@@ -85,8 +81,7 @@ class ImageFolder(DataSource):
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
         splits = {}
-        for part, folder in self.tree.parts().items():
-            files, of_class = self.tree.labelled(folder)
+        for part, (files, of_class) in self.tree.listed().items():
             splits[part] = _Files(files, torch.tensor(of_class, dtype=torch.int64))
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in splits:

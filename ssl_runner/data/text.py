@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 from ssl_runner.data.corpus import Corpus, Example, Part, Parts
 from ssl_runner.data.documents import Column, Document, Documents, Table, read_documents
-from ssl_runner.data.folders import Tree
+from ssl_runner.data.folders import Labels, Splits, Tree
 from ssl_runner.data.sentences import Sentences
 from ssl_runner.data.tokens import Tokens, Words
 from ssl_runner.data.wiki import articles, wiki_file
@@ -120,16 +119,14 @@ class TextFile(DataSource):
 
 
 class TextFolder(DataSource):
-    """Texts under `path`, a document a file; laid out as images are in `image_folder`.
-
-    labels "folders": each folder in `path` is a class; "none": all files under `path`, unlabelled.
-    """
+    """Texts under `path`, a document a file. `labels` and `splits` say what folders mean: see `folders.Tree`."""
 
     def __init__(
         self,
         *,
         path: str,
-        labels: Literal["folders", "none"],
+        labels: Labels,
+        splits: Splits,
         sentences: Sentences,
         example: Example,
         length: int,
@@ -143,7 +140,7 @@ class TextFolder(DataSource):
         val_fraction: float,
         split_seed: int,
     ) -> None:
-        self.tree = Tree(Path(path).expanduser().absolute(), SUFFIXES, "text", classes=labels == "folders")
+        self.tree = Tree(Path(path).expanduser().absolute(), SUFFIXES, "text", labels=labels, splits=splits)
         self.corpus = Corpus(
             example=example,
             length=length,
@@ -168,7 +165,7 @@ class TextFolder(DataSource):
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        found = {part: self.tree.labelled(folder) for part, folder in self.tree.parts().items()}
+        found = self.tree.listed()
 
         def read(paths: list[Path], labels: list[int]) -> Iterator[Document]:
             for path, label in zip(paths, labels, strict=True):

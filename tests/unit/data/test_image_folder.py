@@ -15,6 +15,7 @@ def source(root: Path, **changes: object) -> ImageFolder:
     settings = {
         "path": str(root),
         "labels": "folders",
+        "splits": "folders",
         "size": 4,
         "channels": 3,
         "on_broken": "refuse",
@@ -111,10 +112,12 @@ def test_splits_given_as_folders_are_kept(tmp_path) -> None:
     assert (len(splits["train"].label), splits["val"].label.tolist()) == (20, [1, 1, 1, 1])
 
 
-def test_a_class_called_train_is_a_class(tmp_path) -> None:
+def test_a_class_called_train_is_a_class_where_folders_are_no_splits(tmp_path) -> None:
     fill(tmp_path / "images" / "train", 10, 0)
     fill(tmp_path / "images" / "bus", 10, 100)
-    assert source(tmp_path / "images").spec.class_names == ("bus", "train")
+    assert source(tmp_path / "images", splits="none").spec.class_names == ("bus", "train")
+    with pytest.raises(ValueError, match="has train beside bus"):
+        source(tmp_path / "images").check()
 
 
 def test_a_class_that_train_lacks_is_refused(tmp_path) -> None:
@@ -216,7 +219,7 @@ def test_a_cache_that_cannot_be_written_is_named(root) -> None:
 
 
 def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
-    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none is not a folder"):
+    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none is not a folder that is there"):
         source(tmp_path / "none").check()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no class folders in .*/empty \(dataset\.path\)"):
@@ -235,6 +238,7 @@ def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
         ("workers", 0),
         ("channels", 2),
         ("labels", "names"),
+        ("splits", "files"),
         ("on_broken", "keep"),
         ("test_fraction", 0.0),
         ("val_fraction", 1.0),

@@ -243,7 +243,13 @@ def test_texts_are_cut_in_the_tokens_of_a_run(tmp_path: Path) -> None:
 
 
 def text_folder(folder: Path, **changes: Any) -> TextFolder:
-    given = SETTINGS | {"labels": "folders", "cache": str(folder.parent / "cache"), "example": "document", "length": 8}
+    given = SETTINGS | {
+        "labels": "folders",
+        "splits": "folders",
+        "cache": str(folder.parent / "cache"),
+        "example": "document",
+        "length": 8,
+    }
     return TextFolder(path=str(folder), **given | changes)
 
 

@@ -20,6 +20,7 @@ def source(root: Path, **changes: object) -> VideoFolder:
     settings = {
         "path": str(root),
         "labels": "folders",
+        "splits": "folders",
         "side": 32,
         "channels": 3,
         "frames": 4,
