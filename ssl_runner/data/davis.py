@@ -80,7 +80,9 @@ class Davis(DataSource):
         clips = self._clips()
         files = sorted({image for part in PARTS for clip in clips[part] for image in clip.images})
         try:
-            decoded = decode_all(self.root, files, size=self.side, channels=3, cache=self.cache, workers=self.workers)
+            decoded = decode_all(
+                self.root, files, size=self.side, channels=3, depth=None, cache=self.cache, workers=self.workers
+            )
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
         if decoded.broken:

@@ -70,6 +70,10 @@ class Tree:
         """Of each split that has a folder; of "train" alone where none has."""
         return self._listed
 
+    def named(self) -> dict[str, Path]:
+        """All files by their places in `root`."""
+        return {path.relative_to(self.root).as_posix(): path for each in self._listed.values() for path in each.files}
+
     # -------------------------------------------------------------------------------------------- read when asked for
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_runner.data.decode import decode_all
+from ssl_runner.data.decode import check_depth, check_range, decode_all
 from ssl_runner.data.folders import PARTS, Labels, Splits, Tree
 from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
@@ -40,6 +40,7 @@ class ImageFolder(DataSource):
         splits: Splits,
         size: int,
         channels: Literal[1, 3],
+        depth: int | None,
         on_broken: Literal["refuse", "skip"],
         cache: str,
         workers: int,
@@ -55,12 +56,14 @@ class ImageFolder(DataSource):
                 raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels is {channels}; it must be 1 (grey) or 3 (colour)")
+        check_depth(depth)
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
         self.root = Path(path).expanduser().absolute()
         self.tree = Tree(self.root, SUFFIXES, "image", labels=labels, splits=splits)
         self.size = size
         self.channels = channels
+        self.depth = depth
         self.on_broken = on_broken
         self.cache = Path(cache).expanduser().absolute()
         self.workers = workers
@@ -90,7 +93,13 @@ class ImageFolder(DataSource):
         paths = [path for part in PARTS for path in splits[part].paths]  # a split is then a slice of what is decoded
         try:
             decoded = decode_all(
-                self.root, paths, size=self.size, channels=self.channels, cache=self.cache, workers=self.workers
+                self.root,
+                paths,
+                size=self.size,
+                channels=self.channels,
+                depth=self.depth,
+                cache=self.cache,
+                workers=self.workers,
             )
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
@@ -100,6 +109,13 @@ class ImageFolder(DataSource):
         counts = torch.bincount(part_of[decoded.kept], minlength=3).tolist()
         if 0 in counts:
             raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.path) are broken")
+        check_range(
+            f"{self.root} (dataset.path)",
+            self.depth,
+            deep=decoded.deep,
+            highest=decoded.highest,
+            brightest=decoded.brightest,
+        )
         train, val, test = (
             Examples(*both) for both in zip(decoded.data.split(counts), label.split(counts), strict=True)
         )
