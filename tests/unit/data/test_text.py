@@ -378,8 +378,39 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a \.csv or a \.tsv file"):
         text_table(tmp_path, "", "t.xls")
     (tmp_path / "test.csv").write_text("kind,text\n7,a\n")
-    with pytest.raises(ValueError, match=r"test\.csv has the label '7', which .*t\.csv lacks; labels there: 1, 2"):
+    with pytest.raises(
+        ValueError, match=r"test\.csv, line 2: it has the label '7', which .*t\.csv lacks; labels there: 1, 2"
+    ):
         text_table(tmp_path, "kind,text\n1,a\n2,b\n", test_path=str(tmp_path / "test.csv")).load()
+
+
+@pytest.mark.parametrize(("content", "changes", "said"), [
+    ("kind,text\n1,a\n,b\n", {}, r"t\.csv, line 3: the label is empty; .* dataset\.label_column=null"),
+    ("kind,text\n1,a\n01,b\n", {}, r"t\.csv: the labels '01' and '1' are one number"),
+    ("kind,text\n1,a\n2,b\n", {"text_column": 1, "label_column": 0}, "line 1: the label is 'kind', and all others are"),
+])  # fmt: skip
+def test_labels_that_may_be_meant_otherwise_are_refused(tmp_path: Path, content: str, changes: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        _ = text_table(tmp_path, content, **changes).spec
+
+
+def test_numbers_of_classes_do_not_depend_on_hashes(tmp_path: Path) -> None:
+    """The order of a set of strings is another in each process; the numbers are not."""
+    content = "kind,text\n" + "".join(
+        f"{kind},text\n" for kind in ("b", "-3", "+3", "10", "9", "\N{ROMAN NUMERAL TWO}")
+    )
+    assert text_table(tmp_path, content).spec.class_names == ("+3", "-3", "10", "9", "b", "\N{ROMAN NUMERAL TWO}")
+    content = "kind,text\n" + "".join(f"{kind},text\n" for kind in (10, 9, -3))
+    assert text_table(tmp_path, content).spec.class_names == ("-3", "9", "10")
+
+
+def test_one_class_alone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = text_table(tmp_path, "kind,text\n1,a\n1,b\n")
+    with caplog.at_level(logging.WARNING):
+        source.check()
+        assert source.spec.classes == 1
+        source.check()
+    assert [message.partition(": ")[0] for message in caplog.messages] == ["all examples are of one class, 1"]
 
 
 def test_damaged_articles_are_named(tmp_path: Path) -> None:
