@@ -182,7 +182,7 @@ def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = 
         elif image.mode == "F":
             raise ValueError("an image of floats, whose range is not known")
         elif upper:
-            highest = 256 * max(most for _, most in _extremes(image)) + 255  # at most
+            highest = 256 * max(_brightest(image)) + 255  # at most
             if depth not in (None, DEPTH):
                 raise ValueError(
                     f"of colours of 16 bits the upper 8 are read, and dataset.depth is {depth}: save it with 8 bits"
@@ -195,18 +195,19 @@ def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = 
 
 def _upper_bytes(image: "Image.Image") -> bool:
     """Whether Pillow will read the upper 8 of 16 bits."""
-    if image.mode.startswith(("I", "F")) or not image.tile:
+    tiles = getattr(image, "tile", None)  # of an image that a file holds: how its parts are decoded
+    if image.mode.startswith(("I", "F")) or not tiles:
         return False
-    _, _, _, how = image.tile[0]
+    _, _, _, how = tiles[0]
     parts = how if isinstance(how, tuple) else (how,)
     return any(isinstance(part, str) and ";16" in part for part in parts) or (
         image.format == "PPM" and isinstance(parts[-1], int) and parts[-1] > 255
     )
 
 
-def _extremes(image: "Image.Image") -> list[tuple[int, int]]:
-    """(lowest, highest) of each band that is no transparency."""
-    return [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
+def _brightest(image: "Image.Image") -> list[int]:
+    """The highest value of each band that is no transparency."""
+    return [int(np.asarray(image.getchannel(band)).max()) for band in image.getbands() if band not in "Aa"]
 
 
 def decode_bytes(content: bytes, size: int, channels: int, depth: int | None) -> Picture:

@@ -75,7 +75,9 @@ class VideoFolder(DataSource):
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        splits = {part: list(zip(*listed, strict=True)) for part, listed in self.tree.listed().items()}
+        splits: dict[str, list[tuple[Path, int]]] = {
+            part: list(zip(*listed, strict=True)) for part, listed in self.tree.listed().items()
+        }
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in splits:
                 videos = splits["train"]
