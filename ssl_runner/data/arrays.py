@@ -13,7 +13,7 @@ import torch
 from ssl_runner.data.archives import check_size
 from ssl_runner.data.decode import check_range
 from ssl_runner.data.labels import in_order, say_if_alone, some
-from ssl_runner.data.splits import hold_out
+from ssl_runner.data.splits import hold_out, rest_of
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
 MEND = "np.unique(y, return_inverse=True)[1] numbers them"
@@ -24,6 +24,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyErro
 
 class _Contents(NamedTuple):
     parts: list[str]  # of "train", "val", "test": those that are there
+    train: int  # images of train
     shape: tuple[int, ...]  # of one image, as stored
     axis: int | None  # of the channels in it; None: grey without a channel axis
     labels: Mapping[str, np.ndarray]  # part -> (n,) int64; empty: unlabelled
@@ -57,6 +58,7 @@ class Arrays(DataSource):
             width=width,
             classes=found.classes,
             class_names=found.names,
+            size=found.train if "val" in found.parts else rest_of(found.train, self.val_fraction),
         )
 
     def check(self) -> None:
@@ -166,7 +168,7 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
         raise ValueError(f"there is no {lacking}; give labels of every part or of none")
     named = _label_names(small["label_names"]) if "label_names" in small else ()
     if not given:
-        return _Contents(list(sizes), shape, axis, {}, 0, ())
+        return _Contents(list(sizes), sizes["train"], shape, axis, {}, 0, ())
     if len({y.dtype.kind for y in given.values()}) > 1:
         raise ValueError("labels are strings in one part and integers in another; they must be alike")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
@@ -175,7 +177,7 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
         raise ValueError(
             "no label of y_train comes twice: labels must say which images are of one class, not number them"
         )
-    return _Contents(list(sizes), shape, axis, labels, classes, names)
+    return _Contents(list(sizes), sizes["train"], shape, axis, labels, classes, names)
 
 
 def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_runner.data.decode import check_depth, check_range, decode_all
 from ssl_runner.data.folders import PARTS, Labels, Splits, Tree
-from ssl_runner.data.splits import stratified
+from ssl_runner.data.splits import rest_of, stratified
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
@@ -74,8 +74,18 @@ class ImageFolder(DataSource):
     @property
     def spec(self) -> ImageSpec:
         names = self.tree.class_names()
+        listed = self.tree.listed()
+        size = len(listed["train"].files)
+        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in listed:
+                size = rest_of(size, fraction)
         return ImageSpec(
-            channels=self.channels, height=self.size, width=self.size, classes=len(names), class_names=names
+            channels=self.channels,
+            height=self.size,
+            width=self.size,
+            classes=len(names),
+            class_names=names,
+            size=size,  # less what is broken, if that is skipped
         )
 
     def check(self) -> None:

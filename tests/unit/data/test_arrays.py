@@ -124,6 +124,13 @@ def test_a_val_part_is_taken_as_it_is(tmp_path) -> None:
     assert splits["pretrain"] is splits["train"]
 
 
+def test_the_size_is_known_from_headers(tmp_path) -> None:
+    own = source(save(tmp_path, plain()))
+    assert own.spec.size == 8 == len(own.load()["pretrain"].label)
+    whole = source(save(tmp_path, {**plain(), "x_val": pixels(3, 8, 6, 3), "y_val": np.zeros(3, int)}))
+    assert whole.spec.size == 10 == len(whole.load()["pretrain"].label)
+
+
 def test_without_labels_it_is_unlabelled(tmp_path) -> None:
     own = source(save(tmp_path, {name: array for name, array in plain().items() if name.startswith("x_")}))
     assert own.spec.classes == 0

@@ -68,6 +68,7 @@ def test_folders_are_classes_and_splits_are_stratified(root) -> None:
     spec, splits = folder.spec, folder.load()
     assert (spec.channels, spec.height, spec.width, spec.classes) == (3, 4, 4, 2)
     assert spec.class_names == ("cats", "dogs")
+    assert spec.size == len(splits["pretrain"].label) == 18
     counts = {name: torch.bincount(part.label).tolist() for name, part in splits.items()}
     assert counts == {"pretrain": [6, 12], "train": [6, 12], "val": [2, 4], "test": [2, 4]}
     for data, label in splits.values():
