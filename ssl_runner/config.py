@@ -470,6 +470,9 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
                 why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
         elif cls.needs_labels and spec.classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
+        elif cls.needs_labels and spec.classes == 1:
+            only = f" ({spec.class_names[0]})" if spec.class_names else ""
+            why[name] = f"it tells classes apart, and dataset={config.names.get('dataset', '?')} has one alone{only}"
         elif cls.needs_masks and not issubclass(source, Masked):
             why[name] = f"it needs masks, and dataset={config.names.get('dataset', '?')} has none"
     return why

@@ -215,13 +215,16 @@ class Data(Protocol):
     def examples(self, split: SplitName) -> Examples: ...
 
 
+VOID = 255  # in a mask: not told, so that it counts for nothing
+
+
 @runtime_checkable
 class Masked(Protocol):
     """A DataSource of clips that knows where things are in every frame; `Data` that passes it on."""
 
     def masks(self, split: SplitName) -> Tensor:
         """(n, T, H, W) uint8, in the order of the split's examples: which thing each pixel shows, from 1; 0: the
-        ground. Made anew at each call."""
+        ground; `VOID`: not told. Made anew at each call."""
 
 
 @runtime_checkable

@@ -18,11 +18,14 @@ def write(
     times: Sequence[int] = (),
     pixel: Fraction = Fraction(1),
     mark: tuple[slice, slice] | None = None,
+    title: str = "",
 ) -> None:
     """n frames, frame i of grey 10 i, `mark` (rows, columns) white; `times` in hundredths of a second, else 25 a
     second; `pixel`: width / height of one as it is shown."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
+        if title:
+            container.metadata["title"] = title
         stream = container.add_stream(codec, rate=100 if times else 25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if pixel != 1:

@@ -192,14 +192,16 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     file are apart. Raises ValueError where it is no whole video.
     """
     import av
+    from av.stream import Disposition
     from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()  # one for all frames: a frame's own would be set up anew for each
     try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise ValueError("it has no pictures")
-            stream = container.streams.video[0]
+        with av.open(str(file), metadata_errors="replace") as container:  # titles in any encoding: none is read
+            moving = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+            if not moving:
+                raise ValueError("it has no pictures that move")
+            stream = moving[0]
             stream.thread_type = "AUTO"
             frames = container.decode(stream)
             usual = 1 / Fraction(stream.average_rate or 25)

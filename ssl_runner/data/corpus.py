@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.data.documents import Document
+from ssl_runner.data.documents import LONG, Document
 from ssl_runner.data.mapped import mapped
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
@@ -44,8 +44,9 @@ from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
 
-CACHE_FORMAT = 3  # to be raised when what is made of a text changes
+CACHE_FORMAT = 4  # to be raised when what is made of a text changes
 TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
+LONG_SENTENCE = 2000  # characters: in the mean sentences have a hundred; longer ones hardly ever end by rules
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ class Corpus:
         folder = self.cache / f"text-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
         size = sum(length for _, length, _ in known)
         try:
-            about = _made(folder, lambda made: self._make(made, parts, size, given), _whole_corpus)
+            about = _made(folder, lambda made: self._make(made, parts, size, given, reading), _whole_corpus)
+            self._say_long(about, reading)
             tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
             special = special_tokens(tokenizer)
             self._read = {
@@ -153,7 +155,17 @@ class Corpus:
 
     # ------------------------------------------------------------------------------------------- text -> tokens
 
-    def _make(self, made: Path, parts: Parts, size: int, tokenizer: str | None) -> None:
+    def _say_long(self, about: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
+        each = about["characters"]["train"] / max(1, about["sentences"]["train"])
+        if self.sentences == "split" and each > LONG_SENTENCE:
+            log.warning(
+                "sentences of this text have %d characters in the mean: hardly a mark or blank line ends one; "
+                "set dataset.sentences=lines if each line is a sentence, or none if they mean nothing%s",
+                each,
+                "; dataset.documents=lines or blank_lines says what a document is" if "documents" in reading else "",
+            )
+
+    def _make(self, made: Path, parts: Parts, size: int, tokenizer: str | None, reading: Mapping[str, Any]) -> None:
         """Write a whole corpus into the folder `made`; `size` of its files, bytes. `tokenizer`: None to learn it."""
         from tokenizers import Tokenizer
 
@@ -162,7 +174,7 @@ class Corpus:
             staged = {
                 part: _stage(Path(temporary) / part, read(), self.sentences, advance) for part, read in parts.items()
             }
-            splits = self._split(staged)
+            splits = self._split(staged, reading)
             if tokenizer is None:
                 advance.begin("learning the vocabulary", splits["train"].size)
                 tokenizer = train_tokenizer(
@@ -187,15 +199,20 @@ class Corpus:
             "ends": word_ends(tokenizer),
             **{
                 name: {split: getattr(each, name) for split, each in whole.items()}
-                for name in ("tokens", "words", "characters")
+                for name in ("tokens", "words", "characters", "sentences")
             },
         }
         (made / "about.json").write_text(json.dumps(about))
         for split in ("train", "val", "test"):
             if about["words"][split] == 0:
-                raise ValueError(f"there is no text in {split}; dataset.path must name text, or a fraction be larger")
+                decides = ", dataset.documents" if "documents" in reading else ""
+                raise ValueError(
+                    f"there is no text in {split}; dataset.path must name more text, or a fraction be larger "
+                    f"(dataset.val_fraction, dataset.test_fraction); these and dataset.sentences{decides} decide where "
+                    "it is cut"
+                )
 
-    def _split(self, staged: Mapping[Part, "_Staged"]) -> dict[str, "_Split"]:
+    def _split(self, staged: Mapping[Part, "_Staged"], reading: Mapping[str, Any]) -> dict[str, "_Split"]:
         if staged["train"].ends.size == 0:
             raise ValueError("the corpus is empty: there is no text in what dataset.path or dataset.root names")
         splits: dict[str, _Split] = {part: each.split(np.arange(len(each.ends))) for part, each in staged.items()}
@@ -212,7 +229,8 @@ class Corpus:
             try:
                 kept, held = stratified(label[rest], fractions[part], self.split_seed)
             except ValueError as error:
-                raise ValueError(f"{error}; examples are documents here") from error
+                decides = " (dataset.documents says what one is)" if "documents" in reading else ""
+                raise ValueError(f"{error}; examples are documents here{decides}") from error
             splits[part], rest = train.split(rest[held].numpy()), rest[kept]
         splits["train"] = train.split(rest.numpy())
         return splits
@@ -225,7 +243,7 @@ class Corpus:
         sep = special.sep
         file = made / f"{'train' if name == 'unlabelled' else name}.int32"
         place = file.stat().st_size // 4 if file.is_file() else 0
-        found = _Encoded(np.zeros(tokenizer.get_vocab_size(), dtype=np.int64), 0, 0, 0)
+        found = _Encoded(np.zeros(tokenizer.get_vocab_size(), dtype=np.int64), 0, 0, 0, 0)
         last = sep
         with file.open("ab") as out, file.with_suffix(".ends").open("ab") as ends:
             for lines in _batches(_counted(split, advance, ends=True)):
@@ -244,11 +262,12 @@ class Corpus:
                         len(ids),
                         count_words(lines, self.words),
                         sum(len(line) + 1 for line in lines if line),
+                        sum(1 for line in lines if line),
                     )
                 )
             if last != sep:  # a document that was cut
                 np.array([sep], dtype=np.int32).tofile(out)
-                found = found.plus(_Encoded(np.bincount([sep], minlength=len(found.counts)), 1, 0, 0))
+                found = found.plus(_Encoded(np.bincount([sep], minlength=len(found.counts)), 1, 0, 0, 0))
         with (made / f"{'train' if name == 'unlabelled' else name}.label").open("ab") as out:
             split.label.astype(np.int64).tofile(out)
         return found
@@ -422,6 +441,7 @@ class _Encoded(NamedTuple):
     tokens: int
     words: int
     characters: int
+    sentences: int
 
     def plus(self, other: "_Encoded") -> "_Encoded":
         return _Encoded(
@@ -429,6 +449,7 @@ class _Encoded(NamedTuple):
             self.tokens + other.tokens,
             self.words + other.words,
             self.characters + other.characters,
+            self.sentences + other.sentences,
         )
 
 
@@ -442,13 +463,43 @@ class _Split(NamedTuple):
         return sum(end - start for start, end in self.pieces)
 
     def cut(self, held: float) -> tuple["_Split", "_Split"]:
-        """The only piece without its last `held` bytes, to the end of a line, and these."""
+        """The only piece without its last `held` bytes, to the end of a sentence, and these.
+
+        Where that would leave either empty, a sentence earlier; or, where that would hold out more than twice as much,
+        within a sentence: at a space, or where there is none between two characters.
+        """
         ((start, end),) = self.pieces
+        aim = max(start, int(end - held))
         with self.path.open("rb") as file:
-            file.seek(max(start, int(end - held) - 1))
+            file.seek(max(start, aim - 1))
             file.readline()  # to where the next line begins
-            place = file.tell()
-        return _Split(self.path, [(start, place)], self.label), _Split(self.path, [(place, end)], self.label)
+            first = second = file.tell()
+            if not start < first < end - 1:
+                first, second = _within(file, start, end, held)
+        return _Split(self.path, [(start, first)], self.label), _Split(self.path, [(second, end)], self.label)
+
+
+def _within(file: BinaryIO, start: int, end: int, held: float) -> tuple[int, int]:
+    """Near `held` bytes before `end`, where a sentence or a word ends and where the next begins; or twice where a
+    character begins, or `end`."""
+    aim = max(start, int(end - held))
+    begin = max(start + 1, aim - LONG)
+    file.seek(begin)
+    near = file.read(min(end, aim + LONG) - begin).rstrip(b"\n")
+    line = near.rfind(b"\n", 0, max(0, aim - begin))
+    if line >= 0 and end - (begin + line) <= 2 * held:
+        return begin + line + 1, begin + line + 1
+    place = near.find(b" ", max(0, aim - begin))
+    if place < 0:
+        place = near.rfind(b" ")
+    if place >= 0:
+        return begin + place, begin + place + 1
+    place = max(0, min(aim - begin, len(near) - 1))
+    while place > 0 and near[place] & 0xC0 == 0x80:  # a byte that continues a character
+        place -= 1
+    while place < len(near) and near[place] & 0xC0 == 0x80:
+        place += 1
+    return (begin + place, begin + place) if place < len(near) else (end, end)
 
 
 class _Staged(NamedTuple):
@@ -494,11 +545,13 @@ def _counted(split: _Split, advance: "_Advance", ends: bool = False) -> Iterator
         for start, end in split.pieces:
             file.seek(start)
             while start < end:
-                line = file.readline()
+                line = file.readline(end - start)
                 start += len(line)
                 advance(len(line))
-                if ends or len(line) > 1:
-                    yield line[:-1].decode()
+                if text := line.rstrip(b"\n").decode():
+                    yield text
+                elif ends:
+                    yield ""
 
 
 class _Lines:

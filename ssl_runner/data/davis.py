@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_runner.data.decode import decode_all
 from ssl_runner.data.folders import PARTS
-from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import VOID, DataSource, Examples, SplitName, VideoSpec
 
 PIXELS = "480p"  # folder of JPEGImages/ and Annotations/ that is read
 LAYOUT = f"ImageSets/<year>/{{train,val}}.txt, JPEGImages/{PIXELS}/ and Annotations/{PIXELS}/ are expected in it"
@@ -29,8 +29,9 @@ class Davis(DataSource):
         Annotations/480p/<film>/*.png      as many images with a palette: 0 the ground, 1, 2, ... things
 
     Its val is the test here; val is held out of its train, whole films. `year` 2016 has films of one thing: whatever is
-    not the ground. Frames are read as `image_folder` reads images, masks are cut and scaled likewise, each pixel that
-    of the nearest. A film is cut in clips of `frames` frames, one every `stride`; what is left at the end is left out.
+    not the ground, written as 255; in films of 2017 255 is void, which counts for nothing. Frames are read as
+    `image_folder` reads images, masks are cut and scaled likewise, each pixel that of the nearest. A film is cut in
+    clips of `frames` frames, one every `stride`; what is left at the end is left out.
 
     Perazzi, Pont-Tuset, McWilliams, Van Gool, Gross, Sorkine-Hornung 2016, https://doi.org/10.1109/CVPR.2016.85;
     Pont-Tuset et al. 2017, "The 2017 DAVIS Challenge", https://arxiv.org/abs/1704.00675.
@@ -80,7 +81,9 @@ class Davis(DataSource):
         clips = self._clips()
         files = sorted({image for part in PARTS for clip in clips[part] for image in clip.images})
         try:
-            decoded = decode_all(self.root, files, size=self.side, channels=3, cache=self.cache, workers=self.workers)
+            decoded = decode_all(
+                self.root, files, size=self.side, channels=3, depth=None, cache=self.cache, workers=self.workers
+            )
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
         if decoded.broken:
@@ -93,10 +96,16 @@ class Davis(DataSource):
         return {"pretrain": splits["train"], **splits}
 
     def masks(self, split: SplitName) -> Tensor:
-        """(n, T, S, S) uint8: 0 the ground, 1, 2, ... things, by their numbers in the film. Raises ValueError for a
-        file that is no mask."""
+        """(n, T, S, S) uint8: 0 the ground, 1, 2, ... things, by their numbers in the film, 255 void (`VOID`). Raises
+        ValueError for a file that is no mask, and for masks of 2016 where `year` is 2017."""
         clips = self._clips()["train" if split == "pretrain" else split]
-        return torch.stack([torch.stack([self._mask(file) for file in clip.masks]) for clip in clips])
+        masks = torch.stack([torch.stack([self._mask(file) for file in clip.masks]) for clip in clips])
+        if self.year == 2017 and (masks == VOID).any() and not ((masks > 0) & (masks < VOID)).any():
+            raise ValueError(
+                f"the masks of {split} in {self.root} (dataset.root) have no thing but 255, which is void in 2017 and "
+                "the thing in 2016: set dataset.year=2016"
+            )
+        return masks
 
     def _mask(self, file: Path) -> Tensor:
         from PIL import Image, ImageOps

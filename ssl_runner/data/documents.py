@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 LONG = 2**16  # bytes; longer lines are given in pieces
+LONGEST = 2**24  # characters of a cell of a table
 ENCODING = "texts must be UTF-8"
 
 Documents = Literal["file", "blank_lines", "lines"]
@@ -20,9 +21,10 @@ class Document(NamedTuple):
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a file without their ends; a very long one in pieces, cut at spaces where it has some.
+    """The lines of a file without their ends (LF, CR LF or CR); a very long one in pieces, cut at spaces where it has
+    some.
 
-    Raises ValueError for bytes that are not UTF-8: it says where.
+    Raises ValueError for bytes that are not UTF-8, and for zeros: it says where.
     """
     with path.open("rb") as file:
         start, rest = 0, b""  # of what is in hand
@@ -30,11 +32,13 @@ def read_lines(path: Path) -> Iterator[str]:
             line = rest + block
             cut = len(line)
             if not line.endswith(b"\n") and len(block) == LONG:
-                cut = line.rfind(b" ") + 1 or _whole_characters(line)
-            yield _decoded(path, line[:cut], start)
+                # White space that comes last, and its word, may end the line: alone it would be a blank one.
+                body = line.rstrip()
+                cut = max(body.rfind(b" "), body.rfind(b"\r")) + 1 or _whole_characters(body) if body else cut
+            yield from _decoded(path, line[:cut], start)
             start, rest = start + cut, line[cut:]
         if rest:
-            yield _decoded(path, rest, start)
+            yield from _decoded(path, rest, start)
 
 
 def _whole_characters(line: bytes) -> int:
@@ -45,12 +49,18 @@ def _whole_characters(line: bytes) -> int:
     return last or len(line)
 
 
-def _decoded(path: Path, line: bytes, start: int) -> str:
+def _decoded(path: Path, line: bytes, start: int) -> list[str]:
+    """One line, or those that CRs part; `start`: its place in the file."""
     try:
-        return line.decode("utf-8-sig" if start == 0 else "utf-8").rstrip("\r\n")
+        text = line.decode("utf-8-sig" if start == 0 else "utf-8")
     except UnicodeDecodeError as error:
         byte = start + error.start + (3 if start == 0 and line.startswith(b"\xef\xbb\xbf") else 0)
         raise ValueError(f"{path} is not UTF-8: byte {byte} is {line[byte - start]:#04x}; {ENCODING}") from error
+    if "\0" in text:
+        byte = start + line.index(b"\0")
+        raise ValueError(f"{path} is no text, or UTF-16: byte {byte} is 0; {ENCODING}")
+    lines = text.rstrip("\n")
+    return (lines[:-1] if lines.endswith("\r") else lines).split("\r")
 
 
 def read_documents(path: Path, documents: Documents, label: int = -1) -> Iterator[Document]:
@@ -83,42 +93,65 @@ def wikitext_articles(path: Path) -> Iterator[Document]:
         yield Document(group, -1)
 
 
+class Row(NamedTuple):
+    line: int  # of the file, from 1, in which it begins
+    values: list[str]
+
+
 class Table:
     """Rows of a .csv file (commas, quotes) or a .tsv file (tabs, no quotes).
 
-    `columns`: by the names in the first row, or by numbers from 0: then the first row is one like the others.
+    `columns`: by the names in the first row, or by numbers from 0: then the first row is one like the others. All rows
+    have as many cells as the first; those without any text are left out. `strict`: whether what stands between the end
+    of a quoted cell and the next comma is refused, and a quote that never ends.
     """
 
-    def __init__(self, path: Path, columns: dict[str, Column]) -> None:
+    def __init__(self, path: Path, columns: dict[str, Column], *, strict: bool = True) -> None:
         self.path = path
         self.columns = columns  # key of the config -> column
+        self.strict = strict
 
-    def rows(self) -> Iterator[list[str]]:
-        """The values of `columns`, row by row. Raises ValueError for a column or a value that is not there."""
-        places: list[int] | None = None
+    def rows(self) -> Iterator[Row]:
+        """The values of `columns`, row by row. Raises ValueError, which names the line, for what is no such table."""
+        csv.field_size_limit(LONGEST)
+        tabs = self.path.suffix.lower() == ".tsv"
+        places: list[int] = []
+        width = line = 0
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
-                tabs = self.path.suffix.lower() == ".tsv"
-                reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+                lines = _without_zeros(file)
+                if tabs:
+                    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+                else:
+                    reader = csv.reader(lines, strict=self.strict)
+                line = 1
                 for row in reader:
-                    if places is None:
+                    begun, line = line, reader.line_num + 1
+                    if not any(cell.strip() for cell in row) and len(row) in (0, 1, width):
+                        continue
+                    if not places:
+                        width = len(row)
                         places = [self._place(key, column, row) for key, column in self.columns.items()]
                         if isinstance(next(iter(self.columns.values())), str):
                             continue
-                    if not row:
-                        continue
-                    if len(row) <= max(places):
-                        raise ValueError(
-                            f"{self.path}, line {reader.line_num}: there are {len(row)} columns; "
-                            f"{', '.join(f'{key} is {column}' for key, column in self.columns.items())}"
-                        )
-                    yield [row[place] for place in places]
+                    if len(row) != width:
+                        cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
+                        quotes = "" if tabs else "; a text with commas or ends of lines must stand in quotes"
+                        raise ValueError(f"{self.path}, line {begun}: {cells}, and the first row has {width}{quotes}")
+                    yield Row(begun, [row[place] for place in places])
         except UnicodeDecodeError as error:
             for _ in read_lines(self.path):  # says where
                 pass
             raise ValueError(f"{self.path} is not UTF-8; {ENCODING}") from error
         except csv.Error as error:
-            raise ValueError(f"{self.path}, line {reader.line_num}: {error}") from error
+            what = str(error)
+            if "unexpected end of data" in what:
+                what = "a quote begins there, or later, and never ends"
+            elif "field larger" in what:
+                what = f"a cell is longer than {LONGEST} characters: a quote may begin there that does not end"
+            elif "expected after" in what:
+                what = 'after the end of a quoted cell something else than a comma stands; quotes within are written ""'
+            raise ValueError(f"{self.path}, line {line}: {what}") from error
 
     def _place(self, key: str, column: Column, first: list[str]) -> int:
         if isinstance(column, int):
@@ -127,6 +160,10 @@ class Table:
                     f"{key} is {column}, and {self.path} has {len(first)} columns; it must be 0 to {len(first) - 1}"
                 )
             return column
+        if first.count(column) > 1:
+            raise ValueError(
+                f"{key} is {column}, and the first row of {self.path} names it {first.count(column)} times"
+            )
         if column not in first:
             named = ", ".join(first) if len(", ".join(first)) < 200 else f"{len(first)} others"
             raise ValueError(
@@ -134,3 +171,10 @@ class Table:
                 "name, or its number from 0 where the first row is one like the others"
             )
         return first.index(column)
+
+
+def _without_zeros(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise csv.Error(f"it has a character 0; {ENCODING}, not UTF-16")
+        yield line

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_runner.data.decode import decode_all
-from ssl_runner.data.folders import PARTS, Tree
-from ssl_runner.data.splits import stratified
+from ssl_runner.data.decode import check_depth, check_range, decode_all
+from ssl_runner.data.folders import PARTS, Labels, Splits, Tree
+from ssl_runner.data.splits import rest_of, stratified
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
@@ -29,19 +29,18 @@ class _Files(NamedTuple):
 class ImageFolder(DataSource):
     """Images under `path`, decoded and resized once: the shorter side to `size` pixels, the centre square kept.
 
-    labels "folders": each folder in `path` is a class, in the order of their names; images may lie deeper in it.
-    labels "none": all images under `path`, unlabelled.
-    Where the folders in `path` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
-    out as above; a split that has no folder is held out of train. Hidden files are ignored.
+    `labels` and `splits` say what folders mean: see `folders.Tree`. A split that has no folder is held out of train.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        labels: Literal["folders", "none"],
+        labels: Labels,
+        splits: Splits,
         size: int,
         channels: Literal[1, 3],
+        depth: int | None,
         on_broken: Literal["refuse", "skip"],
         cache: str,
         workers: int,
@@ -57,14 +56,14 @@ class ImageFolder(DataSource):
                 raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels is {channels}; it must be 1 (grey) or 3 (colour)")
-        if labels not in ("folders", "none"):
-            raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
+        check_depth(depth)
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
         self.root = Path(path).expanduser().absolute()
-        self.tree = Tree(self.root, SUFFIXES, "image", classes=labels == "folders")
+        self.tree = Tree(self.root, SUFFIXES, "image", labels=labels, splits=splits)
         self.size = size
         self.channels = channels
+        self.depth = depth
         self.on_broken = on_broken
         self.cache = Path(cache).expanduser().absolute()
         self.workers = workers
@@ -75,8 +74,18 @@ class ImageFolder(DataSource):
     @property
     def spec(self) -> ImageSpec:
         names = self.tree.class_names()
+        listed = self.tree.listed()
+        size = len(listed["train"].files)
+        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in listed:
+                size = rest_of(size, fraction)
         return ImageSpec(
-            channels=self.channels, height=self.size, width=self.size, classes=len(names), class_names=names
+            channels=self.channels,
+            height=self.size,
+            width=self.size,
+            classes=len(names),
+            class_names=names,
+            size=size,  # less what is broken, if that is skipped
         )
 
     def check(self) -> None:
@@ -85,8 +94,7 @@ class ImageFolder(DataSource):
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
         splits = {}
-        for part, folder in self.tree.parts().items():
-            files, of_class = self.tree.labelled(folder)
+        for part, (files, of_class) in self.tree.listed().items():
             splits[part] = _Files(files, torch.tensor(of_class, dtype=torch.int64))
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in splits:
@@ -95,7 +103,13 @@ class ImageFolder(DataSource):
         paths = [path for part in PARTS for path in splits[part].paths]  # a split is then a slice of what is decoded
         try:
             decoded = decode_all(
-                self.root, paths, size=self.size, channels=self.channels, cache=self.cache, workers=self.workers
+                self.root,
+                paths,
+                size=self.size,
+                channels=self.channels,
+                depth=self.depth,
+                cache=self.cache,
+                workers=self.workers,
             )
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
@@ -105,6 +119,13 @@ class ImageFolder(DataSource):
         counts = torch.bincount(part_of[decoded.kept], minlength=3).tolist()
         if 0 in counts:
             raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.path) are broken")
+        check_range(
+            f"{self.root} (dataset.path)",
+            self.depth,
+            deep=decoded.deep,
+            highest=decoded.highest,
+            brightest=decoded.brightest,
+        )
         train, val, test = (
             Examples(*both) for both in zip(decoded.data.split(counts), label.split(counts), strict=True)
         )

@@ -27,7 +27,7 @@ class _Known(NamedTuple):
 
 def _news(path: Path) -> Iterator[Document]:
     """Title and text of each row "class,title,text", classes from 1; entities and marks of HTML are taken out."""
-    for label, title, text in Table(path, {"class": 0, "title": 1, "text": 2}).rows():
+    for _, (label, title, text) in Table(path, {"class": 0, "title": 1, "text": 2}, strict=False).rows():
         yield Document([_plain(title), "", _plain(text)], int(label) - 1)
 
 

@@ -46,6 +46,11 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     return order[held:].sort().values, order[:held].sort().values
 
 
+def rest_of(n: int, fraction: float) -> int:
+    """Examples that `stratified` keeps."""
+    return n - round(fraction * n)
+
+
 def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
     """`stratified`, with the examples themselves: (rest, held), copies."""
     rest, held = (Examples(*(part[index] for part in examples)) for index in stratified(examples.label, fraction, seed))

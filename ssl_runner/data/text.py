@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 from ssl_runner.data.corpus import Corpus, Example, Part, Parts
 from ssl_runner.data.documents import Column, Document, Documents, Table, read_documents
-from ssl_runner.data.folders import Tree
+from ssl_runner.data.folders import Labels, Splits, Tree
+from ssl_runner.data.labels import in_order, say_if_alone, some
 from ssl_runner.data.sentences import Sentences
 from ssl_runner.data.tokens import Tokens, Words
 from ssl_runner.data.wiki import articles, wiki_file
@@ -120,16 +120,14 @@ class TextFile(DataSource):
 
 
 class TextFolder(DataSource):
-    """Texts under `path`, a document a file; laid out as images are in `image_folder`.
-
-    labels "folders": each folder in `path` is a class; "none": all files under `path`, unlabelled.
-    """
+    """Texts under `path`, a document a file. `labels` and `splits` say what folders mean: see `folders.Tree`."""
 
     def __init__(
         self,
         *,
         path: str,
-        labels: Literal["folders", "none"],
+        labels: Labels,
+        splits: Splits,
         sentences: Sentences,
         example: Example,
         length: int,
@@ -143,7 +141,7 @@ class TextFolder(DataSource):
         val_fraction: float,
         split_seed: int,
     ) -> None:
-        self.tree = Tree(Path(path).expanduser().absolute(), SUFFIXES, "text", classes=labels == "folders")
+        self.tree = Tree(Path(path).expanduser().absolute(), SUFFIXES, "text", labels=labels, splits=splits)
         self.corpus = Corpus(
             example=example,
             length=length,
@@ -168,7 +166,7 @@ class TextFolder(DataSource):
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        found = {part: self.tree.labelled(folder) for part, folder in self.tree.parts().items()}
+        found = self.tree.listed()
 
         def read(paths: list[Path], labels: list[int]) -> Iterator[Document]:
             for path, label in zip(paths, labels, strict=True):
@@ -257,19 +255,42 @@ class TextTable(DataSource):
         """The classes of train, in the order of their numbers if all are numbers, else of the alphabet."""
         if len(self.columns) == 1:
             return ()
-        names = {label.strip() for _, label in Table(self.paths["train"], self.columns).rows()}
-        whole = all(name.lstrip("-").isdecimal() for name in names)
-        return tuple(sorted(names, key=int if whole else str))
+        path = self.paths["train"]
+        labels = [(line, self._label(path, line, label)) for line, (_, label) in Table(path, self.columns).rows()]
+        whole = [label.lstrip("-").isdecimal() for _, label in labels]
+        if (
+            isinstance(self.columns["dataset.label_column"], int)
+            and whole[1:]
+            and whole == [False] + [True] * len(whole[1:])
+        ):
+            raise ValueError(
+                f"{path}, line {labels[0][0]}: the label is {labels[0][1]!r}, and all others are numbers: if this row "
+                "names the columns, set dataset.text_column and dataset.label_column to names"
+            )
+        try:
+            names = in_order(label for _, label in labels)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        say_if_alone(names, "if they say nothing, set dataset.label_column=null")
+        return names
+
+    def _label(self, path: Path, line: int, label: str) -> str:
+        if not label.strip():
+            raise ValueError(
+                f"{path}, line {line}: the label is empty; fill it in, remove the row, or set dataset.label_column=null"
+            )
+        return label.strip()
 
     def _read(self, path: Path) -> Iterator[Document]:
         known = {name: place for place, name in enumerate(self._names)}
-        for text, *label in Table(path, self.columns).rows():
-            if label and label[0].strip() not in known:
+        for line, (text, *label) in Table(path, self.columns).rows():
+            name = self._label(path, line, label[0]) if label else ""
+            if label and name not in known:
                 raise ValueError(
-                    f"{path} has the label {label[0]!r}, which {self.paths['train']} lacks; labels there: "
-                    + ", ".join(list(known)[:20])
+                    f"{path}, line {line}: it has the label {name!r}, which {self.paths['train']} lacks; labels there: "
+                    + some(list(known), 20)
                 )
-            yield Document(text.splitlines(), known[label[0].strip()] if label else -1)
+            yield Document(text.splitlines(), known[name] if label else -1)
 
 
 def _paths(path: str, val_path: str | None, test_path: str | None) -> dict[Part, Path]:

@@ -95,10 +95,11 @@ class TextPairs(DataSource):
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        rows = list(self.table.rows())
-        for number, row in enumerate(rows, start=1):
+        rows = []
+        for line, row in self.table.rows():
             if not all(text.strip() for text in row):
-                raise ValueError(f"dataset.path {self.path}: a text of row {number} is empty; remove the row")
+                raise ValueError(f"{self.path} (dataset.path), line {line}: a text is empty; remove the row")
+            rows.append(row)
         rest, test = stratified(torch.full((len(rows),), -1), self.test_fraction, self.split_seed)
         kept, held = stratified(torch.full((len(rest),), -1), self.val_fraction, self.split_seed)
         train, val = rest[kept], rest[held]

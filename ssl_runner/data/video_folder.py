@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.clips import Cut, check_cut, load_splits
-from ssl_runner.data.folders import Tree
+from ssl_runner.data.folders import Labels, Splits, Tree
 from ssl_runner.data.splits import stratified
 from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
 
@@ -20,17 +20,16 @@ class VideoFolder(DataSource):
 
     The shorter side is scaled to `side` pixels, the centre square kept. With `rate` so many frames of a second are
     kept, chosen by the time at which they are shown.
-    labels "folders": each folder in `path` is a class, in the order of their names; videos may lie deeper in it.
-    labels "none": all videos under `path`, unlabelled.
-    Where the folders in `path` are train/ and perhaps val/ and test/, and no other, they are those splits, each laid
-    out as above; a split that has no folder is held out of train. All clips of a video are in one split.
+    `labels` and `splits` say what folders mean: see `folders.Tree`. A split that has no folder is held out of train.
+    All clips of a video are in one split.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        labels: Literal["folders", "none"],
+        labels: Labels,
+        splits: Splits,
         side: int,
         channels: Literal[1, 3],
         frames: int,
@@ -45,12 +44,10 @@ class VideoFolder(DataSource):
         for name, value in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
             if not 0 < value < 1:
                 raise ValueError(f"dataset.{name} is {value}; it must lie in (0, 1)")
-        if labels not in ("folders", "none"):
-            raise ValueError(f"dataset.labels is {labels}; it must be folders or none")
         if on_broken not in ("refuse", "skip"):
             raise ValueError(f"dataset.on_broken is {on_broken}; it must be refuse or skip")
         self.root = Path(path).expanduser().absolute()
-        self.tree = Tree(self.root, SUFFIXES, "video", classes=labels == "folders")
+        self.tree = Tree(self.root, SUFFIXES, "video", labels=labels, splits=splits)
         self.cut = Cut(frames, stride, rate, side, channels)
         check_cut(self.cut)
         self.on_broken: Literal["refuse", "skip"] = on_broken
@@ -78,8 +75,8 @@ class VideoFolder(DataSource):
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
-        splits = {
-            part: list(zip(*self.tree.labelled(folder), strict=True)) for part, folder in self.tree.parts().items()
+        splits: dict[str, list[tuple[Path, int]]] = {
+            part: list(zip(*listed, strict=True)) for part, listed in self.tree.listed().items()
         }
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in splits:

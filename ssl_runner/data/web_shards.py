@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.decode import check_depth, check_range, decode_bytes
 from ssl_runner.data.stream import BrokenDataError, Passes, Raw, shuffled
 from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
 
@@ -60,6 +62,7 @@ class WebShards(DataSource):
         classes: int,
         size: int,
         channels: Literal[1, 3],
+        depth: int | None,
         streams: int,
         buffer: int,
         most: int,
@@ -75,6 +78,7 @@ class WebShards(DataSource):
             raise ValueError(f"dataset.classes is {classes}; it must be 0 (unlabelled) or the number of classes")
         if most < 2:
             raise ValueError(f"dataset.most is {most}; it must be at least 2")
+        check_depth(depth)
         if buffer < streams:
             raise ValueError(f"dataset.buffer is {buffer}; it must be at least dataset.streams, {streams}")
         self.shards = {
@@ -91,6 +95,7 @@ class WebShards(DataSource):
         self.classes = classes
         self.size = size
         self.channels = channels
+        self.depth = depth
         self.streams = streams
         self.buffer = buffer
         self.most = most
@@ -167,12 +172,12 @@ class WebShards(DataSource):
     def _some(self, name: str) -> Examples:
         """The first examples of each shard, at most `most` of all."""
         shards = self.shards[name][: self.most]
-        data, labels, broken = [], [], []
+        found, labels, broken = [], [], []
         for number, shard in enumerate(shards):
             share = (number + 1) * self.most // len(shards) - number * self.most // len(shards)
             for raw in itertools.islice(read_shard(shard, number), share):
                 try:
-                    data.append(self._decode(raw.content))
+                    found.append(decode_bytes(raw.content, self.size, self.channels, self.depth))
                     labels.append(raw.label)
                 except ValueError as error:
                     broken.append(f"{raw.name}: {error}")
@@ -180,10 +185,14 @@ class WebShards(DataSource):
             raise ValueError(f"dataset.{name}: {broken[0]}; mend it, or set dataset.on_broken=skip")
         if broken:
             log.warning("skipped: %d images of dataset.%s, the first is %s", len(broken), name, broken[0])
-        if not data:
-            raise ValueError(
-                f"dataset.{name}: there is no image in {shards[0]!r}" + (" and others" if shards[1:] else "")
-            )
+        where = f"{shards[0]!r}" + (" and others" if shards[1:] else "")
+        if not found:
+            raise ValueError(f"dataset.{name}: there is no image in {where}")
+        deep = [each.highest for each in found if each.highest is not None]
+        brightest = max(int(each.pixels.max()) for each in found)
+        check_range(
+            f"{where} (dataset.{name})", self.depth, deep=len(deep), highest=max(deep, default=0), brightest=brightest
+        )
         label = torch.tensor(labels)
         if self.classes and not 0 <= int(label.min()) <= int(label.max()) < self.classes:
             raise ValueError(
@@ -191,13 +200,12 @@ class WebShards(DataSource):
                 f"image without .{LABEL}) to {int(label.max())}: they must lie from 0 to {self.classes - 1}, or set "
                 "dataset.classes=0"
             )
-        return Examples(torch.stack(data), label if self.classes else torch.full_like(label, -1))
+        data = torch.from_numpy(np.stack([each.pixels for each in found]))
+        return Examples(data, label if self.classes else torch.full_like(label, -1))
 
     def _decode(self, content: bytes) -> Tensor:
         """(C, size, size) uint8. Raises ValueError for what is no whole image."""
-        from ssl_runner.data.decode import decode_bytes
-
-        return torch.from_numpy(decode_bytes(content, self.size, self.channels))
+        return torch.from_numpy(decode_bytes(content, self.size, self.channels, self.depth).pixels)
 
 
 # -------------------------------------------------------------------------------------------------------------- shards

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.overlap import TOLERANCE, contour_accuracy, region_overlap
 from ssl_runner.evaluation.subject import TOLD, batches, evaluating
 from ssl_runner.figures import Clips
-from ssl_runner.interfaces import ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
+from ssl_runner.interfaces import VOID, ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
 from ssl_runner.metrics import Better, Metric, Protocol, Split, share
 from ssl_runner.nn.colour import WHITE, rgb_to_lab
 
@@ -141,7 +141,7 @@ class LabelPropagation(Evaluator):
         n = len(data.examples(split).label)
         chosen = torch.randperm(n, generator=generator)[: self.clips].sort().values
         masks = cast(Masked, data).masks(split)[chosen].long()
-        things = int(masks[:, 0].max())
+        things = int(without_void(masks[:, 0]).max())
         if things == 0:
             raise ValueError(f"no first frame shows anything: the masks of {split} are empty there")
         scores: list[Tensor] = []
@@ -151,11 +151,13 @@ class LabelPropagation(Evaluator):
             for (clips, *_), part in zip(asked, masks.split(self.batch_size), strict=True):
                 truth = part.to(subject.device)
                 seen = lightness(clips) if self.shown == "grey" and spec.channels == 3 else clips
-                tracked = self._track(encoder, seen, truth[:, 0], things)
-                kept = truth[:, :1].expand_as(truth)
+                first = without_void(truth[:, 0])
+                tracked = self._track(encoder, seen, first, things)
+                kept = first[:, None].expand_as(truth)
                 scores.append(torch.stack([measure(found, truth, things) for found in (tracked, kept)]).cpu())
                 if not rows:
-                    rows = strips(clips[: self.pictures], truth[: self.pictures], tracked[: self.pictures])
+                    shown = without_void(truth[: self.pictures])
+                    rows = strips(clips[: self.pictures], shown, tracked[: self.pictures])
         return torch.cat(scores, dim=2), len(chosen), rows
 
     def _track(self, encoder: ClipEncoder, clips: Tensor, first: Tensor, things: int) -> Tensor:
@@ -173,6 +175,11 @@ class LabelPropagation(Evaluator):
         pixels = F.interpolate(maps, size, mode="bilinear", align_corners=False).argmax(dim=1)
         tracked = pixels.unflatten(0, clips.shape[:2])
         return torch.cat((first[:, None], tracked[:, 1:]), dim=1)
+
+
+def without_void(masks: Tensor) -> Tensor:
+    """Void as ground."""
+    return masks.masked_fill(masks == VOID, 0)
 
 
 def lightness(clips: Tensor) -> Tensor:
@@ -217,9 +224,10 @@ def carry(features: Tensor, first: Tensor, near: Tensor, *, before: int, top_k: 
 
 def measure(found: Tensor, truth: Tensor, things: int) -> Tensor:
     """J and F, their mean over frames after the first: (B, T, H, W) int64, twice -> (2, B * things), nan for things
-    that the first frame does not show."""
+    that the first frame does not show. What is `VOID` in truth counts for neither."""
     number = torch.arange(1, things + 1, device=truth.device)[:, None, None, None]
-    ours, theirs = (masks[:, None, 1:] == number for masks in (found, truth))  # (B, things, T - 1, H, W)
+    told = truth[:, None, 1:] != VOID
+    ours, theirs = (told & (masks[:, None, 1:] == number) for masks in (found, truth))  # (B, things, T - 1, H, W)
     there = (truth[:, None, :1] == number).flatten(2).any(2)
     scores = [score(ours, theirs).mean(dim=2) for score in (region_overlap, contour_accuracy)]
     return torch.stack([value.masked_fill(~there, torch.nan).flatten() for value in scores])

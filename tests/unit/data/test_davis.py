@@ -11,7 +11,7 @@ from PIL import Image
 from ssl_runner.commands.run import run
 from ssl_runner.config import compose, typed
 from ssl_runner.data.davis import Davis
-from ssl_runner.interfaces import Masked
+from ssl_runner.interfaces import VOID, Masked
 from ssl_runner.reporting.results import read_result
 
 FILMS = {"train": ("bear", "bus", "cat"), "val": ("dog", "owl")}
@@ -74,6 +74,28 @@ def test_clips_and_masks(root: Path) -> None:
 
 
 def test_films_of_2016_have_one_thing(root: Path) -> None:
+    assert source(root, year=2016).masks("test").unique().tolist() == [1]
+
+
+def repaint(root: Path, change: dict[int, int]) -> None:
+    for file in sorted(root.rglob("*.png")):
+        with Image.open(file) as opened:
+            mask = np.array(opened)
+        for old, new in change.items():
+            mask = np.where(mask == old, new, mask).astype(np.uint8)
+        picture = Image.fromarray(mask, mode="P")
+        picture.putpalette(list(range(256)) * 3)  # a whole one, as theirs: with fewer colours fewer bits are saved
+        picture.save(file)
+
+
+def test_what_255_is_depends_on_the_year(root: Path) -> None:
+    """Void in 2017, the thing in 2016."""
+    repaint(root, {2: 255})
+    assert (source(root).masks("test") == torch.tensor([1, 1, 1, 1, VOID, VOID, VOID, VOID])).all()
+    assert source(root, year=2016).masks("test").unique().tolist() == [1]
+    repaint(root, {1: 255})
+    with pytest.raises(ValueError, match=r"no thing but 255, .* set dataset\.year=2016"):
+        source(root).masks("test")
     assert source(root, year=2016).masks("test").unique().tolist() == [1]
 
 

@@ -1,8 +1,16 @@
+import struct
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_runner.data.decode import decode
+from ssl_runner.data import decode as decoding
+
+
+def decode(path: Path, size: int, channels: int, depth: int | None = None) -> np.ndarray:
+    return decoding.decode(path, size, channels, depth).pixels
 
 
 def save(path, array: np.ndarray, **options: object):
@@ -43,6 +51,61 @@ def test_grey_and_colour_become_what_is_asked(tmp_path, channels: int) -> None:
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path) -> None:
     array = np.full((8, 8), 0x4080, np.uint16)
     assert (decode(save(tmp_path / "16.png", array), 8, 1) == 0x40).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize(("depth", "bits"), [(8, 8), (10, 10), (12, 12), (16, 16), (None, 16)])
+def test_a_stated_depth_is_read_whole(tmp_path: Path, suffix: str, depth: int | None, bits: int) -> None:
+    """Against the formula, in floats: value / highest possible value * 255."""
+    array = np.random.default_rng(0).integers(2**bits, size=(8, 8)).astype(np.uint16)
+    array[0, 0] = 2**bits - 1
+    path = tmp_path / f"deep.{suffix}"
+    if suffix == "pgm":
+        path.write_bytes(b"P5 8 8 65535\n" + array.astype(">u2").tobytes())
+    else:
+        save(path, array)
+    found = decoding.decode(path, 8, 1, depth)
+    assert np.array_equal(found.pixels[0], np.rint(array / (2**bits - 1) * 255))
+    assert found.highest == 2**bits - 1
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16])
+def test_values_beyond_the_depth_are_refused_not_clipped(tmp_path: Path, dtype: type) -> None:
+    path = save(tmp_path / "i.tif", np.full((8, 8), 4096, dtype))
+    with pytest.raises(ValueError, match=r"go from 4096 to 4096; with dataset\.depth=12 they may go from 0 to 4095"):
+        decode(path, 8, 1, 12)
+    if dtype is np.int32:
+        for value in (-1, 65536):
+            with pytest.raises(ValueError, match=f"go from {value} to {value}; with 16 bits"):
+                decode(save(tmp_path / "i.tif", np.full((8, 8), value, dtype)), 8, 1)
+
+
+def png_of_16_bits(path: Path, array: np.ndarray) -> Path:
+    """(H, W, C) of one to four channels; Pillow writes none of colours."""
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[array.shape[2]]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], 16, kind, 0, 0, 0)
+    whole = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + whole)
+    return path
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_colours_of_16_bits_are_known_as_such(tmp_path: Path, bands: int) -> None:
+    array = np.full((8, 8, bands), 0x4080)
+    array[..., -1] = 0xFFFF if bands in (2, 4) else 0x0480
+    found = decoding.decode(png_of_16_bits(tmp_path / "c.png", array), 8, 3)
+    assert found.pixels[0, 0, 0] == 0x40
+    assert found.highest == 0x40FF
+    (tmp_path / "c.ppm").write_bytes(b"P6 2 2 65535\n" + np.full((2, 2, 3), 0x0080, ">u2").tobytes())
+    assert decoding.decode(tmp_path / "c.ppm", 2, 3).highest == 0xFF
+    with pytest.raises(ValueError, match=r"the upper 8 are read, and dataset\.depth is 12: save it with 8 bits"):
+        decode(tmp_path / "c.png", 8, 3, 12)
+    assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), 8, 3).highest is None
 
 
 def test_palettes_with_transparency_and_alpha_are_read(tmp_path) -> None:

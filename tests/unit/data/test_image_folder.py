@@ -15,8 +15,10 @@ def source(root: Path, **changes: object) -> ImageFolder:
     settings = {
         "path": str(root),
         "labels": "folders",
+        "splits": "folders",
         "size": 4,
         "channels": 3,
+        "depth": None,
         "on_broken": "refuse",
         "cache": str(root.parent / "cache"),
         "workers": 2,
@@ -52,9 +54,9 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     real = decode.decode
 
-    def spy(file: Path, size: int, channels: int) -> np.ndarray:
+    def spy(file: Path, *settings: int) -> decode.Picture:
         seen.append(file)
-        return real(file, size, channels)
+        return real(file, *settings)
 
     monkeypatch.setattr(decode, "decode", spy)
     return seen
@@ -66,6 +68,7 @@ def test_folders_are_classes_and_splits_are_stratified(root) -> None:
     spec, splits = folder.spec, folder.load()
     assert (spec.channels, spec.height, spec.width, spec.classes) == (3, 4, 4, 2)
     assert spec.class_names == ("cats", "dogs")
+    assert spec.size == len(splits["pretrain"].label) == 18
     counts = {name: torch.bincount(part.label).tolist() for name, part in splits.items()}
     assert counts == {"pretrain": [6, 12], "train": [6, 12], "val": [2, 4], "test": [2, 4]}
     for data, label in splits.values():
@@ -111,10 +114,12 @@ def test_splits_given_as_folders_are_kept(tmp_path) -> None:
     assert (len(splits["train"].label), splits["val"].label.tolist()) == (20, [1, 1, 1, 1])
 
 
-def test_a_class_called_train_is_a_class(tmp_path) -> None:
+def test_a_class_called_train_is_a_class_where_folders_are_no_splits(tmp_path) -> None:
     fill(tmp_path / "images" / "train", 10, 0)
     fill(tmp_path / "images" / "bus", 10, 100)
-    assert source(tmp_path / "images").spec.class_names == ("bus", "train")
+    assert source(tmp_path / "images", splits="none").spec.class_names == ("bus", "train")
+    with pytest.raises(ValueError, match="has train beside bus"):
+        source(tmp_path / "images").check()
 
 
 def test_a_class_that_train_lacks_is_refused(tmp_path) -> None:
@@ -182,6 +187,51 @@ def test_broken_images_are_refused_by_name_or_skipped(root, monkeypatch, caplog)
     assert sorted(cats.tolist()) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
 
 
+def fill_deep(root: Path, most: int, dtype: type = np.uint16) -> None:
+    """Ten images of each of two classes, told apart by where they are bright."""
+    for kind, columns in (("left", slice(0, 2)), ("right", slice(2, 4))):
+        (root / kind).mkdir(parents=True)
+        for number in range(10):
+            image = np.full((4, 4), number, dtype)
+            image[:, columns] = most
+            Image.fromarray(image).save(root / kind / f"{number}.{'tif' if dtype is np.int32 else 'png'}")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+@pytest.mark.parametrize(("most", "bits"), [(255, 8), (1023, 10), (4095, 12), (16383, 14)])
+def test_images_that_leave_the_upper_bits_free_are_refused_or_read_by_a_stated_depth(
+    tmp_path, most: int, bits: int, dtype: type
+) -> None:
+    root = tmp_path / "images"
+    fill_deep(root, most, dtype)
+    said = rf"the 20 images of more than 8 bits in .* go up to {most} of 65535.* set dataset\.depth={bits}; "
+    for _ in range(2):  # decoded, and from the cache
+        with pytest.raises(ValueError, match=said):
+            source(root, channels=1).load()
+    data, label = source(root, channels=1, depth=bits).load()["train"]
+    bright = torch.stack([(data[:, 0, :, :2] == 255).all(1).all(1), (data[:, 0, :, 2:] == 255).all(1).all(1)], dim=1)
+    assert torch.equal(bright.int().argmax(1), label)
+    assert bright.sum() == len(label)
+    if most > 255:
+        assert int(source(root, channels=1, depth=16).load()["train"].data.max()) == round(most / 65535 * 255)
+
+
+def test_one_bright_image_shows_that_all_bits_are_used(tmp_path) -> None:
+    root = tmp_path / "images"
+    fill_deep(root, 255)
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(root / "left" / "bright.png")
+    assert source(root, channels=1).load()["train"].data.max() in (1, 156)
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_black_images_are_refused(tmp_path, most: int) -> None:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    for number in range(10):
+        Image.fromarray(np.full((4, 4), most, np.uint8)).save(tmp_path / "images" / "a" / f"{number}.png")
+    with pytest.raises(ValueError, match=rf"are black: no value of them is above {most} of 255"):
+        source(tmp_path / "images").load()
+
+
 def test_nothing_but_broken_images_is_refused(tmp_path) -> None:
     fill(tmp_path / "images" / "a", 10, 0)
     for path in (tmp_path / "images" / "a").iterdir():
@@ -216,7 +266,7 @@ def test_a_cache_that_cannot_be_written_is_named(root) -> None:
 
 
 def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
-    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none is not a folder"):
+    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none is not a folder that is there"):
         source(tmp_path / "none").check()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no class folders in .*/empty \(dataset\.path\)"):
@@ -234,7 +284,9 @@ def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
         ("size", 0),
         ("workers", 0),
         ("channels", 2),
+        ("depth", 17),
         ("labels", "names"),
+        ("splits", "files"),
         ("on_broken", "keep"),
         ("test_fraction", 0.0),
         ("val_fraction", 1.0),

@@ -132,6 +132,57 @@ def test_of_a_single_document_the_end_is_held_out(tmp_path: Path) -> None:
     assert words.startswith("a 90.[EOS]b 91.[EOS]c 92.")
 
 
+WORDS = [f"w{number:03}" for number in range(300)]
+
+
+@pytest.mark.parametrize(("text", "documents"), [
+    (" ".join(WORDS), "file"),  # all in one line
+    ("\n".join(WORDS), "file"),  # a line each, without marks: one sentence
+    ("\r".join(WORDS), "file"),
+    (" ".join(WORDS), "blank_lines"),
+    (" ".join(WORDS), "lines"),
+    ("Title.\n\n" + " ".join(WORDS[1:]), "file"),
+])  # fmt: skip
+def test_a_text_without_ends_of_sentences_is_cut_between_words(tmp_path: Path, text: str, documents: str) -> None:
+    changes: dict[str, Any] = {"held": ["val", "test"], "documents": documents, "vocabulary": 500, "length": 4}
+    source = text_file(tmp_path, text, **changes)
+    splits = source.load()
+    words = source.spec.words
+    whole = len(WORDS) + ("Title" in text)
+    assert sum(words[part] for part in ("train", "val", "test")) == whole
+    for part in ("val", "test"):
+        assert words[part] == pytest.approx(0.2 * whole, abs=3)
+    known = Tokenizer.from_str(source.spec.tokenizer)
+    seen = [word for row in splits["train"].data.tolist() for word in known.decode(row[:-1]).split()]
+    found = [word for word in seen if word.startswith("w")]
+    first = WORDS.index(found[0])
+    assert first <= 1
+    assert found == WORDS[first : first + len(found)]
+
+
+@pytest.mark.parametrize("text", ["\N{HIRAGANA LETTER A}\N{HIRAGANA LETTER I}" * 50, "xyz" * 40])
+def test_a_text_without_spaces_is_cut_between_characters(tmp_path: Path, text: str) -> None:
+    source = text_file(tmp_path, text, held=["val", "test"], documents="file", tokens="characters")
+    source.load()
+    assert sum(source.spec.characters[part] for part in ("train", "val", "test")) == len(text) + 3
+    assert source.spec.characters["train"] == pytest.approx(0.6 * len(text), abs=3)
+
+
+def test_few_ends_of_sentences_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "\n".join(" ".join(WORDS) for _ in range(20))
+    changes: dict[str, Any] = {"held": ["val", "test"], "documents": "file", "vocabulary": 500}
+    for _ in range(2):  # read, and from the cache
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            text_file(tmp_path, text, **changes).load()
+        assert "set dataset.sentences=lines if each line is a sentence" in caplog.text
+        assert "dataset.documents=lines or blank_lines says" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        text_file(tmp_path, text, sentences="lines", **changes).load()
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("example", ["sentence", "document"])
 @pytest.mark.parametrize("length", [3, 5, 6, 7, 40])
 def test_a_row_that_was_cut_does_not_say_that_the_text_ends(tmp_path: Path, example: str, length: int) -> None:
@@ -262,7 +313,13 @@ def test_texts_are_cut_in_the_tokens_of_a_run(tmp_path: Path) -> None:
 
 
 def text_folder(folder: Path, **changes: Any) -> TextFolder:
-    given = SETTINGS | {"labels": "folders", "cache": str(folder.parent / "cache"), "example": "document", "length": 8}
+    given = SETTINGS | {
+        "labels": "folders",
+        "splits": "folders",
+        "cache": str(folder.parent / "cache"),
+        "example": "document",
+        "length": 8,
+    }
     return TextFolder(path=str(folder), **given | changes)
 
 
@@ -359,8 +416,8 @@ def test_bad_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, Any
     (b"fine.\n\nnot \xff.", {}, "path.txt is not UTF-8: byte 11 is 0xff"),
     (TEXT, {"length": 30}, "dataset.length is 30, and pretrain has 14 tokens; set it to 14 or less"),
     (TEXT, {"length": 10}, "dataset.length is 10, and val has 4 tokens"),
-    (TEXT, {"held": ["test"]}, "holding out 0.2 of 2 examples leaves a part empty"),
-    ("a b", {"held": ["val"], "documents": "file"}, "there is no text in val"),
+    (TEXT, {"held": ["test"]}, "examples are documents here (dataset.documents says what one is)"),
+    ("a", {"held": ["val"], "documents": "file"}, "there is no text in val"),
     ("... --- ...", {"val": "\n"}, "there is no text in val"),
 ])  # fmt: skip
 def test_bad_texts_are_refused(tmp_path: Path, text: str | bytes, changes: dict[str, Any], said: str) -> None:
@@ -391,8 +448,39 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a \.csv or a \.tsv file"):
         text_table(tmp_path, "", "t.xls")
     (tmp_path / "test.csv").write_text("kind,text\n7,a\n")
-    with pytest.raises(ValueError, match=r"test\.csv has the label '7', which .*t\.csv lacks; labels there: 1, 2"):
+    with pytest.raises(
+        ValueError, match=r"test\.csv, line 2: it has the label '7', which .*t\.csv lacks; labels there: 1, 2"
+    ):
         text_table(tmp_path, "kind,text\n1,a\n2,b\n", test_path=str(tmp_path / "test.csv")).load()
+
+
+@pytest.mark.parametrize(("content", "changes", "said"), [
+    ("kind,text\n1,a\n,b\n", {}, r"t\.csv, line 3: the label is empty; .* dataset\.label_column=null"),
+    ("kind,text\n1,a\n01,b\n", {}, r"t\.csv: the labels '01' and '1' are one number"),
+    ("kind,text\n1,a\n2,b\n", {"text_column": 1, "label_column": 0}, "line 1: the label is 'kind', and all others are"),
+])  # fmt: skip
+def test_labels_that_may_be_meant_otherwise_are_refused(tmp_path: Path, content: str, changes: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        _ = text_table(tmp_path, content, **changes).spec
+
+
+def test_numbers_of_classes_do_not_depend_on_hashes(tmp_path: Path) -> None:
+    """The order of a set of strings is another in each process; the numbers are not."""
+    content = "kind,text\n" + "".join(
+        f"{kind},text\n" for kind in ("b", "-3", "+3", "10", "9", "\N{ROMAN NUMERAL TWO}")
+    )
+    assert text_table(tmp_path, content).spec.class_names == ("+3", "-3", "10", "9", "b", "\N{ROMAN NUMERAL TWO}")
+    content = "kind,text\n" + "".join(f"{kind},text\n" for kind in (10, 9, -3))
+    assert text_table(tmp_path, content).spec.class_names == ("-3", "9", "10")
+
+
+def test_one_class_alone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = text_table(tmp_path, "kind,text\n1,a\n1,b\n")
+    with caplog.at_level(logging.WARNING):
+        source.check()
+        assert source.spec.classes == 1
+        source.check()
+    assert [message.partition(": ")[0] for message in caplog.messages] == ["all examples are of one class, 1"]
 
 
 def test_damaged_articles_are_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from made_video import write
 
 from ssl_runner.data.clips import Cut, read_clips, read_frames
@@ -20,6 +21,7 @@ def source(root: Path, **changes: object) -> VideoFolder:
     settings = {
         "path": str(root),
         "labels": "folders",
+        "splits": "folders",
         "side": 32,
         "channels": 3,
         "frames": 4,
@@ -91,6 +93,44 @@ def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, name: str, channel
     assert len(ours) == len(truth) == 9
     for mine, theirs in zip(ours, truth, strict=True):
         assert np.array_equal(mine.transpose(1, 2, 0), theirs)
+
+
+@pytest.mark.parametrize("where", ["title.avi", "title.mkv", "title.mp4", "VideoHandler.mp4"])
+def test_titles_that_are_no_utf_8_do_not_matter(tmp_path: Path, where: str) -> None:
+    file = tmp_path / where
+    write(file, 6, title="VideoHandlex")
+    mark = b"VideoHandler" if where.startswith("Video") else b"VideoHandlex"
+    content = file.read_bytes()
+    assert mark in content
+    file.write_bytes(content.replace(mark, b"Vid\xe9oH\xe4ndler"))
+    levels = [round(image.mean() / 10) for image in read_frames(file, CUT)]
+    assert levels == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_cover_of_a_sound_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        sound = out.add_stream("aac", rate=8000)
+        cover = out.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 200, np.uint8), format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 8000
+        out.mux([*sound.encode(silence), *sound.encode()])
+    with pytest.raises(ValueError, match="it has no pictures that move"):
+        list(read_frames(tmp_path / "a.mp4", CUT))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize(("width", "height"), [(47, 33), (33, 47), (3, 5), (65, 2)])
+def test_odd_sizes_are_read(tmp_path: Path, name: str, width: int, height: int) -> None:
+    """The left half is white: up to the scaler's edge, it is so in the square that is kept."""
+    write(tmp_path / name, 4, width=width, height=height, mark=(slice(None), slice(0, width // 2)))
+    for image in read_frames(tmp_path / name, Cut(4, 4, None, 32, 1)):
+        assert image.shape == (1, 32, 32)
+        if min(width, height) > 8:
+            assert image[0, :, :14].min() > 150
+            assert image[0, :, 18:].max() < 80
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])

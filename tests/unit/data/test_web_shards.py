@@ -61,8 +61,8 @@ def root(tmp_path: Path) -> Path:
 def source(root: Path | str, **changes: Any) -> WebShards:
     settings: dict[str, Any] = {
         "train": f"{root}/train-{{00..05}}.tar", "val": f"{root}/val.tar", "test": f"{root}/test.tar",
-        "examples": None, "classes": 2, "size": 4, "channels": 3, "streams": 2, "buffer": 12, "most": 30,
-        "on_broken": "refuse", "workers": 2,
+        "examples": None, "classes": 2, "size": 4, "channels": 3, "depth": None, "streams": 2, "buffer": 12,
+        "most": 30, "on_broken": "refuse", "workers": 2,
     }  # fmt: skip
     return WebShards(**settings | changes)
 
@@ -292,6 +292,17 @@ def words(root: Path, output: Path, *more: str) -> list[str]:
         "evaluation=[knn]", "controls=[]", "logger=none", "trainer.accelerator=cpu", "trainer.precision=float32",
         f"output={output}", *more,
     ]  # fmt: skip
+
+
+def test_images_that_leave_the_upper_bits_free_are_refused_or_read_by_a_stated_depth(root: Path) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(out, "png")
+    for part in ("train-00", "train-01", "val", "test"):
+        write(root / f"{part}.tar", [("a.png", out.getvalue()), ("b.png", out.getvalue())])
+    changes = {"train": f"{root}/train-{{00,01}}.tar", "classes": 0, "channels": 1}
+    with pytest.raises(ValueError, match=r"the 4 images of .* go up to 4095 of 65535, .* set dataset\.depth=12; "):
+        source(root, **changes).load()
+    assert source(root, **changes, depth=12).load()["train"].data.unique().tolist() == [255]
 
 
 def test_a_run_streams(root: Path, tmp_path: Path) -> None:
