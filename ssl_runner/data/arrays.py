@@ -12,7 +12,7 @@ import torch
 
 from ssl_runner.data.archives import check_size
 from ssl_runner.data.splits import hold_out
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
 
@@ -56,6 +56,9 @@ class Arrays(DataSource):
 
     def check(self) -> None:
         self._contents()
+
+    def contents(self) -> Contents:
+        return {"path": {"": self.path}}
 
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()

@@ -69,6 +69,10 @@ class Tree:
             [label for label, group in enumerate(groups, first) for _ in group],
         )
 
+    def named(self) -> dict[str, Path]:
+        """All files by their places in `root`."""
+        return {path.relative_to(self.root).as_posix(): path for path in self.files(self.root)}
+
     def files(self, folder: Path) -> Iterator[Path]:
         """At any depth, hidden ones left out."""
         for place, folders, files in os.walk(folder, followlinks=True):
