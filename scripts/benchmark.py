@@ -8,6 +8,7 @@
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py checkpoints # examples/s with and without checkpoints, in one run
+    python scripts/benchmark.py identity # what a run takes to know its files, and for checksums: CPU seconds
     python scripts/benchmark.py sweep    # what a sweep adds to its runs; seconds to plan a thousand
     python scripts/benchmark.py video --root ../shared/data/video # video_folder's cache beside PyAV's decoding; memory
 
@@ -40,9 +41,9 @@ from rich.table import Table
 from torch import Tensor
 
 from ssl_runner import build, precision
-from ssl_runner.checkpoints import FOLDER, LAST
+from ssl_runner.checkpoints import FOLDER, LAST, check, write
 from ssl_runner.commands.findings import device_of
-from ssl_runner.commands.run import fresh, pretrain
+from ssl_runner.commands.run import fresh, pretrain, with_contents
 from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
 from ssl_runner.data.clips import Cut, read_all
 from ssl_runner.data.module import DataModule
@@ -50,6 +51,7 @@ from ssl_runner.data.video_folder import SUFFIXES
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
     Batch,
+    Contents,
     DataSource,
     DataSpec,
     Encoder,
@@ -82,6 +84,9 @@ class ThreeChannels(DataSource):
 
     def check(self) -> None:
         self.source.check()
+
+    def contents(self) -> Contents:
+        return self.source.contents()
 
     def load(self) -> Mapping[SplitName, Examples]:
         splits = self.source.load()
@@ -787,9 +792,34 @@ def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
     print(f"ratio {ratio:.5f}; a checkpoint takes {statistics.median(between):.2f} s (median)")
 
 
+def identity(root: str) -> None:
+    """CPU seconds, which other programs do not change, that a run takes to know its files, and for checksums: of MNIST
+    at the start, of a checkpoint of 122 MiB each time it is written, of the encoder at the end."""
+    words = ["dataset=mnist", f"dataset.root={root}", "dataset.download=false", "backbone=resnet18", "logger=none"]
+    plain = compose(words)
+    config = typed(plain)
+    source, spec = build.source(config)
+
+    def taken(act: Callable[[], object]) -> str:
+        begun = time.process_time()
+        act()
+        return f"{time.process_time() - begun:.3f} s"
+
+    print(f"fingerprint of MNIST: {taken(lambda: with_contents(config, plain, source, spec))}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / LAST
+        state = {"state_dict": {str(n): torch.randn(1000, 1000) for n in range(32)}}
+        print(f"a checkpoint of {32 * 4e6 / 2**20:.0f} MiB, written: {taken(lambda: write(state, file))}")
+        print(f"its checksum compared: {taken(lambda: check(file))}")
+        encoder = build.random_start(config, spec)
+        print(f"encoder exported: {taken(lambda: build.export_encoder(Path(folder), encoder, config.backbone, spec))}")
+        print(f"its checksums compared: {taken(lambda: build.check_sums(Path(folder)))}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["simclr", "text", "words", "objectives", "precision", "probe", "startup", "sweep", "video", "checkpoints"]
+    names = ["simclr", "text", "words", "objectives", "precision", "probe", "startup", "sweep", "video"]
+    names += ["checkpoints", "identity"]
     parser.add_argument("what", choices=names)
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root), or of videos")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
@@ -820,6 +850,8 @@ def main() -> None:
         sweep()
     elif arguments.what == "checkpoints":
         checkpoints(arguments.minutes, arguments.overrides)
+    elif arguments.what == "identity":
+        identity(arguments.root)
     elif arguments.what == "video":
         video(arguments.root, arguments.rounds)
     else:

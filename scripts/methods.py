@@ -103,6 +103,8 @@ def recorded(name: str, group: Group) -> list[Run]:
         record["result"]["config"] = config
         if group.start_from:
             config |= {"start_from": group.start_from, "dataset": config["dataset"] | {"tokenizer": group.start_from}}
+            known = config.get("contents", {})
+            config["contents"] = {k: v for k, v in known.items() if k not in ("start_from", "dataset.tokenizer")}
         runs.append(Run(path.stem, path, replace(result_of(record["result"], str(path)), config=config)))
     return runs
 

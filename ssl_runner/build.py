@@ -1,9 +1,12 @@
 """Make objects of a config: the only place where a `_target_` is called."""
 
+import hashlib
 import inspect
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_origin
 
@@ -23,6 +26,7 @@ from ssl_runner.config import (
     parameters,
     unfit_evaluations,
 )
+from ssl_runner.contents import fingerprint
 from ssl_runner.interfaces import (
     Batch,
     DataSource,
@@ -36,12 +40,17 @@ from ssl_runner.interfaces import (
     TextSpec,
 )
 from ssl_runner.loggers.interface import Loggers, RunContext
+from ssl_runner.names import current_node
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+log = logging.getLogger(__name__)
+
+EXPORTED = ("encoder.safetensors", "config.yaml", "tokenizer.json", "tokens.json")  # the last two of text
+SUMS = "SHA256SUMS"
 TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
 
 
@@ -183,6 +192,25 @@ def loggers(config: Config, context: RunContext) -> Loggers:
     return Loggers([construct(node, context=context) for node in config.logger.values()])
 
 
+def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
+    """A fingerprint of the files behind each setting that leads to some: dataset, `start_from`, evaluations.
+
+    What is to be downloaded first is left out. Raises ConfigError where one cannot be read.
+    """
+    files = {f"dataset.{setting}": named for setting, named in found.contents().items()}
+    if config.start is not None:
+        files["start_from"] = exported_files(encoder_folder(config.start))
+    unfit = unfit_evaluations(config, spec)
+    made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
+    for name, each in made.items():
+        if isinstance(each, Evaluator):
+            files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+    try:
+        return {key: fingerprint(named) for key, named in files.items()}
+    except OSError as error:
+        raise ConfigError([f"{error.filename} cannot be read: {error.strerror}"]) from error
+
+
 class Evaluations(NamedTuple):
     evaluators: dict[str, Evaluator]
     inspections: dict[str, Inspection]
@@ -299,7 +327,8 @@ def _normalisations(model: torch.nn.Module) -> list[Normalise]:
 
 
 def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: DataSpec) -> None:
-    """Write `encoder.safetensors` and `config.yaml`: what `load_encoder` needs, and no code."""
+    """Write `encoder.safetensors` and `config.yaml`: what `load_encoder` needs, and no code. Last, the checksums of all
+    files, in the form that `sha256sum -c` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = vars(spec) | {"class_names": list(spec.class_names)}
     if isinstance(spec, TextSpec):  # what is long has files of its own
@@ -316,6 +345,8 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     save_file(state, folder / "encoder.safetensors.part")
     (folder / "encoder.safetensors.part").replace(folder / "encoder.safetensors")
     _write(folder / "config.yaml", yaml.safe_dump(about, sort_keys=False))
+    sums = {name: _sha256(file) for name, file in exported_files(folder).items()}
+    _write(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
 def _write(path: Path, text: str) -> None:
@@ -326,6 +357,42 @@ def _write(path: Path, text: str) -> None:
 
 def _target(instance: object) -> str:
     return f"{type(instance).__module__}.{type(instance).__qualname__}"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check_sums(folder: Path) -> None:
+    """Compare the files of an exported encoder with their checksums; that an older version wrote none, is said.
+
+    It ends accidents, not forgery: who changes a file can change its checksum too. Raises ValueError, and OSError.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        _say_unchecked(folder)
+        return
+    except ValueError as error:
+        raise ValueError(f"{str(folder / SUMS)!r} is damaged: {error}") from error
+    known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name, file in exported_files(folder).items():
+        if known.pop(name, None) != _sha256(file):
+            raise ValueError(f"{str(file)!r} is damaged: it does not match its checksum in {SUMS}")
+    if known:
+        raise ValueError(f"{str(folder)!r} is damaged: {SUMS} names {min(known)!r}, which is not there")
+
+
+@lru_cache
+def _say_unchecked(folder: Path) -> None:
+    """Once."""
+    log.warning("%s has no %s (an older version wrote it): damage to it would not be seen", folder, SUMS)
+
+
+def exported_files(folder: Path) -> dict[str, Path]:
+    """The files of an exported encoder, by name."""
+    return {name: folder / name for name in EXPORTED if (folder / name).is_file()}
 
 
 def encoder_folder(path: Path) -> Path:
@@ -353,6 +420,7 @@ def load_encoder(path: str | Path) -> Encoder:
     torch.Size([16, 128])
     """
     folder = encoder_folder(Path(path))
+    check_sums(folder)
     about = _about(folder)
     node = about["backbone"]
     try:
@@ -361,7 +429,10 @@ def load_encoder(path: str | Path) -> Encoder:
         model = encoder(node, exported_spec(folder))
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
-    read_encoder(folder, model)
+    try:
+        _read_weights(folder, model)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
     if isinstance(model, TextEncoder):
         model.reach = about.get("reach", model.reach)  # which older ones do not say
     return model.eval()
@@ -372,9 +443,15 @@ def load_tokenizer(path: str | Path) -> "Tokenizer":
 
     `path`: a run's folder, or its encoder/. Raises ValueError where there is none.
     """
+    folder = encoder_folder(Path(path))
+    check_sums(folder)
+    return _tokenizer(folder)
+
+
+def _tokenizer(folder: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
-    file = encoder_folder(Path(path)) / "tokenizer.json"
+    file = folder / "tokenizer.json"
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
@@ -409,7 +486,7 @@ def exported_spec(path: Path) -> DataSpec:
     if not issubclass(cls, DataSpec):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: spec._target_ is {cls.__name__}, which is no kind of data")
     if issubclass(cls, TextSpec):
-        fields["tokenizer"] = load_tokenizer(folder).to_str()
+        fields["tokenizer"] = _tokenizer(folder).to_str()
         fields |= _tokens(folder / "tokens.json")
     if problems := check_fields(fields, cls, "spec"):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
@@ -431,7 +508,7 @@ def _about(folder: Path) -> dict[str, Any]:
     reach = about.get("reach")
     if reach is not None and (type(reach) is not int or reach < 1):
         raise ValueError(f"{str(file)!r} is damaged: reach is {reach!r}; it must be a number of tokens, or null")
-    return about
+    return about | {key: current_node(about[key]) for key in ("backbone", "spec")}
 
 
 def _tokens(file: Path) -> dict[str, list[Any]]:
@@ -451,8 +528,13 @@ def read_encoder(path: Path, model: Encoder) -> None:
     """Load exported weights into `model`. Raises ConfigError for a missing, truncated or mismatched file."""
     try:
         folder = encoder_folder(path)
+        check_sums(folder)
     except (ValueError, OSError) as error:
         raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
+    _read_weights(folder, model)
+
+
+def _read_weights(folder: Path, model: Encoder) -> None:
     file = folder / "encoder.safetensors"
     try:
         state = load_file(file)
@@ -475,7 +557,7 @@ def read_encoder(path: Path, model: Encoder) -> None:
 def read_checkpoint(path: Path, model: Objective) -> None:
     """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        state = checkpoints.load(path, mmap=False)["state_dict"]
         torch.nn.ModuleDict({"objective": model}).load_state_dict(state)  # the place that it has in `Pretrainer`
     except checkpoints.UNREADABLE as error:
         raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

@@ -13,9 +13,9 @@ import json
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -24,12 +24,12 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from ssl_runner.names import TARGET, added, current
 from ssl_runner.secrets import secrets_in
 
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
 
-TARGET = "_target_"  # the key of a class in a config
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
     "dataset": ("ssl_runner.interfaces.DataSource",),
@@ -43,7 +43,7 @@ KINDS = {  # of what each axis names; what lies within a node is of the kind tha
 SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
-    "names", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
+    "names", "contents", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
     "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
     "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
@@ -84,10 +84,10 @@ class Trainer:
     checkpoint_minutes: float
     watch_every: int
     early_stop: Literal["none", "collapse"]
-    strategy: Literal["ddp", "fsdp"] | None = None
-    checkpoint_steps: int | None = None  # configs of older runs lack these three
-    checkpoints: int | None = None
-    skip_nonfinite: int | None = None
+    strategy: Literal["ddp", "fsdp"]
+    checkpoint_steps: int | None
+    checkpoints: int
+    skip_nonfinite: int
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class Config:
     sweep: Sweep
     names: dict[str, str]  # the chosen option of each axis, for messages and folders
     domain: dict[str, Any] | None = None
+    contents: dict[str, str] = field(default_factory=dict)  # fingerprints of the files that settings name, by key
 
     @property
     def start(self) -> Path | None:
@@ -316,17 +317,17 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
     if not isinstance(node, dict):
         return [f"{path}: {node!r} is not a mapping"] if path else ["the config is not a mapping"]
     hints, dot = get_type_hints(cls), f"{path}." if path else ""
-    known = [field.name for field in fields(cls)]
+    known = [each.name for each in fields(cls)]
     problems = [unknown(dot + key, known, "key") for key in node if key not in known]
-    for field in fields(cls):
-        hint = hints[field.name]
-        if field.name not in node:
-            if field.default is MISSING and field.default_factory is MISSING:
-                problems.append(f"{dot}{field.name}: missing")
+    for each in fields(cls):
+        hint = hints[each.name]
+        if each.name not in node:
+            if each.default is MISSING and each.default_factory is MISSING:
+                problems.append(f"{dot}{each.name}: missing")
         elif is_dataclass(hint):
-            problems += check_fields(node[field.name], cast(type, hint), dot + field.name)
+            problems += check_fields(node[each.name], cast(type, hint), dot + each.name)
         else:
-            problems += ill_typed(dot + field.name, node[field.name], hint)
+            problems += ill_typed(dot + each.name, node[each.name], hint)
     return problems
 
 
@@ -336,6 +337,7 @@ def typed(plain: Any) -> Config:
         raise ConfigError(secret)  # by itself: other messages repeat values
     if not isinstance(plain, dict):
         raise ConfigError(["the config is not a mapping"])
+    plain = current(plain)
     problems = check_fields(plain, Config, "")
     for axis, names in KINDS.items():
         kinds, node = [locate(name) for name in names], plain.get(axis)
@@ -369,8 +371,8 @@ def typed(plain: Any) -> Config:
                 1 if config.trainer.checkpoint_steps is None else config.trainer.checkpoint_steps,
                 1,
             ),
-            ("trainer.checkpoints", 1 if config.trainer.checkpoints is None else config.trainer.checkpoints, 1),
-            ("trainer.skip_nonfinite", config.trainer.skip_nonfinite or 0, 0),
+            ("trainer.checkpoints", config.trainer.checkpoints, 1),
+            ("trainer.skip_nonfinite", config.trainer.skip_nonfinite, 0),
         )
         if value < least
     ]
@@ -482,19 +484,43 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
 
 
 def identity(plain: Mapping[str, Any]) -> str:
-    """A hash of all that can change a run's result: ten hexadecimal digits."""
+    """A hash of all that can change a run's result: ten hexadecimal digits.
 
+    Files enter by their contents (`contents`, which `build.contents` finds), never by where they lie. A key that was
+    added later is left out at the value that runs had before it, and names are those of now: so runs of older versions
+    have the identity that the same command gives now.
+    """
+    text = json.dumps(_what_counts(plain, plain.get("contents") or {}), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def identity_but_for(plain: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """The same for runs that differ at most in the contents of what these keys name."""
+    text = json.dumps(_what_counts(plain, dict.fromkeys(keys, "")), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _what_counts(plain: Mapping[str, Any], contents: Mapping[str, str]) -> dict[str, Any]:
     def keep(node: Any, path: str) -> Any:
+        if path in contents:
+            return {"contents": contents[path]}
+        if isinstance(node, list):
+            return [keep(each, f"{path}[]") for each in node]
         if not isinstance(node, Mapping):
             return node
-        return {k: keep(v, f"{path}{k}.") for k, v in sorted(node.items()) if f"{path}{k}" not in NOT_IDENTITY}
+        target = node.get(TARGET)
+        later = added(target) if isinstance(target, str) else added(path)
+        return {
+            key: keep(value, f"{path}.{key}" if path else key)
+            for key, value in sorted(node.items())
+            if (f"{path}.{key}" if path else key) not in NOT_IDENTITY and not (key in later and later[key] == value)
+        }
 
-    kept = keep(plain, "")
+    kept: dict[str, Any] = keep(current(plain), "")
     if isinstance(kept.get("controls"), list):  # of those, what the data can have
         unfit = "pixels" if (plain.get("domain") or {}).get("name") == "text" else "bag_of_words"
         kept["controls"] = [control for control in kept["controls"] if control != unfit]
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return kept
 
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:

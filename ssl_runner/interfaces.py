@@ -11,6 +11,7 @@ T time, n examples of a whole split.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -169,6 +170,8 @@ class Batch(NamedTuple):
 
 SplitName = Literal["pretrain", "train", "val", "test"]
 
+Contents = Mapping[str, Mapping[str, Path]]  # setting that leads to files -> name among the data -> where it lies
+
 
 class DataSource(ABC):
     """A dataset as a config names it: `_target_` of every file in conf/dataset/.
@@ -187,6 +190,14 @@ class DataSource(ABC):
     def check(self) -> None:
         """Raise ValueError if `load` is bound to fail: what is missing, where it was looked for, what to set. Cheap;
         downloads and writes nothing."""
+
+    @abstractmethod
+    def contents(self) -> Contents:
+        """The files that `load` will read, by the setting that leads to them, each by a name that does not change when
+        all are moved; {} for what is made, or shipped by a package. Their contents stand for the setting where it is
+        asked whether a run was done on the same data. Not yet downloaded, they are left out. Cheap: none is opened.
+
+        May raise as `check` does."""
 
     @abstractmethod
     def load(self) -> Mapping[SplitName, Examples]:
@@ -599,6 +610,7 @@ class Evaluator(ABC):
     presentation: ClassVar[frozenset[str]] = (
         frozenset()
     )  # settings that change no number, or stand for contents: a path
+    contents: Contents = {}  # files that its numbers depend on, as `DataSource.contents`; constructors set it
 
     def check(self, spec: Any) -> None:  # noqa: B027
         """Raise ValueError where the settings do not suit such data, a `DataSpec`; asked before anything is trained."""

@@ -2,15 +2,24 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 LOCK = ".lock"
 
 
+PATIENCE = 0.2  # seconds: `is_held` holds a folder for a moment
+
+
 class BusyError(Exception):
-    """Another process works in the folder."""
+    """Another process works in the folder. `said`: a process of this run has said so."""
+
+    def __init__(self, message: str, *, said: bool = False) -> None:
+        super().__init__(message)
+        self.said = said
 
 
 @contextmanager
@@ -18,15 +27,32 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder, made where it is missing. Raises BusyError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise BusyError(
-                f"{str(folder)!r} is in use: process {owner} does the same run; wait for it, or choose another output"
-            ) from error
+        end = time.monotonic() + PATIENCE
+        while not _take(file):
+            if time.monotonic() > end:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                what = f"{str(folder)!r} is in use: process {owner} does the same run"
+                raise BusyError(f"{what}; wait for it, or choose another output")
+            time.sleep(PATIENCE / 10)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a folder."""
+    try:
+        with (folder / LOCK).open("a+") as file:
+            return not _take(file)
+    except FileNotFoundError:
+        return False
+
+
+def _take(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

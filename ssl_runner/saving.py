@@ -33,6 +33,8 @@ class Checkpoint(pl.Callback):
 
     Process 0 alone has one, but where weights are shared out: there all write at once, when process 0 does, and a step
     that fails is not gone back before, for the others are in the midst of it.
+
+    `contents`: fingerprints of the files that the run reads, kept in each checkpoint.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Checkpoint(pl.Callback):
         minutes: float,
         steps: int | None,
         count: int,
+        contents: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.seconds = 60 * minutes
         self.steps = steps
         self.count = count
+        self.contents = dict(contents)
         self.clock = clock
         self.written = clock()
         self.step = -1  # of the last checkpoint written
@@ -114,6 +118,7 @@ class Checkpoint(pl.Callback):
         loop = checkpoint["loops"]["fit_loop"]
         done = cast(Pretrainer, pl_module).batches
         loop["epoch_loop.batch_progress"] = settled(loop["epoch_loop.batch_progress"], done)
+        checkpoint[checkpoints.CONTENTS] = self.contents
 
     def _ask(self, number: int, frame: object) -> None:
         if self.asked:

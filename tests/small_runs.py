@@ -3,14 +3,16 @@
 import csv
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
-from ssl_runner.commands.run import run
+from ssl_runner import build
+from ssl_runner.commands.run import run, with_contents
 from ssl_runner.config import compose, run_folder, typed
 from ssl_runner.interfaces import Batch
 from ssl_runner.sweeps.job import forked
@@ -31,8 +33,14 @@ def do(output: Path, *overrides: str) -> Path:
 
 
 def folder_of(output: Path, *overrides: str) -> Path:
-    plain = compose([*SMALL, f"output={output}", *overrides])
-    return run_folder(typed(plain), plain)
+    return place_of(compose([*SMALL, f"output={output}", *overrides]))
+
+
+def place_of(plain: Mapping[str, Any]) -> Path:
+    """The folder of a run on the files that there are now."""
+    config = typed(plain)
+    config, plain = with_contents(config, plain, *build.source(config))
+    return run_folder(config, plain)
 
 
 def weights(folder: Path) -> bytes:

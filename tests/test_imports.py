@@ -17,13 +17,13 @@ OWN = {  # layer -> layers of this package that it may import
     "objectives": {"interfaces", "metrics", "nn", "losses", "views"},
     "data": {"interfaces"},
     "evaluation": {"interfaces", "figures", "metrics", "data", "nn"},
-    "reporting": {"figures", "metrics"},
+    "reporting": {"figures", "metrics", "names"},
     "loggers": {"metrics"},
     "optim": set(),
-    "flops": {"interfaces"},
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "precision": {"nn"},
+    "flops": {"interfaces"},
     "training": {"interfaces", "nn", "optim", "config", "precision"},
     "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
     "checkpoints": set(),
@@ -33,8 +33,10 @@ OWN = {  # layer -> layers of this package that it may import
     "world": {"config"},
     "strategies": {"nn", "world"},
     "secrets": set(),
-    "config": {"interfaces", "secrets"},
-    "build": {"interfaces", "config", "optim", "nn", "loggers", "checkpoints"},
+    "names": set(),
+    "contents": set(),
+    "config": {"interfaces", "names", "secrets"},
+    "build": {"interfaces", "config", "names", "contents", "optim", "nn", "loggers", "checkpoints"},
 }
 TOP = {"commands", "sweeps", "__main__", "__init__"}  # may import all of it
 FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,10 +16,12 @@ import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from ssl_runner import checkpoints
 from ssl_runner.commands.sweep import sweep
 from ssl_runner.config import ConfigError, compose, conf_dir, run_folder, typed, version_base
+from ssl_runner.locking import is_held
 from ssl_runner.reporting.results import read_result
-from ssl_runner.sweeps import engines
+from ssl_runner.sweeps import engines, scheduler
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=80", "dataset.test_examples=40", "dataset.height=8", "dataset.width=8",
@@ -83,6 +86,8 @@ def test_a_sweep_survives_its_failures_and_goes_on(
     assert not started(tmp_path)
 
 
+HOLD = "import sys; from pathlib import Path; from ssl_runner.locking import locked\n"
+HOLD += "with locked(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()\n"
 COMMAND = "import faulty\nfrom ssl_runner.sweeps import engines\nengines.job.forked = faulty.forked\n"
 COMMAND += "if __name__ == '__main__':\n    from ssl_runner.__main__ import main\n    main()\n"
 
@@ -107,12 +112,12 @@ def wait_for(count: int, output: Path, seconds: float = 300) -> None:
 
 
 def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    """SIGKILL to the sweep: its runs end with it, nothing is run twice to the end, nothing is lost."""
+    """SIGKILL to the sweep: nothing is run twice to the end, nothing is lost."""
     words = ["seed=0,1,2,3,4,5", "sweep.jobs=2"]
     first = command(tmp_path / "first.py", tmp_path / "out", *words)
     wait_for(2, tmp_path / "out")
     first.kill()
-    first.communicate(timeout=60)  # its runs have its output too: they end with it
+    first.communicate(timeout=60)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}
     second = command(tmp_path / "second.py", tmp_path / "out", *words)
     said, _ = second.communicate(timeout=300)
@@ -124,6 +129,32 @@ def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".part", ".tmp")]
 
 
+def test_the_jobs_of_a_killed_sweep_end_within_seconds_with_their_state_saved(tmp_path: Path) -> None:
+    """The fork server, which is their parent to the system, does not: it waits for them."""
+    words = ["seed=0,1", "sweep.jobs=2", "budget.amount=1000000", "trainer.log_every_n_steps=1"]
+    killed = command(tmp_path / "first.py", tmp_path / "out", *words)
+    end = time.monotonic() + 300
+    while sum(path.read_text().count("\n") > 2 for path in (tmp_path / "out").rglob("metrics.csv")) < 2:
+        assert time.monotonic() < end, "no run began"
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait(60)
+    assert killed.stdout is not None
+    killed.stdout.close()
+    folders = [path.parent for path in (tmp_path / "out").rglob("metrics.csv")]
+    end = time.monotonic() + 20
+    try:
+        while any(map(is_held, folders)):
+            assert time.monotonic() < end, "jobs of a sweep that is gone go on"
+            time.sleep(0.05)
+    finally:
+        for folder in filter(is_held, folders):
+            os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
+    assert all(checkpoints.find(folder).newest for folder in folders)
+    for log in (tmp_path / "out" / "sweeps").rglob("*.log"):
+        assert "stopped by SIGTERM after step" in log.read_text()
+
+
 @pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     words = ["seed=0,1,2,3", "sweep.jobs=2", "budget.amount=30"]
@@ -132,6 +163,36 @@ def test_two_sweeps_at_once_share_the_work(tmp_path: Path) -> None:
     assert [each.returncode for each in both] == [0, 0], said
     results = list((tmp_path / "out").rglob("result.json"))
     assert sorted(read_result(path.parent).seed for path in results) == [0, 1, 2, 3]
+
+
+def test_a_run_that_is_busy_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While another process does it, it is looked at again and again, and started and said once; then it is done."""
+    monkeypatch.setattr(scheduler, "RETRY", 0.2)
+    plain = compose([*SMALL, f"output={tmp_path}", "seed=1"])
+    words = [sys.executable, "-c", HOLD, str(run_folder(typed(plain), plain))]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+
+        def release() -> None:
+            end = time.monotonic() + 100
+            while not any("is in use" in log.read_text() for log in tmp_path.rglob("s1-*.log")):
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.05)
+            time.sleep(1.5)
+            holder.stdin.close()
+
+        thread = threading.Thread(target=release)
+        thread.start()
+        assert run_sweep(tmp_path, "seed=1,2", "sweep.jobs=1") == 0
+        thread.join()
+    assert capsys.readouterr().out.count("started  s1") == 2  # refused, and done once it was free
+    (log,) = (tmp_path / "sweeps").rglob("s1-*.log")
+    assert log.read_text().count("is in use") == 1
 
 
 def test_ctrl_c_saves_says_what_is_left_and_goes_on(tmp_path: Path) -> None:

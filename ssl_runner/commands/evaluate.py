@@ -9,9 +9,12 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from ssl_runner.commands.places import CONTENTS
 from ssl_runner.commands.refusals import hydra_main
 from ssl_runner.config import Config, ConfigError, compose, composed, typed, with_names
 from ssl_runner.metrics import DataRef
+from ssl_runner.names import current
+from ssl_runner.reporting.results import Result
 
 
 def task(cfg: DictConfig) -> None:
@@ -54,7 +57,8 @@ def again(asked: dict[str, Any]) -> None:
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.run import JUDGED, finished, load, show
+    from ssl_runner.commands.places import finished
+    from ssl_runner.commands.run import JUDGED, load, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
@@ -83,6 +87,9 @@ def again(asked: dict[str, Any]) -> None:
     console = Console(highlight=False)
     data = load(config, source)
     build.check_vocabulary(folder, data.spec)
+    on = by_contents(on, plain, build.contents(config, source, data.spec))
+    if on.own:
+        on = told(on, result, data.fingerprint(), console)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
         subjects[RANDOM_START] = build.untrained(typed(plain), build.exported_spec(folder), encoder)
@@ -104,6 +111,35 @@ def again(asked: dict[str, Any]) -> None:
         raise ConfigError(failures)
 
 
+def by_contents(on: DataRef, plain: Mapping[str, Any], now: Mapping[str, str]) -> DataRef:
+    """The same data, with what files hold in place of where they lie: moved, a run's own data are its own.
+
+    `plain`: the run's config; `now`: what `build.contents` says of the data.
+    """
+    known = plain.get(CONTENTS) or {}
+    settings: dict[str, Any] = {}
+    for key, value in on.settings.items():
+        found = now.get(f"dataset.{key}")
+        if found is None or found != known.get(f"dataset.{key}"):
+            settings[key] = value if found is None else found
+    own = on.own or (not settings and on.dataset == plain["names"]["dataset"])
+    return replace(on, own=own, settings=settings)
+
+
+def told(on: DataRef, result: Result, found: str, console: Console) -> DataRef:
+    """The run's own data, unless they are not as it read them (`found` is their fingerprint now), which is said."""
+    read = result.data.get("fingerprint")
+    if read in (None, found):
+        return on
+    console.print(
+        f"warning: the data are not those that the run was done on (fingerprint {found}, then {read}): what is found "
+        "now stands apart from what was found then",
+        style="yellow",
+        soft_wrap=True,
+    )
+    return replace(on, own=False, settings={CONTENTS: found})
+
+
 def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
     """A run's folder and its config. Raises ConfigError where there is none."""
     folder = Path(str(run))
@@ -118,7 +154,7 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
         raise ConfigError([f"{str(path)!r} is damaged: {str(error).splitlines()[0]}"]) from error
     except ConfigError as error:
         raise ConfigError([f"{str(path)!r}: {problem}" for problem in error.problems]) from error
-    return folder, plain
+    return folder, current(plain)
 
 
 def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[Config, DataRef]:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from ssl_runner import build
-from ssl_runner.config import TARGET, Config, ConfigError, class_name
+from ssl_runner.config import Config, ConfigError, class_name
 from ssl_runner.data.module import DataModule
 from ssl_runner.drawing import spread, task_figure
 from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
@@ -30,6 +30,7 @@ from ssl_runner.interfaces import (
     VideoSpec,
 )
 from ssl_runner.metrics import DataRef, Precision
+from ssl_runner.names import TARGET
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status

@@ -123,7 +123,7 @@ def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], s
     if code == 2:
         raise ConfigError([])
     if code == BUSY:
-        raise BusyError("the run's folder is in use, as said above")
+        raise BusyError("the run's folder is in use", said=True)
     how = f"with exit code {code}" if code > 0 else f"by signal {-code} ({signal.Signals(-code).name})"
     raise SystemExit(
         f"error: process {rank} of {size} ended {how}, and the others were stopped; what it said is above. The same "

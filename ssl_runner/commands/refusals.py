@@ -35,7 +35,7 @@ def refusals() -> Iterator[None]:
     except ConfigError as error:
         refuse(error.problems)
     except BusyError as error:
-        refuse([str(error)])
+        refuse([] if error.said else [str(error)])
     except Stopped as stop:
         end(stop)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +20,14 @@ from rich.console import Console
 from ssl_runner import build, checkpoints
 from ssl_runner.checkpoints import Reached
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.commands.places import CONFIG, CONTENTS, check_unchanged, finished, place_of, refuse_changed
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
-from ssl_runner.interfaces import Batch, DataSource, Encoder, Objective, SplitName
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.metrics import DataRef, Metric
+from ssl_runner.names import current
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.reporting.address import address
 from ssl_runner.reporting.results import (
@@ -36,8 +39,6 @@ from ssl_runner.reporting.results import (
     Name,
     Pretraining,
     Result,
-    ResultError,
-    read_result,
     write_atomically,
     write_result,
 )  # fmt: skip
@@ -77,7 +78,12 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     if config.check:
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
-    folder = run_folder(config, plain)
+    config, plain = with_contents(config, plain, source, spec)
+    folder, note = place_of(config, plain, lambda: load(config, source).fingerprint())
+    if note:
+        console.print(f"note: {note}; this is another run", soft_wrap=True)
+    if config.resume != "never":
+        check_unchanged(folder, plain)
     done = finished(folder) if config.resume != "never" else None
     if config.resume == "must" and done is None and not list(checkpoints.files(folder)):
         raise ConfigError(
@@ -132,6 +138,10 @@ def pretrain_and_evaluate(
 
     started = datetime.now(UTC)
     data = load(config, source)
+    if any(f"dataset.{setting}" not in config.contents for setting in source.contents()):  # just downloaded
+        config, plain = with_contents(config, plain, source, data.spec)
+        if config.resume != "never":
+            check_unchanged(folder, plain)
     model = fresh(config, data)
     console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
     if "views" in config.objective:
@@ -144,8 +154,10 @@ def pretrain_and_evaluate(
     if config.resume == "never":
         clear(folder)
     checkpoints.tidy(folder)
-    reached = going_on(folder, console)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(dict(plain), sort_keys=False))
+    reached = going_on(folder, config.contents, console)
+    own = folder == run_folder(config, plain)  # else an older version began it, and will be looked for as such
+    kept = plain if own else {key: value for key, value in plain.items() if key != CONTENTS}
+    write_atomically(folder / CONFIG, yaml.safe_dump(kept, sort_keys=False))
     context = RunContext(
         folder=folder,
         outputs=Path(config.output),
@@ -212,6 +224,16 @@ def pretrain_and_evaluate(
 
 SPLITS: tuple[SplitName, ...] = ("pretrain", "train", "val", "test")
 JUDGED: tuple[SplitName, ...] = ("train", "val", "test")  # what evaluations read
+
+
+def with_contents(
+    config: Config, plain: Mapping[str, Any], source: DataSource, spec: DataSpec
+) -> tuple[Config, dict[str, Any]]:
+    """A config with the fingerprints of the files that it leads to. Raises ConfigError where it has some, as a job of a
+    sweep does, and the files are others now."""
+    found = build.contents(config, source, spec)
+    refuse_changed(config.contents, found, "those that the run was planned with", "call the sweep again")
+    return replace(config, contents=found), {**current(plain), CONTENTS: found}
 
 
 def load(config: Config, source: DataSource) -> "DataModule":
@@ -308,7 +330,7 @@ def pretrain(
         Clock(config.budget, steps),
         config.seed,
         config.control,
-        settings.skip_nonfinite or 0,
+        settings.skip_nonfinite,
     )
     if settings.compile:
         model.encoder.compile()
@@ -320,7 +342,8 @@ def pretrain(
             folder / checkpoints.FOLDER,
             minutes=settings.checkpoint_minutes,
             steps=settings.checkpoint_steps,
-            count=settings.checkpoints or 1,
+            count=settings.checkpoints,
+            contents=config.contents,
         )
         saving.folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(saving)
@@ -428,9 +451,9 @@ def summary(evaluations: Sequence[Evaluation]) -> dict[str, Metric]:
     }
 
 
-def going_on(folder: Path, console: Console) -> Reached | None:
+def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Reached | None:
     """What a run goes on from, said; None where it begins. Damaged checkpoints are said and removed, unless there is
-    no other: then ConfigError is raised."""
+    no other: then ConfigError is raised, and where it was made with other files than there are now."""
     found = checkpoints.find(folder)
     for path, why in found.damaged.items():
         if found.newest is None:
@@ -438,6 +461,8 @@ def going_on(folder: Path, console: Console) -> Reached | None:
         console.print(f"warning: {path.name} is damaged ({why}); it is removed", style="yellow", soft_wrap=True)
         path.unlink()
     if found.newest is not None:
+        whose = f"those that {str(found.newest.path)!r} was made with"
+        refuse_changed(found.newest.contents, contents, whose, "bring these back, or set resume=never")
         console.print(f"going on from step {found.newest.step} ({found.newest.path.name})")
     return found.newest
 
@@ -454,15 +479,6 @@ def views_of(config: Config) -> str:
         return "none, examples as they are"
     count = f", {views['views']} of each example" if "views" in views else ""
     return config.names.get("objective/views", "of the config's own") + count
-
-
-def finished(folder: Path) -> Result | None:
-    """The result of a run that ended well, else None."""
-    try:
-        result = read_result(folder)
-    except ResultError:
-        return None
-    return result if result.status == "done" else None
 
 
 def show(console: Console, folder: Path, result: Result) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
 from rich.console import Console
 
+from ssl_runner.commands.places import finished
 from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, file_name, identity
 from ssl_runner.locking import locked
 from ssl_runner.reporting.comparison import Comparison, compare
@@ -27,7 +28,7 @@ from ssl_runner.stopping import STOPPED, requeue
 from ssl_runner.sweeps.board import Board, outcome_table
 from ssl_runner.sweeps.engines import engine
 from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
-from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, finished, run_jobs
+from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
 
 MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
@@ -173,8 +174,15 @@ def folder_of(config: Config, axes: Axes) -> Path:
     """<output>/sweeps/<name>-<hash>: the same whatever values an axis takes, so that a sweep can be extended."""
     keys = [key for key in (*axes.choices, *axes.intervals) if len(axes.choices.get(key, "**")) > 1]
     title = config.sweep.name or "-".join(short_names(keys).values()) or "run"
-    shared = sorted(each for each in axes.fixed if not _never_matters(each.lstrip("+~").split("=")[0]))
-    digest = hashlib.sha256(json.dumps([shared, sorted(keys)]).encode()).hexdigest()[:6]
+    held = {  # files that all share are known by what they hold
+        key: found
+        for key, found in sorted(config.contents.items())
+        if not _never_matters(key) and not any(f"{key}.".startswith(f"{each}.") for each in keys)
+    }
+    fixed = {each: each.lstrip("+~").split("=")[0] for each in axes.fixed}
+    shared: list[Any] = sorted(each for each, key in fixed.items() if not _never_matters(key) and key not in held)
+    known = [shared, sorted(keys), *([held] if held else [])]
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:6]
     return Path(config.output) / SWEEPS / f"{file_name(title)}-{digest}"
 
 

@@ -14,7 +14,7 @@ from ssl_runner.data.archives import check_size
 from ssl_runner.data.decode import check_range
 from ssl_runner.data.labels import in_order, say_if_alone, some
 from ssl_runner.data.splits import hold_out, rest_of
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 MEND = "np.unique(y, return_inverse=True)[1] numbers them"
 SHAPES = "(n, H, W), (n, H, W, C) or (n, C, H, W)"
@@ -65,6 +65,9 @@ class Arrays(DataSource):
         found = self._contents()
         if found.classes == 1:
             say_if_alone(found.names or ("0",), "leave the labels (y_...) out if they say nothing")
+
+    def contents(self) -> Contents:
+        return {"path": {"": self.path}}
 
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()

@@ -39,7 +39,7 @@ from ssl_runner.data.tokens import (
     word_ends,
     word_starts,
 )  # fmt: skip
-from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, Examples, SpecialTokens, SplitName, TextSpec
 
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
@@ -121,6 +121,10 @@ class Corpus:
             known = known_tokenizer(self.tokenizer)
         return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
+    def contents(self) -> Contents:
+        """As `DataSource.contents`, of a tokenizer that was given."""
+        return {} if self.tokenizer is None else {"tokenizer": {"": find_tokenizer(self.tokenizer)}}
+
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
         """Read `parts`, or take what was made of them from the cache if neither files nor settings have changed.
 
@@ -129,14 +133,15 @@ class Corpus:
         of train are held out, stratified; of a single document its end, the very last for test.
         Raises ValueError for texts that cannot be used, and where the cache cannot be written.
         """
-        known = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        stats = [(str(file), file.stat()) for file in files]
+        known = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
         given = None if self.tokenizer is None else read_tokenizer(find_tokenizer(self.tokenizer))
         learned = [self.tokens, self.vocabulary, self.lowercase] if given is None else given
         split = [self.test_fraction, self.val_fraction, self.split_seed]
         settings = [learned, self.words, self.sentences, split]
         identity = json.dumps([CACHE_FORMAT, known, settings, reading], sort_keys=True)
         folder = self.cache / f"text-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
-        size = sum(length for _, length, _ in known)
+        size = sum(length for _, length, *_ in known)
         try:
             about = _made(folder, lambda made: self._make(made, parts, size, given, reading), _whole_corpus)
             self._say_long(about, reading)

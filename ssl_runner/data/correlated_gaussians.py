@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from ssl_runner.data.splits import hold_out
-from ssl_runner.interfaces import DataSource, Examples, SplitName, VectorSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VectorSpec
 
 
 class CorrelatedGaussians(DataSource):
@@ -40,6 +40,9 @@ class CorrelatedGaussians(DataSource):
 
     def check(self) -> None:
         """Nothing can be missing."""
+
+    def contents(self) -> Contents:
+        return {}
 
     def load(self) -> Mapping[SplitName, Examples]:
         generator = torch.Generator().manual_seed(self.seed)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_runner.data.decode import decode_all
 from ssl_runner.data.folders import PARTS
-from ssl_runner.interfaces import VOID, DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import VOID, Contents, DataSource, Examples, SplitName, VideoSpec
 
 PIXELS = "480p"  # folder of JPEGImages/ and Annotations/ that is read
 LAYOUT = f"ImageSets/<year>/{{train,val}}.txt, JPEGImages/{PIXELS}/ and Annotations/{PIXELS}/ are expected in it"
@@ -76,6 +76,12 @@ class Davis(DataSource):
     def check(self) -> None:
         """Raise ValueError where a list, a film, a frame or a mask is not there, or a part has no clip."""
         self._clips()
+
+    def contents(self) -> Contents:
+        lists = [self.root / "ImageSets" / str(self.year) / f"{part}.txt" for part in ("train", "val")]
+        clips = [clip for part in self._clips().values() for clip in part]
+        files = [*lists, *(file for clip in clips for both in clip for file in both)]
+        return {"root": {file.relative_to(self.root).as_posix(): file for file in files}}
 
     def load(self) -> Mapping[SplitName, Examples]:
         clips = self._clips()

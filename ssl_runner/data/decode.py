@@ -52,7 +52,8 @@ def decode_all(
     cannot be written, ValueError where it is damaged.
     """
     stats = [file.stat() for file in files]
-    known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns) for file, s in zip(files, stats, strict=True)]
+    stated = zip(files, stats, strict=True)
+    known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in stated]
     identity = json.dumps([CACHE_FORMAT, str(root), size, channels, depth, known])
     folder = cache / hashlib.sha256(identity.encode()).hexdigest()[:24]
     if not folder.is_dir():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from ssl_runner.data.splits import hold_out
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 HIDDEN_PATTERNS = 4  # kinds of image where there are no classes
 
@@ -51,6 +51,9 @@ class FakeImages(DataSource):
 
     def check(self) -> None:
         """Nothing can be missing."""
+
+    def contents(self) -> Contents:
+        return {}
 
     def load(self) -> Mapping[SplitName, Examples]:
         generator = torch.Generator().manual_seed(self.seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_runner.data.decode import check_depth, check_range, decode_all
 from ssl_runner.data.folders import PARTS, Labels, Splits, Tree
 from ssl_runner.data.splits import rest_of, stratified
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 
@@ -90,6 +90,9 @@ class ImageFolder(DataSource):
 
     def check(self) -> None:
         self.tree.check()
+
+    def contents(self) -> Contents:
+        return {"path": self.tree.named()}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

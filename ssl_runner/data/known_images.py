@@ -12,7 +12,7 @@ from ssl_runner.data.download import fetch
 from ssl_runner.data.formats import Parts, read_cifar, read_idx_folder, read_stl10
 from ssl_runner.data.names import CIFAR10, CIFAR100, CLOTHES, DIGITS, STL10
 from ssl_runner.data.splits import hold_out
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 Name = Literal["mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
 
@@ -79,6 +79,13 @@ class KnownImages(DataSource):
                 raise ValueError(
                     f"dataset={self.name} cannot be downloaded to {self.root}: not writable; {self._advice()}"
                 )
+
+    def contents(self) -> Contents:
+        if self._missing():
+            return {}
+        paths = {file: self.root / self._known.folder / file for file in self._known.files}
+        packed = {file: path.with_name(path.name + ".gz") for file, path in paths.items()}
+        return {"root": {file: packed[file] if packed[file].is_file() else path for file, path in paths.items()}}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

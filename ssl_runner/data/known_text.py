@@ -13,7 +13,7 @@ from ssl_runner.data.documents import Document, Table, read_documents, read_line
 from ssl_runner.data.download import Remote, fetch_files
 from ssl_runner.data.sentences import Sentences
 from ssl_runner.data.tokens import Tokens, Words
-from ssl_runner.interfaces import DataSource, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
 Name = Literal["wikitext2", "wikitext103", "ptb", "text8", "tiny_shakespeare", "ag_news", "imdb"]
 
@@ -192,6 +192,16 @@ class KnownText(DataSource):
         if not os.access(existing, os.W_OK):
             raise ValueError(f"dataset={self.name} cannot be downloaded to {self.root}: not writable; {self._advice()}")
 
+    def contents(self) -> Contents:
+        given = self.corpus.contents()
+        if self._missing():
+            return given
+        return {"root": {file.relative_to(self.root).as_posix(): file for file in self._files()}, **given}
+
+    def _files(self) -> list[Path]:
+        paths = [self.root / place for place in self.known.parts.values()]
+        return [file for path in paths for file in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])]
+
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
         if self._missing():
@@ -203,8 +213,7 @@ class KnownText(DataSource):
             raise ValueError(f"dataset={self.name} lacks {missing[0]} even after unpacking; {self._advice()}")
         paths = {part: self.root / place for part, place in self.known.parts.items()}
         parts: Parts = {part: partial(self.known.read, path) for part, path in paths.items()}
-        files = [file for path in paths.values() for file in (sorted(path.rglob("*.txt")) if path.is_dir() else [path])]
-        return self.corpus.load(parts, files, {"name": self.name})
+        return self.corpus.load(parts, self._files(), {"name": self.name})
 
     def _missing(self) -> list[Path]:
         return [path for path in (self.root / place for place in self.known.parts.values()) if not path.exists()]

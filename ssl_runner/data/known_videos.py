@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.clips import Cut, check_cut, load_splits
-from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
 
 
 class Video(NamedTuple):
@@ -95,6 +95,17 @@ class KnownVideos(DataSource):
     def check(self) -> None:
         """Raise ValueError where a list or a video that it names is not there."""
         self._lists()
+
+    def contents(self) -> Contents:
+        listed = self._lists()
+        parts = {"train": listed.train, "test": listed.test}
+        return {  # by what the lists say of each, too
+            "root": {
+                f"{part}/{listed.names[video.label]}/{video.file.relative_to(self.root).as_posix()}": video.file
+                for part, videos in parts.items()
+                for video in videos
+            }
+        }
 
     def load(self) -> Mapping[SplitName, Examples]:
         listed = self._lists()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ssl_runner.data.splits import hold_out
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 
 class MNIST5k(DataSource):
@@ -33,6 +33,9 @@ class MNIST5k(DataSource):
 
     def check(self) -> None:
         _file()
+
+    def contents(self) -> Contents:
+        return {}
 
     def load(self) -> Mapping[SplitName, Examples]:
         path = _file()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_runner.data.names import DIGITS
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName, VideoSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName, VideoSpec
 
 DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
@@ -136,6 +136,9 @@ class MovingDigits(DataSource):
 
     def check(self) -> None:
         self.images.check()
+
+    def contents(self) -> Contents:
+        return {f"images.{setting}": files for setting, files in self.images.contents().items()}
 
     def load(self) -> Mapping[SplitName, Examples]:
         held = self.images.load()

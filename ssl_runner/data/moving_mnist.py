@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.moving_digits import MovingDigits
-from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
 
 SHAPE = (20, 10_000, 64, 64)  # frames, clips, height, width
 OFFICIAL = {  # how its clips were made: setting -> (value, as the command line has it)
@@ -101,6 +101,10 @@ class MovingMNIST(MovingDigits):
         super().check()
         if self.official is not None:
             self._open(self.official)
+
+    def contents(self) -> Contents:
+        own = {} if self.official is None else {"official": {"": self.official}}
+        return {**super().contents(), **own}
 
     def load(self) -> Mapping[SplitName, Examples]:
         splits = dict(super().load())

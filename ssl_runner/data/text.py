@@ -11,7 +11,7 @@ from ssl_runner.data.labels import in_order, say_if_alone, some
 from ssl_runner.data.sentences import Sentences
 from ssl_runner.data.tokens import Tokens, Words
 from ssl_runner.data.wiki import articles, wiki_file
-from ssl_runner.interfaces import DataSource, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
 SUFFIXES = frozenset([".txt", ".text", ".md"])
 
@@ -54,6 +54,9 @@ class WikiSample(DataSource):
 
     def check(self) -> None:
         wiki_file()
+
+    def contents(self) -> Contents:
+        return self.corpus.contents()
 
     def load(self) -> Mapping[SplitName, Examples]:
         path = wiki_file()
@@ -113,6 +116,9 @@ class TextFile(DataSource):
     def check(self) -> None:
         _check_files(self.paths, "a UTF-8 text file")
 
+    def contents(self) -> Contents:
+        return {**_by_setting(self.paths), **self.corpus.contents()}
+
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
         parts: Parts = {part: partial(read_documents, path, self.documents) for part, path in self.paths.items()}
@@ -163,6 +169,9 @@ class TextFolder(DataSource):
 
     def check(self) -> None:
         self.tree.check()
+
+    def contents(self) -> Contents:
+        return {"path": self.tree.named(), **self.corpus.contents()}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
@@ -245,6 +254,9 @@ class TextTable(DataSource):
         for path in self.paths.values():
             next(Table(path, self.columns).rows(), None)
 
+    def contents(self) -> Contents:
+        return {**_by_setting(self.paths), **self.corpus.contents()}
+
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()
         parts: Parts = {part: partial(self._read, path) for part, path in self.paths.items()}
@@ -296,6 +308,10 @@ class TextTable(DataSource):
 def _paths(path: str, val_path: str | None, test_path: str | None) -> dict[Part, Path]:
     given: dict[Part, str | None] = {"train": path, "val": val_path, "test": test_path}
     return {part: Path(each).expanduser().absolute() for part, each in given.items() if each is not None}
+
+
+def _by_setting(paths: Mapping[Part, Path]) -> Contents:
+    return {"path" if part == "train" else f"{part}_path": {"": path} for part, path in paths.items()}
 
 
 def _check_files(paths: Mapping[Part, Path], what: str) -> None:

@@ -21,7 +21,7 @@ from ssl_runner.data.tokens import (
     word_ends,
     word_starts,
 )
-from ssl_runner.interfaces import DataSource, Examples, SpecialTokens, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SpecialTokens, SplitName, TextSpec
 
 TOGETHER = 10_000  # texts cut into tokens at once
 
@@ -92,6 +92,10 @@ class TextPairs(DataSource):
             raise ValueError(f"dataset.path {self.path} is not there; it must be a .csv or .tsv file")
         if next(self.table.rows(), None) is None:
             raise ValueError(f"dataset.path {self.path} has no rows")
+
+    def contents(self) -> Contents:
+        given = {} if self.tokenizer is None else {"tokenizer": {"": find_tokenizer(self.tokenizer)}}
+        return {"path": {"": self.path}, **given}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

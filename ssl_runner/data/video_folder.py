@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_runner.data.clips import Cut, check_cut, load_splits
 from ssl_runner.data.folders import Labels, Splits, Tree
 from ssl_runner.data.splits import stratified
-from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
 
 SUFFIXES = frozenset([".avi", ".mkv", ".mov", ".mp4", ".webm"])
 
@@ -72,6 +72,9 @@ class VideoFolder(DataSource):
 
     def check(self) -> None:
         self.tree.check()
+
+    def contents(self) -> Contents:
+        return {"path": self.tree.named()}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl_runner.data.decode import check_depth, check_range, decode_bytes
 from ssl_runner.data.stream import BrokenDataError, Passes, Raw, shuffled
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 IMAGES = frozenset(["bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"])
 LABEL = "cls"  # the suffix of a member that holds a class as a number
@@ -113,6 +113,14 @@ class WebShards(DataSource):
                     raise ValueError(f"dataset.{name}: {shard!r} is not a file that is there")
         if self.examples is None and any(is_url(shard) for shard in self.shards["train"]):
             raise ValueError("dataset.examples is null; shards by URL are not counted: set it to how many there are")
+
+    def contents(self) -> Contents:
+        """Of splits whose shards are all local: an address stays as it is."""
+        return {
+            name: {str(place): Path(shard).expanduser().absolute() for place, shard in enumerate(shards)}
+            for name, shards in self.shards.items()
+            if not any(map(is_url, shards))
+        }
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

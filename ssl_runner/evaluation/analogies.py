@@ -43,6 +43,7 @@ class Analogies(Evaluator):
             raise ValueError(f"evaluation.analogies.batch_size is {batch_size}; it must be at least 1 question")
         check_restrict("evaluation.analogies.restrict", restrict)
         self.file = words_file("evaluation.analogies.questions", questions, SHIPPED)
+        self.contents = {} if questions is None else {"questions": {"": self.file}}
         self.restrict = restrict
         self.case: Case = case
         self.batch_size = batch_size

@@ -106,6 +106,9 @@ class GLUE(Evaluator):
         self.recipe.check(key)
         self.examples = examples
         self.files = {name: task_files(key, path, name, tasks) for name in TASKS if name in tasks}
+        self.contents = {
+            "path": {f"{name}/{split}": f for name, files in self.files.items() for split, f in files.items()}
+        }
 
     def __call__(self, subject: Subject) -> Finding:
         scores: list[Metric] = []

@@ -9,6 +9,7 @@ from ssl_runner.evaluation.text_data import (
     Files,
     Separator,
     TextSet,
+    by_setting,
     check_length,
     find_files,
     read_set,
@@ -56,6 +57,7 @@ class SentencePair(Evaluator):
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
         files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
         self.texts = _read(key, files, "classes", separator, label, first, second)
 
     def __call__(self, subject: Subject) -> Finding:
@@ -103,6 +105,7 @@ class SentencePairFineTune(Evaluator):
         )
         self.recipe.check(key)
         files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
         self.texts = _read(key, files, labels, separator, label, first, second)
 
     def __call__(self, subject: Subject) -> Finding:

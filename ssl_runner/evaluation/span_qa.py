@@ -20,6 +20,7 @@ from ssl_runner.evaluation.text_data import (
     PLACES,
     Question,
     Windows,
+    by_setting,
     check_length,
     cut_questions,
     encode_questions,
@@ -31,6 +32,7 @@ from ssl_runner.evaluation.text_heads import check_enough, start
 from ssl_runner.evaluation.text_layers import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
 from ssl_runner.interfaces import (
+    Contents,
     DataSpec,
     Evaluator,
     Examples,
@@ -52,6 +54,7 @@ class Questions(NamedTuple):
     splits: dict[SplitName, list[Question]]  # train, val and test
     parted: str  # how, in words
     fingerprint: str
+    contents: Contents
 
 
 class Spans(nn.Module):
@@ -122,6 +125,7 @@ class SpanQA(Evaluator):
         )
         self.recipe.check(key)
         self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
+        self.contents = self.questions.contents
 
     def __call__(self, subject: Subject) -> Finding:
         still = Still(text_encoder(subject.encoder))
@@ -167,6 +171,7 @@ class SpanQAFineTune(Evaluator):
         )
         self.recipe.check(key)
         self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
+        self.contents = self.questions.contents
 
     def __call__(self, subject: Subject) -> Finding:
         encoder = copy.deepcopy(text_encoder(subject.encoder))
@@ -213,10 +218,12 @@ def read_questions(
         rest, held = parted(every, round(test_share * articles), split_seed)
         splits = {"train": rest, "test": held}
         said, known = f"{test_share:g} of the articles for test", fingerprint([file])
+        contents: Contents = {"path": {"": file}}
     else:
         files = find_files(key, path, {"train": train, "val": val, "test": test})
         splits = {split: read_squad(each) for split, each in files.items()}
         said, known = "by file", fingerprint(files.values())
+        contents = by_setting(files)
     if "val" not in splits:
         articles = count_articles(splits["train"])
         if articles < 2:
@@ -226,7 +233,7 @@ def read_questions(
             )
         splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), split_seed)
         said += f", {HELD_OUT:g} of train's for val"
-    return Questions(splits, said, known)
+    return Questions(splits, said, known, contents)
 
 
 def count_articles(questions: Sequence[Question]) -> int:

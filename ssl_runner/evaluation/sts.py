@@ -13,6 +13,7 @@ from ssl_runner.evaluation.text_data import (
     PLACES,
     Separator,
     TextSet,
+    by_setting,
     check_length,
     cut_share,
     encode_texts,
@@ -74,6 +75,7 @@ class SentenceSimilarity(Evaluator):
         self.pooler = pooler
         columns = {f"{key}.score": score, f"{key}.first": first, f"{key}.second": second}
         files = find_files(key, path, {"val": val, "test": test})
+        self.contents = by_setting(files)
         self.pairs: TextSet = read_set(files, columns, labels="scores", separator=separator)
 
     def __call__(self, subject: Subject) -> Finding:

@@ -21,6 +21,7 @@ from ssl_runner.evaluation.text_data import (
     Files,
     Tagged,
     WordTokens,
+    by_setting,
     check_length,
     encode_words,
     find_files,
@@ -89,7 +90,9 @@ class Tagging(Evaluator):
         self.layer = named_token_layer(f"{key}.layer", layer)
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
-        self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
+        self.sentences = read_tagged(files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)
@@ -138,7 +141,9 @@ class TaggingFineTune(Evaluator):
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
         )
         self.recipe.check(key)
-        self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
+        self.sentences = read_tagged(files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)

@@ -9,6 +9,7 @@ from ssl_runner.evaluation.text_data import (
     Files,
     Separator,
     TextSet,
+    by_setting,
     check_length,
     find_files,
     read_set,
@@ -57,6 +58,7 @@ class TextClassification(Evaluator):
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
         files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:
@@ -100,6 +102,7 @@ class TextClassificationFineTune(Evaluator):
         )
         self.recipe.check(key)
         files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:

@@ -18,7 +18,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from ssl_runner.data.splits import stratified
-from ssl_runner.interfaces import DataSpec, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, DataSpec, Examples, SplitName, TextSpec
 
 HELD_OUT = 0.1  # of train, where no file is named for val
 PLACES = frozenset({"path", "train", "val", "test"})  # settings that stand for contents, whose fingerprint is a term
@@ -44,6 +44,11 @@ def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Fi
             there = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_file())[:10]) or "no files"
             raise ValueError(f"{key}.{split} is {name!r}, which is not in {str(folder)!r}; it has {there}")
     return {split: folder / name for split, name in wanted.items()}
+
+
+def by_setting(files: Files) -> Contents:
+    """As `Evaluator.contents`, of the files of a set in the folder that the setting `path` names."""
+    return {"path": {str(split): file for split, file in files.items()}}
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

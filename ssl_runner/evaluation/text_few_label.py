@@ -6,7 +6,15 @@ from typing import ClassVar
 from ssl_runner.evaluation.few_label import FewLabel
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_classification import read
-from ssl_runner.evaluation.text_data import PLACES, Separator, check_length, cut_share, encode_set, find_files
+from ssl_runner.evaluation.text_data import (
+    PLACES,
+    Separator,
+    by_setting,
+    check_length,
+    cut_share,
+    encode_set,
+    find_files,
+)
 from ssl_runner.evaluation.text_layers import BATCH, reading, text_spec
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 
@@ -56,6 +64,7 @@ class TextFewLabel(Evaluator):
         except ValueError as error:
             raise ValueError(str(error).replace("evaluation.few_label", key)) from error
         files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:

@@ -51,6 +51,7 @@ class WordSimilarity(Evaluator):
             name: words_file(f"evaluation.word_similarity.pairs.{name}", path, SHIPPED.get(name, ""))
             for name, path in pairs.items()
         }
+        self.contents = {f"pairs.{name}": {"": file} for name, file in self.files.items() if pairs[name] is not None}
         self.restrict = restrict
         self.case: Case = case
 

@@ -1,16 +1,18 @@
 """In what runs differ, found from their configs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
+from ssl_runner.names import current
 from ssl_runner.reporting.results import Run
 from ssl_runner.reporting.values import flat, is_number, parse
 
 # No settings of a run, nor what lies beneath them: what cannot change its result (config.NOT_IDENTITY), how it is
 # judged (that is protocol), and the seed.
 NOT_A_SETTING = (
-    "names", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache", "dataset.download",
-    "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
+    "names", "contents", "output", "resume", "check", "logger", "domain", "dataset.root", "dataset.cache",
+    "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
     "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
     "trainer.watch_every", "trainer.early_stop", "sweep", "hydra", "evaluation", "controls", "unfit", "seed",
@@ -41,7 +43,8 @@ class Description(NamedTuple):
 def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
     """The config of each run. Where one has none, all are described by their names and overrides alone, so that what
     is compared is of one kind; the second list says so."""
-    configs = [run.result.config or _read_config(run) for run in runs]
+    written = [run.result.config or _read_config(run) for run in runs]
+    configs = [_by_contents(current(config)) if config else config for config in written]
     without = [str(run.folder) for run, config in zip(runs, configs, strict=True) if not config]
     if without:
         said = f"{without[0]} {f'and {len(without) - 1} more have' if len(without) > 1 else 'has'} no readable config"
@@ -53,6 +56,19 @@ def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
         )
         for run, config in zip(runs, configs, strict=True)
     ], []
+
+
+def _by_contents(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with what files hold in place of where they lie, as far as it is known."""
+    found = deepcopy(config)
+    for key, contents in (config.get("contents") or {}).items():
+        *path, last = key.split(".")
+        node: Any = found
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and last in node:
+            node[last] = contents
+    return found
 
 
 def _read_config(run: Run) -> dict[str, Any]:

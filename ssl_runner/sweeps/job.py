@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it failed, and the traceback is in the log; 2 its config o
 process does this run; 143 stopped by SIGTERM, with a checkpoint to go on from.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -70,7 +71,8 @@ def _work(file: Path) -> int:
             print(f"error: {problem}", file=sys.stderr)
         return LOST if isinstance(error, LostError) else 2
     except BusyError as error:
-        print(error, file=sys.stderr)
+        if not error.said:
+            print(error, file=sys.stderr)
         return BUSY
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
         traceback.print_exc()
@@ -92,12 +94,19 @@ def forked(file: str, log: str, gpu: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Stop as for SIGTERM when the process that started this one is gone: nothing would watch or count it."""
-    parent = os.getppid()
+    """Stop as for SIGTERM when the process that started this one is gone: nothing would watch or count it.
+
+    Of a forked job that is the sweep, and not the fork server, its parent to the system, which outlives the sweep: each
+    job holds the end of a pipe that would tell it.
+    """
+    sweep, parent = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        if sweep is not None:
+            sweep.join()  # returns when a pipe that the sweep alone holds is closed
+        else:
+            while os.getppid() == parent:
+                time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

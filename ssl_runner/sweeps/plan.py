@@ -218,14 +218,29 @@ def plan(composer: Composer, axes: Axes, chosen: Iterable[Mapping[str, str]]) ->
             unfit = left_out if axes.fitting else problems
             unfit |= {problem: label for problem in error.problems if problem not in unfit}
             continue
+        config, plain, folder = placed(config, plain)
         found = identity(plain)
         if found not in jobs:
-            jobs[found] = Job(
-                label or "run", (*composer.fixed, *overrides), plain, config, found, run_folder(config, plain)
-            )
+            jobs[found] = Job(label or "run", (*composer.fixed, *overrides), plain, config, found, folder)
     if problems:
         raise ConfigError([f"{label}: {problem}" if label else problem for problem, label in problems.items()])
     return Plan(list(jobs.values()), list(left_out))
+
+
+def placed(config: Config, plain: dict[str, Any]) -> tuple[Config, dict[str, Any], Path]:
+    """A run's config with the fingerprints of its files, and its folder. Where files cannot be read, which is said when
+    the run is rehearsed, it has none."""
+    from ssl_runner import build
+    from ssl_runner.commands.places import CONTENTS, place_of
+    from ssl_runner.commands.run import load, with_contents
+
+    try:
+        source, spec = build.source(config)
+        config, plain = with_contents(config, plain, source, spec)
+        return config, plain, place_of(config, plain, lambda: load(config, source).fingerprint()).folder
+    except (ConfigError, ValueError, OSError):
+        plain = {**plain, CONTENTS: {}}
+        return config, plain, run_folder(config, plain)
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

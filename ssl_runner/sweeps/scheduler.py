@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from ssl_runner.reporting.results import Result, ResultError, read_result
+from ssl_runner.commands.places import finished
+from ssl_runner.locking import is_held
+from ssl_runner.reporting.results import Result
 from ssl_runner.stopping import REQUESTS, STOPPED
 from ssl_runner.sweeps.engines import Engine, Handle
 from ssl_runner.sweeps.job import BUSY, write_job
@@ -142,6 +144,9 @@ def run_jobs(source: Source, engine: Engine, watcher: Watcher, folder: Path, swe
                     if (found := finished(job.folder)) is not None:
                         end(Outcome(job, "skipped", "done by another process"), found)
                         continue
+                    if is_held(job.folder):  # which its log has said
+                        busy.append((time.monotonic() + RETRY, job))
+                        continue
                 elif (new := source.next()) is not None:
                     job = new
                 else:
@@ -192,15 +197,6 @@ def last_line(log: Path) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
-
-
-def finished(folder: Path) -> Result | None:
-    """The result of a run that ended well, else None."""
-    try:
-        result = read_result(folder)
-    except ResultError:
-        return None
-    return result if result.status == "done" else None
 
 
 def _file_name(label: str) -> str:

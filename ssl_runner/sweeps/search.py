@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_runner.commands.places import finished
 from ssl_runner.config import Config, ConfigError
 from ssl_runner.metrics import Better
 from ssl_runner.reporting.address import Address, address, read_address
 from ssl_runner.reporting.protocols import numbers
 from ssl_runner.reporting.results import METRICS, Result, ResultError, read_metrics
 from ssl_runner.sweeps.plan import SEED, Axes, Composer, Job, combinations, plan
-from ssl_runner.sweeps.scheduler import Outcome, finished
+from ssl_runner.sweeps.scheduler import Outcome
 
 LOOK = 2.0  # seconds between two looks at a running job's curve
 FOUND = "found"  # attribute of a trial: the figure itself, whichever way it is better

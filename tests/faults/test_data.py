@@ -10,11 +10,11 @@ import made_text
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import in_batch, job_that_loses, weights
+from small_runs import in_batch, job_that_loses, place_of, weights
 
 from ssl_runner import checkpoints
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, run_folder, typed
+from ssl_runner.config import ConfigError, compose, typed
 from ssl_runner.sweeps import job
 from ssl_runner.sweeps.engines import PRELOADED
 
@@ -91,7 +91,7 @@ def test_a_mapped_file_that_is_lost(tmp_path: Path, vanish: bool) -> None:
     process = context.Process(target=job_that_loses, args=(str(file), str(log), str(tmp_path / "cache"), vanish))
     process.start()
     process.join(300)
-    folder = run_folder(typed(plain), plain)
+    folder = place_of(plain)
     assert process.exitcode == (0 if vanish else -signal.SIGBUS), log.read_text()
     if not vanish:
         assert checkpoints.find(folder).newest.step == 3

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import made_text
 import pytest
-from small_runs import SMALL, rows, weights
+from small_runs import SMALL, place_of, rows, weights
 
 from ssl_runner import checkpoints
-from ssl_runner.config import compose, run_folder, typed
+from ssl_runner.config import compose
 from ssl_runner.sweeps import job
 from ssl_runner.sweeps.engines import PRELOADED
 
@@ -41,7 +41,7 @@ class Jobs:
         if overrides[0].startswith("dataset="):
             common = [word for word in common if not word.startswith(("dataset", "backbone"))]
         plain = compose([*common, *overrides, *OFTEN, f"output={place / 'out'}"])
-        self.folder = run_folder(typed(plain), plain)
+        self.folder = place_of(plain)
         self.file, self.log = place / "job.yaml", place / "log.txt"
         job.write_job(self.file, plain, overrides, "", "")
         self.context = multiprocessing.get_context("forkserver")

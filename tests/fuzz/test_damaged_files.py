@@ -236,6 +236,7 @@ def did(folder: Path) -> Path:
 
 def encoders(folder: Path) -> Kind:
     state = load_file(did(folder) / "encoder" / "encoder.safetensors")
+    (folder / "run" / "encoder" / build.SUMS).unlink()  # as of an older version: what it holds has to be understood
     about = yaml.safe_load((folder / "run" / "encoder" / "config.yaml").read_text())
     wrong = []
 
@@ -276,6 +277,7 @@ def text_encoders(folder: Path) -> Kind:
     spec = load(config, found).spec
     model = build.objective(config, spec)
     build.export_encoder(folder / "encoder", model.encoder, config.backbone, spec)
+    (folder / "encoder" / build.SUMS).unlink()
 
     def read(place: Path) -> None:
         load_encoder(place)
