@@ -27,6 +27,7 @@ from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluato
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
+from ssl_runner.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -350,9 +351,9 @@ def _about(folder: Path) -> dict[str, dict[str, Any]]:
     """config.yaml of an exported encoder. Raises ValueError where it is none."""
     file = folder / "config.yaml"
     try:
-        about = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is damaged: {str(error).splitlines()[0]}") from error
+        about = read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}") from error
     if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
         raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
     return about

@@ -5,19 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-from omegaconf import DictConfig
-from rich.console import Console
-
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, compose, typed, with_names
+from ssl_runner.config import Config, ConfigError, compose, typed
 from ssl_runner.metrics import DataRef
+from ssl_runner.plain_yaml import read_yaml
+from ssl_runner.terminal import Terminal
 
 
-def task(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    again(with_names(cfg, HydraConfig.get().runtime.choices))
+def task(plain: dict[str, Any], overrides: list[str]) -> None:
+    again(plain)
 
 
 def again(asked: dict[str, Any]) -> None:
@@ -45,7 +41,7 @@ def again(asked: dict[str, Any]) -> None:
         spec = replace(spec, vocabulary=cast(TextSpec, build.exported_spec(folder)).vocabulary)
     build.check_layers(config, encoder, spec)
 
-    console = Console(highlight=False)
+    console = Terminal()
     data = load(config, source)
     build.check_vocabulary(folder, data.spec)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
@@ -80,10 +76,10 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
         where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
         raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = read_yaml(path.read_text(encoding="utf-8"))
         typed(plain)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([f"{str(path)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{str(path)!r} is damaged: {error}"]) from error
     except ConfigError as error:
         raise ConfigError([f"{str(path)!r}: {problem}" for problem in error.problems]) from error
     return folder, plain
@@ -106,9 +102,7 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
         names["dataset"] = asked["names"]["dataset"]
         own = names["dataset"] == plain["names"]["dataset"]
         known = plain if own else compose([f"dataset={names['dataset']}"], "evaluate")
-        on = DataRef(
-            dataset=names["dataset"], own=False, settings=set_otherwise(known["dataset"], taken["dataset"])
-        )
+        on = DataRef(dataset=names["dataset"], own=False, settings=set_otherwise(known["dataset"], taken["dataset"]))
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")

@@ -40,6 +40,7 @@ from ssl_runner.reporting.results import (
     write_atomically,
     write_result,
 )  # fmt: skip
+from ssl_runner.terminal import Terminal
 from ssl_runner.world import LostError, joined, leave, meet, world
 
 if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
@@ -66,7 +67,7 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     from ssl_runner.reporting.page import write_report
 
     here = world()
-    console = Console(highlight=False, quiet=here.rank > 0)
+    console = Terminal(quiet=here.rank > 0)
     source, spec = build.validate(config)
     device = device_of(config.trainer.accelerator)
     check_devices(config, spec, device)

@@ -29,6 +29,7 @@ from ssl_runner.sweeps.engines import engine
 from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, finished, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
+from ssl_runner.terminal import Terminal
 
 MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
@@ -40,7 +41,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
     Raises ConfigError and Hydra's exceptions before anything is run or written.
     """
-    console = Console(highlight=False, markup=False)  # labels may hold brackets
+    console = Terminal()
     axes = read_axes(Composer(loader, name, hydra, []), arguments)
     composer = Composer(loader, name, hydra, axes.fixed)
     example = first(composer, axes)
