@@ -4,6 +4,7 @@
     python scripts/benchmark.py text     # tokens/s of BERT and of a language model, of Hugging Face's beside them
     python scripts/benchmark.py words    # words/s and WordSim-353 of skip-gram and CBOW, with gensim's beside them
     python scripts/benchmark.py objectives # each objective's whole step beside its encoder's forward and backward alone
+    python scripts/benchmark.py precision # bfloat16 beside float32, for ssl_runner/precision.yaml, which it writes
     python scripts/benchmark.py probe    # the linear probe's whole grid against scikit-learn, setting after setting
     python scripts/benchmark.py startup  # seconds to help, to a refusal, to the first training step
     python scripts/benchmark.py checkpoints # examples/s with and without checkpoints, in one run
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ssl_runner import build
+from ssl_runner import build, precision
 from ssl_runner.checkpoints import FOLDER, LAST
 from ssl_runner.commands.findings import device_of
 from ssl_runner.commands.run import fresh, pretrain
@@ -67,7 +68,6 @@ from ssl_runner.sweeps import engines
 from ssl_runner.sweeps.job import forked
 from ssl_runner.sweeps.plan import Composer, Job, combinations, plan, read_axes
 from ssl_runner.sweeps.scheduler import Listed, Outcome, Running, run_jobs
-from ssl_runner.training import precision
 
 WIDTHS, BATCH = [32, 64, 128], 256
 
@@ -116,7 +116,7 @@ def bare(config: Config, data: DataModule) -> float:
     model = fresh(config, data).to(device)
     optimizer = build.optimizer(config, model)
     images = data.examples("pretrain").data.to(device)
-    dtype = precision(config.trainer.precision, device)
+    dtype = precision.decide(config.trainer.precision, device, model).dtype
     label = torch.zeros(BATCH, dtype=torch.int64, device=device)
     warm, steps = 3, int(config.budget.amount)
     begun = time.monotonic()
@@ -161,7 +161,7 @@ def lightly(config: Config, data: DataModule, layout: torch.memory_format) -> fl
     criterion = NTXentLoss(temperature=0.2)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, fused=True)
-    dtype = precision(config.trainer.precision, device)
+    dtype = precision.decide(config.trainer.precision, device, encoder).dtype
     loader = DataLoader(Views(), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     warm, steps = 3, int(config.budget.amount)
     begun = time.monotonic()
@@ -240,8 +240,9 @@ def hugging_face(config: Config, data: DataModule) -> float:
             )
         )  # fmt: skip
     device = device_of("auto")
-    dtype = precision(config.trainer.precision, device)
     model = model.to(device).train()
+    ours_alike = fresh(config, data)  # what is decided goes by the types of modules, and its own are not known
+    dtype = precision.decide(config.trainer.precision, device, ours_alike).dtype
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     windows = data.examples("pretrain").data
     warm, steps = 3, int(config.budget.amount)
@@ -312,9 +313,7 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             seconds, theirs = gensim_vectors(config, data.spec, texts)
             rates["gensim, 2 workers"].append(count * epochs / seconds)
             for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
-                subject = FrozenSubject(
-                    encoder, data, seed=seed, device=torch.device("cpu"), precision=torch.float32, batch_size=1
-                )
+                subject = FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=1)
                 found = judge(subject).metrics
                 quality[name].append(found["spearman@wordsim353"])
         title = f"{objective}, {count:,} words, {epochs} epochs, vocabulary {data.spec.vocabulary:,}; words/s"
@@ -467,22 +466,24 @@ class Step:
         self.model = build.objective(config, self.spec)
         self.optimizer = build.optimizer(config, self.model)
         self.inputs: list[tuple[Callable, tuple, dict]] = []
-        self.examples = self.spec.fake(BATCH)
+        self.count = config.batch_size
+        self.examples = self.spec.fake(self.count)
 
     def batch(self) -> Batch:
-        label = torch.arange(BATCH) % max(self.spec.classes, 1)
-        return Batch(self.spec.to_input(self.examples), label, torch.arange(BATCH))
+        label = torch.arange(self.count) % max(self.spec.classes, 1)
+        return Batch(self.spec.to_input(self.examples), label, torch.arange(self.count))
 
-    def whole(self, steps: int) -> float:
+    def whole(self, steps: int, dtype: torch.dtype = torch.float32) -> float:
         """Examples/s: split, loss, backward, the optimizer, and what moves afterwards."""
         begun = time.monotonic()
         for step in range(steps):
-            loss = self.model.loss(*self.model.split(self.batch()))
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+                loss = self.model.loss(*self.model.split(self.batch()))
             self.optimizer.zero_grad()
             loss.value.backward()
             self.optimizer.step()
-            self.model.after_step(loss.carry, step / steps)
-        return BATCH * steps / (time.monotonic() - begun)
+            self.model.after_step([loss.carry], step / steps)
+        return self.count * steps / (time.monotonic() - begun)
 
     def encoder(self, steps: int) -> float:
         """Examples/s: what the encoder read in one loss, forward and backward."""
@@ -495,7 +496,7 @@ class Step:
             torch.stack(
                 [each.pooled.sum() if isinstance(each, Features) else each.sum() for each in found]
             ).sum().backward()
-        return BATCH * steps / (time.monotonic() - begun)
+        return self.count * steps / (time.monotonic() - begun)
 
 
 def calls(encoder: Encoder, act: Callable[[], object]) -> list[tuple[Callable, tuple, dict]]:
@@ -526,6 +527,71 @@ def calls(encoder: Encoder, act: Callable[[], object]) -> list[tuple[Callable, t
         for name in methods:
             delattr(encoder, name)
     return found
+
+
+NETWORKS = (  # of each kind several, of sizes that are trained here: what is decided has to hold for all of a kind
+    "dataset=mnist_5k objective=simclr backbone=convnet",
+    "dataset=mnist_5k objective=vae backbone=convnet",
+    "dataset=fake_images domain=natural objective=moco backbone=convnet",
+    "dataset=fake_images domain=natural objective=inpainting backbone=convnet batch_size=64",
+    "dataset=fake_images domain=natural objective=simclr backbone=resnet18 batch_size=64",
+    "dataset=moving_digits objective=cpc_video backbone=per_frame batch_size=32",
+    "dataset=moving_digits objective=next_frame backbone=per_frame batch_size=32",
+    "dataset=mnist_5k objective=mae backbone=vit_micro",
+    "dataset=fake_images domain=natural objective=mae backbone=vit_tiny batch_size=64",
+    "dataset=fake_images domain=natural objective=simclr backbone=vit_tiny batch_size=64",
+    "dataset=wiki_sample objective=bert backbone=bert_tiny dataset.length=32 batch_size=64",
+    "dataset=wiki_sample objective=language_model backbone=gpt_tiny batch_size=32",
+    "dataset=wiki_sample objective=denoising_text backbone=bert_tiny dataset.length=32 batch_size=64",
+    "dataset=moving_digits objective=video_mae backbone=vivit_micro batch_size=64",
+    "dataset=moving_digits objective=simclr backbone=r3d18 batch_size=4",
+    "dataset=moving_digits objective=sequence_order backbone=r2plus1d18 batch_size=4",
+    "dataset=wiki_sample objective=language_model backbone=lstm batch_size=32",
+    "dataset=wiki_sample objective=elmo backbone=bilstm dataset.length=32 batch_size=64",
+    "dataset=wiki_sample objective=nnlm backbone=window_mlp batch_size=32",
+    "dataset=correlated_gaussians objective=simclr backbone=mlp",
+    "experiment=skip_gram_wiki_sample",
+    "experiment=cbow_wiki_sample",
+    "experiment=glove_wiki_sample",
+)
+
+
+def precisions(seconds: float, rounds: int, only: str) -> None:
+    """A step of each network in float32 and in bfloat16, in turn; then the rows of this processor are written anew.
+
+    `seconds`: of a round in one precision, about. `only`: of networks whose words hold this, and nothing is written.
+    """
+    here = precision.processor()
+    if here.feature is None:
+        raise SystemExit("this processor does not compute in bfloat16: there is nothing to measure")
+    rows: list[precision.Measured] = []
+    for words in (words for words in NETWORKS if only in words):
+        config = typed(compose([*words.split(), "evaluation=[]", "controls=[]", "logger=none"]))
+        _, spec = build.source(config)
+        step = Step(config, spec)
+        rate = min(step.whole(1), step.whole(1))  # which warms up, too
+        steps = max(1, round(seconds * rate / step.count))
+        both = {precision.name(dtype): partial(step.whole, steps, dtype) for dtype in precision.DTYPES.values()}
+        rates = rounds_of(both, rounds)
+        ratios = sorted(a / b for a, b in zip(rates["bfloat16"], rates["float32"], strict=True))
+        found = {what: round(statistics.median(values), 1) for what, values in rates.items()}
+        spread = dict(zip(("low", "ratio", "high"), (ratios[0], statistics.median(ratios), ratios[-1]), strict=True))
+        row = precision.Measured(
+            vendor=here.vendor, feature=here.feature, network=precision.kind(step.model), case=words, **found,
+            **{what: round(value, 3) for what, value in spread.items()}, threads=torch.get_num_threads(),
+            torch=torch.__version__,
+        )  # fmt: skip
+        rows.append(row)
+        print(f"{row.network:14} {row.ratio:5.2f} ({row.low:.2f} to {row.high:.2f})  {words}", flush=True)
+    for network in dict.fromkeys(row.network for row in rows):
+        dtype, why = precision.on_processor(here, network, rows)
+        print(f"{network}: {precision.name(dtype)}, {why}")
+    if not only:
+        others = [row for row in precision.table() if (row.vendor, row.feature) != here]
+        content = yaml.safe_dump({"rows": [asdict(row) for row in (*others, *rows)]}, sort_keys=False)
+        head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
+        precision.TABLE.write_text(head + content)
+        print(f"written: {precision.TABLE}")
 
 
 def probe(rounds: int) -> None:
@@ -720,7 +786,7 @@ def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["simclr", "text", "words", "objectives", "probe", "startup", "sweep", "video", "checkpoints"]
+    names = ["simclr", "text", "words", "objectives", "precision", "probe", "startup", "sweep", "video", "checkpoints"]
     parser.add_argument("what", choices=names)
     parser.add_argument("--root", default="data", help="folder of MNIST (dataset.root), or of videos")
     parser.add_argument("--steps", type=int, default=100, help="training steps a round")
@@ -730,6 +796,8 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens of a window")
     parser.add_argument("--epochs", type=int, default=5, help="of word vectors")
     parser.add_argument("--minutes", type=float, default=11.0, help="of the run with checkpoints")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a round of precision")
+    parser.add_argument("--only", default="", help="networks of precision whose words hold this; nothing is written")
     parser.add_argument("--pairs", help="file of WordSim-353; by default gensim's copy")
     parser.add_argument("overrides", nargs="*", help="of words and checkpoints: optimizer.lr=0.1")
     arguments = parser.parse_intermixed_args()
@@ -741,6 +809,8 @@ def main() -> None:
         words(arguments.epochs, arguments.rounds, arguments.pairs, arguments.overrides)
     elif arguments.what == "objectives":
         objectives(arguments.steps, arguments.rounds)
+    elif arguments.what == "precision":
+        precisions(arguments.seconds, arguments.rounds, arguments.only)
     elif arguments.what == "probe":
         probe(arguments.rounds)
     elif arguments.what == "sweep":

@@ -1,6 +1,8 @@
 """`ssl-run`, or `python -m ssl_runner`: pretrain and evaluate. Nothing heavy is imported before Hydra has composed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
 
 from ssl_runner.commands.refusals import hydra_main
 
@@ -8,13 +10,17 @@ if TYPE_CHECKING:
     from ssl_runner.composing import Loader
 
 
-def task(plain: dict[str, Any], overrides: list[str]) -> None:
-    from ssl_runner.config import typed
+def task(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
 
+    from ssl_runner.config import typed, with_names
+
+    hydra = HydraConfig.get()
+    plain = with_names(cfg, hydra.runtime.choices)
     config = typed(plain)
     from ssl_runner.commands.run import run
 
-    run(config, plain, overrides)
+    run(config, plain, list(hydra.overrides.task))
 
 
 def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_origin
 
 import torch
 import yaml
@@ -23,7 +23,18 @@ from ssl_runner.config import (
     parameters,
     unfit_evaluations,
 )
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Encoder, Evaluator, Inspection, Objective, TextSpec
+from ssl_runner.interfaces import (
+    Batch,
+    DataSource,
+    DataSpec,
+    Encoder,
+    Evaluator,
+    Inspection,
+    Objective,
+    SpecialTokens,
+    TextEncoder,
+    TextSpec,
+)
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
@@ -83,16 +94,42 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
     return construct(node, spec=spec)
 
 
-def objective(config: Config, spec: DataSpec) -> Objective:
+def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:
     """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were.
 
-    Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
+    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. It has them
+    before the objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are
+    not those of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
-        model: Objective = construct(config.objective, encoder=encoder(config.backbone, spec), spec=spec)
+        first = encoder(config.backbone, spec)
+        if start is not None:
+            read_encoder(start, first)
+        model: Objective = construct(config.objective, encoder=first, spec=spec)
     _channels_last(model)
+    if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
+        model.encoder.reach = tokens_shown(model, spec)
     return model
+
+
+def tokens_shown(model: Objective, spec: DataSpec) -> int:
+    """How many tokens of a text the objective shows its encoder, as a step on two fake examples tells: a language model
+    all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made."""
+    shown: list[int] = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].shape[1]))
+    training = [part for part in model.modules() if part.training]
+    model.eval()  # so that no statistics move
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.loss(*model.split(fake_batch(spec, 2)))
+    except (ValueError, RuntimeError):  # `rehearse` says what is wrong
+        return cast(TextSpec, spec).length
+    finally:
+        hook.remove()
+        for part in training:
+            part.training = True
+    return max(shown, default=cast(TextSpec, spec).length)
 
 
 def random_start(config: Config, spec: DataSpec) -> Encoder:
@@ -102,6 +139,15 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
         model = encoder(config.backbone, spec)
     _channels_last(model)
     return model
+
+
+def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:
+    """The control `random_start`: the encoder that `objective` starts with, normalising its input as the pretrained one
+    does. Weights alone tell the two apart, whatever data they are evaluated on."""
+    start = random_start(config, spec)
+    for own, given in zip(_normalisations(start), _normalisations(pretrained), strict=True):
+        own.fit(given.mean.to(own.mean.device), given.std.to(own.std.device))
+    return start
 
 
 def _channels_last(model: torch.nn.Module) -> None:
@@ -152,14 +198,13 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
         hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
         raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
-    evaluators = {name: each for name, each in made.items() if isinstance(each, Evaluator)}
     try:
-        for each in evaluators.values():
+        for each in made.values():
             each.check(spec)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     return Evaluations(
-        evaluators,
+        {name: each for name, each in made.items() if isinstance(each, Evaluator)},
         {name: each for name, each in made.items() if isinstance(each, Inspection)},
         left_out,
     )
@@ -175,32 +220,46 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
     evaluations(config, spec)
-    model = objective(config, spec)
+    if config.start_from is not None:
+        check_vocabulary(Path(config.start_from), spec)
+    model = objective(config, spec, config.start)
     optimizer(config, model)
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
-    if config.start_from is not None:
-        check_vocabulary(Path(config.start_from), spec)
-        read_encoder(Path(config.start_from), model.encoder)
     return found, spec
 
 
 def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
-    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError."""
+    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError.
+
+    On the CPU in bfloat16 if that is asked for: torch's LSTM, for one, is refused by processors without AVX-512.
+    """
     count = min(config.batch_size, 2)
+    elsewhere = config.trainer.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    half = config.trainer.precision == "bfloat16" and not elsewhere
     with torch.random.fork_rng(devices=[]):
-        label = torch.arange(count) % max(spec.classes, 1) if spec.classes else torch.full((count,), -1)
         try:
-            data = spec.to_input(spec.fake(count))
-            value = model.loss(*model.split(Batch(data, label, torch.arange(count)))).value
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                value = model.loss(*model.split(fake_batch(spec, count))).value
         except (ValueError, RuntimeError) as error:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
-            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}"]) from error
+            hint = (
+                "; this processor may not do that in bfloat16: set trainer.precision=float32" if half and prefix else ""
+            )
+            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}{hint}"]) from error
     if value.shape != ():
         raise ConfigError(
             [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
         )
+
+
+def fake_batch(spec: DataSpec, count: int) -> Batch:
+    """Random examples, with labels if their kind has any, as a batch reaches `Objective.split`; the global generators
+    stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
+        return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
@@ -226,11 +285,15 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
 
 def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Give every `Normalise` in `model` the mean and deviation of the training set. What has none, asks for none."""
-    parts = [module for module in model.modules() if isinstance(module, Normalise)]
+    parts = _normalisations(model)
     if parts:
         mean, std = statistics()
         for part in parts:
             part.fit(mean, std)
+
+
+def _normalisations(model: torch.nn.Module) -> list[Normalise]:
+    return [module for module in model.modules() if isinstance(module, Normalise)]
 
 
 # ---------------------------------------------------------------------------------------------------- exported encoders
@@ -242,9 +305,14 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     fields = vars(spec) | {"class_names": list(spec.class_names)}
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
-        _write(folder / "tokens.json", json.dumps({name: fields.pop(name) for name in ("counts", "starts")}))
-        fields |= {name: dict(fields[name]) for name in ("words", "characters")}
-    about = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
+        tokens = {name: fields.pop(name) for name in ("counts", "starts", "ends")} | {
+            "special": vars(fields.pop("special"))
+        }
+        _write(folder / "tokens.json", json.dumps(tokens))
+        fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
+    about: dict[str, Any] = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
+    if isinstance(model, TextEncoder):
+        about["reach"] = model.reach
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "encoder.safetensors.part")
     (folder / "encoder.safetensors.part").replace(folder / "encoder.safetensors")
@@ -286,7 +354,8 @@ def load_encoder(path: str | Path) -> Encoder:
     torch.Size([16, 128])
     """
     folder = encoder_folder(Path(path))
-    node = _about(folder)["backbone"]
+    about = _about(folder)
+    node = about["backbone"]
     try:
         if problems := check_node(node, "backbone", [Encoder]):
             raise ConfigError(problems)
@@ -294,6 +363,8 @@ def load_encoder(path: str | Path) -> Encoder:
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     read_encoder(folder, model)
+    if isinstance(model, TextEncoder):
+        model.reach = about.get("reach", model.reach)  # which older ones do not say
     return model.eval()
 
 
@@ -344,10 +415,12 @@ def exported_spec(path: Path) -> DataSpec:
     if problems := check_fields(fields, cls, "spec"):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in fields.items()}
+    if "special" in values:
+        values["special"] = SpecialTokens(**values["special"])
     return cls(**values)
 
 
-def _about(folder: Path) -> dict[str, dict[str, Any]]:
+def _about(folder: Path) -> dict[str, Any]:
     """config.yaml of an exported encoder. Raises ValueError where it is none."""
     file = folder / "config.yaml"
     try:
@@ -356,6 +429,9 @@ def _about(folder: Path) -> dict[str, dict[str, Any]]:
         raise ValueError(f"{str(file)!r} is damaged: {error}") from error
     if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
         raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
+    reach = about.get("reach")
+    if reach is not None and (type(reach) is not int or reach < 1):
+        raise ValueError(f"{str(file)!r} is damaged: reach is {reach!r}; it must be a number of tokens, or null")
     return about
 
 
@@ -369,7 +445,7 @@ def _tokens(file: Path) -> dict[str, list[Any]]:
     for name, kind in (("counts", int), ("starts", bool)):
         if not isinstance(found[name], list) or not all(type(each) is kind for each in found[name]):
             raise ValueError(f"{str(file)!r} is damaged: {name} must be a list, each of type {kind.__name__}")
-    return found
+    return found | {name: tokens[name] for name in ("special", "ends") if name in tokens}  # some are older
 
 
 def read_encoder(path: Path, model: Encoder) -> None:
@@ -401,6 +477,6 @@ def read_checkpoint(path: Path, model: Objective) -> None:
     """Load the weights of a checkpoint into an objective. Raises ConfigError for a damaged or mismatched file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({name.removeprefix("objective."): value for name, value in state.items()})
+        torch.nn.ModuleDict({"objective": model}).load_state_dict(state)  # the place that it has in `Pretrainer`
     except checkpoints.UNREADABLE as error:
         raise ConfigError([f"{str(path)!r} cannot be read: {checkpoints.reason(error)}"]) from error

@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
 
 from ssl_runner.data.splits import nested_subsets
 from ssl_runner.evaluation.geometry import effective_rank, spread, uniformity
 from ssl_runner.evaluation.knn import vote
 from ssl_runner.evaluation.subject import evaluating, extract
 from ssl_runner.interfaces import Batch, Data, Examples, Objective
-from ssl_runner.nn.gather import rank
+from ssl_runner.nn.gather import mean_over_ranks, rank
 from ssl_runner.nn.sharding import gathered
 from ssl_runner.reporting.status import Status, write_status
 from ssl_runner.training import DivergedError, Pretrainer, step_seed
@@ -48,7 +49,7 @@ class Record(pl.Callback):
         self.every = every
         self.console = console
         self.folder = folder
-        self.first: float | None = None
+        self.first: float | Tensor | None = None  # the first step's loss
         self.last: float | None = None
         self.seconds = 0.0  # of training steps alone
         self.bar: Progress | None = None
@@ -61,7 +62,7 @@ class Record(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
-        return {"first": self.first, "last": self.last, "seconds": self.seconds}
+        return {"first": self.loss_first, "last": self.last, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first, self.last, self.seconds = (state_dict[key] for key in ("first", "last", "seconds"))
@@ -87,6 +88,9 @@ class Record(pl.Callback):
             self.console.print(
                 f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
             )
+        tally = module.tally["train"]
+        if self.first is None and module.phase == "moving" and tally.count:  # the first step that was not left out
+            self.first = mean_over_ranks(tally.sums["loss"] / tally.count)
         if step % self.every == 0 and step != self._said:
             self._read(trainer, module)
 
@@ -120,12 +124,16 @@ class Record(pl.Callback):
         self.seconds += now - self._since
         self._since = now
 
+    @property
+    def loss_first(self) -> float | None:
+        """Of the first step that was not left out, over all processes; waits for the device."""
+        return None if self.first is None else float(self.first)
+
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
         values = pl_module.tally["train"].read()
         if not values:  # all steps since were left out
             return
         loss = values["loss"]
-        self.first = loss if self.first is None else self.first
         self.last = loss
         self._said = trainer.global_step
         rate = pl_module.optimizer.param_groups[0]["lr"]
@@ -169,13 +177,10 @@ class Monitor(pl.Callback):
     Raises ValueError where examples of "train" or "val" have no label.
     """
 
-    def __init__(
-        self, data: Data, examples: int, loggers: Sequence[Writes], precision: torch.dtype, batch_size: int
-    ) -> None:
+    def __init__(self, data: Data, examples: int, loggers: Sequence[Writes], batch_size: int) -> None:
         self.spec = data.spec
         self.train, self.val = (_few(data.examples(split), examples) for split in ("train", "val"))
         self.loggers = loggers
-        self.precision = precision
         self.batch_size = batch_size
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -194,11 +199,10 @@ class Monitor(pl.Callback):
     def _accuracy(self, module: Pretrainer) -> float:
         known, asked = (
             extract(
-                module.objective.encoder,
+                module.objective.exported,
                 self.spec,
                 examples.data,
                 device=module.device,
-                precision=self.precision,
                 batch_size=self.batch_size,
             )["pooled"]
             for examples in (self.train, self.val)
@@ -278,7 +282,7 @@ class Collapse(pl.Callback):
         forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with forked, evaluating(objective), gathered(objective), torch.no_grad():
             torch.manual_seed(step_seed("watch"))
-            features = objective.encoder(self.batch.data).pooled.float().cpu()
+            features = objective.exported(self.batch.data).pooled.float().cpu()
             logs = objective.loss(*objective.split(self.batch)).logs if objective.floors else {}
         if not features.isfinite().all():
             return {}

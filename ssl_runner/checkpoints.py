@@ -31,6 +31,7 @@ class Reached(NamedTuple):
     path: Path
     step: int  # of the optimizer
     batches: int  # over all epochs
+    precision: str = ""  # what was computed in: "bfloat16"; "": not known
 
 
 class Found(NamedTuple):
@@ -64,7 +65,8 @@ def verify(path: Path) -> Reached:
         if wrong is not None:
             raise ValueError(f"{wrong} in it does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return Reached(path, int(state["global_step"]), int(state["budget"]["batches"]))
+        at = int(state["global_step"]), int(state["budget"]["batches"])
+        return Reached(path, *at, str(state.get("precision", "")))
     except UNREADABLE as error:
         raise ValueError(reason(error)) from error
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -191,7 +192,7 @@ def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
         yield path
 
 
-def composed(loader: Loader, name: str, overrides: Sequence[str], several: bool) -> tuple[DictConfig, bool]:
+def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: bool) -> tuple[DictConfig, bool]:
     """The config of a command line, and whether it is of several runs (`several`: it says so itself)."""
     cfg = loader.load_configuration(name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False)
     if several or cfg.hydra.mode == RunMode.MULTIRUN:
@@ -199,11 +200,14 @@ def composed(loader: Loader, name: str, overrides: Sequence[str], several: bool)
     return loader.load_configuration(name, list(overrides), RunMode.RUN), False
 
 
+def application(loader: Loader) -> Hydra:
+    """Hydra itself with such a loader: it prints, and composes, and is never asked to run."""
+    return Hydra(Path(sys.argv[0]).name, loader)
+
+
 def show(loader: Loader, args: Any, parser: Any, name: str) -> None:
     """What Hydra prints of a config and of itself: --help, --hydra-help, --cfg, --info and --shell-completion."""
-    from hydra._internal.hydra import Hydra
-
-    app = Hydra(Path(sys.argv[0]).name, loader)
+    app = application(loader)
     if args.help:
         app.app_help(config_name=name, args_parser=parser, args=args)
     elif args.hydra_help:

@@ -15,7 +15,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -134,6 +134,11 @@ class Config:
     names: dict[str, str]  # the chosen option of each axis, for messages and folders
     domain: dict[str, Any] | None = None
 
+    @property
+    def start(self) -> Path | None:
+        """The exported encoder to start from, or a run's folder that holds one; None: the random start."""
+        return None if self.start_from is None else Path(self.start_from)
+
 
 # ------------------------------------------------------------------------------------------------------------- compose
 
@@ -163,12 +168,19 @@ def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
 
 def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, Any]:
     """Compose as the command line does, for programs and tests. Raises Hydra's own exceptions for its gate."""
+    cfg = composed(overrides, name)
+    return with_names(cfg, cfg.hydra.runtime.choices)
+
+
+def composed(overrides: Sequence[str], name: str) -> DictConfig:
+    """A config as Hydra composes it, its node `hydra` included; inside a task of Hydra's, from that task's folders."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()), composing():
-        cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
-    return with_names(cfg, cfg.hydra.runtime.choices)
+    begun = GlobalHydra.instance().is_initialized()
+    with nullcontext() if begun else initialize_config_dir(str(conf_dir()), version_base=version_base()), composing():
+        return hydra_compose(name, list(overrides), return_hydra_config=True)
 
 
 @contextmanager

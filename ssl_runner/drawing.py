@@ -6,13 +6,6 @@ from torch import Tensor
 
 from ssl_runner.figures import Clips, Passages, Pictures
 from ssl_runner.interfaces import (
-    CLS,
-    EOS,
-    MASK,
-    PAD,
-    SEP,
-    SPECIAL,
-    UNK,
     Batch,
     DataSpec,
     Examples,
@@ -22,7 +15,7 @@ from ssl_runner.interfaces import (
     VideoSpec,
 )  # fmt: skip
 
-MARKS = {PAD: "", UNK: "\N{REPLACEMENT CHARACTER}", CLS: "", SEP: "|", MASK: "\N{FULL BLOCK}", EOS: "\N{PILCROW SIGN}"}
+UNK, SEP, MASK, EOS = "\N{REPLACEMENT CHARACTER}", "|", "\N{FULL BLOCK}", "\N{PILCROW SIGN}"  # as they are drawn
 
 
 def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Clips | Passages:
@@ -48,8 +41,9 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
                 rows[name] = [reader(ids) for ids in field.tolist()]
     if any(row == rows["example"] for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
-    said = f"{MARKS[MASK]} a hidden token, {MARKS[EOS]} the end of a sentence, {MARKS[SEP]} of a segment or document"
-    return Passages(rows, f"{said}, {MARKS[UNK]} a word that the vocabulary lacks.")
+    ends = "" if spec.special.eos is None else f"{EOS} the end of a sentence, "
+    said = f"{MASK} a hidden token, {ends}{SEP} the end of a segment or document"
+    return Passages(rows, f"{said}, {UNK} a word that the vocabulary lacks.")
 
 
 class Reader:
@@ -58,17 +52,24 @@ class Reader:
     def __init__(self, spec: TextSpec) -> None:
         from tokenizers import Tokenizer
 
+        special = spec.special
         self.vocabulary = spec.vocabulary
+        self.marks = dict.fromkeys(special.ids, "")  # of what is drawn, not read
+        self.marks |= {special.unk: UNK, special.sep: SEP, special.mask: MASK}
+        if special.eos is not None:
+            self.marks[special.eos] = EOS
+        self.pad = special.pad
         self.tokenizer = Tokenizer.from_str(spec.tokenizer)
 
     def __call__(self, ids: list[int]) -> str:
-        shown, run = [], []
-        for each in [*ids, PAD]:
-            if len(SPECIAL) <= each < self.vocabulary:
-                run.append(each)
-            elif each >= 0:
-                shown += [self.tokenizer.decode(run), MARKS.get(each, "")]
+        shown: list[str] = []
+        run: list[int] = []
+        for each in [*ids, self.pad]:
+            if each in self.marks or each >= self.vocabulary:
+                shown += [self.tokenizer.decode(run), self.marks.get(each, "")]
                 run = []
+            elif each >= 0:
+                run.append(each)
         return " ".join(filter(None, (piece.strip() for piece in shown)))
 
 

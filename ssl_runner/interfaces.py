@@ -72,8 +72,33 @@ class VectorSpec(DataSpec):
         return torch.randn(n, self.count, self.width)
 
 
-PAD, UNK, CLS, SEP, MASK, EOS = range(6)  # the first ids of every vocabulary
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # what they are called in it
+@dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """The ids of a vocabulary that are no words, by what they are for. The defaults are those of tokenizers learned
+    here; a published tokenizer has others (BERT's [UNK] is 100), and may have no `eos`."""
+
+    pad: int = 0  # fills a row after its end
+    unk: int = 1  # a word that the vocabulary lacks
+    cls: int = 2  # begins a row
+    sep: int = 3  # ends a segment, or a document
+    mask: int = 4  # hides a token; never in a corpus
+    eos: int | None = 5  # ends a sentence in a window; None: ends of sentences are not marked there
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Those that there are."""
+        return tuple(each for each in (self.pad, self.unk, self.cls, self.sep, self.mask, self.eos) if each is not None)
+
+    def among(self, x: Tensor) -> Tensor:
+        """(...) ids -> (...) bool: which of them are special. Without waiting for the device."""
+        found = x == self.pad
+        for each in self.ids[1:]:
+            found = found | (x == each)
+        return found
+
+    def ordinary(self, vocabulary: int) -> Tensor:
+        """(V - specials,) int64: all other ids, ascending."""
+        return (~self.among(torch.arange(vocabulary))).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +106,12 @@ class TextSpec(DataSpec):
     """Text: (n, T) int32 token ids as stored, int64 as input.
 
     An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
-    sentence, SEP a document. Windows of T tokens overlap by one, so that each token but the first is the next one of
-    some window once. A sentence is [CLS] tokens [SEP], cut to T, with PAD after it; so is a document, without EOS in
-    it: it has the document's class, as a sentence has, and a window has none. A pair of segments is
-    [CLS] a [SEP] b [SEP] and PAD: which segment a token belongs to follows from the separators before it. MASK is never
-    in a corpus.
+    sentence (where the vocabulary has one), SEP a document. Windows of T tokens overlap by one, so that each token but
+    the first is the next one of some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the
+    first T of these ids, so that no SEP says that it ends there. So is a document, without EOS in it: it has the
+    document's class, as a sentence has, and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
+    which segment a token belongs to follows from the separators before it. MASK is never in a corpus. `special` says
+    which ids these are. In training, windows may begin further on in each epoch (`data.tensors.MovingWindows`).
     """
 
     kind: ClassVar[str] = "text"
@@ -93,8 +119,11 @@ class TextSpec(DataSpec):
     vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
     example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
+    special: SpecialTokens = SpecialTokens()
     counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
+    ends: tuple[bool, ...] = ()  # whether whatever follows each id begins a word (after a mark); empty: after none
+    tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
     words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
 
@@ -102,7 +131,8 @@ class TextSpec(DataSpec):
         return data.long()
 
     def fake(self, n: int) -> Tensor:
-        return torch.randint(len(SPECIAL), self.vocabulary, (n, self.length), dtype=torch.int32)
+        ordinary = self.special.ordinary(self.vocabulary).int()
+        return ordinary[torch.randint(len(ordinary), (n, self.length))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +224,14 @@ class Masked(Protocol):
         ground. Made anew at each call."""
 
 
+@runtime_checkable
+class OfVideos(Protocol):
+    """A DataSource of clips that knows which of them were cut out of one video; `Data` that passes it on."""
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """(n,) int64, in the order of the split's examples: the number of each one's video. None: it is not known."""
+
+
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
@@ -271,6 +309,8 @@ class TextEncoder(Encoder):
     padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
+    special: SpecialTokens
+    reach: int | None = None  # tokens that pretraining shows it at most, and so positions that it learned; None: any
     embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
 
     @abstractmethod
@@ -346,18 +386,38 @@ def another(count: int, device: torch.device) -> Tensor:
 class Loss(NamedTuple):
     value: Tensor  # () minimised
     logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
-    carry: Any = None  # what `after_step` absorbs: new keys, teacher means, counts
+    carry: Any = None  # what `after_step` absorbs of this batch: new keys, teacher means, counts
+
+
+LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
+    "accuracy": metrics.RIGHT,
+    "chance": metrics.BASELINE,
+    "judge_accuracy": metrics.BASELINE,
+    "bits": metrics.Kind(metrics.Unit.BITS, metrics.Better.LOWER),
+    "elbo": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "kl": metrics.Kind(metrics.Unit.NATS),
+    "information_bound": metrics.Kind(metrics.Unit.NATS, metrics.Better.HIGHER),
+    "log_candidates": metrics.Kind(metrics.Unit.NATS),
+}
 
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
     them by name and shape."""
 
-    encoder: Encoder
+    encoder: Encoder  # the one that gradients train
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
         "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
     )
+    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
+    counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch
     floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
+
+    @property
+    def exported(self) -> Encoder:
+        """The encoder that is kept: exported, evaluated, and watched in training. `encoder` is the one that gradients
+        train. Override it where a copy is kept in its place, as the teacher of DINO is."""
+        return self.encoder
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
@@ -381,8 +441,13 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         given: Any = [part[chosen] for part in parts]
         return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
-    def after_step(self, carry: Any, progress: float) -> None:
-        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1]."""
+    def after_step(self, carries: Sequence[Any], progress: float) -> None:
+        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1].
+
+        `carries`: what `Loss.carry` was of each batch of the step, in their order; several with `trainer.accumulate`.
+        All batches of a step are of one size. What moves once a step (an average, a centre) moves by all of them at
+        once, as it would by one batch that holds them all.
+        """
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: "params", and optionally "lr_scale". One by default; two for an adversary."""
@@ -403,6 +468,15 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Any) -> Tensor:
         """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
+
+    def compared(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in [0, 1]: the values that errors are taken of, often the image."""
+
+    def hidden(self, x: Any) -> Tensor:
+        """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        """Which values those are, and all settings that say how many and where: {"pixels": "hidden patches", ...}."""
 
 
 @runtime_checkable
@@ -450,7 +524,8 @@ class Writes(Protocol):
 class Bounds(Protocol):
     """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
 
-    density: Mapping[str, Any]  # of y given z, with what fixes its unit: {"family": "gaussian", "deviation": 0.1}
+    def density(self) -> Mapping[str, Any]:
+        """That of y given z, with all that fixes its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
@@ -474,10 +549,11 @@ class PredictsNext(Protocol):
 class FillsIn(Protocol):
     """An objective that hides tokens of a text and says what they were."""
 
-    hides: Mapping[str, Any]  # what, and how much of it: numbers over other tokens are other numbers
-
     def hidden(self, x: Any, y: Any) -> Tensor:
         """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
+
+    def hides(self) -> Mapping[str, Any]:
+        """All settings that say what is hidden, and how much of it: numbers over other tokens are other numbers."""
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these places."""
@@ -529,12 +605,22 @@ class Evaluator(ABC):
         """Choose on "train" and "val"; touch "test" once."""
 
 
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An evaluator of texts that are not the run's own."""
+
+    length: int  # tokens of a text that are read, or as many as the encoder's `reach` where those are fewer
+
+
 class Inspection(ABC):
     """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
 
     reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
     presentation: ClassVar[frozenset[str]] = frozenset()  # as an evaluator's
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
+
+    def check(self, spec: Any) -> None:  # noqa: B027
+        """As `Evaluator.check`."""
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...

@@ -7,7 +7,7 @@ part of a number's meaning is in its name: nothing is found by taking a name apa
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Split = Literal["train", "val", "test"]
 
@@ -32,6 +32,17 @@ class Better(StrEnum):
         return {Better.HIGHER: 1, Better.LOWER: -1, Better.NEITHER: 0}[self]
 
 
+class Kind(NamedTuple):
+    """What a number is, whatever it is called."""
+
+    unit: Unit = Unit.PLAIN
+    better: Better = Better.NEITHER
+
+
+RIGHT = Kind(Unit.SHARE, Better.HIGHER)  # the share that is right
+BASELINE = Kind(Unit.SHARE, Better.NEITHER)  # the share that is right without looking, and other shares
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """One number that an evaluation found.
@@ -49,9 +60,19 @@ class Metric:
     terms: Mapping[str, Any] = field(default_factory=dict)  # as `Protocol.terms`, of this metric alone
 
 
-def share(name: str, value: float, **fields: Any) -> Metric:
+def share(name: str, value: float, *, better: Better = Better.HIGHER, **fields: Any) -> Metric:
     """A share of one, the more the better: an accuracy. `fields`: others of `Metric`."""
-    return Metric(name=name, value=value, unit=Unit.SHARE, better=Better.HIGHER, **fields)
+    return Metric(name=name, value=value, unit=Unit.SHARE, better=better, **fields)
+
+
+def description(name: str, value: float, **fields: Any) -> Metric:
+    """A plain number of which neither more nor less is better. `fields`: others of `Metric`."""
+    return Metric(name=name, value=value, unit=Unit.PLAIN, better=Better.NEITHER, **fields)
+
+
+def correlation(name: str, value: float, **fields: Any) -> Metric:
+    """A correlation with the truth. `fields`: others of `Metric`."""
+    return Metric(name=name, value=value, unit=Unit.CORRELATION, better=Better.HIGHER, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +84,7 @@ class Protocol:
     """
 
     terms: Mapping[str, Any] = field(default_factory=dict)  # what defines the numbers: method, contents of a file
-    chosen: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # chosen on "val": a learning rate; by condition, if need be
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # on "val": a learning rate; by condition, if need be
     measured: Mapping[str, Any] = field(default_factory=dict)  # found on the way: examples, coverage, what was cut
 
 
@@ -76,9 +95,7 @@ class DataRef:
     dataset: str  # the option's name
     own: bool = True  # those of the run, as they were set for it
     fingerprint: str = ""  # of the contents of train, val and test; "" in results of schema 1 that had none
-    settings: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # of other data: what is not as in the run, or in the file
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of other data: what differs from the run's, or the file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,10 +45,13 @@ def lay_out(optimizer: Optimizer) -> None:
 
 
 class LARS(Optimizer):
-    """SGD with momentum whose step, layer by layer, is in proportion to the layer's weights.
+    """SGD with momentum whose gradient, layer by layer, is scaled to the size of the layer's weights.
 
         g' = g + weight_decay w,   r = trust |w| / |g'|  (1 for biases, norms, and where either norm is 0)
         m <- momentum m + lr r g',   w <- w - m
+
+    So |lr r g'| = lr trust |w| is what a step adds to m; where gradients keep their direction m grows to 1 / (1 -
+    momentum) times that.
 
     You, Gitman, Ginsburg 2017, https://arxiv.org/abs/1708.03888.
     """

@@ -16,6 +16,7 @@ from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
 from ssl_runner.nn.gather import mean_over_ranks, ranks
 from ssl_runner.nn.sharding import local, said_by_all
 from ssl_runner.optim import Schedule, lay_out
+from ssl_runner.precision import LIGHTNING
 
 RECENT = 4096  # batches that are remembered until the logs are read, at most
 NAMED = 8  # examples that are named in a message
@@ -65,16 +66,32 @@ class Clock:
         return min(step / self.steps, 1.0)
 
 
-def total_steps(budget: Budget, steps_per_epoch: int, samples_per_step: int) -> int | None:
-    """Optimizer steps that a budget buys; None where time decides."""
+def total_steps(budget: Budget, batches: int, batch_size: int, accumulate: int) -> int | None:
+    """Optimizer steps that a budget buys, with `batches` an epoch; None where time decides.
+
+    The last step of an epoch is of fewer than `accumulate` batches where these do not divide the epoch's.
+    """
+    steps_per_epoch = -(-batches // accumulate)
     match budget.unit:
         case "epochs":
             return int(budget.amount) * steps_per_epoch
         case "steps":
             return int(budget.amount)
         case "samples":
-            return math.ceil(budget.amount / samples_per_step)
+            epochs, rest = divmod(math.ceil(budget.amount / batch_size), batches)
+            return epochs * steps_per_epoch + -(-rest // accumulate)
     return None
+
+
+def share(batch: int, batches: int, accumulate: int) -> float:
+    """By what the loss of an epoch's batch number `batch` is multiplied, that its step be by the mean over its batches.
+
+    Lightning divides by `accumulate`; the last step of an epoch of `batches` may be of fewer.
+
+    >>> [share(batch, 5, 3) for batch in range(5)]
+    [1.0, 1.0, 1.0, 1.5, 1.5]
+    """
+    return accumulate / min(accumulate, batches - batch // accumulate * accumulate)
 
 
 def step_seed(*parts: Any) -> int:
@@ -143,7 +160,7 @@ class Pretrainer(pl.LightningModule):
         self.control = control
         self.peaks = [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
         self.tally = {"train": Tally(), "val": Tally()}
-        self.carry: Any = None
+        self.carries: list[Any] = []  # of the batches of the step at hand
         self.examples = 0
         self.batches = 0  # begun, over all epochs
         self.skip_nonfinite = skip_nonfinite
@@ -154,6 +171,7 @@ class Pretrainer(pl.LightningModule):
         )
         self._at = 1, 0  # the step at hand, and the epoch
         self._left_out = False  # the step at hand
+        self._share = 1.0  # by which a batch's loss counts in its step
         self._before = Before(0, 0, {}, 0, [])
         self._statistics: list[Tensor] = []  # of batch normalisation, the only state that a loss moves
 
@@ -178,6 +196,7 @@ class Pretrainer(pl.LightningModule):
             self.phase = "computing"
         self.batches += 1
         self._at = self.trainer.global_step + 1, self.trainer.current_epoch
+        self._share = share(batch_idx, int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches)
         torch.manual_seed(step_seed(self.seed, self.global_rank, self.batches))
         factor = self.schedule(self.clock.progress(self.trainer.global_step + 0.5))
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -187,9 +206,9 @@ class Pretrainer(pl.LightningModule):
         loss = self._loss(batch)
         self.recent.append(Seen(*self._at, self.batches, loss.value.detach(), batch.index))
         self.tally["train"].add(loss)
-        self.carry = loss.carry
+        self.carries.append(loss.carry)
         self.examples += ranks() * len(batch.data)
-        return loss.value
+        return loss.value * self._share
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.phase = "moving"
@@ -211,9 +230,9 @@ class Pretrainer(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.phase == "moving":
             if not self._left_out:
-                self.objective.after_step(self.carry, self.progress)
+                self.objective.after_step(self.carries, self.progress)
+            self.carries = []
             self.phase = "between"
-        self.carry = None
         if self.clock.steps is None and self.progress >= 1:
             self.trainer.should_stop = True
 
@@ -266,6 +285,7 @@ class Pretrainer(pl.LightningModule):
             torch._foreach_copy_(self._statistics, self._before.statistics)
         while self.recent and self.recent[-1].batch > self._before.batches:
             self.recent.pop()
+        self.carries = []
 
     def _step_is_finite(self) -> bool:
         """Of all processes: they share the gradient, and the mean of their losses is taken."""
@@ -291,6 +311,7 @@ class Pretrainer(pl.LightningModule):
         checkpoint["budget"] = {"seconds": self.clock.seconds, "examples": self.examples, "batches": self.batches}
         checkpoint["tally"] = {"sums": self.tally["train"].sums, "count": self.tally["train"].count}
         checkpoint["skipped"] = self.skipped
+        checkpoint["precision"] = next(own for own, known in LIGHTNING.items() if known == self.trainer.precision)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.spent = checkpoint["budget"]["seconds"]
@@ -313,17 +334,3 @@ def all_finite(tensors: list[Tensor]) -> bool:
     device."""
     dense = [value.coalesce().values() if value.is_sparse else local(value) for value in tensors]
     return not dense or bool(torch.stack([value.isfinite().all() for value in dense]).all())
-
-
-def precision(choice: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where it is asked for, or `auto` and the hardware computes it fast."""
-    if choice == "float32":
-        return torch.float32
-    if choice == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu":
-        # AVX512-BF16 alone does not suffice: without tiles small convolutions and attention were slower than in float32
-        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
-    return torch.float32

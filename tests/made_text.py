@@ -23,6 +23,10 @@ def text(documents: int, seed: int = 0) -> str:
     return "\n\n".join("\n".join(sentence(draw) for _ in range(draw.randint(3, 8))) for _ in range(documents))
 
 
+def words() -> set[str]:
+    return {word for parts in KINDS.values() for part in parts for word in part.split()}
+
+
 @cache
 def folder() -> Path:
     """A folder with text.txt, and where texts are cached."""

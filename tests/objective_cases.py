@@ -6,13 +6,12 @@ from typing import Any, get_type_hints
 import made_text
 import torch
 import yaml
+from special_ids import EOS, PAD
 from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.interfaces import (
-    EOS,
-    PAD,
     Batch,
     BiCausalEncoder,
     CausalEncoder,
@@ -28,6 +27,7 @@ from ssl_runner.interfaces import (
     VideoSpec,
     WordEncoder,
 )
+from ssl_runner.objectives.contrastive_views import Origin
 from ssl_runner.optim import decay_groups
 
 COUNT = 12  # examples of the whole batch; no other dimension of x or y is as long
@@ -75,14 +75,15 @@ CASES |= {
 }
 
 
-def spec_and_data(reads: type[DataSpec]) -> tuple[DataSpec, list[str], Tensor]:
+def spec_and_data(reads: type[DataSpec], *, equal: bool) -> tuple[DataSpec, list[str], Tensor]:
     """What examples are, the config's part, and a batch as input. Texts end at different places, in the second half
-    early: so the two processes weigh unequally."""
+    early: so the two processes weigh unequally; `equal`: they do not."""
     if reads is TextSpec:
         text = TextSpec(length=25, vocabulary=40, counts=(0,) * 6 + tuple(range(1, 35)), size=64)
         data = text.fake(COUNT).long()
         data[:, 7::8] = EOS
-        data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
+        if not equal:
+            data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
     if reads is VideoSpec:
         clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
@@ -92,26 +93,29 @@ def spec_and_data(reads: type[DataSpec]) -> tuple[DataSpec, list[str], Tensor]:
     return images, ["dataset=fake_images", "dataset.height=16", "dataset.width=16"], images.to_input(images.fake(COUNT))
 
 
-def made(case: str) -> tuple[Objective, Batch]:
-    """The objective in float32, and a batch as it reaches `split`."""
+def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Objective, Batch]:
+    """The objective in float32, and a batch as it reaches `split`. `norm`: of convolutional backbones; `equal`: texts
+    are all of one length."""
     torch.manual_seed(0)
     words = CASES[case]
     file = conf_dir() / "objective" / f"{words[0].partition('=')[2]}.yaml"
     hints = get_type_hints(locate(yaml.safe_load(file.read_text())["_target_"]).__init__)
-    spec, about, data = spec_and_data(hints["spec"])
+    spec, about, data = spec_and_data(hints["spec"], equal=equal)
     usual = {
         TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
     }
     backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
+    of = [word.partition("widths")[0] for word in backbone if "widths" in word]
+    backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(compose(["evaluation=[]", "logger=none", *about, *backbone, *words]))
     return build.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))
 
 
-def task(case: str) -> tuple[Objective, Any, Any]:
-    """The objective in float64, and x and y of the whole batch."""
-    objective, batch = made(case)
+def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Objective, Any, Any]:
+    """The objective in float64, and x and y of the whole batch; settings as those of `made`."""
+    objective, batch = made(case, norm=norm, equal=equal)
     objective.double()
     if isinstance(objective.encoder, CountEncoder):
         objective.encoder.float()
@@ -122,6 +126,26 @@ def task(case: str) -> tuple[Objective, Any, Any]:
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """`change` of each tensor of an x or y."""
     return change(part) if isinstance(part, Tensor) else type(part)(*map(change, part))
+
+
+def half(part: Any, number: int) -> Any:
+    """Of an x or y of the whole batch, one half of the examples: of each tensor, along the dimension that is as long as
+    the batch; else all of it."""
+    rows = slice(number * COUNT // 2, (number + 1) * COUNT // 2)
+
+    def cut(value: Tensor) -> Tensor:
+        if COUNT not in value.shape[:2]:
+            return value
+        return value[rows] if value.shape[0] == COUNT else value[:, rows]
+
+    if not isinstance(part, Origin):
+        return mapped(part, cut)
+    if part.priority.numel():  # (V * B, M), the views of one process after another
+        views = torch.arange(part.source.numel()).view(-1, COUNT)
+        own = [views[:, : COUNT // 2].flatten(), views[:, COUNT // 2 :].flatten()]
+        far = torch.arange(views.numel(), part.priority.shape[1])
+        part = part._replace(priority=part.priority[own[number]][:, torch.cat((*own, far))])
+    return Origin(cut(part.source), cut(part.label), part.member[: COUNT // 2], part.priority)
 
 
 def doubled(value: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Small encoders of text for tests, and sentences of which the right answer can be worked out."""
 
 import torch
+from special_ids import CLS, PAD, SEP
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import CLS, PAD, SEP, Batch, CausalEncoder, Features, TextSpec, TokenEncoder
+from ssl_runner.interfaces import Batch, CausalEncoder, Features, TextSpec, TokenEncoder
 
 SPEC = TextSpec(length=8, vocabulary=20)
 
@@ -13,6 +14,7 @@ class Words(TokenEncoder):
 
     def __init__(self, spec: TextSpec = SPEC, dim: int = 6, dropout: float = 0.0) -> None:
         super().__init__()
+        self.special = spec.special
         self.dim = dim
         self.embedding = nn.Embedding(spec.vocabulary, dim, padding_idx=PAD)
         self.layer = nn.Linear(2 * dim, dim)
@@ -33,6 +35,7 @@ class Running(CausalEncoder):
 
     def __init__(self, spec: TextSpec = SPEC, dim: int = 6) -> None:
         super().__init__()
+        self.special = spec.special
         self.dim = dim
         self.embedding = nn.Embedding(spec.vocabulary, dim - 1, padding_idx=PAD)
         self.gru = nn.GRU(dim - 1, dim, batch_first=True)

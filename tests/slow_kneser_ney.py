@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from ssl_runner.interfaces import PAD
+from special_ids import PAD
 
 
 class Slow:

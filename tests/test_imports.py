@@ -14,15 +14,18 @@ OWN = {  # layer -> layers of this package that it may import
     "losses": {"interfaces", "nn"},
     "views": {"interfaces", "nn"},
     "backbones": {"interfaces", "nn"},
-    "objectives": {"interfaces", "nn", "losses", "views"},
+    "objectives": {"interfaces", "metrics", "nn", "losses", "views"},
     "data": {"interfaces"},
     "evaluation": {"interfaces", "figures", "metrics", "data", "nn"},
     "reporting": {"figures", "metrics", "plain_yaml", "terminal"},
     "loggers": {"metrics", "terminal"},
     "optim": set(),
+    "flops": {"interfaces"},
     "memory": set(),
     "drawing": {"interfaces", "figures"},
-    "training": {"interfaces", "nn", "optim", "config"},
+    "precision": {"nn"},
+    "flops": {"interfaces"},
+    "training": {"interfaces", "nn", "optim", "config", "precision"},
     "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
     "checkpoints": set(),
     "saving": {"checkpoints", "stopping", "strategies", "training"},
@@ -51,6 +54,7 @@ FORBIDDEN = {  # layer -> packages it must not import, anywhere in its files
     "figures": {"torch"},
     "metrics": {"torch", "numpy"},
     "optim": {"pytorch_lightning", "hydra", "omegaconf"},
+    "flops": {"pytorch_lightning", "hydra", "omegaconf"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_text
 import pytest
 import torch
 import yaml
@@ -49,6 +50,7 @@ def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
     assert result.pretraining.examples == 12 * 32
     assert result.data["pretrain"] == 180
     assert result.cost.examples_per_second
+    assert result.cost.flops == 12 * result.cost.flops_per_step > 0
     assert yaml.safe_load((folder / "config.yaml").read_text())["batch_size"] == 32
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [4, 8, 12]
@@ -203,6 +205,29 @@ def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys:
         evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):
         evaluate.again(compose([f"run={tmp_path / 'nowhere'}"], "evaluate"))
+
+
+def test_texts_are_read_no_further_than_pretraining_has_shown_positions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A language model reads all but the last of 24 tokens; so do its controls, here and in `ssl-evaluate`."""
+    text = made_text.overrides()
+    asked = ["objective=language_model", "backbone=gpt_tiny", "backbone.depth=1", "backbone.dim=16", "backbone.heads=2"]
+    rest = [each for each in SMALL if not each.startswith(("dataset", "backbone", "evaluation"))]
+    plain = compose([*rest, *text, *asked, "backbone.positions=100", "evaluation=[geometry]", f"output={tmp_path}"])
+    folder = run(typed(plain), plain, [])
+    (tmp_path / "sts-dev.csv").write_text("x\tx\tx\tx\t1\tthe moon\ta song\nx\tx\tx\tx\t0\ta mouse\the moon\n")
+    long = " ".join(["the moon"] * 20)
+    (tmp_path / "sts-test.csv").write_text(f"x\tx\tx\tx\t1\t{long}\ta song\nx\tx\tx\tx\t0\ta mouse\the moon\n")
+    sts = ["evaluation=[sts]", f"evaluation.sts.path={tmp_path}"]
+    evaluate.again(compose([f"run={folder}", *sts], "evaluate"))
+    assert "evaluation.sts.length is 128: 23 tokens of a text are read" in capsys.readouterr().out.replace("\n", " ")
+    found = [each.protocol for each in read_result(folder).results if each.evaluator == "sts"]
+    assert [(each["length"], each["read"], each["cut"]) for each in found] == [(128, 23, 0.25)] * 3
+    with pytest.raises(
+        ConfigError, match=r"dataset\.length is 25, and pretraining has shown .* no positions beyond 24"
+    ):
+        evaluate.again(compose([f"run={folder}", "evaluation=[geometry]", *text, "dataset.length=25"], "evaluate"))
 
 
 def test_evaluating_again_gives_the_same_figures(tmp_path: Path) -> None:

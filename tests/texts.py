@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from special_ids import PAD
 from torch import Tensor, nn
 
 from ssl_runner.backbones.transformer import BERT
 from ssl_runner.data.tokens import Tokens, train_tokenizer
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_data import Texts
-from ssl_runner.interfaces import PAD, Encoder, Examples, Features, TextEncoder, TextSpec
+from ssl_runner.interfaces import Encoder, Examples, Features, TextEncoder, TextSpec
 from ssl_runner.nn.tokens import mean_of_tokens
 
 WORDS = (
@@ -25,7 +26,7 @@ def text_spec(tokens: Tokens = "words", length: int = LENGTH, lowercase: bool = 
     """A tokenizer that knows WORDS and the words of the senses' sentences."""
     from ssl_runner.evaluation.senses import senses_text
 
-    lines = [WORDS, senses_text().replace("*", "")]
+    lines = [WORDS, *(senses_text(split).replace("*", "") for split in ("test", "val"))]
     tokenizer = train_tokenizer(lines, tokens=tokens, words="marks", vocabulary=3000, lowercase=lowercase)
     size = len(json.loads(tokenizer)["model"]["vocab"])
     return TextSpec(length=length, vocabulary=size, tokenizer=tokenizer, counts=(1,) * size, size=8)
@@ -38,6 +39,7 @@ class OneHot(TextEncoder):
 
     def __init__(self, spec: TextSpec) -> None:
         super().__init__()
+        self.special = spec.special
         self.dim = spec.vocabulary
         self.embedding = nn.Embedding(spec.vocabulary, spec.vocabulary)
         with torch.no_grad():
@@ -49,7 +51,7 @@ class OneHot(TextEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         tokens = self.embedding(x)
-        pooled = mean_of_tokens(tokens, x)
+        pooled = mean_of_tokens(tokens, x, PAD)
         return Features(tokens, pooled, (pooled,) if layers else ())
 
 
@@ -72,7 +74,7 @@ def bert(spec: TextSpec, **changes: object) -> BERT:
 def subject(encoder: Encoder, spec: TextSpec, seed: int = 0) -> FrozenSubject:
     nothing = Examples(torch.zeros(2, spec.length, dtype=torch.int32), torch.full((2,), -1))
     data = Texts(spec, dict.fromkeys(("pretrain", "train", "val", "test"), nothing))
-    return FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=16)
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -1,11 +1,12 @@
 """A small text of which all is known, for tests of evaluations."""
 
 import torch
+from special_ids import EOS, PAD, SPECIAL
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.interfaces import EOS, PAD, SPECIAL, Examples, TextSpec
+from ssl_runner.interfaces import Examples, TextSpec
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ".")
 VOCABULARY = len(SPECIAL) + len(WORDS)
@@ -31,12 +32,13 @@ class Corpus:
             length=length,
             vocabulary=VOCABULARY,
             tokenizer=tokenizer(),
-            words={"test": words} if words else {},
-            characters={"test": characters} if characters else {},
+            tokens=dict.fromkeys(("val", "test"), tokens),
+            words=dict.fromkeys(("val", "test"), words) if words else {},
+            characters=dict.fromkeys(("val", "test"), characters) if characters else {},
         )
         generator = torch.Generator().manual_seed(0)
         self.streams = {}
-        for split, count in {"train": 3 * tokens, "test": tokens}.items():
+        for split, count in {"train": 3 * tokens, "test": tokens, "val": tokens}.items():
             ids = torch.randint(len(SPECIAL), VOCABULARY, (count,), generator=generator, dtype=torch.int32)
             self.streams[split] = ids.masked_fill(torch.rand(count, generator=generator) < 1 / 6, EOS)
         self.splits = {split: rows(windows(ids, length)) for split, ids in self.streams.items()}
@@ -67,4 +69,4 @@ class Bigrams(nn.Module):
 
 def subject(data: Corpus, seed: int = 0) -> FrozenSubject:
     device = torch.device("cpu")
-    return FrozenSubject(nn.Identity(), data, seed=seed, device=device, precision=torch.float32, batch_size=4)
+    return FrozenSubject(nn.Identity(), data, seed=seed, device=device, batch_size=4)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 from gensim.models import KeyedVectors
+from special_ids import SPECIAL
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
 
 from ssl_runner.backbones.word_vectors import WordVectors
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.interfaces import SPECIAL, Examples, TextSpec
+from ssl_runner.interfaces import Examples, TextSpec
 
 
 class Texts:
@@ -44,7 +45,6 @@ def subject_of(words: Sequence[str], vectors: Tensor, starts: tuple[bool, ...] =
         Texts(spec),
         seed=0,
         device=torch.device("cpu"),
-        precision=torch.float32,
         batch_size=16,
     )
 

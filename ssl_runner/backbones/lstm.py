@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, BiCausalEncoder, CausalEncoder, Features, TextSpec
+from ssl_runner.interfaces import BiCausalEncoder, CausalEncoder, Features, TextSpec
 from ssl_runner.nn.embedding import embedded, token_embedding
 from ssl_runner.nn.tokens import mean_of_tokens
 
@@ -24,7 +24,8 @@ class LSTM(CausalEncoder):
         super().__init__()
         _check(layers, width, dropout)
         self.dim = width
-        self.embedding = token_embedding(spec.vocabulary, width)
+        self.special = spec.special
+        self.embedding = token_embedding(spec.vocabulary, width, spec.special.pad)
         self.drop = nn.Dropout(dropout)
         self.layers = _layers(layers, width)
 
@@ -35,7 +36,7 @@ class LSTM(CausalEncoder):
         return tuple(states)
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        return _features(x, self.states(x), layers)
+        return _features(x, self.states(x), layers, self.special.pad)
 
 
 class BiLSTM(BiCausalEncoder):
@@ -56,13 +57,14 @@ class BiLSTM(BiCausalEncoder):
         super().__init__()
         _check(layers, width, dropout)
         self.dim = 2 * width
-        self.embedding = token_embedding(spec.vocabulary, width)
+        self.special = spec.special
+        self.embedding = token_embedding(spec.vocabulary, width, spec.special.pad)
         self.drop = nn.Dropout(dropout)
         self.forwards = _layers(layers, width)
         self.backwards = _layers(layers, width)
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
-        order = _reversed(x)
+        order = _reversed(x, self.special.pad)
         onward = self.drop(embedded(self.embedding, x))
         back = _reordered(onward, order)  # of each layer, in the order of reading
         states = [torch.cat((onward, onward), dim=2)]
@@ -72,7 +74,7 @@ class BiLSTM(BiCausalEncoder):
         return tuple(states)
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        return _features(x, self.states(x), layers)
+        return _features(x, self.states(x), layers, self.special.pad)
 
 
 def _check(layers: int, width: int, dropout: float) -> None:
@@ -89,14 +91,14 @@ def _layers(count: int, width: int) -> nn.ModuleList:
     return nn.ModuleList(nn.LSTM(width, width, batch_first=True) for _ in range(count))
 
 
-def _reversed(x: Tensor) -> Tensor:
+def _reversed(x: Tensor, pad: int) -> Tensor:
     """(B, T) ids -> (B, T) int64: the places of each row from its last token to its first, then those of padding.
 
-    >>> _reversed(torch.tensor([[7, 8, 9, PAD]]))
+    >>> _reversed(torch.tensor([[7, 8, 9, 0]]), 0)
     tensor([[2, 1, 0, 3]])
     """
     places = torch.arange(x.shape[1], device=x.device)
-    length = (x != PAD).sum(dim=1, keepdim=True)
+    length = (x != pad).sum(dim=1, keepdim=True)
     return torch.where(places < length, length - 1 - places, places)
 
 
@@ -105,8 +107,8 @@ def _reordered(states: Tensor, order: Tensor) -> Tensor:
     return states.gather(1, order[:, :, None].expand_as(states))
 
 
-def _features(x: Tensor, states: tuple[Tensor, ...], layers: bool) -> Features:
+def _features(x: Tensor, states: tuple[Tensor, ...], layers: bool, pad: int) -> Features:
     """`layers`: the mean of every recurrent layer too."""
-    pooled = mean_of_tokens(states[-1], x)
-    below = tuple(mean_of_tokens(state, x) for state in states[1:-1]) if layers else ()
+    pooled = mean_of_tokens(states[-1], x, pad)
+    below = tuple(mean_of_tokens(state, x, pad) for state in states[1:-1]) if layers else ()
     return Features(states[-1], pooled, (*below, pooled) if layers else ())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import PAD, CountEncoder, Features, TextSpec
+from ssl_runner.interfaces import CountEncoder, Features, TextSpec
 from ssl_runner.nn.kneser_ney import Order, estimate, probabilities
 from ssl_runner.nn.tokens import mean_of_tokens
 
@@ -50,10 +50,12 @@ class NGram(CountEncoder):
         self.order = order
         self.discount = discount
         self.vocabulary = spec.vocabulary
-        self.register_buffer("before", torch.full((spec.size, spec.length - 1), PAD, dtype=torch.int32))
-        self.register_buffer("after", torch.full((spec.size, spec.length - 1), PAD, dtype=torch.int32))
+        self.special = spec.special
+        self.pad = spec.special.pad
+        self.register_buffer("before", torch.full((spec.size, spec.length - 1), spec.special.pad, dtype=torch.int32))
+        self.register_buffer("after", torch.full((spec.size, spec.length - 1), spec.special.pad, dtype=torch.int32))
         self.register_buffer("counts", torch.zeros(spec.vocabulary, dtype=torch.int64))
-        self.embedding = nn.Embedding(spec.vocabulary, 1, padding_idx=PAD).requires_grad_(False)
+        self.embedding = nn.Embedding(spec.vocabulary, 1, padding_idx=spec.special.pad).requires_grad_(False)
         self._weigh()
         self._orders: list[Order] | None = None  # made of the text when asked for
         self.register_load_state_dict_post_hook(_forget)
@@ -62,42 +64,47 @@ class NGram(CountEncoder):
     def absorb(self, before: Tensor, after: Tensor, index: Tensor) -> None:
         for tokens, sign in ((self.after[index], -1), (after, 1)):
             self.counts.add_(torch.bincount(tokens.flatten(), minlength=self.vocabulary), alpha=sign)
-        self.counts[PAD] = 0
+        self.counts[self.pad] = 0
         self.before[index] = before.int()
         self.after[index] = after.int()
         self._weigh()
         self._orders = None
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
-        given = probabilities(self._tables(), x, _earlier(x, 1, self.order), vocabulary=self.vocabulary)
-        return self.embedding(x), given.log().float().masked_fill((x == PAD)[:, :, None], 0.0)
+        earlier = _earlier(x, 1, self.order, self.pad)
+        given = probabilities(self._tables(), x, earlier, vocabulary=self.vocabulary, pad=self.pad)
+        return self.embedding(x), given.log().float().masked_fill((x == self.pad)[:, :, None], 0.0)
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         states = self.states(x)
-        means = tuple(mean_of_tokens(state, x) for state in states)
+        means = tuple(mean_of_tokens(state, x, self.pad) for state in states)
         return Features(states[-1], means[-1], means if layers else ())
 
     def log_probability(self, before: Tensor, after: Tensor) -> Tensor:
-        given = probabilities(self._tables(), after, _earlier(before, 0, self.order - 1), vocabulary=self.vocabulary)
-        return given[..., -1].log().float().masked_fill(after == PAD, 0.0)
+        earlier = _earlier(before, 0, self.order - 1, self.pad)
+        given = probabilities(self._tables(), after, earlier, vocabulary=self.vocabulary, pad=self.pad)
+        return given[..., -1].log().float().masked_fill(after == self.pad, 0.0)
 
     def log_probabilities(self, tokens: Tensor) -> Tensor:
-        last = ((tokens != PAD).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+        last = ((tokens != self.pad).sum(dim=1, keepdim=True) - 1).clamp(min=0)
         words = torch.arange(self.vocabulary, device=tokens.device).expand(len(tokens), -1)
-        before = [earlier.gather(1, last) for earlier in _earlier(tokens, 0, self.order - 1)]
-        return probabilities(self._tables(), words, before, vocabulary=self.vocabulary)[..., -1].log().float()
+        before = [earlier.gather(1, last) for earlier in _earlier(tokens, 0, self.order - 1, self.pad)]
+        given = probabilities(self._tables(), words, before, vocabulary=self.vocabulary, pad=self.pad)
+        return given[..., -1].log().float()
 
     @torch.no_grad()
     def _weigh(self) -> None:
         """The embedding follows the counts."""
         share = (self.counts + 1) / (self.counts.sum() + self.vocabulary)
         self.embedding.weight.copy_(share.log()[:, None])
-        self.embedding.weight[PAD] = 0.0
+        self.embedding.weight[self.pad] = 0.0
 
     def _tables(self) -> list[Order]:
         if self._orders is None or self._orders[0].share.device != self.after.device:
             after = self.after.flatten().long()
-            self._orders = estimate(after, self._columns(), vocabulary=self.vocabulary, discount=self.discount)
+            self._orders = estimate(
+                after, self._columns(), vocabulary=self.vocabulary, pad=self.pad, discount=self.discount
+            )
         return self._orders
 
     def _columns(self) -> Iterator[Tensor]:
@@ -108,12 +115,12 @@ class NGram(CountEncoder):
         first, words = begins.flatten(), self.before.flatten().long()
         for _ in range(self.order - 1):
             yield words
-            words = words.roll(1).masked_fill(first, PAD)
+            words = words.roll(1).masked_fill(first, self.pad)
 
 
-def _earlier(x: Tensor, start: int, stop: int) -> list[Tensor]:
-    """For n from `start` to `stop`, (B, T) each: the token n places before each place; PAD before the first."""
-    return [F.pad(x, (n, 0), value=PAD)[:, : x.shape[1]] for n in range(start, stop)]
+def _earlier(x: Tensor, start: int, stop: int, pad: int) -> list[Tensor]:
+    """For n from `start` to `stop`, (B, T) each: the token n places before each place; `pad` before the first."""
+    return [F.pad(x, (n, 0), value=pad)[:, : x.shape[1]] for n in range(start, stop)]
 
 
 def _forget(encoder: NGram, keys: Any) -> None:

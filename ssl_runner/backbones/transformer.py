@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, CausalEncoder, Features, TextSpec, TokenEncoder
+from ssl_runner.interfaces import CausalEncoder, Features, TextSpec, TokenEncoder
 from ssl_runner.nn.embedding import token_embedding
 from ssl_runner.nn.tokens import mean_of_tokens, segments
 from ssl_runner.nn.transformer import Norm, Transformer
@@ -37,8 +37,10 @@ class GPT(CausalEncoder):
         super().__init__()
         _check(dim, depth, heads, mlp_ratio, norm, dropout)
         self.dim = dim
-        self.embedding = token_embedding(spec.vocabulary, dim)
+        self.special = spec.special
+        self.embedding = token_embedding(spec.vocabulary, dim, spec.special.pad)
         self.positions = _embedding(_places(spec, positions), dim)
+        self.reach = spec.length
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, causal=True, norm=norm, dropout=dropout)
 
@@ -48,9 +50,9 @@ class GPT(CausalEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         if layers:
-            return _features(x, self.states(x))
+            return _features(x, self.states(x), self.special.pad)
         tokens = self.transformer(self._embed(x))
-        return Features(tokens, mean_of_tokens(tokens, x))
+        return Features(tokens, mean_of_tokens(tokens, x, self.special.pad))
 
     def _embed(self, x: Tensor) -> Tensor:
         return self.drop((self.embedding(x) + _first(self.positions, x)) * self.dim**0.5)
@@ -59,13 +61,16 @@ class GPT(CausalEncoder):
 class BERT(TokenEncoder):
     """A Transformer in which every token sees every other.
 
-    The embeddings of token, position and segment (what follows the first separator is the second), learned, are added
-    and scaled by the root of `dim`; pre-norm blocks follow. `positions` as in `GPT`.
+    The embeddings of token and position, learned, are added and scaled by the root of `dim`; pre-norm blocks follow.
+    To tokens of the second segment, which is what follows the first separator, a learned vector is added that begins at
+    zero: an encoder that was pretrained without second segments reads them as it reads the first. `positions` as in
+    `GPT`.
 
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-    Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; no
-    dropout of attention weights; initialisation as in `nn.transformer`; the features are the mean over the tokens, not
-    the first one through a layer of its own.
+    Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; a
+    vector for the second segment alone, from zero on (there both have one, from N(0, 0.02^2) on; that of the first can
+    be taken into the positions); no dropout of attention weights; initialisation as in `nn.transformer`; the features
+    are the mean over the tokens, not the first one through a layer of its own.
 
     Padding is never looked at. On a CPU a batch without any is computed without a mask; on another device that would
     make the host wait for the batch, and the mask is always given. Batches are not cut to their longest example, for
@@ -87,24 +92,27 @@ class BERT(TokenEncoder):
         super().__init__()
         _check(dim, depth, heads, mlp_ratio, norm, dropout)
         self.dim = dim
-        self.embedding = token_embedding(spec.vocabulary, dim)
+        self.special = spec.special
+        self.embedding = token_embedding(spec.vocabulary, dim, spec.special.pad)
         self.positions = _embedding(_places(spec, positions), dim)
-        self.segments = _embedding(2, dim)
+        self.reach = spec.length
+        self.segments = nn.Embedding(2, dim, padding_idx=0)  # the first adds nothing, and no gradient moves it
+        nn.init.zeros_(self.segments.weight)
         self.drop = nn.Dropout(dropout)
         self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, norm=norm, dropout=dropout)
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
         tokens = self._embed(x)
-        return tokens, *self.transformer.layers(tokens, _seen(x))
+        return tokens, *self.transformer.layers(tokens, _seen(x, self.special.pad))
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         if layers:
-            return _features(x, self.states(x))
-        tokens = self.transformer(self._embed(x), _seen(x))
-        return Features(tokens, mean_of_tokens(tokens, x))
+            return _features(x, self.states(x), self.special.pad)
+        tokens = self.transformer(self._embed(x), _seen(x, self.special.pad))
+        return Features(tokens, mean_of_tokens(tokens, x, self.special.pad))
 
     def _embed(self, x: Tensor) -> Tensor:
-        embedded = self.embedding(x) + _first(self.positions, x) + self.segments(segments(x))
+        embedded = self.embedding(x) + _first(self.positions, x) + self.segments(segments(x, self.special.sep))
         return self.drop(embedded * self.dim**0.5)
 
 
@@ -151,16 +159,16 @@ def _first(positions: nn.Embedding, x: Tensor) -> Tensor:
     return positions.weight[:count]
 
 
-def _seen(x: Tensor) -> Tensor | None:
+def _seen(x: Tensor, pad: int) -> Tensor | None:
     """(B, 1, 1, T) bool: what is no padding; None where that is known to be all. Of nothing but padding: the first."""
-    seen = x != PAD
+    seen = x != pad
     if x.device.type == "cpu" and not torch.compiler.is_compiling() and bool(seen.all()):
         return None
     seen[:, 0] = True  # a softmax over nothing would be NaN
     return seen[:, None, None, :]
 
 
-def _features(x: Tensor, states: tuple[Tensor, ...]) -> Features:
+def _features(x: Tensor, states: tuple[Tensor, ...], pad: int) -> Features:
     """Of the embedding and every block: the last one's tokens, and every block's mean."""
-    means = tuple(mean_of_tokens(state, x) for state in states[1:])
+    means = tuple(mean_of_tokens(state, x, pad) for state in states[1:])
     return Features(states[-1], means[-1], means)

@@ -18,8 +18,8 @@ MOST = 16  # patches along the shorter side above which `patch: null` refuses to
 class ViT(PatchEncoder):
     """A Transformer over patches of an image of one fixed size, with fixed 2-D sine-cosine positions.
 
-    Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and the initialisation of the patch embedding
-    as in He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377; other weights are normal of deviation 0.02.
+    Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and initialisation as in He et al. 2021 (MAE),
+    https://arxiv.org/abs/2111.06377: all weights Xavier, uniform, all biases 0.
     Differs from the papers: there is no class token; `pooled` is the mean of the tokens that are encoded.
 
     `patch: null` takes, among the sizes up to 16 pixels that divide height and width, the one that gives nearest to 8

@@ -33,7 +33,8 @@ class WindowMLP(CausalEncoder):
         self.dim = width + direct * embedding
         self.window = window
         self.direct = direct * embedding
-        self.embedding = token_embedding(spec.vocabulary, embedding)
+        self.special = spec.special
+        self.embedding = token_embedding(spec.vocabulary, embedding, spec.special.pad)
         self.hidden = nn.Linear(window * embedding, width)
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -45,5 +46,5 @@ class WindowMLP(CausalEncoder):
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         states = self.states(x)
-        means = tuple(mean_of_tokens(state, x) for state in states) if layers else ()
-        return Features(states[-1], means[-1] if layers else mean_of_tokens(states[-1], x), means)
+        means = tuple(mean_of_tokens(state, x, self.special.pad) for state in states) if layers else ()
+        return Features(states[-1], means[-1] if layers else mean_of_tokens(states[-1], x, self.special.pad), means)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Features, TextSpec, WordEncoder
+from ssl_runner.interfaces import Features, TextSpec, WordEncoder
 from ssl_runner.nn.tokens import mean_of_tokens
 
 
@@ -23,15 +23,16 @@ class WordVectors(WordEncoder):
         if width < 1:
             raise ValueError(f"backbone.width is {width}; it must be at least 1 number a word")
         self.dim = width
-        self.embedding = nn.Embedding(spec.vocabulary, width, padding_idx=PAD, sparse=gradient == "sparse")
+        self.special = spec.special
+        self.embedding = nn.Embedding(spec.vocabulary, width, padding_idx=spec.special.pad, sparse=gradient == "sparse")
         nn.init.uniform_(self.embedding.weight, -0.5 / width, 0.5 / width)
         with torch.no_grad():
-            self.embedding.weight[PAD].zero_()
+            self.embedding.weight[spec.special.pad].zero_()
 
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
         return (self.embedding(x),)
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         tokens = self.embedding(x)
-        pooled = mean_of_tokens(tokens, x)
+        pooled = mean_of_tokens(tokens, x, self.special.pad)
         return Features(tokens, pooled, (pooled,) if layers else ())

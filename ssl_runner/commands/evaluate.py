@@ -1,19 +1,50 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from omegaconf import DictConfig, OmegaConf, open_dict
+
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, compose, typed
+from ssl_runner.config import Config, ConfigError, compose, composed, typed, with_names
 from ssl_runner.metrics import DataRef
 from ssl_runner.plain_yaml import read_yaml
 from ssl_runner.terminal import Terminal
 
 
-def task(plain: dict[str, Any], overrides: list[str]) -> None:
-    again(plain)
+def task(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    about = HydraConfig.get()
+    keep_own_settings(cfg, about.runtime.choices.get("dataset"), about.overrides.task)
+    again(with_names(cfg, about.runtime.choices))
+
+
+def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[str]) -> None:
+    """Where `dataset` names the run's own, set it as the run had it, and then as `overrides` say.
+
+    Raises ConfigError.
+    """
+    if dataset is None:
+        return
+    _, plain = finished_run(cfg.run)
+    if dataset != plain["names"]["dataset"]:
+        return
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with open_dict(cfg):
+        cfg.dataset = plain["dataset"]
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        axis, _, key = override.key_or_group.partition(".")
+        if axis != "dataset" or not key:
+            continue
+        if override.is_delete():
+            raise ConfigError(
+                [f"{override.input_line}: a setting of the dataset cannot be taken away; give it a value"]
+            )
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 def again(asked: dict[str, Any]) -> None:
@@ -23,8 +54,8 @@ def again(asked: dict[str, Any]) -> None:
 
     from ssl_runner import build
     from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.run import JUDGED, finished, fresh, load, show
-    from ssl_runner.interfaces import TextSpec
+    from ssl_runner.commands.run import JUDGED, finished, load, show
+    from ssl_runner.interfaces import TextEncoder, TextSpec
     from ssl_runner.reporting.page import write_report
     from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
 
@@ -37,8 +68,16 @@ def again(asked: dict[str, Any]) -> None:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     build.evaluations(config, spec)
-    if isinstance(spec, TextSpec):  # until it is read, its vocabulary is what was set
-        spec = replace(spec, vocabulary=cast(TextSpec, build.exported_spec(folder)).vocabulary)
+    if isinstance(spec, TextSpec):
+        known = cast(TextSpec, build.exported_spec(folder))
+        if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
+            raise ConfigError(
+                [
+                    f"dataset.length is {spec.length}, and pretraining has shown this encoder no positions beyond "
+                    f"{known.length} tokens: set dataset.length={known.length} or less"
+                ]
+            )
+        spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     build.check_layers(config, encoder, spec)
 
     console = Terminal()
@@ -46,15 +85,12 @@ def again(asked: dict[str, Any]) -> None:
     build.check_vocabulary(folder, data.spec)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
-        statistics = {name: value for name, value in encoder.state_dict().items() if name.startswith("normalise.")}
-        start = build.random_start(typed(plain), build.exported_spec(folder))
-        start.load_state_dict(start.state_dict() | statistics)
-        subjects[RANDOM_START] = start
+        subjects[RANDOM_START] = build.untrained(typed(plain), build.exported_spec(folder), encoder)
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if on.own and checkpoint.is_file():
-        model = fresh(typed(plain), data)
+        model = build.objective(typed(plain), data.spec)
         build.read_checkpoint(checkpoint, model)
     on = replace(on, fingerprint=data.fingerprint(JUDGED))
     found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)
@@ -96,13 +132,15 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     names = dict(plain["names"])
     on = DataRef(dataset=names["dataset"])
     if asked.get("dataset") is not None:
-        taken["dataset"] = asked["dataset"]
-        if "tokenizer" in asked["dataset"]:
-            taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
         names["dataset"] = asked["names"]["dataset"]
-        own = names["dataset"] == plain["names"]["dataset"]
-        known = plain if own else compose([f"dataset={names['dataset']}"], "evaluate")
-        on = DataRef(dataset=names["dataset"], own=False, settings=set_otherwise(known["dataset"], taken["dataset"]))
+        if asked["dataset"] != plain["dataset"]:
+            taken["dataset"] = asked["dataset"]
+            if "tokenizer" in asked["dataset"]:
+                taken["dataset"] = asked["dataset"] | {"tokenizer": str(folder)}
+            own = names["dataset"] == plain["names"]["dataset"]
+            known = plain["dataset"] if own else in_its_file(names["dataset"])
+            settings = set_otherwise(known, taken["dataset"])
+            on = DataRef(dataset=names["dataset"], own=own and not settings, settings=settings)
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         suited = compose([f"evaluation={domain}"], "evaluate")
@@ -113,6 +151,12 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
     if unknown:
         raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
     return typed(plain | taken | {"names": names}), on
+
+
+def in_its_file(dataset: str) -> dict[str, Any]:
+    """The settings that a dataset's file gives it; "???" where it leaves one to the user."""
+    plain: Any = OmegaConf.to_container(composed([f"dataset={dataset}"], "evaluate").dataset, resolve=True)
+    return plain
 
 
 def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,23 @@ from ssl_runner.drawing import spread, task_figure
 from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.figures import Figure, Lines
-from ssl_runner.interfaces import Encoder, Evaluator, Finding, ImageSpec, Inspection, Objective, TextSpec, VideoSpec
+from ssl_runner.interfaces import (
+    Encoder,
+    Evaluator,
+    Finding,
+    ImageSpec,
+    Inspection,
+    Objective,
+    ReadsTexts,
+    TextEncoder,
+    TextSpec,
+    VideoSpec,
+)
 from ssl_runner.metrics import DataRef, Precision
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.reporting.status import Status, write_status
-from ssl_runner.training import precision, step_seed
+from ssl_runner.training import step_seed
 from ssl_runner.world import world
 
 
@@ -58,25 +69,25 @@ def evaluate(
     `pretraining`: the precision that the encoder was trained in.
     """
     device = device_of(config.trainer.accelerator)
-    dtype = precision(config.trainer.precision, device)
     evaluators, inspections, left_out = build.evaluations(config, data.spec)
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
-        reasons.setdefault(why.partition(";")[0], []).append(name)
+        reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
         console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
+    for line in same_reach(subjects, evaluators):
+        console.print(line, soft_wrap=True)
     frozen = {
         name: FrozenSubject(
             encoder.to(device),
             data,
             seed=config.seed,
             device=device,
-            precision=dtype,
             batch_size=config.batch_size,
         )
         for name, encoder in subjects.items()
     }
-    computed = Precision(pretraining=pretraining, evaluation=str(dtype).removeprefix("torch."))
+    computed = Precision(pretraining=pretraining, evaluation="float32")  # whatever trained
     found, failures = [], []
     figures: dict[tuple[str, str, str], dict[str, Figure]] = {}  # (evaluator, owner, title) -> subject -> figure
 
@@ -139,6 +150,23 @@ def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
         elif key != TARGET:
             found[f"{above}{key}"] = value
     return found
+
+
+def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:
+    """Let controls read as much of a text as the encoder does, and say of which evaluations that is not all."""
+    encoder = subjects[PRETRAINED]
+    if not isinstance(encoder, TextEncoder):
+        return []
+    for control in subjects.values():
+        if isinstance(control, TextEncoder | BagOfWords):
+            control.reach = encoder.reach
+    reach = encoder.reach
+    return [
+        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, as many as pretraining has "
+        "shown the encoder"
+        for name, each in evaluators.items()
+        if reach is not None and isinstance(each, ReadsTexts) and each.length > reach
+    ]
 
 
 def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:

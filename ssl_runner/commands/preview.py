@@ -2,16 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+
+from omegaconf import DictConfig
 
 from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import ConfigError, typed
+from ssl_runner.config import ConfigError, typed, with_names
 from ssl_runner.terminal import plain as plain_text
 from ssl_runner.terminal import say
 
 
-def task(plain: dict[str, Any], overrides: list[str]) -> None:
-    config = typed(plain)
+def task(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    config = typed(with_names(cfg, HydraConfig.get().runtime.choices))
 
     import torch
 

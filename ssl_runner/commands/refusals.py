@@ -5,9 +5,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ssl_runner.config import ConfigError, compose, composing, conf_dir, with_names
+from omegaconf import DictConfig
+
+from ssl_runner.config import ConfigError, compose, composing, conf_dir
 from ssl_runner.locking import BusyError
 from ssl_runner.secrets import secrets_in
 from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, requeue, stoppable
@@ -51,12 +53,11 @@ def end(stop: Stopped) -> None:
     sys.exit(stop.code)
 
 
-Task = Callable[[dict[str, Any], list[str]], None]  # of a resolved config, and the command line's overrides of it
 Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
 
 
-def hydra_main(task: Task, name: str, several: Several | None = None) -> None:
-    """Run `task` with the config that the command line makes of conf/`name`.yaml, or `several` where it asks for -m,
+def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
+    """Run `task(cfg)` with the config that the command line makes of conf/`name`.yaml, or `several` where it asks for -m,
     Hydra's own refusals in our words."""
     from hydra.errors import HydraException
 
@@ -68,11 +69,12 @@ def hydra_main(task: Task, name: str, several: Several | None = None) -> None:
             refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
 
 
-def _main(task: Task, name: str, several: Several | None) -> None:
+def _main(task: Callable[[DictConfig], None], name: str, several: Several | None) -> None:
     from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from ssl_runner.composing import Loader, composed, of_hydra, parsed, show
+    from ssl_runner.composing import Loader, application, compose_line, of_hydra, parsed, show
 
     parser = get_args_parser()
     args = parser.parse_args()  # Hydra's own, so that its options mean here what they mean elsewhere
@@ -92,16 +94,20 @@ def _main(task: Task, name: str, several: Several | None) -> None:
         with composing():
             show(loader, args, parser, name)
         return
-    cfg, are_several = composed(loader, name, args.overrides, args.multirun)
+    cfg, are_several = compose_line(loader, name, args.overrides, args.multirun)
     lines = list(zip(parsed(args.overrides), args.overrides, strict=True))
-    own = [line for override, line in lines if not of_hydra(override)]
     if are_several and several is None:
         raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
     if are_several and several is not None:
-        several(loader, name, [line for override, line in lines if of_hydra(override)], own)
+        hydra = [line for override, line in lines if of_hydra(override)]
+        several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
         return
-    HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
-    task(with_names(cfg, cfg.hydra.runtime.choices), own)
+    GlobalHydra.instance().initialize(application(loader))  # for what the task composes besides
+    try:
+        HydraConfig.instance().set_config(cfg)
+        task(cfg)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:

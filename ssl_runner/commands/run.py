@@ -20,11 +20,12 @@ from ssl_runner import build, checkpoints
 from ssl_runner.checkpoints import Reached
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import Config, ConfigError, control_suffix, identity, run_folder
-from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
+from ssl_runner.interfaces import Batch, DataSource, Encoder, Objective, SplitName
 from ssl_runner.locking import LOCK, locked
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.memory import keep_freed_memory
 from ssl_runner.metrics import DataRef, Metric
+from ssl_runner.nn.normalise import Normalise
 from ssl_runner.reporting.address import address
 from ssl_runner.reporting.results import (
     PRETRAINED,
@@ -112,8 +113,6 @@ def pretrain_along(config: Config, source: DataSource, folder: Path, console: Co
     """What processes other than the first do: lend a device to pretraining. They write nothing."""
     data = load(config, source)
     model = fresh(config, data)
-    if config.start_from is not None:
-        build.read_encoder(Path(config.start_from), model.encoder)
     meet()
     pretrain(config, model, data, Loggers([]), folder, checkpoints.find(folder).newest, console)
 
@@ -136,10 +135,12 @@ def pretrain_and_evaluate(
     data = load(config, source)
     model = fresh(config, data)
     console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    if "views" in config.objective:
+        console.print(f"views: {views_of(config)}")
     if model.encoder.note:
         console.print(f"backbone: {model.encoder.note}")
-    if config.start_from is not None:
-        build.read_encoder(Path(config.start_from), model.encoder)
+    if config.start is not None:
+        console.print(f"start_from: {said_of_start(config.start, model)}", soft_wrap=True)
 
     if config.resume == "never":
         clear(folder)
@@ -167,13 +168,12 @@ def pretrain_and_evaluate(
         loggers.log_config(dict(plain))
         pretraining, cost = pretrain(config, model, data, loggers, folder, reached, console)
         leave()  # the rest is this process' alone
-        build.export_encoder(folder / "encoder", model.encoder, config.backbone, data.spec)
+        build.export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
         begun = time.monotonic()
         draw_task(model, data, folder / "figures")
-        subjects: dict[str, Encoder] = {PRETRAINED: model.encoder}
+        subjects: dict[str, Encoder] = {PRETRAINED: model.exported}
         if "random_start" in config.controls:
-            subjects[RANDOM_START] = build.random_start(config, data.spec)
-            build.fit_statistics(subjects[RANDOM_START], data.statistics)
+            subjects[RANDOM_START] = build.untrained(config, data.spec, model.encoder)
         subjects |= bare(config, data)
         on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=data.fingerprint(JUDGED))
         evaluations, failures = evaluate(config, subjects, model, data, folder, console, on, cost["precision"])
@@ -234,10 +234,20 @@ def load(config: Config, source: DataSource) -> "DataModule":
 
 
 def fresh(config: Config, data: "DataModule") -> Objective:
-    """The objective at the random start of the config's seed, its encoder normalising by the data's statistics."""
-    model = build.objective(config, data.spec)
-    build.fit_statistics(model, data.statistics)
+    """The objective at the start of a run: random by the config's seed, its encoder normalising by the data's
+    statistics, or with the encoder of `start_from`, whose statistics belong to its weights and stay."""
+    model = build.objective(config, data.spec, config.start)
+    data.moving = not model.counts_examples
+    if config.start is None:
+        build.fit_statistics(model, data.statistics)
     return model
+
+
+def said_of_start(start: Path, model: Objective) -> str:
+    """What a run took from an exported encoder, in words."""
+    normalised = any(isinstance(part, Normalise) for part in model.encoder.modules())
+    statistics = ", and images are normalised by its statistics, not by those of this dataset" if normalised else ""
+    return f"the encoder, and every copy that the objective keeps of it, has the weights of {start}{statistics}"
 
 
 def pretrain(
@@ -261,11 +271,14 @@ def pretrain(
     from ssl_runner.commands.findings import device_of
     from ssl_runner.data.stream import BrokenDataError
     from ssl_runner.drawing import spread
+    from ssl_runner.flops import flops_of_batch
+    from ssl_runner.nn.gather import mean_over_ranks
     from ssl_runner.nn.sharding import shard, whole
     from ssl_runner.nn.synced_norm import synced
+    from ssl_runner.precision import LIGHTNING, decide, name
     from ssl_runner.saving import Checkpoint, ToDisk
     from ssl_runner.strategies import Follow, Sharded, Together
-    from ssl_runner.training import Clock, DivergedError, Pretrainer, precision, total_steps
+    from ssl_runner.training import Clock, DivergedError, Pretrainer, total_steps
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
     settings, here = config.trainer, world()
@@ -276,12 +289,16 @@ def pretrain(
     if sharded:  # `model` stays whole, in the host's memory, for what comes after training
         trained = copy.deepcopy(model)
         shard(trained, device)
-    dtype = precision(settings.precision, device)
+    begun = "" if reached is None else reached.precision
+    dtype, why = decide(settings.precision, device, model, begun)
+    if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
+        dtype, why = torch.float32, "processes on machines of several kinds: not all would choose bfloat16"
+    console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     if device.type == "cpu":
         keep_freed_memory()
     batches = len(data.train_dataloader())
     data.seen = 0 if reached is None else reached.batches % batches * config.batch_size
-    steps = total_steps(config.budget, -(-batches // settings.accumulate), config.batch_size * settings.accumulate)
+    steps = total_steps(config.budget, batches, config.batch_size, settings.accumulate)
     every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
     module = Pretrainer(
         trained,
@@ -295,6 +312,7 @@ def pretrain(
     )
     if settings.compile:
         model.encoder.compile()
+    flops: int | None = None  # of a batch; where weights are shared out, none is counted
     record = Record([loggers], settings.log_every_n_steps, console, folder)
     callbacks: list[pl.Callback] = [record]
     if sharded or not here.rank:
@@ -309,7 +327,7 @@ def pretrain(
     if here.size > 1:
         callbacks.insert(0, Follow())
     if settings.monitor_examples and (sharded or not here.rank):  # first, so that its seconds do not count in `record`
-        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], dtype, config.batch_size))
+        callbacks.insert(0, Monitor(data, settings.monitor_examples, [loggers], config.batch_size))
     if settings.watch_every:
         watched = spread(data.examples("val"), data.spec, 256, device)
         callbacks.append(Collapse(watched, record, [loggers], settings.watch_every, settings.early_stop, console))
@@ -320,7 +338,7 @@ def pretrain(
         strategy=Sharded() if sharded else Together() if here.size > 1 else "auto",
         plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which asks SLURM nothing
         use_distributed_sampler=False,  # DataModule gives each process its part
-        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+        precision=LIGHTNING[name(dtype)],
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
         accumulate_grad_batches=settings.accumulate,
@@ -344,6 +362,11 @@ def pretrain(
         warnings.filterwarnings("ignore", "Sparse invariant checks")  # inside optimizers of sparse gradients
         warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # inside Lightning
         try:
+            if not sharded:
+                made = build.fake_batch(data.spec, config.batch_size // here.size)
+                flops = here.size * flops_of_batch(model, Batch(*(part.to(device) for part in made)), dtype)
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(device)  # what is asked for is training's
             trainer.fit(module, data, ckpt_path=None if reached is None else reached.path, weights_only=True)
         except BrokenDataError as error:
             raise ConfigError([noted(error)]) from error
@@ -369,7 +392,7 @@ def pretrain(
         epochs=round(module.examples / data.spec.size, 2),
         steps=trainer.global_step,
         examples=module.examples,
-        loss_first=record.first,
+        loss_first=record.loss_first,
         loss_last=record.last,
     )
     cost = {
@@ -379,7 +402,9 @@ def pretrain(
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": name(dtype),
+        "flops_per_step": None if flops is None else flops * settings.accumulate,
+        "flops": None if flops is None else flops * module.batches,
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     return pretraining, cost
@@ -420,6 +445,15 @@ def going_on(folder: Path, console: Console) -> Reached | None:
 def describe(config: Config) -> str:
     control = "" if config.control == "none" else f" control={config.control}"
     return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "objective", "backbone")) + control
+
+
+def views_of(config: Config) -> str:
+    """Which views an objective takes, and how many of each example: "natural, 2 of each example"."""
+    views = config.objective["views"]
+    if views is None:
+        return "none, examples as they are"
+    count = f", {views['views']} of each example" if "views" in views else ""
+    return config.names.get("objective/views", "of the config's own") + count
 
 
 def finished(folder: Path) -> Result | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CACHE_FORMAT = 3  # to be raised when what is decoded changes
+CACHE_FORMAT = 4  # to be raised when what is decoded changes
 AHEAD = 8  # frames that are decoded while others are scaled
 
 
@@ -59,6 +59,11 @@ class Clips(NamedTuple):
     broken: tuple[str, ...]  # "path: why"
 
 
+class Loaded(NamedTuple):
+    splits: dict[SplitName, Examples]
+    videos: dict[SplitName, Tensor]  # (n,) int64: the number of each clip's video, which no other split has
+
+
 def load_splits(
     root: Path,
     key: str,
@@ -67,7 +72,7 @@ def load_splits(
     cut: Cut,
     cache: Path,
     on_broken: Literal["refuse", "skip"],
-) -> dict[SplitName, Examples]:
+) -> Loaded:
     """The clips of each of `PARTS`, of videos under `root` with their labels; each clip has the label of its video.
 
     Raises ValueError, which names the setting `key` that leads to the videos, where files are broken and that is
@@ -86,11 +91,16 @@ def load_splits(
         log.warning("skipped: %s", what)
     counts = torch.tensor(clips.counts)
     label = torch.tensor([label for _, label in videos]).repeat_interleave(counts)
+    number = torch.arange(len(videos)).repeat_interleave(counts)
     sizes = [int(part.sum()) for part in counts.split([len(splits[part]) for part in PARTS])]
     if 0 in sizes:
         raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {root} ({key}) are broken")
     train, val, test = (Examples(*both) for both in zip(clips.data.split(sizes), label.split(sizes), strict=True))
-    return {"pretrain": train, "train": train, "val": val, "test": test}
+    of_train, of_val, of_test = number.split(sizes)
+    return Loaded(
+        {"pretrain": train, "train": train, "val": val, "test": test},
+        {"pretrain": of_train, "train": of_train, "val": of_val, "test": of_test},
+    )
 
 
 def read_all(root: Path, files: Sequence[Path], *, cut: Cut, cache: Path) -> Clips:
@@ -176,6 +186,8 @@ def read_clips(file: Path, cut: Cut) -> Iterator[bytes]:
 def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     """(C, S, S) uint8 each: the shorter side scaled to S, the centre cut out; in the order of presentation.
 
+    Sides are those of the picture as it is shown: pixels that are no squares, by the stream's sample aspect ratio, are
+    made squares.
     With a rate, frame k is the one that is shown k / rate seconds after the first, whatever time the frames of the
     file are apart. Raises ValueError where it is no whole video.
     """
@@ -195,7 +207,10 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
             stamped = ((frame, frame.dts if container.format.name == "avi" else frame.pts) for frame in frames)
             chosen = ((frame, 1) for frame, _ in stamped) if cut.rate is None else _paced(stamped, cut.rate, usual)
             with ThreadPoolExecutor(1) as scaler:
-                begun = ((scaler.submit(fit, frame, cut.side, cut.channels, reformatter), n) for frame, n in chosen)
+                shape = stream.sample_aspect_ratio or Fraction(1)  # width / height of a pixel; None: it is not known
+                begun = (
+                    (scaler.submit(fit, frame, shape, cut.side, cut.channels, reformatter), n) for frame, n in chosen
+                )
                 for image, times in _ahead(begun):
                     for _ in range(times):
                         yield image.result()
@@ -235,12 +250,13 @@ def _paced(
         yield before, 1
 
 
-def fit(frame: "VideoFrame", side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
-    """(C, side, side) uint8: scaled and converted in one step, the centre cut out, turned upright as its file says."""
-    shorter = min(frame.width, frame.height)
-    width, height = frame.width, frame.height
-    if shorter != side:
-        width, height = (max(side, round(length * side / shorter)) for length in (width, height))
+def fit(frame: "VideoFrame", pixel: Fraction, side: int, channels: int, reformatter: "VideoReformatter") -> np.ndarray:
+    """(C, side, side) uint8: scaled and converted in one step, the centre cut out, turned upright as its file says.
+
+    `pixel`: width / height of one as it is shown.
+    """
+    shown = (frame.width * pixel, Fraction(frame.height))
+    width, height = (max(side, round(length * side / min(shown))) for length in shown)
     fitted = reformatter.reformat(frame, width, height, "rgb24" if channels == 3 else "gray")
     image = fitted.to_ndarray()
     top, left = ((length - side) // 2 for length in image.shape[:2])

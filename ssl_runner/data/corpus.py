@@ -1,7 +1,7 @@
 """Text read once, cut into tokens, and kept in a cache that is memory-mapped. T tokens of an example, n examples.
 
-A corpus in the cache is one row of int32 ids a split: EOS ends a sentence, SEP a document. Examples are slices of it
-(windows), or rows of a second file (sentences, documents).
+A corpus in the cache is one row of int32 ids a split: [EOS] ends a sentence, [SEP] a document. Examples are slices of
+it (windows), or rows of a second file (sentences, documents).
 """
 
 import hashlib
@@ -26,21 +26,25 @@ from ssl_runner.data.mapped import mapped
 from ssl_runner.data.sentences import Sentences, sentences
 from ssl_runner.data.splits import stratified
 from ssl_runner.data.tokens import (
+    SPECIAL,
     Tokens,
     Words,
     count_words,
     find_tokenizer,
+    known_tokenizer,
     least_vocabulary,
     read_tokenizer,
+    special_tokens,
     train_tokenizer,
+    word_ends,
     word_starts,
 )  # fmt: skip
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import Examples, SpecialTokens, SplitName, TextSpec
 
 Example = Literal["window", "sentence", "document"]
 Part = Literal["train", "unlabelled", "val", "test"]
 
-CACHE_FORMAT = 2  # to be raised when what is made of a text changes
+CACHE_FORMAT = 3  # to be raised when what is made of a text changes
 TOGETHER = 2**21  # bytes of text, and tokens of a corpus, in hand at a time
 LEAST_LENGTH = {"window": 2, "sentence": 3, "document": 3}  # one token to predict; one between [CLS] and [SEP]
 
@@ -113,9 +117,7 @@ class Corpus:
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
         if self._read is None and self.tokenizer is not None:
-            tokenizer = read_tokenizer(find_tokenizer(self.tokenizer))
-            starts = tuple(word_starts(tokenizer))
-            known = {"vocabulary": len(starts), "tokenizer": tokenizer, "starts": starts}
+            known = known_tokenizer(self.tokenizer)
         return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
@@ -136,13 +138,16 @@ class Corpus:
         size = sum(length for _, length, _ in known)
         try:
             about = _made(folder, lambda made: self._make(made, parts, size, given), _whole_corpus)
+            tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            special = special_tokens(tokenizer)
             self._read = {
                 "vocabulary": len(about["counts"]),
-                "tokenizer": (folder / "tokenizer.json").read_text(encoding="utf-8"),
-                **{name: tuple(about[name]) for name in ("counts", "starts")},
-                **{name: about[name] for name in ("words", "characters")},
+                "tokenizer": tokenizer,
+                "special": special,
+                **{name: tuple(about[name]) for name in ("counts", "starts", "ends")},
+                **{name: about[name] for name in ("tokens", "words", "characters")},
             }
-            return self._examples(folder, about)
+            return self._examples(folder, about, special)
         except OSError as error:
             raise ValueError(f"reading text into dataset.cache {self.cache} failed: {error}") from error
 
@@ -168,15 +173,18 @@ class Corpus:
                     lowercase=self.lowercase,
                 )
             (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-            reader = Tokenizer.from_str(tokenizer)
+            reader, special = Tokenizer.from_str(tokenizer), special_tokens(tokenizer)
             advance.begin("cutting it in tokens", sum(split.size for split in splits.values()))
-            encoded = {name: self._encode(made, name, split, reader, advance) for name, split in splits.items()}
+            encoded = {
+                name: self._encode(made, name, split, reader, special, advance) for name, split in splits.items()
+            }
         train, more = encoded["train"], encoded.pop("unlabelled", None)
         pretrain = train if more is None else train.plus(more)
         whole: dict[str, _Encoded] = {"pretrain": pretrain, **encoded}
         about = {
             "counts": pretrain.counts.tolist(),
             "starts": word_starts(tokenizer),
+            "ends": word_ends(tokenizer),
             **{
                 name: {split: getattr(each, name) for split, each in whole.items()}
                 for name in ("tokens", "words", "characters")
@@ -209,36 +217,45 @@ class Corpus:
         splits["train"] = train.split(rest.numpy())
         return splits
 
-    def _encode(self, made: Path, name: str, split: "_Split", tokenizer: Any, advance: "_Advance") -> "_Encoded":
+    def _encode(
+        self, made: Path, name: str, split: "_Split", tokenizer: Any, special: SpecialTokens, advance: "_Advance"
+    ) -> "_Encoded":
         """Write the tokens of a split; those of "unlabelled" behind those of "train"."""
-        end = [] if self.sentences == "none" else [EOS]
+        end = [] if self.sentences == "none" or special.eos is None else [special.eos]
+        sep = special.sep
+        file = made / f"{'train' if name == 'unlabelled' else name}.int32"
+        place = file.stat().st_size // 4 if file.is_file() else 0
         found = _Encoded(np.zeros(tokenizer.get_vocab_size(), dtype=np.int64), 0, 0, 0)
-        last = SEP
-        with (made / f"{'train' if name == 'unlabelled' else name}.int32").open("ab") as out:
+        last = sep
+        with file.open("ab") as out, file.with_suffix(".ends").open("ab") as ends:
             for lines in _batches(_counted(split, advance, ends=True)):
                 cut = iter(tokenizer.encode_batch_fast([line for line in lines if line], add_special_tokens=False))
-                rows = [[*next(cut).ids, *end] if line else [SEP] for line in lines]
+                rows = [[*next(cut).ids, *end] if line else [sep] for line in lines]
                 ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32)
                 ids.tofile(out)
                 last = int(ids[-1])
+                if special.eos is None:  # then nothing in the text says where its sentences end
+                    after = place + np.cumsum([len(row) for row in rows])
+                    after[[bool(line) for line in lines]].astype(np.int64).tofile(ends)
+                place += len(ids)
                 found = found.plus(
                     _Encoded(
                         np.bincount(ids, minlength=len(found.counts)),
                         len(ids),
-                        sum(count_words(line, self.words) for line in lines),
+                        count_words(lines, self.words),
                         sum(len(line) + 1 for line in lines if line),
                     )
                 )
-            if last != SEP:  # a document that was cut
-                np.array([SEP], dtype=np.int32).tofile(out)
-                found = found.plus(_Encoded(np.bincount([SEP], minlength=len(found.counts)), 1, 0, 0))
+            if last != sep:  # a document that was cut
+                np.array([sep], dtype=np.int32).tofile(out)
+                found = found.plus(_Encoded(np.bincount([sep], minlength=len(found.counts)), 1, 0, 0))
         with (made / f"{'train' if name == 'unlabelled' else name}.label").open("ab") as out:
             split.label.astype(np.int64).tofile(out)
         return found
 
     # --------------------------------------------------------------------------------------- tokens -> examples
 
-    def _examples(self, folder: Path, about: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
+    def _examples(self, folder: Path, about: Mapping[str, Any], special: SpecialTokens) -> Mapping[SplitName, Examples]:
         pretrain, train = about["tokens"]["pretrain"], about["tokens"]["train"]
         streams = {"pretrain": _map(folder / "train.int32", np.int32)}
         streams |= {split: _map(folder / f"{split}.int32", np.int32) for split in ("val", "test")}
@@ -254,7 +271,8 @@ class Corpus:
             for split, ids in streams.items():
                 name = "train" if split == "pretrain" else split
                 label = _map(folder / f"{name}.label", np.int64)
-                ends = _rows(made, name, ids, label, self.example, self.length)
+                bounds = _bounds(ids, folder / f"{name}.ends", self.example, special)
+                ends = _rows(made, name, ids, label, bounds, self.length, special)
                 sizes[split] = len(ends)
                 if split == "pretrain":
                     sizes["train"] = int((ends <= train).sum())
@@ -290,19 +308,38 @@ def windows(ids: Tensor, length: int, split: str) -> Tensor:
     return ids.as_strided(((len(ids) - 1) // (length - 1), length), (length - 1, 1))
 
 
-def _rows(made: Path, name: str, ids: np.ndarray, label: np.ndarray, example: Example, length: int) -> np.ndarray:
-    """Write [CLS] tokens [SEP] PAD... of every sentence or document of `ids`; return where in it each ends."""
-    documents = _places(ids, [SEP])
-    stops = _places(ids, [SEP, EOS]) if example == "sentence" else documents
-    starts = np.concatenate(([0], stops + 1))[: len(stops)]
+class _Bounds(NamedTuple):
+    starts: np.ndarray  # (m,) where in a corpus each sentence or document begins
+    stops: np.ndarray  # (m,) the place after its last token
+    documents: np.ndarray  # (documents,) where each document ends
+
+
+def _bounds(ids: np.ndarray, ends: Path, example: Example, special: SpecialTokens) -> _Bounds:
+    """Of all sentences or documents of `ids`. `ends`: a file of where sentences end, for a vocabulary without [EOS]."""
+    documents = _places(ids, [special.sep])
+    if example == "sentence" and special.eos is None:
+        stops = _map(ends, np.int64)
+        starts = np.concatenate(([0], stops))[: len(stops)]
+        starts = starts + np.isin(starts, documents)  # a document's end is no part of the next sentence
+    else:
+        marks = [special.sep] if example == "document" or special.eos is None else [special.sep, special.eos]
+        stops = _places(ids, marks)
+        starts = np.concatenate(([0], stops + 1))[: len(stops)]
     full = stops > starts  # nothing stands between the end of a last sentence and that of its document
-    starts, stops = starts[full], stops[full]
+    return _Bounds(starts[full], stops[full], documents)
+
+
+def _rows(
+    made: Path, name: str, ids: np.ndarray, label: np.ndarray, bounds: _Bounds, length: int, special: SpecialTokens
+) -> np.ndarray:
+    """Write a row of every sentence or document of `ids`, as `_padded` has it; return where in `ids` each ends."""
     with (made / f"{name}.int32").open("wb") as out:
         step = max(1, TOGETHER // length)
-        for first in range(0, len(starts), step):
-            _padded(ids, starts[first : first + step], stops[first : first + step], length).tofile(out)
-    label[np.searchsorted(documents, stops)].tofile(made / f"{name}.label")
-    return stops
+        for first in range(0, len(bounds.starts), step):
+            part = slice(first, first + step)
+            _padded(ids, bounds.starts[part], bounds.stops[part], length, special).tofile(out)
+    label[np.searchsorted(bounds.documents, bounds.stops)].tofile(made / f"{name}.label")
+    return bounds.stops
 
 
 def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
@@ -313,14 +350,18 @@ def _places(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int) -> np.ndarray:
-    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out, cut to T."""
-    rows = np.full((len(starts), length), PAD, dtype=np.int32)
+def _padded(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, special: SpecialTokens) -> np.ndarray:
+    """(n, T) of the tokens from `starts` (n,) up to `stops` (n,), ends of sentences left out: [CLS] tokens [SEP] PAD...
+
+    What is longer than T is its first T ids, without [SEP]: that would say that the text ends there.
+    """
+    rows = np.full((len(starts), length), special.pad, dtype=np.int32)
     for row, start, stop in zip(rows, starts.tolist(), stops.tolist(), strict=True):
         # Between two ends of sentences there are tokens: of twice as many, half are none at least.
         tokens = ids[start : min(stop, start + 2 * length)]
-        tokens = tokens[tokens != EOS][: length - 2]
-        row[0], row[1 : 1 + len(tokens)], row[1 + len(tokens)] = CLS, tokens, SEP
+        tokens = tokens[tokens != special.eos][: length - 1] if special.eos is not None else tokens[: length - 1]
+        row[0], row[1 : 1 + len(tokens)] = special.cls, tokens
+        row[1 + len(tokens) : 2 + len(tokens)] = special.sep  # no place of the row, where it is full
     return rows
 
 

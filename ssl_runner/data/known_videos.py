@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ssl_runner.data.clips import Cut, check_cut, load_splits
 from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
@@ -75,6 +76,7 @@ class KnownVideos(DataSource):
         self.cache = Path(cache).expanduser().absolute()
         self.val_fraction = val_fraction
         self.split_seed = split_seed
+        self._videos: Mapping[SplitName, Tensor] = {}
         self._listed: Listed | None = None
 
     @property
@@ -99,7 +101,15 @@ class KnownVideos(DataSource):
         train, val = hold_out_groups(listed.train, self.val_fraction, self.split_seed)
         splits = {"train": train, "val": val, "test": listed.test}
         files = {part: [(video.file, video.label) for video in videos] for part, videos in splits.items()}
-        return load_splits(self.root, "dataset.root", files, cut=self.cut, cache=self.cache, on_broken=self.on_broken)
+        loaded = load_splits(self.root, "dataset.root", files, cut=self.cut, cache=self.cache, on_broken=self.on_broken)
+        self._videos = loaded.videos
+        return loaded.splits
+
+    def videos(self, split: SplitName) -> Tensor:
+        """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
+        if not self._videos:
+            raise ValueError("the videos of clips are asked for before the clips were loaded")
+        return self._videos[split]
 
     def _lists(self) -> Listed:
         if self._listed is None:

@@ -10,8 +10,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_runner.data.tensors import EpochOrder, Share, TensorData, identity
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Masked, SplitName, Streams, VideoSpec
+from ssl_runner.data.tensors import EpochOrder, MovingWindows, Share, TensorData, identity, running
+from ssl_runner.interfaces import (
+    Batch,
+    DataSource,
+    DataSpec,
+    Examples,
+    Masked,
+    OfVideos,
+    SplitName,
+    Streams,
+    TextSpec,
+    VideoSpec,
+)
 
 CHUNK = 4096  # examples read at once where a whole split is passed through, at most
 CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
@@ -33,6 +44,7 @@ class DataModule(pl.LightningDataModule):
         self.seed = seed
         self.rank, self.ranks = rank, ranks
         self.spec: DataSpec = source.spec
+        self.moving = False  # whether windows of running text begin elsewhere in each epoch
         self.seen = 0  # examples of the first epoch that a run which goes on has seen before
         self._splits: Mapping[SplitName, Examples] | None = None
         self._digests: dict[int, bytes] = {}  # of tensors, by id: they stay as long as `_splits`
@@ -60,6 +72,11 @@ class DataModule(pl.LightningDataModule):
         if not isinstance(self.source, Masked):
             raise ValueError("these data have no masks")
         return self.source.masks(split)
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """`OfVideos.videos`; None of a source of other examples."""
+        self._load()
+        return self.source.videos(split) if isinstance(self.source, OfVideos) else None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
@@ -106,19 +123,24 @@ class DataModule(pl.LightningDataModule):
                 ranks=self.ranks,
                 skip=self.seen // self.batch_size,
             )
-        return self._loader(examples, order=EpochOrder(n, self.seed, self.seen), batch=self.batch_size)
+        order = EpochOrder(n, self.seed, self.seen)
+        text = running(examples.data) if self.moving and isinstance(self.spec, TextSpec) else None
+        whole = TensorData(examples) if text is None else MovingWindows(examples, text, order)
+        return self._loader(whole, order=order, batch=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         examples = self.examples("val")
         n = len(examples.label)
         if n < self.ranks:
             raise ValueError(f"trainer.devices is {self.ranks}; it must be at most {n}, the held-out examples")
-        return self._loader(examples, order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks))
+        return self._loader(
+            TensorData(examples), order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks)
+        )
 
-    def _loader(self, examples: Examples, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
+    def _loader(self, whole: TensorData, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
         """Whole batches alone."""
         return DataLoader(
-            TensorData(examples),
+            whole,
             batch_size=batch // self.ranks,
             sampler=order if self.ranks == 1 else Share(order, batch, self.rank, self.ranks),
             drop_last=True,

@@ -34,9 +34,10 @@ class MovingDigits(DataSource):
 
     A digit starts anywhere on the canvas with equal probability, in any direction, at one of `speeds`; none of the
     three depends on the others, so that where it stands in one frame does not say where it goes. The first digit has
-    full brightness and lies on top, the others have brightness `dim`; the classes are the first one's: which digit it
-    is, in which direction or at which speed it sets out, or its place, in which third of the ways across and down it is
-    in the middle frame. What its `motion` is:
+    full brightness, the others have brightness `dim`; where digits cross, the first lies on top (`overlap`: cover), or
+    every pixel shows its brightest (brightest). The classes are the first one's: which digit it is, in which direction
+    or at which speed it sets out, or its place, in which third of the ways across and down it is in the middle frame.
+    What its `motion` is:
 
         straight    p' = p + v;  at a wall v turns round
         gravity     v' = v + (0, gravity);  at a wall v turns round and keeps `bounce` of its size
@@ -49,7 +50,8 @@ class MovingDigits(DataSource):
     Splits share no digit: those of `images` are the splits of the clips. Where there are more clips than digits, each
     digit begins several. Srivastava, Mansimov, Salakhutdinov 2015, Unsupervised Learning of Video Representations
     using LSTMs, https://arxiv.org/abs/1502.04681, section 3.1.
-    Differs from the paper: clips are labelled, digits cover each other instead of adding up, digits are smaller.
+    Differs from the paper: clips are labelled, and digits may be smaller, or cover each other; its published generator
+    is overlap=brightest with dim=1.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MovingDigits(DataSource):
         digit_side: int,
         digits: int,
         dim: float,
+        overlap: Literal["cover", "brightest"],
         label: Literal["digit", "direction", "speed", "place"],
         motion: Literal["straight", "gravity", "friction", "symmetric"],
         speeds: list[float],
@@ -84,6 +87,8 @@ class MovingDigits(DataSource):
         for name, share in (("dim", dim), ("bounce", bounce), ("friction", friction)):
             if not 0 < share <= 1:
                 raise ValueError(f"dataset.{name} is {share}; it must lie in (0, 1]")
+        if overlap not in ("cover", "brightest"):
+            raise ValueError(f"dataset.overlap is {overlap}; it must be cover or brightest")
         if label not in ("digit", "direction", "speed", "place"):
             raise ValueError(f"dataset.label is {label}; it must be digit, direction, speed or place")
         if label == "place" and side < digit_side + 2:
@@ -101,6 +106,7 @@ class MovingDigits(DataSource):
         self.digit_side = digit_side
         self.digits = digits
         self.dim = dim
+        self.overlap = overlap
         self.label = label
         self.motion = motion
         self.speeds = speeds
@@ -220,7 +226,10 @@ class MovingDigits(DataSource):
                 for thing in reversed(range(self.digits)):
                     rows = self._window(motion.place[part, frame, thing])
                     cover = ink[motion.digit[part, thing]][..., None]
-                    canvas[rows] += cover * (motion.colour[part, thing][:, None, None] - canvas[rows])
+                    colour = motion.colour[part, thing][:, None, None]
+                    below = canvas[rows]
+                    over = below + cover * (colour - below)
+                    canvas[rows] = over if self.overlap == "cover" else torch.maximum(below, cover * colour)
                 clips[part, frame] = canvas.movedim(-1, 1).mul(255).round().to(torch.uint8)
         return clips
 

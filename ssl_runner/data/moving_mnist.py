@@ -13,12 +13,25 @@ from ssl_runner.data.moving_digits import MovingDigits
 from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
 
 SHAPE = (20, 10_000, 64, 64)  # frames, clips, height, width
+OFFICIAL = {  # how its clips were made: setting -> (value, as the command line has it)
+    "side": (64, "64"),
+    "digit_side": (28, "28"),
+    "digits": (2, "2"),
+    "dim": (1.0, "1"),
+    "overlap": ("brightest", "brightest"),
+    "motion": ("straight", "straight"),
+    "speeds": ([3.6], "[3.6]"),
+    "colour": (False, "false"),
+}
 
 
 class MovingMNIST(MovingDigits):
     """`MovingDigits` whose test may be the published file `official`: its first `test_clips` clips, `frames` of each.
 
-    The file has no labels; with it the set is unlabelled, and knows no masks of test.
+    The file has no labels; with it the set is unlabelled, and knows no masks of test. Clips to train on must then be
+    made as it was: two digits of full size and brightness, of which each pixel shows the brighter, move by a tenth of
+    the room that they have (3.6 pixels) a frame in any direction. There they stop at a wall for a frame before they
+    turn; here they turn within the frame.
     """
 
     def __init__(
@@ -34,6 +47,7 @@ class MovingMNIST(MovingDigits):
         digit_side: int,
         digits: int,
         dim: float,
+        overlap: Literal["cover", "brightest"],
         label: Literal["digit", "direction", "speed", "place"],
         motion: Literal["straight", "gravity", "friction", "symmetric"],
         speeds: list[float],
@@ -53,6 +67,7 @@ class MovingMNIST(MovingDigits):
             digit_side=digit_side,
             digits=digits,
             dim=dim,
+            overlap=overlap,
             label=label,
             motion=motion,
             speeds=speeds,
@@ -65,9 +80,12 @@ class MovingMNIST(MovingDigits):
         self.official = None if official is None else Path(official).expanduser().absolute()
         if self.official is None:
             return
-        if (self.side, self.colour) != (SHAPE[2], False):
+        self.speeds = list(self.speeds)
+        wrong = [f"dataset.{name}={text}" for name, (value, text) in OFFICIAL.items() if getattr(self, name) != value]
+        if wrong:
             raise ValueError(
-                "dataset.official is of grey frames of 64 pixels; set dataset.side=64 dataset.colour=false"
+                "dataset.official is of two digits of 28 pixels, both of full brightness, that move straight, 3.6 "
+                f"pixels a frame, over grey frames of 64 pixels; to train on what is tested set {' '.join(wrong)}"
             )
         if self.frames > SHAPE[0]:
             raise ValueError(f"dataset.frames is {self.frames}; the clips of dataset.official have {SHAPE[0]}")

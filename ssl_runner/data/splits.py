@@ -4,11 +4,27 @@ n examples of a split, K classes. Each class's examples are put in one seeded or
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssl_runner.interfaces import Examples
+
+
+class Few(NamedTuple):
+    """How many of the labels: a part of all, or a number of each class."""
+
+    labels: float | None = None
+    per_class: int | None = None
+
+    @property
+    def condition(self) -> dict[str, float]:
+        """Of a metric: {"labels": 0.01} or {"per_class": 10}."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{100 * self.labels:g}%" if self.labels is not None else f"{self.per_class} per class"
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -38,8 +54,8 @@ def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, 
 
 def nested_subsets(
     labels: Tensor, *, fractions: Sequence[float], per_class: Sequence[int], seed: int
-) -> dict[str, Tensor]:
-    """Choose few labels: "1%", "10 per class", ... -> ascending indices, int64.
+) -> dict[Few, Tensor]:
+    """Choose few labels: ascending indices, int64, of each fraction and of each number per class.
 
     Subsets of one seed lie in each other, smaller in larger, also those of several calls and of both kinds where the
     classes are of equal size. A fraction has `max(round(fraction * n), K)` examples, each class its share or one.
@@ -53,14 +69,14 @@ def nested_subsets(
         if not 0 < fraction <= 1:
             raise ValueError(f"a fraction of labels is {fraction}; it must lie in (0, 1]")
         count = max(round(fraction * len(labels)), len(classes))
-        subsets[f"{100 * fraction:g}%"] = order[:count].sort().values
+        subsets[Few(labels=fraction)] = order[:count].sort().values
     fewest = int(sizes.min())
     for number in per_class:
         if not 1 <= number <= fewest:
             raise ValueError(
                 f"{number} labels per class are asked for; the smallest class of this split has {fewest} examples"
             )
-        subsets[f"{number} per class"] = (rank < number).nonzero().flatten()
+        subsets[Few(per_class=number)] = (rank < number).nonzero().flatten()
     return subsets
 
 

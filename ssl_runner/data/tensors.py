@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ssl_runner.interfaces import Batch, Examples
@@ -21,6 +22,36 @@ class TensorData(Dataset[Batch]):
     def __getitems__(self, indices: list[int]) -> Batch:
         index = torch.tensor(indices)
         return Batch(self.examples.data.index_select(0, index), self.examples.label.index_select(0, index), index)
+
+
+class MovingWindows(TensorData):
+    """Windows of a running text that all begin `offset` tokens further on in each epoch, so that what stands at their
+    ends in one epoch stands within them in another; the last begins where it still fits.
+
+    The offset is drawn from the seed and the epoch of `order`, from 0 to T - 2. `text` (N,): what the windows are of.
+    """
+
+    def __init__(self, examples: Examples, text: Tensor, order: "EpochOrder") -> None:
+        super().__init__(examples)
+        self.text = text
+        self.order = order
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        index = torch.tensor(indices)
+        length = self.examples.data.shape[1]
+        offset = torch.randint(length - 1, (), generator=self.order.generator(1))
+        begin = (index * (length - 1) + offset).clamp(max=len(self.text) - length)
+        data = self.text[begin[:, None] + torch.arange(length)]
+        return Batch(data, self.examples.label.index_select(0, index), index)
+
+
+def running(data: Tensor) -> Tensor | None:
+    """(n, T) -> (N,): the text that windows are views of, which overlap by one token, and what is left after them.
+    None where examples are no such views."""
+    if data.ndim != 2 or data.shape[1] < 2 or data.stride() != (data.shape[1] - 1, 1):
+        return None
+    left = data.untyped_storage().nbytes() // data.element_size() - data.storage_offset()
+    return data.as_strided((left,), (1,))
 
 
 def identity(batch: Any) -> Any:
@@ -73,9 +104,12 @@ class EpochOrder(Sampler[int]):
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[int]:
+    def generator(self, purpose: int) -> torch.Generator:
+        """What an epoch is drawn with: 0: its order, 1: its offset."""
         # Mixed, so that (seed 0, epoch 1) and (seed 1, epoch 0) differ, as a sum of the two would not.
-        generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch) % 2**63)
-        order = torch.randperm(self.size, generator=generator)[self.skip :]
+        return torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch + purpose * 0x85EBCA6B5) % 2**63)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self.size, generator=self.generator(0))[self.skip :]
         self.skip = 0
         return iter(order.tolist())

@@ -1,6 +1,5 @@
 """A user's own texts that belong together, two or three a row. n examples of T tokens, V texts each."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,18 @@ from torch import Tensor
 
 from ssl_runner.data.documents import Table
 from ssl_runner.data.splits import stratified
-from ssl_runner.data.tokens import Tokens, least_vocabulary, train_tokenizer, word_starts
-from ssl_runner.interfaces import CLS, PAD, SEP, DataSource, Examples, SplitName, TextSpec
+from ssl_runner.data.tokens import (
+    Tokens,
+    find_tokenizer,
+    known_tokenizer,
+    least_vocabulary,
+    read_tokenizer,
+    special_tokens,
+    train_tokenizer,
+    word_ends,
+    word_starts,
+)
+from ssl_runner.interfaces import DataSource, Examples, SpecialTokens, SplitName, TextSpec
 
 TOGETHER = 10_000  # texts cut into tokens at once
 
@@ -73,10 +82,10 @@ class TextPairs(DataSource):
 
     @property
     def spec(self) -> TextSpec:
-        vocabulary = self.vocabulary
+        known = self._read or {"vocabulary": self.vocabulary}
         if self._read is None and self.tokenizer is not None:
-            vocabulary = _known(self.tokenizer).get_vocab_size()
-        return TextSpec(length=self.length, **(self._read or {"vocabulary": vocabulary}))
+            known = known_tokenizer(self.tokenizer)
+        return TextSpec(length=self.length, **known)
 
     def check(self) -> None:
         if not self.path.is_file():
@@ -94,14 +103,17 @@ class TextPairs(DataSource):
         kept, held = stratified(torch.full((len(rest),), -1), self.val_fraction, self.split_seed)
         train, val = rest[kept], rest[held]
         tokenizer = self._tokenizer([text for place in train.tolist() for text in rows[place]])
-        data = self._encode(tokenizer, rows)
+        special = special_tokens(tokenizer.to_str())
+        data = self._encode(tokenizer, special, rows)
         counts = torch.bincount(data[train].flatten(), minlength=tokenizer.get_vocab_size())
-        counts[PAD] = 0
+        counts[special.pad] = 0
         self._read = {
             "vocabulary": len(counts),
             "tokenizer": tokenizer.to_str(),
+            "special": special,
             "counts": tuple(counts.tolist()),
-            "starts": self._starts(tokenizer),
+            "starts": tuple(word_starts(tokenizer.to_str())),
+            "ends": tuple(word_ends(tokenizer.to_str())),
         }
         first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
         return {"pretrain": first, "train": first, "val": second, "test": third}
@@ -110,46 +122,22 @@ class TextPairs(DataSource):
         from tokenizers import Tokenizer
 
         if self.tokenizer is not None:
-            return _known(self.tokenizer)
+            return Tokenizer.from_str(read_tokenizer(find_tokenizer(self.tokenizer)))
         learned = train_tokenizer(
             lines, tokens=self.tokens, words="marks", vocabulary=self.vocabulary, lowercase=self.lowercase
         )
         return Tokenizer.from_str(learned)
 
-    def _starts(self, tokenizer: Any) -> tuple[bool, ...]:
-        if self.tokenizer is None:
-            return tuple(word_starts(tokenizer.to_str()))
-        return tuple(json.loads(_exported(self.tokenizer).with_name("tokens.json").read_text())["starts"])
-
-    def _encode(self, tokenizer: Any, rows: Sequence[Sequence[str]]) -> Tensor:
+    def _encode(self, tokenizer: Any, special: SpecialTokens, rows: Sequence[Sequence[str]]) -> Tensor:
         """(n, T) int32."""
         room = (self.length - 1) // self.texts - 1
-        ids = np.full((len(rows), self.length), PAD, dtype=np.int32)
+        ids = np.full((len(rows), self.length), special.pad, dtype=np.int32)
         for first in range(0, len(rows), TOGETHER):
             chunk = rows[first : first + TOGETHER]
             cut = iter(tokenizer.encode_batch([text for row in chunk for text in row], add_special_tokens=False))
             for row in ids[first : first + len(chunk)]:
-                line = [CLS]
+                line = [special.cls]
                 for _ in range(self.texts):
-                    line += [*next(cut).ids[:room], SEP]
+                    line += [*next(cut).ids[:room], special.sep]
                 row[: len(line)] = line
         return torch.from_numpy(ids)
-
-
-def _exported(folder: Path) -> Path:
-    """The file of the tokenizer in a run's folder, or in its encoder/. Raises ValueError where there is none."""
-    for file in (folder / "encoder" / "tokenizer.json", folder / "tokenizer.json"):
-        if file.is_file() and file.with_name("tokens.json").is_file():
-            return file
-    raise ValueError(f"dataset.tokenizer is {folder}, which holds no encoder/tokenizer.json; name a text run's folder")
-
-
-def _known(folder: Path) -> Any:
-    """The tokenizer of a run. Raises ValueError for a damaged file."""
-    from tokenizers import Tokenizer
-
-    file = _exported(folder)
-    try:
-        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"dataset.tokenizer: {file} is damaged: {error}") from error

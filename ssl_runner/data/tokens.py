@@ -1,24 +1,33 @@
 """Tokenizers, trained by the `tokenizers` library."""
 
 import json
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from ssl_runner.interfaces import SPECIAL, UNK
+from ssl_runner.interfaces import SpecialTokens
 
 Tokens = Literal["words", "wordpiece", "bpe", "characters"]
 Words = Literal["marks", "spaces"]
 
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")  # of a vocabulary learned here, from id 0 on
+UNK_NAME = "[UNK]"
+ROLES: Mapping[str, tuple[str, ...]] = {  # what published vocabularies call them: as BERT's, as RoBERTa's
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+    "eos": ("[EOS]",),
+}
 BYTES = 256  # the least that bpe knows
-MARKS = r"(?<=\w)['’]\w+|\w+|[^\w\s]"  # runs of letters and digits, what an apostrophe begins, each mark for itself
+LETTER = r"[\w\u200c\u200d]"  # with combining marks and joiners, which are within words of many scripts
+MARKS = rf"(?<={LETTER})['’]{LETTER}+|{LETTER}+|[^\w\s]"  # runs of them, what an apostrophe begins, each other mark
 UNKNOWN = "<unk>"  # what published texts write for a rare word
-_WORD = re.compile(MARKS)
 _NAMES = Regex(r"\[(?:" + "|".join(name[1:-1] for name in SPECIAL) + r")\]")
 
 
@@ -27,8 +36,13 @@ def least_vocabulary(tokens: Tokens) -> int:
     return len(SPECIAL) + (BYTES if tokens == "bpe" else 1)
 
 
-def count_words(line: str, words: Words) -> int:
-    return len(line.split()) if words == "spaces" else sum(1 for _ in _WORD.finditer(line))
+def count_words(lines: Sequence[str], words: Words) -> int:
+    """How many words the lines have, whatever tokens they are cut in: by the rule of `train_tokenizer`, composed as
+    there (Unicode NFC)."""
+    counter = Tokenizer(models.WordLevel({UNK_NAME: 0}, unk_token=UNK_NAME))  # every word is one token
+    counter.normalizer = normalizers.NFC()
+    counter.pre_tokenizer = _pre_tokenizer("words", words)
+    return sum(len(line.ids) for line in counter.encode_batch_fast(list(lines), add_special_tokens=False))
 
 
 def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocabulary: int, lowercase: bool) -> str:
@@ -66,10 +80,10 @@ def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocab
 def _model(tokens: Tokens) -> models.Model:
     match tokens:
         case "wordpiece":
-            return models.WordPiece(unk_token=SPECIAL[UNK])
+            return models.WordPiece(unk_token=UNK_NAME)
         case "bpe":
             return models.BPE()
-    return models.WordLevel(unk_token=SPECIAL[UNK])
+    return models.WordLevel(unk_token=UNK_NAME)
 
 
 def _normalizer(tokens: Tokens, words: Words, lowercase: bool) -> normalizers.Normalizer:
@@ -141,41 +155,97 @@ def _decoder(tokens: Tokens) -> decoders.Decoder | None:
 
 
 def find_tokenizer(path: Path) -> Path:
-    """tokenizer.json of a run's folder, of its encoder/, or itself. Raises ValueError where there is none."""
+    """tokenizer.json of a folder, of its encoder/, or itself. Raises ValueError where there is none."""
     for place in (path, path / "tokenizer.json", path / "encoder" / "tokenizer.json"):
         if place.is_file():
             return place
     raise ValueError(
-        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or its encoder/tokenizer.json"
+        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or a tokenizer.json"
     )
 
 
 def read_tokenizer(path: Path) -> str:
-    """JSON of a tokenizer whose first ids are the special ones. Raises ValueError for any other file."""
+    """JSON of a tokenizer of the `tokenizers` library, learned here or published, for texts as they are: it neither
+    cuts nor pads, and finds no special token in a text. Raises ValueError for any other file, and where a role that
+    rows need has no token."""
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        tokenizer = Tokenizer.from_str(text)
+        known = Tokenizer.from_str(text).get_vocab(with_added_tokens=False)
+        found = json.loads(text)
+        found |= {"truncation": None, "padding": None}
+        found["added_tokens"] = [each for each in found["added_tokens"] or () if each["content"] not in known]
+        tokenizer = Tokenizer.from_str(json.dumps(found)).to_str()
+        special_tokens(tokenizer)
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path} (dataset.tokenizer) cannot be read as a tokenizer: {error}") from error
-    first = [tokenizer.id_to_token(place) for place in range(len(SPECIAL))]
-    if first != list(SPECIAL):
-        raise ValueError(f"{path} (dataset.tokenizer) begins with {first}; it must begin with {list(SPECIAL)}")
-    return text
+    return tokenizer
+
+
+def known_tokenizer(path: Path) -> dict[str, Any]:
+    """What the fields of a TextSpec are with the tokenizer at `path`, before any text is read; raises as
+    `read_tokenizer`."""
+    tokenizer = read_tokenizer(find_tokenizer(path))
+    starts = tuple(word_starts(tokenizer))
+    return {
+        "vocabulary": len(starts),
+        "tokenizer": tokenizer,
+        "special": special_tokens(tokenizer),
+        "starts": starts,
+        "ends": tuple(word_ends(tokenizer)),
+    }
+
+
+def special_tokens(tokenizer: str) -> SpecialTokens:
+    """Which ids have which role, by what they are called. Raises ValueError where one is lacking, but for `eos`."""
+    read = Tokenizer.from_str(tokenizer)
+    found: dict[str, int | None] = {}
+    for role, names in ROLES.items():
+        ids = [read.token_to_id(name) for name in names]
+        found[role] = next((each for each in ids if each is not None), None)
+        if found[role] is None and role != "eos":
+            raise ValueError(
+                f"its vocabulary has no {' or '.join(names)}; add one to it, as an encoder of rows needs it"
+            )
+    return SpecialTokens(**found)  # type: ignore[arg-type]
 
 
 def word_starts(tokenizer: str) -> list[bool]:
-    """Whether each id begins a word, as far as it says: a piece "##s" does not, nor does a letter or digit where
-    spaces are tokens, or parts of them."""
-    found = json.loads(tokenizer)
-    vocabulary: Mapping[str, int] = found["model"]["vocab"]
-    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    match found["model"]["type"], (found["decoder"] or {}).get("type"):
-        case "WordPiece", _:
-            return [not piece.startswith("##") for piece in pieces]
-        case "BPE", _:  # "Ġ" is a space; bytes of other scripts are written with letters from U+0080 on
-            inside = [piece[0] != "Ġ" and (piece[0].isalnum() or ord(piece[0]) >= 128) for piece in pieces]
-        case _, "Fuse":  # characters
-            inside = [piece[0].isalnum() for piece in pieces]
-        case _:
-            return [True] * len(pieces)
-    return [place < len(SPECIAL) or not within for place, within in enumerate(inside)]
+    """Whether each id begins a word wherever it stands. A piece "##s" does not; nor do letters, digits and a space by
+    themselves where spaces are tokens or parts of them: what is before says whether they do (`word_ends`)."""
+    if (pieces := _as_text(tokenizer)) is not None:
+        starts = [bool(piece.strip()) and not _in_word(piece[0]) for piece in pieces]
+    else:
+        read, model = Tokenizer.from_str(tokenizer), json.loads(tokenizer)["model"]
+        prefix = model["continuing_subword_prefix"] if model["type"] == "WordPiece" else None
+        pieces = [read.id_to_token(place) or "" for place in range(read.get_vocab_size())]
+        starts = [prefix is None or not piece.startswith(prefix) for piece in pieces]
+    for place in special_tokens(tokenizer).ids:
+        starts[place] = True
+    return starts
+
+
+def word_ends(tokenizer: str) -> list[bool]:
+    """Whether what follows each id begins a word, whatever it is: after a space or a mark where these are tokens or
+    parts of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
+    pieces = _as_text(tokenizer)
+    if pieces is None:
+        return [False] * Tokenizer.from_str(tokenizer).get_vocab_size()
+    ends = [not piece.strip() or not (_in_word(piece[-1]) or piece[-1] in "'’") for piece in pieces]
+    for place in special_tokens(tokenizer).ids:
+        ends[place] = True
+    return ends
+
+
+def _as_text(tokenizer: str) -> list[str] | None:
+    """What each id is in a text, with the space before it; None where spaces are no part of tokens."""
+    decoder = json.loads(tokenizer)["decoder"] or {}
+    if decoder.get("type") not in ("ByteLevel", "Fuse"):
+        return None
+    read = Tokenizer.from_str(tokenizer)
+    return read.decode_batch([[place] for place in range(read.get_vocab_size())], skip_special_tokens=False)
+
+
+def _in_word(character: str) -> bool:
+    """Whether it goes on with a word as `MARKS` has them; a part of a character's bytes is taken to."""
+    kind = unicodedata.category(character)
+    return kind[0] in "LM" or kind in ("Nd", "Pc") or character in "\u200c\u200d\N{REPLACEMENT CHARACTER}"

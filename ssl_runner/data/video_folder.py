@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ssl_runner.data.clips import Cut, check_cut, load_splits
 from ssl_runner.data.folders import Tree
@@ -57,6 +58,7 @@ class VideoFolder(DataSource):
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
+        self._videos: Mapping[SplitName, Tensor] = {}
 
     @property
     def spec(self) -> VideoSpec:
@@ -85,4 +87,14 @@ class VideoFolder(DataSource):
                 rest, held = stratified(torch.tensor([label for _, label in videos]), fraction, self.split_seed)
                 splits[part] = [videos[place] for place in held.tolist()]
                 splits["train"] = [videos[place] for place in rest.tolist()]
-        return load_splits(self.root, "dataset.path", splits, cut=self.cut, cache=self.cache, on_broken=self.on_broken)
+        loaded = load_splits(
+            self.root, "dataset.path", splits, cut=self.cut, cache=self.cache, on_broken=self.on_broken
+        )
+        self._videos = loaded.videos
+        return loaded.splits
+
+    def videos(self, split: SplitName) -> Tensor:
+        """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
+        if not self._videos:
+            raise ValueError("the videos of clips are asked for before the clips were loaded")
+        return self._videos[split]

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ssl_runner.evaluation.text_data import fingerprint
 from ssl_runner.evaluation.words import Case, Words, check_restrict, folded, lines_of, words_file, words_of
 from ssl_runner.figures import Bars
 from ssl_runner.interfaces import Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Better, Protocol, share
 
 SHIPPED = "questions-words.txt"  # in gensim's wheel
 SYNTACTIC = "gram"  # what the names of sections on grammar begin with; the others are on meaning
@@ -26,13 +28,15 @@ class Analogies(Evaluator):
     Mikolov, Chen, Corrado, Dean 2013, https://arxiv.org/abs/1301.3781, section 4.1; Mikolov, Yih, Zweig 2013,
     https://aclanthology.org/N13-1090. Vectors have length 1; a, b and c are no answers. `questions`: a file with four
     words a line, sections begun by ": name"; null is the copy of Google's that gensim ships. Metrics: accuracy over all
-    questions whose four words are in the vocabulary, coverage (their part of all), and accuracy of the sections on
-    meaning (semantic) and on grammar (syntactic), where there are such questions.
+    questions whose four words are in the vocabulary, and over those of the sections on meaning (semantic) and on
+    grammar (syntactic), where there are such questions; coverage, the part of all whose words are known. The set is
+    published as a whole, and no part of it is "val".
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[Any]] = TextSpec
     pixels_are_control: ClassVar[bool] = False
+    presentation: ClassVar[frozenset[str]] = frozenset({"questions", "batch_size"})
 
     def __init__(self, *, questions: str | None, restrict: int | None, case: Case, batch_size: int) -> None:
         if batch_size < 1:
@@ -64,19 +68,23 @@ class Analogies(Evaluator):
         }
         of_half = {half: [correct for name in names for correct in by_section[name]] for half, names in halves.items()}
         return Finding(
-            metrics={"accuracy": _part(right), "coverage": len(covered) / len(questions)}
-            | {f"accuracy@{half}": _part(each) for half, each in of_half.items() if each},
-            protocol={
-                "evaluator": "analogies by 3CosAdd",
-                "file": self.file.name,
-                "words": "all" if self.restrict is None else f"the {self.restrict} most frequent",
-                "case": self.case,
-                "split": "all questions",
-                "questions": len(questions),
-                "covered": len(covered),
-                "subsets": {half: {"covered": len(each)} for half, each in of_half.items() if each},
-                "seed": subject.seed,
-            },
+            [
+                share("accuracy", _part(right), headline=True),
+                share("coverage", len(covered) / len(questions), better=Better.NEITHER),
+                *(
+                    share("accuracy", _part(each), headline=True, condition={"section": half})
+                    for half, each in of_half.items()
+                    if each
+                ),
+            ],
+            Protocol(
+                terms={"method": "analogies by 3CosAdd", "files": fingerprint([self.file])},
+                measured={
+                    "questions in file": len(questions),
+                    "covered": {"all": len(covered), **{half: len(each) for half, each in of_half.items()}},
+                    "seed": subject.seed,
+                },
+            ),
             figures={"sections": _bars(questions, by_section)},
         )
 

@@ -1,7 +1,7 @@
 """What the control of bare words answers, where an encoder of texts would be asked. n examples, V ids."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,19 @@ STEPS = 1000  # of its solver, at most
 Rows = Sequence[tuple[str, ...]]  # texts, or pairs of them
 
 
+class Control(NamedTuple):
+    """What answers instead of an encoder."""
+
+    answer: Callable[[Rows], Tensor]
+    chosen: Mapping[str, Any]  # on val
+    said: str  # how, in words
+
+
+def control(spec: TextSpec, texts: TextSet) -> Control:
+    """Of texts or pairs with classes, or of pairs with scores."""
+    return classes_answer(spec, texts) if texts.classes else scores_answer(spec, texts.texts["train"])
+
+
 def tf_idf(spec: TextSpec, rows: Rows) -> Callable[[Rows], list[Any]]:
     """What turns texts into sparse vectors (n, V), one a text of an example; idf of all texts of `rows`.
 
@@ -27,14 +40,14 @@ def tf_idf(spec: TextSpec, rows: Rows) -> Callable[[Rows], list[Any]]:
 
     def counts(rows: Rows) -> list[Any]:
         columns = zip(*rows, strict=True)
-        return [count_ids(encode_texts(spec, [(text,) for text in column]), spec.vocabulary) for column in columns]
+        return [count_ids(encode_texts(spec, [(text,) for text in column]), spec) for column in columns]
 
     weigh = TfidfTransformer().fit(vstack(counts(rows)))
     return lambda rows: [weigh.transform(part) for part in counts(rows)]
 
 
-def classes_answer(spec: TextSpec, texts: TextSet) -> tuple[Callable[[Rows], Tensor], str]:
-    """Logistic regression on tf-idf vectors, its C chosen on val, of equals the least; and that in words.
+def classes_answer(spec: TextSpec, texts: TextSet) -> Control:
+    """Logistic regression on tf-idf vectors, its C chosen on val, of equals the least.
 
     Of a pair with vectors a and b it reads a, b, |a - b| and a * b: so it can see what both have in common.
     """
@@ -55,19 +68,19 @@ def classes_answer(spec: TextSpec, texts: TextSet) -> tuple[Callable[[Rows], Ten
     models = [LogisticRegression(C=strength, max_iter=STEPS).fit(x, y) for strength in STRENGTHS]
     scores = [model.score(x_val, y_val) for model in models]
     best = int(np.argmax(scores))
-    said = f"logistic regression on tf-idf vectors, C = {STRENGTHS[best]:g} chosen on val"
-    return lambda rows: torch.from_numpy(models[best].predict(features(rows))), said
+    said = "logistic regression on tf-idf vectors"
+    return Control(lambda rows: torch.from_numpy(models[best].predict(features(rows))), {"C": STRENGTHS[best]}, said)
 
 
-def scores_answer(spec: TextSpec, rows: Rows) -> tuple[Callable[[Rows], Tensor], str]:
-    """The cosine of the tf-idf vectors of two texts, idf from `rows`; and that in words."""
+def scores_answer(spec: TextSpec, rows: Rows) -> Control:
+    """The cosine of the tf-idf vectors of two texts, idf from `rows`."""
     vectors_of = tf_idf(spec, rows)
 
     def answer(rows: Rows) -> Tensor:
         a, b = vectors_of(rows)
         return torch.from_numpy(np.asarray(a.multiply(b).sum(axis=1)).ravel())
 
-    return answer, "cosine of tf-idf vectors"
+    return Control(answer, {}, "cosine of tf-idf vectors")
 
 
 def frequent_tags(token: Tensor, tag: Tensor, vocabulary: int, tags: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import SPECIAL, Encoder, Features, ImageSpec, TextSpec, VideoSpec
+from ssl_runner.interfaces import Encoder, Features, ImageSpec, TextSpec, VideoSpec
 
 MOST = 32  # pixels: larger images are averaged down to this side
 MOST_OF_CLIPS = (8, 16, 16)  # frames, pixels, pixels: longer or larger clips are averaged down to these
@@ -68,18 +68,19 @@ class BagOfWords(Encoder):
     """
 
     kind: ClassVar[str] = "the words themselves, whatever their order"
+    reach: int | None = None  # tokens of a text that are read, where evaluations name a text's length: as the encoder's
     chosen: Tensor  # (W,) ids
     idf: Tensor  # (V,)
 
     def __init__(self, spec: TextSpec) -> None:
         super().__init__()
-        special = len(SPECIAL)
+        special, ordinary = list(spec.special.ids), spec.special.ordinary(spec.vocabulary)
         count = torch.tensor(spec.counts or [0] * spec.vocabulary, dtype=torch.double) + 1
-        count[:special] = 0
+        count[special] = 0
         share = count / count.sum()
         idf = 1 - torch.log(-torch.expm1(spec.length * torch.log1p(-share)))  # infinite for special ids
-        idf[:special] = 0
-        order = count[special:].sort(descending=True, stable=True).indices + special
+        idf[special] = 0
+        order = ordinary[count[ordinary].sort(descending=True, stable=True).indices]
         self.register_buffer("chosen", order[:MOST_WORDS].sort().values, persistent=False)
         self.register_buffer("idf", idf.float(), persistent=False)
         self.dim = len(self.chosen)
@@ -90,10 +91,10 @@ class BagOfWords(Encoder):
         return Features(weight[:, :, None], F.normalize(whole[:, self.chosen], dim=1))
 
 
-def count_ids(ids: Tensor, vocabulary: int) -> Any:
-    """How often each id is in each text, special ids left out: (n, T) -> a sparse matrix (n, vocabulary) of scipy."""
+def count_ids(ids: Tensor, spec: TextSpec) -> Any:
+    """How often each id is in each text, special ids left out: (n, T) -> a sparse matrix (n, V) of scipy."""
     from scipy.sparse import csr_matrix
 
-    row, column = (ids >= len(SPECIAL)).nonzero(as_tuple=True)
+    row, column = (~spec.special.among(ids)).nonzero(as_tuple=True)
     found = (np.ones(len(row)), (row.numpy(), ids[row, column].numpy()))
-    return csr_matrix(found, shape=(len(ids), vocabulary))
+    return csr_matrix(found, shape=(len(ids), spec.vocabulary))

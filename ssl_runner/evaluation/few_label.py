@@ -1,15 +1,18 @@
 """Few labels: how the linear probe fares when most examples have none."""
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ssl_runner.data.splits import nested_subsets
+from ssl_runner.evaluation.accuracies import accuracies, accuracy_of
 from ssl_runner.evaluation.logistic import Grid, fit_linear
-from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.evaluation.subject import TOLD, named_layer, sizes
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
+from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.metrics import Metric, Protocol
 
 
 class FewLabel(Evaluator):
@@ -18,8 +21,11 @@ class FewLabel(Evaluator):
     Learning rate and weight decay are chosen on no more labels of "val" than the subset has labels of its own:
     choosing on all of val would use labels that someone with so few does not have. So twice the named number of labels
     is used at most. A fraction has at least one example a class; a number per class that the smallest class of train
-    does not have is left out, and the protocol says so. Metrics: accuracy on "test" per subset, in [0, 1].
+    does not have is left out, and the protocol says so. Metrics: `accuracies.accuracies` of each subset, on all of test
+    and of val, in [0, 1]; since the settings are chosen on a part of val, its figures are the higher for it.
     """
+
+    presentation: ClassVar[frozenset[str]] = frozenset({"fractions", "per_class"})  # which there are; conditions say it
 
     def __init__(
         self,
@@ -47,7 +53,8 @@ class FewLabel(Evaluator):
         self.grid.check("evaluation.few_label")
 
     def __call__(self, subject: Subject) -> Finding:
-        train, val, test = (subject.features(split, self.layer) for split in ("train", "val", "test"))
+        features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
+        train, val = features["train"], features["val"]
         smallest = int(train.label.bincount(minlength=subject.data.spec.classes).min())
         left_out = [number for number in self.per_class if number > smallest]
         subsets = nested_subsets(
@@ -61,57 +68,70 @@ class FewLabel(Evaluator):
                 f"evaluation.few_label.per_class is {self.per_class}, and the smallest class of train has {smallest} "
                 "examples; list smaller numbers, or a fraction"
             )
-        metrics, protocols = {}, {}
-        for name, subset in subsets.items():
-            metrics[f"accuracy@{name}"], protocols[name] = self._fit(subject, subset, train, val, test)
-        curve = sorted((protocols[name]["labels"], metrics[f"accuracy@{name}"]) for name in subsets)
+        device, classes = subject.device, subject.data.spec.classes
+        metrics: list[Metric] = []
+        chosen, measured, curve = {}, {}, {}
+        for few, subset in subsets.items():
+            share = min(1.0, len(subset) / len(val.label))
+            (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
+            fit = fit_linear(
+                train.data[subset].to(device),
+                train.label[subset].to(device),
+                val.data[held].to(device),
+                val.label[held].to(device),
+                classes,
+                self.grid,
+                seed=subject.seed,
+            )
+            logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
+            of_subset = {"condition": few.condition}
+            found = [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **of_subset)]
+            metrics += found
+            chosen[str(few)] = fit.chosen
+            measured[str(few)] = {
+                **about(subset),
+                "val labels": len(held),
+                "at the grid's edge": ", ".join(fit.at_edge),
+            }
+            curve[len(subset)] = accuracy_of(found, "test")
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "linear probe on few labels",
-                "layer": self.layer,
-                "features": "standardised by the subset",
-                "split": "test",
-                "chosen on": "val, as many labels as the subset has, at most",
-                "settings": len(self.grid.settings),
-                "steps": self.grid.steps,
-                "seed": subject.seed,
-                "subsets": protocols,
-                "left out": [f"{number} per class: the smallest class of train has {smallest}" for number in left_out],
-            },
-            figures={
-                "accuracy by labels": Lines(
-                    x=[labels for labels, _ in curve],
-                    y={"accuracy": [accuracy for _, accuracy in curve]},
-                    x_label="labelled examples to train on",
-                    y_label="accuracy on test",
-                    log_x=True,
-                    note="A linear classifier on frozen features, trained on nested subsets of the labels.",
+            metrics,
+            Protocol(
+                terms={
+                    "method": "linear probe on few labels",
+                    "features": "standardized by the subset",
+                    "chosen on": "val, as many labels as the subset has, at most",
+                },
+                chosen=chosen,
+                measured={
+                    **measured,
+                    "left out": [
+                        f"{number} per class: the smallest class of train has {smallest}" for number in left_out
+                    ],
+                    **sizes(subject, *TOLD),
+                    "seed": subject.seed,
+                },
+            ),
+            {
+                "accuracy by labels": by_labels(
+                    curve, "A linear classifier on frozen features, trained on nested subsets of the labels."
                 )
             },
         )
 
-    def _fit(
-        self, subject: Subject, subset: Tensor, train: Examples, val: Examples, test: Examples
-    ) -> tuple[float, dict[str, Any]]:
-        """Accuracy on test, and what belongs to its protocol."""
-        share = min(1.0, len(subset) / len(val.label))
-        (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
-        device = subject.device
-        fit = fit_linear(
-            train.data[subset].to(device),
-            train.label[subset].to(device),
-            val.data[held].to(device),
-            val.label[held].to(device),
-            subject.data.spec.classes,
-            self.grid,
-            seed=subject.seed,
-        )
-        return fit.accuracy(test.data.to(device), test.label.to(device)), {
-            "labels": len(subset),
-            "val labels": len(held),
-            "learning_rate": fit.learning_rate,
-            "weight_decay": fit.weight_decay,
-            "at the grid's edge": ", ".join(fit.at_edge),
-            "indices": hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16],
-        }
+
+def about(subset: Tensor) -> dict[str, Any]:
+    """What a protocol says of a subset of train, (n,) indices."""
+    return {"train labels": len(subset), "indices": hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]}
+
+
+def by_labels(curve: Mapping[int, float], note: str) -> Lines:
+    """Accuracies on test by the number of labels that were trained on."""
+    return Lines(
+        x=sorted(curve),
+        y={"accuracy": [curve[labels] for labels in sorted(curve)]},
+        x_label="labelled examples to train on",
+        y_label="accuracy on test",
+        log_x=True,
+        note=note,
+    )

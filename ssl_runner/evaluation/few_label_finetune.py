@@ -1,26 +1,28 @@
 """Few labels: how many of them pretraining saves when the whole network is trained on those there are."""
 
-import hashlib
-from typing import Any
-
-from torch import Tensor
+from typing import ClassVar
 
 from ssl_runner.data.splits import nested_subsets
-from ssl_runner.evaluation.tuning import Recipe, accuracy, fine_tune
-from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
+from ssl_runner.evaluation.accuracies import accuracy_of
+from ssl_runner.evaluation.few_label import about, by_labels
+from ssl_runner.evaluation.subject import TOLD, sizes
+from ssl_runner.evaluation.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
+from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject, Views
+from ssl_runner.metrics import Metric, Protocol
 
 
 class FewLabelFineTune(Evaluator):
     """Fine-tune a copy of the encoder on each of the stratified, seeded, nested subsets of "train" that `FewLabel` has.
 
     The control at the random start is supervised training on the same labels: the gap between the two curves, read
-    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, for `epochs` of the subset, and
-    `least_steps` batches where that is less, so that few labels are learned too. A fraction has at least one example a
-    class. Nothing is chosen: "val" is not used. Metrics: accuracy on "test" per subset, in [0, 1].
+    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, from `tuning.calibrated`, for
+    `epochs` of the subset, and `least_steps` batches where that is less, so that few labels are learned too. `views`
+    null: no augmentation. A fraction has at least one example a class. Nothing is chosen: "val" is reported. Metrics:
+    `accuracies.accuracies` of each subset, on test and val, in [0, 1].
     """
 
-    pixels_are_control = False  # they have no weights to train
+    pixels_are_control: ClassVar[bool] = False  # they have no weights to train
+    presentation: ClassVar[frozenset[str]] = frozenset({"fractions"})  # which there are; conditions say it
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class FewLabelFineTune(Evaluator):
         batch_size: int,
         learning_rate: float,
         weight_decay: float,
+        views: Views | None,
     ) -> None:
         if not fractions or any(not 0 < fraction <= 1 for fraction in fractions):
             raise ValueError(
@@ -45,48 +48,32 @@ class FewLabelFineTune(Evaluator):
             weight_decay=weight_decay,
         )
         self.recipe.check("evaluation.few_label_finetune")
+        self.views = views
 
     def __call__(self, subject: Subject) -> Finding:
-        label = subject.data.examples("train").label
-        subsets = nested_subsets(label, fractions=self.fractions, per_class=[], seed=subject.seed)
-        metrics, protocols = {}, {}
-        for name, subset in subsets.items():
-            metrics[f"accuracy@{name}"], protocols[name] = self._tune(subject, subset)
-        curve = sorted((protocols[name]["labels"], metrics[f"accuracy@{name}"]) for name in subsets)
+        train = subject.data.examples("train")
+        subsets = nested_subsets(train.label, fractions=self.fractions, per_class=[], seed=subject.seed)
+        start = calibrated(subject, self.recipe)
+        metrics: list[Metric] = []
+        measured, curve = {}, {}
+        for few, subset in subsets.items():
+            examples = Examples(train.data[subset], train.label[subset])
+            network = fine_tune(subject, start, examples, self.recipe, self.views)
+            found = tuned_accuracies(network, subject, self.recipe.batch_size, condition=few.condition)
+            metrics += found
+            measured[str(few)] = {**about(subset), "steps": self.recipe.steps(len(subset))}
+            curve[len(subset)] = accuracy_of(found, "test")
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "fine-tuning of all weights on few labels",
-                "layer": "pooled",
-                "split": "test",
-                "epochs": self.recipe.epochs,
-                "least steps": self.recipe.least_steps,
-                "batch_size": self.recipe.batch_size,
-                "learning_rate": self.recipe.learning_rate,
-                "weight_decay": self.recipe.weight_decay,
-                "augmentation": "none",
-                "seed": subject.seed,
-                "subsets": protocols,
-            },
-            figures={
-                "accuracy by labels": Lines(
-                    x=[labels for labels, _ in curve],
-                    y={"accuracy": [value for _, value in curve]},
-                    x_label="labelled examples to train on",
-                    y_label="accuracy on test",
-                    log_x=True,
-                    note="The whole network, trained on nested subsets of the labels. From the random start, that is "
+            metrics,
+            Protocol(
+                terms={"method": "fine-tuning of all weights on few labels"},
+                measured={**measured, **sizes(subject, *TOLD), "seed": subject.seed},
+            ),
+            {
+                "accuracy by labels": by_labels(
+                    curve,
+                    "The whole network, trained on nested subsets of the labels. From the random start, that is "
                     "supervised training on as many.",
                 )
             },
         )
-
-    def _tune(self, subject: Subject, subset: Tensor) -> tuple[float, dict[str, Any]]:
-        """Accuracy on test, and what belongs to its protocol."""
-        train = subject.data.examples("train")
-        network = fine_tune(subject, Examples(train.data[subset], train.label[subset]), self.recipe)
-        return accuracy(network, subject, "test", self.recipe.batch_size), {
-            "labels": len(subset),
-            "steps": self.recipe.steps(len(subset)),
-            "indices": hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16],
-        }

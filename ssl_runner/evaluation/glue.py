@@ -1,6 +1,7 @@
 """GLUE: nine tasks of sentences and pairs of them, and their average."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,11 +10,22 @@ from torch import Tensor
 
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.scores import accuracy, f1, majority, matthews, pearson, spearman
-from ssl_runner.evaluation.text_data import Files, TextSet, find_files, fingerprint_of, read_set, with_val
-from ssl_runner.evaluation.text_heads import Answer, is_control, recipe_protocol, tuned_answer
-from ssl_runner.evaluation.text_layers import named_text_layer, text_spec
+from ssl_runner.evaluation.subject import TOLD
+from ssl_runner.evaluation.text_data import (
+    Files,
+    TextSet,
+    check_length,
+    cut_share,
+    find_files,
+    fingerprint_of,
+    read_set,
+    with_val,
+)
+from ssl_runner.evaluation.text_heads import Answer, is_control, tuned_answer
+from ssl_runner.evaluation.text_layers import named_text_layer, reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit, share
 
 
 class Task(NamedTuple):
@@ -38,30 +50,34 @@ TASKS = {
     "WNLI": Task("label", ("sentence1", "sentence2"), ("accuracy",)),
 }
 POSITIVE = "1"  # the class of MRPC and QQP whose F1 is meant: a paraphrase
-METRICS: dict[str, Callable[[Tensor, Tensor, int], float]] = {  # of answers, labels and the number of that class
-    "accuracy": lambda predicted, label, _: accuracy(predicted, label),
-    "f1": f1,
-    "matthews": lambda predicted, label, _: matthews(predicted, label),
-    "pearson": lambda predicted, score, _: pearson(predicted, score),
-    "spearman": lambda predicted, score, _: spearman(predicted, score),
+METRICS: dict[str, tuple[Unit, Callable[[Tensor, Tensor, int], float]]] = {  # of answers, labels, and that class
+    "accuracy": (Unit.SHARE, lambda predicted, label, _: accuracy(predicted, label)),
+    "f1": (Unit.SHARE, f1),
+    "matthews": (Unit.CORRELATION, lambda predicted, label, _: matthews(predicted, label)),
+    "pearson": (Unit.CORRELATION, lambda predicted, score, _: pearson(predicted, score)),
+    "spearman": (Unit.CORRELATION, lambda predicted, score, _: spearman(predicted, score)),
 }
+LEAST = 10  # examples of train, of which a tenth is val
 
 
 class GLUE(Evaluator):
     """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
     public.
 
-    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`;
-    one recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
-    all. Rows that are too short (QQP has some) are left out. Metrics: average, of the tasks' scores; for each task its
-    score, the mean of its metrics, MNLI's of both dev sets; each metric, in [0, 1], correlations in [-1, 1]; and
-    majority, the accuracy of train's most frequent class. Bag of words: as in `sentence_pair`. Wang, Singh, Michael,
-    Hill, Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's.
-    Differs from the paper: dev sets; and no diagnostic set.
+    A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
+    recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
+    all. `length`: tokens of an example (`text_layers.text_spec`). Rows that are too short (QQP has some) are left out.
+    "test" is the dev set; "val" is a tenth of train, always the same, which is not trained on. Metrics, on both:
+    average, of the tasks' scores; for each task its score, the mean of its metrics, MNLI's on test of both dev sets;
+    each metric, in [0, 1], correlations in [-1, 1]; and majority, the accuracy of train's most frequent class. A mean
+    of accuracies and correlations is a plain number. Bag of words: as in `sentence_pair`. Wang, Singh, Michael, Hill,
+    Levy, Bowman 2019, https://arxiv.org/abs/1804.07461, sections 3 and 5; the tasks' metrics are its table 1's. Differs
+    from the paper: dev sets; nine tenths of train; and no diagnostic set.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = frozenset({"path", "tasks"})  # the average's terms have the tasks
 
     def __init__(
         self,
@@ -69,6 +85,7 @@ class GLUE(Evaluator):
         path: str,
         tasks: list[str],
         examples: int | None,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -78,8 +95,10 @@ class GLUE(Evaluator):
         key = "evaluation.glue"
         if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
             raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
-        if examples is not None and examples < 2:
-            raise ValueError(f"{key}.examples is {examples}; it must be at least 2, or null for all")
+        if examples is not None and examples < LEAST:
+            raise ValueError(f"{key}.examples is {examples}; it must be at least {LEAST}, or null for all")
+        check_length(key, length, least=5)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -89,49 +108,92 @@ class GLUE(Evaluator):
         self.files = {name: task_files(key, path, name, tasks) for name in TASKS if name in tasks}
 
     def __call__(self, subject: Subject) -> Finding:
-        metrics: dict[str, float] = {}
-        sets = []
+        scores: list[Metric] = []
+        details: list[Metric] = []
+        spec = text_spec(subject, self.length)
+        prints, cut, chosen, controls = [], {}, {}, {}
         for name, files in self.files.items():
             texts = bounded(read_task(name, files), self.examples)
-            sets.append(texts.fingerprint)
-            metrics |= self._score(subject, name, texts)
-        average = sum(metrics[name] for name in self.files) / len(self.files)
-        control = {"control": "logistic regression or cosine of tf-idf vectors"} if is_control(subject) else {}
-        protocol: dict[str, Any] = {
-            "evaluator": "fine-tuning of all weights on each task",
-            **recipe_protocol(subject, self.layer, self.recipe, 0),
-            "split": "dev",
-            "tasks": list(self.files),
-            "examples": "all" if self.examples is None else f"{self.examples} of train and of dev, at most",
-            "files": fingerprint_of(each.encode() for each in sets),
-            **control,
-        }
-        del protocol["train"]
-        return Finding(metrics={"average": average, **metrics}, protocol=protocol)
+            others = [(texts.texts.pop("val"), texts.label.pop("val"))] if "val" in texts.texts else []  # are test too
+            texts = with_val(texts)
+            prints.append(texts.fingerprint)
+            cut[name] = cut_share(spec, texts.texts["test"])
+            if is_control(subject):
+                control = bag_of_words.control(spec, texts)
+                answer, chosen[name], controls[name] = control
+            else:
+                answer = tuned_answer(subject, spec, texts, self.layer, self.recipe)
+            for split in TOLD:
+                found = judged(name, texts, answer, texts.texts[split], texts.label[split], split)
+                for rows, label in others if split == "test" else []:
+                    found += judged(name, texts, answer, rows, label, split, set="mismatched")
+                scores.append(mean_of("score", found, {"task": name}, {"files": texts.fingerprint}))
+                details += found
+                if texts.classes:
+                    details.append(
+                        share(
+                            "majority",
+                            majority(texts.label["train"], texts.label[split]),
+                            better=Better.NEITHER,
+                            split=split,
+                            condition={"task": name},
+                            terms={"files": texts.fingerprint},
+                        )
+                    )
+        terms = {"tasks": list(self.files), "files": fingerprint_of(each.encode() for each in prints)}
+        averages = [mean_of("average", [each for each in scores if each.split == split], {}, terms) for split in TOLD]
+        return Finding(
+            [*(replace(each, headline=True) for each in averages), *scores, *details],
+            Protocol(
+                terms={"method": "fine-tuning of all weights on each task", "scored on": "the dev sets"},
+                chosen={name: each for name, each in chosen.items() if each},
+                measured={**reading(spec, cut), "seed": subject.seed, **({"control": controls} if controls else {})},
+            ),
+        )
 
-    def _score(self, subject: Subject, name: str, texts: TextSet) -> dict[str, float]:
-        """The score of a task, and each of its metrics."""
-        task = TASKS[name]
-        second = texts.texts.pop("val", None), texts.label.pop("val", None)  # MNLI's other dev set: no choice is made
-        answer = self._answer(subject, texts)
-        positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
-        found: dict[str, float] = {}
-        for suffix, rows, label in (("", texts.texts["test"], texts.label["test"]), ("_mismatched", *second)):
-            if rows is not None and label is not None:
-                predicted = answer(rows)
-                found |= {f"{name}_{each}{suffix}": METRICS[each](predicted, label, positive) for each in task.metrics}
-        scores = {name: sum(found.values()) / len(found), **found}
-        if texts.classes:
-            scores[f"{name}_majority"] = majority(texts.label["train"], texts.label["test"])
-        return scores
 
-    def _answer(self, subject: Subject, texts: TextSet) -> Answer:
-        if not is_control(subject):
-            return tuned_answer(subject, texts, self.layer, self.recipe)
-        spec = text_spec(subject)
-        if texts.classes:
-            return bag_of_words.classes_answer(spec, with_val(texts))[0]
-        return bag_of_words.scores_answer(spec, texts.texts["train"])[0]
+def judged(
+    name: str,
+    texts: TextSet,
+    answer: Answer,
+    rows: Sequence[tuple[str, ...]],
+    label: Tensor,
+    split: Split,
+    **condition: str,
+) -> list[Metric]:
+    """Each metric of a task, of the answers to some rows."""
+    task = TASKS[name]
+    positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
+    predicted = answer(rows)
+    return [
+        Metric(
+            name=metric,
+            value=score(predicted, label, positive),
+            unit=unit,
+            better=Better.HIGHER,
+            split=split,
+            condition={"task": name, **condition},
+            terms={"files": texts.fingerprint},
+        )
+        for metric in task.metrics
+        for unit, score in (METRICS[metric],)
+    ]
+
+
+def mean_of(
+    name: str, scores: Sequence[Metric], condition: Mapping[str, str | int | float], terms: Mapping[str, Any]
+) -> Metric:
+    """The mean of scores on one split, in their unit where that is one."""
+    units = {each.unit for each in scores}
+    return Metric(
+        name=name,
+        value=sum(each.value for each in scores) / len(scores),
+        unit=units.pop() if len(units) == 1 else Unit.PLAIN,
+        better=Better.HIGHER,
+        split=scores[0].split,
+        condition=condition,
+        terms=terms,
+    )
 
 
 def task_files(key: str, path: str, name: str, tasks: Sequence[str]) -> Files:

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.evaluation.accuracies import accuracies
+from ssl_runner.evaluation.subject import TOLD, named_layer, sizes
 from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.metrics import Metric, Protocol
 
 SIMILARITIES = 2**25  # held at once: 128 MB of float32
 
@@ -15,8 +17,9 @@ class NearestNeighbours(Evaluator):
 
         votes for class c = sum over the k most similar training examples i of class c of exp(cos(x, x_i) / temperature)
 
-    Wu, Xiong, Yu, Lin 2018, https://arxiv.org/abs/1805.01978. Metric: accuracy in [0, 1]. Where there are fewer than k
-    training examples, all vote, and the protocol says how many.
+    Wu, Xiong, Yu, Lin 2018, https://arxiv.org/abs/1805.01978. Metrics: `accuracies.accuracies` (of shares of votes), on
+    test and, likewise, on val, in [0, 1]. Where there are fewer than k training examples, all vote, and the protocol
+    says how many.
     """
 
     def __init__(self, *, layer: str | int, k: int, temperature: float) -> None:
@@ -29,39 +32,36 @@ class NearestNeighbours(Evaluator):
         self.temperature = temperature
 
     def __call__(self, subject: Subject) -> Finding:
-        train, test = (subject.features(split, self.layer) for split in ("train", "test"))
+        train = subject.features("train", self.layer)
         k = min(self.k, len(train.label))
-        predicted = vote(
-            train.data.to(subject.device),
-            train.label.to(subject.device),
-            test.data.to(subject.device),
-            subject.data.spec.classes,
-            k=k,
-            temperature=self.temperature,
-        )
+        bank, label = train.data.to(subject.device), train.label.to(subject.device)
+        metrics: list[Metric] = []
+        for split in TOLD:
+            asked = subject.features(split, self.layer).data.to(subject.device)
+            found = votes(bank, label, asked, subject.data.spec.classes, k=k, temperature=self.temperature)
+            metrics += accuracies(subject.data, split, found.log().cpu())
         return Finding(
-            metrics={"accuracy": (predicted.cpu() == test.label).double().mean().item()},
-            protocol={
-                "evaluator": "weighted nearest neighbours",
-                "layer": self.layer,
-                "similarity": "cosine",
-                "split": "test",
-                "train": len(train.label),
-                "k": k,
-                "temperature": self.temperature,
-                "seed": subject.seed,
-            },
+            metrics,
+            Protocol(
+                terms={"method": "weighted nearest neighbors", "similarity": "cosine"},
+                measured={"voters": k, **sizes(subject, "train", *TOLD), "seed": subject.seed},
+            ),
         )
 
 
-def vote(train: Tensor, label: Tensor, test: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
-    """(n, D), (n,), (m, D) -> (m,): the class with most votes. Memory is bounded, whatever n and m."""
+def votes(train: Tensor, label: Tensor, asked: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
+    """(n, D), (n,), (m, D) -> (m, K): those for each class, up to a factor for each row. Memory beside that is bounded,
+    whatever n and m."""
     bank = F.normalize(train, dim=1)
-    predicted = []
-    for part in F.normalize(test, dim=1).split(max(1, SIMILARITIES // len(bank))):
+    found = []
+    for part in F.normalize(asked, dim=1).split(max(1, SIMILARITIES // len(bank))):
         similarity, neighbour = (part @ bank.mT).topk(k, dim=1)
         # The greatest similarity is taken off, which changes no vote's rank and keeps exp() in float32's range.
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes = weight.new_zeros(len(part), classes).scatter_add_(1, label[neighbour], weight)
-        predicted.append(votes.argmax(dim=1))
-    return torch.cat(predicted)
+        found.append(weight.new_zeros(len(part), classes).scatter_add_(1, label[neighbour], weight))
+    return torch.cat(found)
+
+
+def vote(train: Tensor, label: Tensor, asked: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
+    """(n, D), (n,), (m, D) -> (m,): the class with most votes."""
+    return votes(train, label, asked, classes, k=k, temperature=temperature).argmax(dim=1)

@@ -1,6 +1,6 @@
 """Are things found again from frame to frame? Masks are carried along by the likeness of features."""
 
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_runner.evaluation.overlap import TOLERANCE, contour_accuracy, region_overlap
-from ssl_runner.evaluation.subject import evaluating
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating
 from ssl_runner.figures import Clips
 from ssl_runner.interfaces import ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
+from ssl_runner.metrics import Better, Metric, Protocol, Split, share
 from ssl_runner.nn.colour import WHITE, rgb_to_lab
 
 COLOURS = ((0.9, 0.2, 0.1), (0.1, 0.5, 0.9), (0.2, 0.8, 0.2), (0.9, 0.8, 0.1), (0.7, 0.3, 0.9))  # of things, in turn
@@ -19,7 +20,7 @@ COVER = 0.8  # how much of a mask's colour covers the image
 
 
 class LabelPropagation(Evaluator):
-    """Carry the first frame's masks through clips of "test"; nothing is trained, and no class is read.
+    """Carry the first frame's masks through clips of a split; nothing is trained, and no class is read.
 
         l_i = sum_j a_ij l_j,   a_ij = softmax over the `top_k` most alike j of  f_i . f_j / temperature
 
@@ -30,9 +31,9 @@ class LabelPropagation(Evaluator):
     `shown: grey` shows the encoder the lightness of clips alone, so that no thing is found again by its colour, which
     any encoder lets through, untrained ones too; colours are what `tracking_by_colorization` has to find.
 
-    Metrics: j (region overlap), f (contour accuracy) and their mean, over frames after the first, things and clips;
-    beside them those of the first mask kept in place, which sees no motion and is to be beaten. Things that the first
-    frame does not show are left out.
+    Metrics, on test and val: j (region overlap), f (contour accuracy) and their mean, over frames after the first,
+    things and clips; beside them those of the first mask kept in place, which sees no motion and is to be beaten.
+    Things that the first frame does not show are left out.
 
     Vondrick, Shrivastava, Fathi, Guadarrama, Murphy 2018, https://arxiv.org/abs/1806.09594; Jabri, Owens, Efros 2020,
     "Space-Time Correspondence as a Contrastive Random Walk", https://arxiv.org/abs/2006.14613, section 4; J and F:
@@ -46,6 +47,7 @@ class LabelPropagation(Evaluator):
     needs_masks: ClassVar[bool] = True
     reads: ClassVar[type[VideoSpec]] = VideoSpec
     pixels_are_control: ClassVar[bool] = False  # they have no map
+    presentation: ClassVar[frozenset[str]] = frozenset({"batch_size", "pictures"})
 
     def __init__(
         self,
@@ -96,60 +98,65 @@ class LabelPropagation(Evaluator):
             )
 
     def __call__(self, subject: Subject) -> Finding:
+        metrics: list[Metric] = []
+        measured: dict[str, Any] = {}
+        rows: dict[str, np.ndarray] = {}
+        for split in TOLD:
+            scores, clips, pictures = self._scores(subject, split)
+            (j, f), (j_kept, f_kept) = scores.nanmean(dim=2).tolist()
+            metrics += [
+                share("j_and_f", (j + f) / 2, split=split, headline=True),
+                share("j", j, split=split),
+                share("f", f, split=split),
+                share("j_first_mask_kept", j_kept, split=split, better=Better.NEITHER),
+                share("f_first_mask_kept", f_kept, split=split, better=Better.NEITHER),
+            ]
+            measured[f"{split} examples"] = clips
+            rows = rows or pictures
+        return Finding(
+            metrics,
+            Protocol(
+                terms={
+                    "method": "first frame's masks carried by likeness of features",
+                    "contours": f"within {TOLERANCE} of the diagonal",
+                },
+                measured={**measured, "frames": cast(VideoSpec, subject.data.spec).frames, "seed": subject.seed},
+            ),
+            {
+                "tracked masks": Clips(
+                    rows, note="Frames of test, and the masks that were carried along from the first one."
+                )
+            },
+        )
+
+    def _scores(self, subject: Subject, split: Split) -> tuple[Tensor, int, dict[str, np.ndarray]]:
+        """(2, 2, m): of the masks that were tracked, and of the first kept, J and F of each thing, nan where the first
+        frame does not show it; the number of clips; pictures."""
         data, encoder = subject.data, subject.encoder
         spec = data.spec
         if not isinstance(encoder, ClipEncoder) or not isinstance(spec, VideoSpec):
             raise ValueError("label_propagation reads the map of an encoder of clips, and there is none")
         self.check(spec)  # the sizes of some videos are known once they are read
-        stored = data.examples("test").data
         generator = torch.Generator().manual_seed(subject.seed)
-        chosen = torch.randperm(len(stored), generator=generator)[: self.clips].sort().values
-        masks = cast(Masked, data).masks("test")[chosen].long()
+        n = len(data.examples(split).label)
+        chosen = torch.randperm(n, generator=generator)[: self.clips].sort().values
+        masks = cast(Masked, data).masks(split)[chosen].long()
         things = int(masks[:, 0].max())
         if things == 0:
-            raise ValueError("no first frame shows anything: the masks of test are empty there")
+            raise ValueError(f"no first frame shows anything: the masks of {split} are empty there")
         scores: list[Tensor] = []
         rows: dict[str, np.ndarray] = {}
         with evaluating(encoder), torch.inference_mode():
-            for part in torch.arange(len(chosen)).split(self.batch_size):
-                clips = spec.to_input(stored[chosen[part]].to(subject.device))
-                truth = masks[part].to(subject.device)
+            asked = batches(subject, split, chosen, self.batch_size)
+            for (clips, *_), part in zip(asked, masks.split(self.batch_size), strict=True):
+                truth = part.to(subject.device)
                 seen = lightness(clips) if self.shown == "grey" and spec.channels == 3 else clips
                 tracked = self._track(encoder, seen, truth[:, 0], things)
                 kept = truth[:, :1].expand_as(truth)
                 scores.append(torch.stack([measure(found, truth, things) for found in (tracked, kept)]).cpu())
                 if not rows:
                     rows = strips(clips[: self.pictures], truth[: self.pictures], tracked[: self.pictures])
-        (j, f), (j_kept, f_kept) = torch.cat(scores, dim=2).nanmean(dim=2).tolist()
-        return Finding(
-            metrics={
-                "j": j,
-                "f": f,
-                "j_and_f": (j + f) / 2,
-                "j_first_mask_kept": j_kept,
-                "f_first_mask_kept": f_kept,
-            },
-            protocol={
-                "evaluator": "first frame's masks carried by likeness of features",
-                "control": "first mask kept in place",
-                "shown": self.shown,
-                "cell": f"{self.cell} pixels",
-                "references": f"the first frame and {self.before} before",
-                "radius": f"{self.radius} pixels",
-                "top_k": self.top_k,
-                "temperature": self.temperature,
-                "contours": f"within {TOLERANCE} of the diagonal",
-                "split": "test",
-                "examples": len(chosen),
-                "frames": spec.frames,
-                "seed": subject.seed,
-            },
-            figures={
-                "tracked masks": Clips(
-                    rows, note="Frames of test, and the masks that were carried along from the first one."
-                )
-            },
-        )
+        return torch.cat(scores, dim=2), len(chosen), rows
 
     def _track(self, encoder: ClipEncoder, clips: Tensor, first: Tensor, things: int) -> Tensor:
         """Clips (B, T, C, H, W) and masks of the first frame (B, H, W) -> (B, T, H, W) int64."""

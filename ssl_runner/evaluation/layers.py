@@ -4,17 +4,20 @@ from typing import ClassVar
 
 import torch
 
+from ssl_runner.evaluation.accuracies import accuracies, accuracy_of
 from ssl_runner.evaluation.logistic import Grid, fit_linear
-from ssl_runner.evaluation.subject import evaluating
+from ssl_runner.evaluation.subject import TOLD, evaluating, sizes
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.metrics import Metric, Protocol
 
 
 class Layers(Evaluator):
     """A linear probe on the pooled output of every block: its settings chosen on "val", "test" touched once by each.
 
-    The headline, accuracy@-1, is that of the last block, as the linear probe's is; best_layer (-1: the last block) is
-    the one with the best accuracy on val, of equals the last. The best on test is never chosen.
+    Metrics: `accuracies.accuracies` of each block, on test and val; since the settings are chosen on val, its figures
+    are the higher for it. The best layer (-1: the last block) is the one with the best accuracy on val, of equals the
+    last; the best on test is never chosen.
     """
 
     pixels_are_control: ClassVar[bool] = False  # they have no blocks
@@ -24,46 +27,40 @@ class Layers(Evaluator):
         self.grid.check("evaluation.layers")
 
     def __call__(self, subject: Subject) -> Finding:
-        names = [str(-place) for place in range(1, _count(subject) + 1)]
-        accuracy, val_accuracy, choices = {}, {}, {}
-        for name in names:
-            train, val, test = (subject.features(split, name) for split in ("train", "val", "test"))
+        device = subject.device
+        found: dict[int, list[Metric]] = {}
+        chosen, measured = {}, {}
+        for layer in range(-1, -_count(subject) - 1, -1):
+            features = {split: subject.features(split, str(layer)) for split in ("train", *TOLD)}
+            train, val = features["train"], features["val"]
             fit = fit_linear(
-                train.data.to(subject.device),
-                train.label.to(subject.device),
-                val.data.to(subject.device),
-                val.label.to(subject.device),
+                train.data.to(device),
+                train.label.to(device),
+                val.data.to(device),
+                val.label.to(device),
                 subject.data.spec.classes,
                 self.grid,
                 seed=subject.seed,
             )
-            accuracy[name] = fit.accuracy(test.data.to(subject.device), test.label.to(subject.device))
-            val_accuracy[name] = fit.val_accuracy
-            choices[name] = {
-                "width": train.data.shape[1],
-                "val_accuracy": fit.val_accuracy,
-                "learning_rate": fit.learning_rate,
-                "weight_decay": fit.weight_decay,
-                "at the grid's edge": ", ".join(fit.at_edge),
-            }
-        best = max(names, key=val_accuracy.__getitem__)  # of equals the first in the list: the last block
+            logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
+            of_layer = {"condition": {"layer": layer}}
+            found[layer] = [
+                each for split in TOLD for each in accuracies(subject.data, split, logits[split], **of_layer)
+            ]
+            chosen[str(layer)] = fit.chosen
+            measured[str(layer)] = {"width": train.data.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
+        best = max(found, key=lambda layer: accuracy_of(found[layer], "val"))  # of equals the first: the last block
         return Finding(
-            metrics={f"accuracy@{name}": value for name, value in accuracy.items()} | {"best_layer": float(best)},
-            protocol={
-                "evaluator": "linear probe of every block",
-                "features": "standardised by train",
-                "split": "test",
-                "train": len(train.label),
-                "chosen on": f"val ({len(val.label)} labels)",
-                "settings": len(self.grid.settings),
-                "steps": self.grid.steps,
-                "layers": choices,
-                "seed": subject.seed,
-            },
-            figures={
+            [each for metrics in found.values() for each in metrics],
+            Protocol(
+                terms={"method": "linear probe of every block", "features": "standardized by train"},
+                chosen={"best layer": best, **chosen},
+                measured={**measured, **sizes(subject, "train", *TOLD), "seed": subject.seed},
+            ),
+            {
                 "accuracy by depth": Lines(
-                    x=range(1, len(names) + 1),
-                    y={"accuracy": [accuracy[name] for name in reversed(names)]},
+                    x=range(1, len(found) + 1),
+                    y={"accuracy": [accuracy_of(found[layer], "test") for layer in reversed(found)]},
                     x_label="block, from the input",
                     y_label="accuracy on test",
                     note="A linear classifier on the frozen output of each block.",

@@ -1,15 +1,18 @@
 """The linear probe: how well a linear classifier reads the classes off frozen features."""
 
+from ssl_runner.evaluation.accuracies import accuracies
 from ssl_runner.evaluation.logistic import Grid, fit_linear
-from ssl_runner.evaluation.subject import named_layer
+from ssl_runner.evaluation.subject import TOLD, named_layer, sizes
 from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.metrics import Protocol
 
 
 class LinearProbe(Evaluator):
     """Train softmax regression on "train" for a grid of settings, choose on "val", report "test" of the chosen one.
 
-    The chosen classifier is not trained again on train and val together. Metrics: accuracy (test), val_accuracy, both
-    in [0, 1]. `evaluation.logistic.fit_linear` says what is minimised and how.
+    The chosen classifier is not trained again on train and val together. Metrics: `accuracies.accuracies`, on test and
+    val, in [0, 1]; since the settings are chosen on val, its figures are the higher for it.
+    `evaluation.logistic.fit_linear` says what is minimised and how.
     """
 
     def __init__(
@@ -26,7 +29,8 @@ class LinearProbe(Evaluator):
         self.grid.check("evaluation.linear")
 
     def __call__(self, subject: Subject) -> Finding:
-        train, val, test = (subject.features(split, self.layer) for split in ("train", "val", "test"))
+        features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
+        train, val = features["train"], features["val"]
         device = subject.device
         fit = fit_linear(
             train.data.to(device),
@@ -37,22 +41,17 @@ class LinearProbe(Evaluator):
             self.grid,
             seed=subject.seed,
         )
-        accuracy = fit.accuracy(test.data.to(device), test.label.to(device))
+        logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
         return Finding(
-            metrics={"accuracy": accuracy, "val_accuracy": fit.val_accuracy},
-            protocol={
-                "evaluator": "linear probe",
-                "layer": self.layer,
-                "features": "standardised by train",
-                "width": train.data.shape[1],
-                "split": "test",
-                "train": len(train.label),
-                "chosen on": f"val ({len(val.label)} labels)",
-                "settings": len(self.grid.settings),
-                "steps": self.grid.steps,
-                "learning_rate": fit.learning_rate,
-                "weight_decay": fit.weight_decay,
-                "at the grid's edge": ", ".join(fit.at_edge),
-                "seed": subject.seed,
-            },
+            [each for split in TOLD for each in accuracies(subject.data, split, logits[split])],
+            Protocol(
+                terms={"method": "linear probe", "features": "standardized by train"},
+                chosen=fit.chosen,
+                measured={
+                    "width": train.data.shape[1],
+                    "at the grid's edge": ", ".join(fit.at_edge),
+                    **sizes(subject, "train", *TOLD),
+                    "seed": subject.seed,
+                },
+            ),
         )

@@ -55,6 +55,11 @@ class LinearFit:
     grid: Tensor  # (learning rates, weight decays) accuracy on val
     at_edge: tuple[str, ...]  # which of the two choices lies at an end of its grid, so that the best may lie outside
 
+    @property
+    def chosen(self) -> dict[str, float]:
+        """On val."""
+        return {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+
     def logits(self, x: Tensor) -> Tensor:
         """(n, D) -> (n, K)"""
         return ((x - self.mean) / self.std) @ self.weight + self.bias

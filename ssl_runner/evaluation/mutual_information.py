@@ -6,23 +6,24 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Batch, Contrasts, Finding, Inspection, Objective, Subject, VectorSpec
+from ssl_runner.interfaces import Contrasts, Finding, Inspection, Objective, Subject, VectorSpec
+from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit
 
 
 class MutualInformation(Inspection):
-    """Bound I(view 1; view 2) from below on pairs of "test", with each given number of candidates N.
+    """Bound I(view 1; view 2) from below on pairs of a split, with each given number of candidates N.
 
         bound_N = mean over examples i of  log( N e^{f(i, i)} / sum_{j of N, i among them} e^{f(i, j)} )       nats
 
     f is the objective's critic, as it is after training. van den Oord, Li, Vinyals 2018,
     https://arxiv.org/abs/1807.03748, section 2.3; Poole et al. 2019, https://arxiv.org/abs/1905.06922, section 2.3. In
-    expectation at most I, and always at most log N. Metrics: bound (with the most candidates), truth (where the data's
-    is known), and bound_N for each N. Views are drawn as in training, under a fixed seed.
+    expectation at most I, and always at most log N. Metrics: bound, with each N, on test, and on val as far as it has
+    so many examples; and truth, where the data's is known. Views are drawn as in training, under a fixed seed.
     """
 
-    higher_is_better: ClassVar[bool] = True
+    task_terms: ClassVar[frozenset[str] | None] = frozenset({"views"})  # of which the information is
 
     def __init__(self, *, candidates: list[int]) -> None:
         if not candidates or min(candidates) < 2 or sorted(set(candidates)) != list(candidates):
@@ -32,40 +33,40 @@ class MutualInformation(Inspection):
         self.candidates = candidates
 
     def __call__(self, objective: Contrasts, subject: Subject) -> Finding:
-        task = cast(Objective[Any, Any], objective).to(subject.device)
-        spec, test = subject.data.spec, subject.data.examples("test")
+        spec, held = subject.data.spec, len(subject.data.examples("test").label)
         most = self.candidates[-1]
-        if most > len(test.label):
+        if most > held:
             raise ValueError(
-                f"evaluation.mutual_information.candidates has {most}; it must be at most the {len(test.label)} "
-                "examples of test"
+                f"evaluation.mutual_information.candidates has {most}; it must be at most the {held} examples of test"
             )
-        bounds = []
-        with evaluating(task), seeded(subject.seed), torch.inference_mode():
-            order = torch.randperm(len(test.label))  # as stored, a class may come after another
-            for index in order[: len(order) // most * most].split(most):
-                data = spec.to_input(test.data[index].to(subject.device))
-                x, _ = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
-                scores = objective.critic(x)
-                bounds.append(torch.stack([bound(scores, n) for n in self.candidates]))
-        mean = torch.stack(bounds).mean(dim=0).tolist()
+        metrics: list[Metric] = []
+        measured: dict[str, Any] = {}
+        for split in TOLD:
+            found, measured[f"{split} examples"] = self._bounds(objective, subject, split)
+            metrics += [
+                Metric(
+                    name="bound",
+                    value=value,
+                    unit=Unit.NATS,
+                    better=Better.HIGHER,
+                    headline=candidates == most,
+                    split=split,
+                    condition={"candidates": candidates},
+                )
+                for candidates, value in found.items()
+            ]
+        of_test = [each.value for each in metrics if each.split == "test"]
+        lines = {"bound": of_test, "log N": [math.log(n) for n in self.candidates]}
         truth = spec.information if isinstance(spec, VectorSpec) else None
-        known = {} if truth is None else {"truth": truth}
-        lines = {"bound": mean, "log N": [math.log(n) for n in self.candidates]}
         if truth is not None:
-            lines["truth"] = [truth] * len(mean)
+            metrics.append(Metric(name="truth", value=truth, unit=Unit.NATS, better=Better.NEITHER))
+            lines["truth"] = [truth] * len(of_test)
         return Finding(
-            metrics={"bound": mean[-1]}
-            | known
-            | {f"bound_{n}": value for n, value in zip(self.candidates, mean, strict=True)},
-            protocol={
-                "evaluator": "InfoNCE bound on mutual information, nats",
-                "split": "test",
-                "examples": len(order) // most * most,
-                "candidates": list(self.candidates),
-                "seed": subject.seed,
-            },
-            figures={
+            metrics,
+            Protocol(
+                terms={"method": "InfoNCE bound on mutual information"}, measured={**measured, "seed": subject.seed}
+            ),
+            {
                 "bound": Lines(
                     self.candidates,
                     lines,
@@ -76,6 +77,22 @@ class MutualInformation(Inspection):
                 )
             },
         )
+
+    def _bounds(self, objective: Contrasts, subject: Subject, split: Split) -> tuple[dict[int, float], int]:
+        """By candidates, as far as the split has so many examples; and on how many examples."""
+        task = cast(Objective[Any, Any], objective).to(subject.device)
+        n = len(subject.data.examples(split).label)
+        candidates = [each for each in self.candidates if each <= n]
+        if not candidates:
+            return {}, 0
+        whole = n // candidates[-1] * candidates[-1]
+        bounds = []
+        with evaluating(task), seeded(subject.seed), torch.inference_mode():
+            order = torch.randperm(n)[:whole]  # as stored, a class may come after another
+            for batch in batches(subject, split, order, candidates[-1]):
+                scores = objective.critic(task.split(batch)[0])
+                bounds.append(torch.stack([bound(scores, each) for each in candidates]))
+        return dict(zip(candidates, torch.stack(bounds).mean(dim=0).tolist(), strict=True)), whole
 
 
 def bound(scores: Tensor, candidates: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from ssl_runner.evaluation.words import Case, check_restrict, folded, words_of
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Better, Protocol, description, share
 
 
 class Neighbours(Evaluator):
@@ -17,7 +18,6 @@ class Neighbours(Evaluator):
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[Any]] = TextSpec
-    higher_is_better: ClassVar[bool | None] = None
     pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, words: list[str], count: int, restrict: int | None, case: Case) -> None:
@@ -45,19 +45,13 @@ class Neighbours(Evaluator):
         )
         said = ["not in the vocabulary" if place is None else next(lists) for place in places]
         values = [value for each in cosine for value in each]
+        metrics = [share("coverage", len(asked) / len(self.words), better=Better.NEITHER, headline=True)]
+        if values:
+            metrics.append(description("cosine", sum(values) / len(values)))
         return Finding(
-            metrics={"coverage": len(asked) / len(self.words)}
-            | ({"cosine": sum(values) / len(values)} if values else {}),
-            protocol={
-                "evaluator": "nearest words",
-                "asked": ", ".join(self.words),
-                "count": count,
-                "words": "all" if self.restrict is None else f"the {self.restrict} most frequent",
-                "case": self.case,
-                "split": "the vocabulary",
-                "seed": subject.seed,
-            },
-            figures={
+            metrics,
+            Protocol(terms={"method": "nearest words"}, measured={"words listed": count, "seed": subject.seed}),
+            {
                 "words": Passages(
                     {"word": self.words, "nearest": said},
                     note="The words whose vectors point most nearly where the word's own does, with their cosines.",

@@ -1,30 +1,37 @@
 """How well an objective predicts the frames to come, step by step."""
 
-import math
 import warnings
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.reconstruction import picture
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.reconstruction import decibels, picture
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded, sizes
 from ssl_runner.figures import Clips, Figure, Lines
-from ssl_runner.interfaces import Batch, Finding, Foresees, Inspection, Objective, Subject, VideoSpec
+from ssl_runner.interfaces import Finding, Foresees, Inspection, Objective, Subject, VideoSpec
+from ssl_runner.metrics import Better, Metric, Protocol, Split, Unit
+
+WINDOW = 11  # side of SSIM's, pixels
+PSNR = {"psnr": "mean over frames"}
+SSIM = {"ssim": f"mean over frames, Gaussian window of {WINDOW} pixels"}
 
 
 class Prediction(Inspection):
-    """Split every clip of "test" as in training, under a fixed seed, and compare the frames to come with the truth.
+    """Split every clip of a split as in training, under a fixed seed, and compare the frames to come with the truth.
 
-    Metrics: psnr (decibels, 10 log10(1 / mse), at most 100), mse (per value in [0, 1]) and ssim (structural
-    similarity, at most 1), each over all frames to come; those of copying the last frame that was seen, which are to
-    be beaten: psnr_copy and so on; and of each step ahead alone: psnr_1, psnr_copy_1, ...
-    SSIM: Wang, Bovik, Sheikh, Simoncelli 2004, https://doi.org/10.1109/TIP.2003.819861, mean over frames.
+    Metrics, on test and val, each a mean over frames to come: psnr (decibels, 10 log10(1 / mse) of a frame, at most
+    100), mse (per value in [0, 1]) and ssim (structural similarity, at most 1). psnr_pooled is 10 log10(1 / mse) of the
+    mean mse instead, which is never more. Those of copying the last frame that was seen, which are to be beaten:
+    psnr_copy and so on. All but the pooled ones are given of each frame to come alone, too: frame 1 is the next.
+    SSIM: Wang, Bovik, Sheikh, Simoncelli 2004, https://doi.org/10.1109/TIP.2003.819861, in a Gaussian window of 11
+    pixels and deviation 1.5, where it lies inside the frame; its mean over places and channels.
     """
 
     reads: ClassVar[type[VideoSpec]] = VideoSpec
-    higher_is_better: ClassVar[bool] = True
+    presentation: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     def __init__(self, *, batch_size: int, pictures: int) -> None:
         for key, value in (("batch_size", batch_size), ("pictures", pictures)):
@@ -33,50 +40,61 @@ class Prediction(Inspection):
         self.batch_size = batch_size
         self.pictures = pictures
 
+    def check(self, spec: VideoSpec) -> None:
+        if min(spec.height, spec.width) < WINDOW:
+            raise ValueError(
+                f"evaluation=prediction compares frames in windows of {WINDOW} x {WINDOW} pixels (SSIM), and these "
+                f"are of {spec.height} x {spec.width}: set dataset.side to {WINDOW} or more, or leave prediction out "
+                "of evaluation"
+            )
+
     def __call__(self, objective: Foresees, subject: Subject) -> Finding:
+        metrics: list[Metric] = []
+        figures: dict[str, Figure] = {}
+        scores: dict[Split, Tensor] = {}
+        seen = 0
+        for split in TOLD:
+            scores[split], seen, drawn = self._scores(objective, subject, split)
+            metrics += told(scores[split], split)
+            figures = figures or drawn
+        steps = scores["test"].shape[2]
+        for place, (name, label) in enumerate((("psnr", "PSNR, decibels"), ("ssim", "SSIM")), start=1):
+            predicted, copied = scores["test"][:, place].tolist()
+            figures[f"{name} by step"] = Lines(
+                x=range(1, steps + 1),
+                y={"predicted": predicted, "copy of the last frame": copied},
+                x_label="frames ahead",
+                y_label=label,
+            )
+        return Finding(
+            metrics,
+            Protocol(
+                terms={
+                    "method": "prediction of frames",
+                    "control": "last frame copied",
+                    "compared": "all pixels, in [0, 1]",
+                    "frames seen": seen,
+                    "frames predicted": steps,
+                },
+                measured={**sizes(subject, *TOLD), "seed": subject.seed},
+            ),
+            figures,
+        )
+
+    def _scores(self, objective: Foresees, subject: Subject, split: Split) -> tuple[Tensor, int, dict[str, Figure]]:
+        """(2, 3, K): of predictions and of copies, mse, psnr and ssim of each step; frames that were seen; pictures."""
         task = cast(Objective[Any, Any], objective).to(subject.device)
-        spec, test = subject.data.spec, subject.data.examples("test")
+        places = torch.arange(len(subject.data.examples(split).label))
         sums: list[Tensor] = []
         figures: dict[str, Figure] = {}
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
-            for index in torch.arange(len(test.label)).split(self.batch_size):
-                data = spec.to_input(test.data[index].to(subject.device))
-                x, y = task.split(Batch(data, test.label[index].to(subject.device), index.to(subject.device)))
+            for batch in batches(subject, split, places, self.batch_size):
+                x, y = task.split(batch)
                 made, copied = objective.foresee(x).float(), x[:, -1:].expand_as(y)
                 sums.append(torch.stack([compare(frames, y).sum(dim=1) for frames in (made, copied)]).cpu())
                 if not figures:
                     figures = self._strips(x, y, made)
-        whole = torch.stack(sums).sum(dim=0) / len(test.label)  # (2, mse and ssim, steps)
-        steps = whole.shape[2]
-        metrics: dict[str, float] = {}
-        for whose, (mse, ssim) in zip(("", "_copy"), whole, strict=True):
-            mean = mse.mean().item()
-            metrics |= {f"psnr{whose}": psnr(mean), f"mse{whose}": mean, f"ssim{whose}": ssim.mean().item()}
-        curves: dict[str, dict[str, list[float]]] = {"psnr": {}, "ssim": {}}
-        for whose, (mse, ssim) in zip(("", "_copy"), whole, strict=True):
-            name = "copy of the last frame" if whose else "predicted"
-            curves["psnr"][name] = [psnr(each) for each in mse.tolist()]
-            curves["ssim"][name] = ssim.tolist()
-            for step, values in enumerate(zip(mse.tolist(), ssim.tolist(), strict=True), start=1):
-                metrics |= {f"psnr{whose}_{step}": psnr(values[0]), f"mse{whose}_{step}": values[0]}
-                metrics[f"ssim{whose}_{step}"] = values[1]
-        for name, label in (("psnr", "PSNR, decibels"), ("ssim", "SSIM")):
-            figures[f"{name} by step"] = Lines(
-                x=range(1, steps + 1), y=curves[name], x_label="frames ahead", y_label=label
-            )
-        return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "prediction of frames",
-                "control": "last frame copied",
-                "compared": "all pixels, in [0, 1]",
-                "steps": steps,
-                "split": "test",
-                "examples": len(test.label),
-                "seed": subject.seed,
-            },
-            figures=figures,
-        )
+        return torch.stack(sums).sum(dim=0) / len(places), x.shape[1], figures
 
     def _strips(self, x: Tensor, y: Tensor, made: Tensor) -> dict[str, Figure]:
         """What was seen and, behind the gap, what came next and what was said, of a few clips."""
@@ -88,23 +106,44 @@ class Prediction(Inspection):
         return {"prediction": Clips(rows, note=note, gap=x.shape[1])}
 
 
+def told(scores: Tensor, split: Split) -> list[Metric]:
+    """Metrics of what `Prediction._scores` gave: over all steps, and of each, "frame" 1 the next."""
+    metrics: list[Metric] = []
+    for whose, better, (mse, psnr, ssim) in zip(
+        ("", "_copy"), ((Better.HIGHER, Better.LOWER), (Better.NEITHER,) * 2), scores, strict=True
+    ):
+        more, less = better
+        error = partial(Metric, name=f"mse{whose}", unit=Unit.PLAIN, better=less, split=split)
+        ratio = partial(Metric, name=f"psnr{whose}", unit=Unit.DB, better=more, split=split, terms=PSNR)
+        likeness = partial(Metric, name=f"ssim{whose}", unit=Unit.PLAIN, better=more, split=split, terms=SSIM)
+        mean = mse.mean().item()
+        metrics += [
+            ratio(value=psnr.mean().item(), headline=not whose),
+            error(value=mean),
+            likeness(value=ssim.mean().item()),
+            Metric(
+                name=f"psnr_pooled{whose}",
+                value=decibels(torch.tensor(mean)).item(),
+                unit=Unit.DB,
+                better=more,
+                split=split,
+            ),
+        ]
+        for step, values in enumerate(torch.stack((mse, psnr, ssim)).mT.tolist(), start=1):
+            for metric, value in zip((error, ratio, likeness), values, strict=True):
+                metrics.append(metric(value=value, condition={"frame": step}))
+    return metrics
+
+
 def compare(made: Tensor, truth: Tensor) -> Tensor:
-    """Frames (B, K, C, H, W), twice -> (2, B, K): mean squared error and structural similarity of each."""
+    """Frames (B, K, C, H, W), twice -> (3, B, K): mean squared error of each, its decibels, structural similarity."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of memory, which is that of a batch
-        similar = structural_similarity_index_measure(
-            made.flatten(0, 1), truth.flatten(0, 1), data_range=1.0, reduction="none"
+        _, similar = structural_similarity_index_measure(
+            made.flatten(0, 1), truth.flatten(0, 1), data_range=1.0, reduction="none", return_full_image=True
         )
+    inside = similar[..., WINDOW // 2 : -(WINDOW // 2), WINDOW // 2 : -(WINDOW // 2)]  # the rest sees mirrored pixels
     error = (made - truth).square().mean(dim=(2, 3, 4))
-    return torch.stack((error, cast(Tensor, similar).view_as(error)))
-
-
-def psnr(mse: float) -> float:
-    """Decibels of a mean squared error of values in [0, 1], at most 100.
-
-    >>> psnr(0.01)
-    20.0
-    """
-    return -10 * math.log10(max(mse, 1e-10))
+    return torch.stack((error, decibels(error), inside.mean(dim=(1, 2, 3)).view_as(error)))

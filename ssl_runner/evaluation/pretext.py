@@ -4,20 +4,23 @@ from collections import defaultdict
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.interfaces import Batch, Finding, Inspection, Objective, Subject
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, seeded
+from ssl_runner.interfaces import Finding, Inspection, Objective, Subject
+from ssl_runner.metrics import Better, Kind, Metric, Protocol, Split, Unit
 
 
 class Pretext(Inspection):
-    """Split "test" as in training, under a fixed seed, and take the mean of the loss and of all that is logged with it.
+    """Ask the task of held-out examples as in training, under a fixed seed; the mean of the loss and of all logs.
 
-    Metrics: loss, in the objective's own unit, and what it logs: accuracy beside chance where the task has a right
-    answer, the bound on mutual information where it contrasts. In eval mode; a last batch that is not full is left out,
-    so that every one has as many negatives.
+    Metrics, on test and val: loss, in the objective's own unit, and what it logs (`Objective.logged` says what that
+    is): accuracy beside chance where the task has a right answer, the bound on mutual information where it contrasts.
+    They compare where all settings of the objective are the same. In eval mode; a last batch that is not full is left
+    out, so that every one of a split has as many negatives.
     """
 
-    higher_is_better: ClassVar[bool] = False
+    task_terms: ClassVar[frozenset[str] | None] = None
 
     def __init__(self, *, batch_size: int) -> None:
         if batch_size < 2:
@@ -25,25 +28,40 @@ class Pretext(Inspection):
         self.batch_size = batch_size
 
     def __call__(self, objective: Objective, subject: Subject) -> Finding:  # type: ignore[type-arg]
+        metrics: list[Metric] = []
+        measured: dict[str, Any] = {}
+        for split in TOLD:
+            means = self._means(objective, subject, split)
+            size = min(self.batch_size, len(subject.data.examples(split).label))
+            metrics.append(
+                Metric(
+                    name="loss",
+                    value=means.pop("loss"),
+                    unit=Unit.PLAIN,
+                    better=Better.LOWER,
+                    headline=True,
+                    split=split,
+                )
+            )
+            for name, value in means.items():
+                unit, better = objective.logged.get(name, Kind())
+                metrics.append(Metric(name=name, value=value, unit=unit, better=better, split=split))
+            measured |= {
+                f"{split} examples": len(subject.data.examples(split).label) // size * size,
+                f"{split} examples in a batch": size,
+            }
+        return Finding(metrics, Protocol(terms={"method": "its own task"}, measured={**measured, "seed": subject.seed}))
+
+    def _means(self, objective: Objective[Any, Any], subject: Subject, split: Split) -> dict[str, float]:
+        """Of the loss and of all logs, over batches."""
         task = objective.to(subject.device)
-        spec, test = subject.data.spec, subject.data.examples("test")
-        size = min(self.batch_size, len(test.label))
-        found: dict[str, list[torch.Tensor]] = defaultdict(list)
+        n = len(subject.data.examples(split).label)
+        size = min(self.batch_size, n)
+        found: dict[str, list[Tensor]] = defaultdict(list)
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
-            order = torch.randperm(len(test.label))  # as stored, a class may come after another
-            for index in order[: len(order) // size * size].split(size):
-                data = spec.to_input(test.data[index].to(subject.device))
-                batch: Any = Batch(data, test.label[index].to(subject.device), index.to(subject.device))
+            order = torch.randperm(n)[: n // size * size]  # as stored, a class may come after another
+            for batch in batches(subject, split, order, size):
                 loss = task.loss(*task.split(batch))
                 for name, value in {"loss": loss.value, **loss.logs}.items():
                     found[name].append(value.float())
-        return Finding(
-            metrics={name: torch.stack(values).mean().item() for name, values in found.items()},
-            protocol={
-                "evaluator": "its own task",
-                "split": "test",
-                "examples": len(order) // size * size,
-                "batch_size": size,
-                "seed": subject.seed,
-            },
-        )
+        return {name: torch.stack(values).mean().item() for name, values in found.items()}

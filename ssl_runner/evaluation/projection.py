@@ -9,6 +9,7 @@ from torch import Tensor
 from ssl_runner.evaluation.subject import named_layer
 from ssl_runner.figures import Scatter
 from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.metrics import Better, Protocol, description, share
 
 NEIGHBOURS = 10  # of trustworthiness
 NOTES = {
@@ -26,7 +27,6 @@ class Projection(Evaluator):
     """
 
     needs_labels: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool | None] = None
     pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, layer: str | int, method: Literal["pca", "tsne"], examples: int) -> None:
@@ -44,22 +44,15 @@ class Projection(Evaluator):
         chosen = torch.randperm(len(test.label), generator=generator)[: self.examples].sort().values
         features = test.data[chosen]
         points, shown = principal_plane(features)
-        metrics = {"explained_variance": shown}
+        of_plane = [share("explained_variance", shown, better=Better.NEITHER)]
         if self.method == "tsne":
-            points, metrics = neighbour_plane(features, points, subject.seed), {}
+            points, of_plane = neighbour_plane(features, points, subject.seed), []
         neighbours = min(NEIGHBOURS, (len(chosen) - 1) // 2)
         trust = float(trustworthiness(features.numpy(), points, n_neighbors=neighbours))
         return Finding(
-            metrics={"trustworthiness": trust} | metrics,
-            protocol={
-                "evaluator": f"projection by {self.method}",
-                "layer": self.layer,
-                "split": "test",
-                "examples": len(chosen),
-                "neighbours": neighbours,
-                "seed": subject.seed,
-            },
-            figures={
+            [description("trustworthiness", trust, headline=True), *of_plane],
+            Protocol(measured={"test examples": len(chosen), "neighbors": neighbours, "seed": subject.seed}),
+            {
                 self.method: Scatter(
                     points, test.label[chosen].numpy(), subject.data.spec.class_names, NOTES[self.method]
                 )

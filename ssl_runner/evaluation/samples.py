@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from ssl_runner.evaluation.reconstruction import picture
-from ssl_runner.evaluation.subject import evaluating, seeded
+from ssl_runner.evaluation.subject import TOLD, evaluating, seeded
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
+from ssl_runner.metrics import Better, Metric, Protocol, Unit, description
 
 EXTREME = 0.02  # the manifold is drawn from this quantile of the prior to the same from above
 
 
 class Samples(Inspection):
-    """Draw codes from the prior, and compare the images with those of "test" as two clouds of points.
+    """Draw codes from the prior, and compare the images with those of "test" and of "val" as two clouds of points.
 
-        energy distance = 2 E|s - t| - E|s - s'| - E|t - t'|,   s, s' samples, t, t' of test, pixels in [0, 1]
+        energy distance = 2 E|s - t| - E|s - s'| - E|t - t'|,   s, s' samples, t, t' of the split, pixels in [0, 1]
 
     It is 0 if both are of one distribution, and only then (Szekely, Rizzo 2013, "Energy Statistics",
     https://doi.org/10.1016/j.jspi.2013.03.018); `energy_distance_train` is that of "train", which perfect samples would
@@ -25,7 +26,7 @@ class Samples(Inspection):
     of it, in equal steps of probability.
     """
 
-    higher_is_better: ClassVar[bool] = False
+    presentation: ClassVar[frozenset[str]] = frozenset({"rows", "columns"})
 
     def __init__(self, *, examples: int, rows: int, columns: int) -> None:
         for key, value, least in (("examples", examples, 2), ("rows", rows, 1), ("columns", columns, 2)):
@@ -40,6 +41,7 @@ class Samples(Inspection):
         with evaluating(task), seeded(subject.seed), torch.inference_mode():
             test, train = self._drawn(subject, "test"), self._drawn(subject, "train")
             samples = objective.sample(len(test.data)).float()
+            drawn = {"test": test.data, "val": self._drawn(subject, "val").data}
             codes = objective.encode(task.split(test._replace(data=test.data[: 2 * self.rows]))[0])
             figures = {
                 "samples from the prior": self._samples(samples),
@@ -47,19 +49,32 @@ class Samples(Inspection):
             }
             if codes.shape[1] == 2:
                 figures["manifold"] = self._manifold(objective, codes.device)
+        metrics = [
+            metric
+            for split in TOLD
+            for metric in (
+                Metric(
+                    name="energy_distance",
+                    value=energy_distance(samples, drawn[split]),
+                    unit=Unit.PLAIN,
+                    better=Better.LOWER,
+                    headline=True,
+                    split=split,
+                ),
+                description("energy_distance_train", energy_distance(train.data, drawn[split]), split=split),
+            )
+        ]
         return Finding(
-            metrics={
-                "energy_distance": energy_distance(samples, test.data),
-                "energy_distance_train": energy_distance(train.data, test.data),
-            },
-            protocol={
-                "evaluator": "samples from the prior",
-                "compared": "expected images, all pixels in [0, 1]",
-                "split": "test",
-                "examples": len(test.data),
-                "seed": subject.seed,
-            },
-            figures=figures,
+            metrics,
+            Protocol(
+                terms={"method": "samples from the prior", "compared": "expected images, all pixels in [0, 1]"},
+                measured={
+                    **{f"{split} examples": len(drawn[split]) for split in TOLD},
+                    "samples": len(samples),
+                    "seed": subject.seed,
+                },
+            ),
+            figures,
         )
 
     def _drawn(self, subject: Subject, split: SplitName) -> Batch:

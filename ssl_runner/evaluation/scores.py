@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ssl_runner.metrics import Better, Metric, Split, correlation, share
+
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _MARKS = str.maketrans("", "", string.punctuation)
 
@@ -34,6 +36,24 @@ def f1(predicted: Tensor, label: Tensor, positive: int) -> float:
 def macro_f1(predicted: Tensor, label: Tensor, classes: int) -> float:
     """The mean over classes of their F1."""
     return sum(f1(predicted, label, each) for each in range(classes)) / classes
+
+
+def class_metrics(predicted: Tensor, label: Tensor, train: Tensor, classes: int, split: Split) -> list[Metric]:
+    """accuracy, macro_f1 (the mean of the classes' F1), and majority, the accuracy of the class that is most frequent
+    in `train`, the labels learned from."""
+    return [
+        share("accuracy", accuracy(predicted, label), split=split, headline=True),
+        share("macro_f1", macro_f1(predicted, label, classes), split=split),
+        share("majority", majority(train, label), split=split, better=Better.NEITHER),
+    ]
+
+
+def score_metrics(predicted: Tensor, score: Tensor, split: Split) -> list[Metric]:
+    """spearman and pearson, correlations of answers with scores."""
+    return [
+        correlation("spearman", spearman(predicted, score), split=split, headline=True),
+        correlation("pearson", pearson(predicted, score), split=split),
+    ]
 
 
 def matthews(predicted: Tensor, label: Tensor) -> float:

@@ -4,16 +4,17 @@ n sentences of a word, D width.
 """
 
 from importlib.resources import files
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssl_runner.evaluation.subject import evaluating
-from ssl_runner.evaluation.text_data import fingerprint_of, padded, tokenizer_of
-from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, text_encoder, text_spec
+from ssl_runner.evaluation.subject import TOLD, evaluating
+from ssl_runner.evaluation.text_data import check_length, cut_share, fingerprint_of, padded, tokenizer_of
+from ssl_runner.evaluation.text_layers import Reader, finite, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.figures import Bars
-from ssl_runner.interfaces import CLS, SEP, UNK, DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Better, Metric, Protocol, Split, share
 
 FOLDS = 4  # of the sentences of a sense
 MARK = "*"  # on both sides of the word in question
@@ -26,6 +27,10 @@ class Use(NamedTuple):
     sense: str
     before: str  # the sentence up to the word
     after: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.before}{self.word}{self.after}"
 
 
 class Found(NamedTuple):
@@ -45,63 +50,85 @@ class Senses(Evaluator):
     names the others, each in turn; of two equally near means each is half right. The sentences were written for this
     probe: senses.tsv, as many of both senses, the word always in lower case and in one form. So the static vector, a
     row of `encoder.embedding`, is the same in all of them and names half. What is above that comes from the context.
-    Words that the tokenizer does not know are left out. `layer`: "-1", or a block counted from the end. Metrics, in
-    [0, 1]: accuracy (of the contextual vector, mean over words), static_accuracy, chance_accuracy, and each word's
-    accuracy.
+    Words that the tokenizer does not know are left out, and those that stand beyond the first `length` tokens
+    (`text_layers.text_spec`) of a sentence. `layer`: "-1", or a block counted from the end. "val" is other sentences,
+    half as many (senses_val.tsv), that are learned from and named among themselves alone. Metrics, in [0, 1], on both:
+    accuracy of the contextual vector, the mean over words, and of each word; static_accuracy; chance_accuracy.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
     pixels_are_control: ClassVar[bool] = False  # a bag of words has no vector of one of them
 
-    def __init__(self, *, layer: str | int) -> None:
+    def __init__(self, *, length: int, layer: str | int) -> None:
+        check_length("evaluation.senses", length, least=3)
+        self.length = length
         if layer == "mix":
             raise ValueError("evaluation.senses.layer is mix; there are too few sentences to learn weights of layers")
         self.layer = named_token_layer("evaluation.senses.layer", layer)
 
     def __call__(self, subject: Subject) -> Finding:
-        text = senses_text()
-        words: dict[str, list[Use]] = {}
-        for use in read_uses(text):
-            words.setdefault(use.word, []).append(use)
-        found = {word: vectors(subject, uses, self.layer) for word, uses in words.items()}
-        known = {word: each for word, each in found.items() if each is not None}
-        if not known:
+        texts = {split: senses_text(split) for split in TOLD}
+        spec = text_spec(subject, self.length)
+        found: dict[Split, dict[str, Found]] = {}
+        sentences = {}
+        for split, text in texts.items():
+            words: dict[str, list[Use]] = {}
+            for use in read_uses(text):
+                words.setdefault(use.word, []).append(use)
+            every = {word: vectors(subject, spec, uses, self.layer) for word, uses in words.items()}
+            found[split] = {word: each for word, each in every.items() if each is not None}
+            sentences[split] = [(use.sentence,) for word in found[split] for use in words[word]]
+        names = [word for word in found["test"] if word in found["val"]]
+        if not names:
             raise ValueError(f"the tokenizer knows none of the words {', '.join(words)}")
-        contextual = {word: nearest_mean(each.contextual, each.sense) for word, each in known.items()}
-        static = {word: nearest_mean(each.static, each.sense) for word, each in known.items()}
-        names = list(known)
+        metrics: list[Metric] = []
+        for split, known in found.items():
+            contextual = {word: nearest_mean(known[word].contextual, known[word].sense) for word in names}
+            static = {word: nearest_mean(known[word].static, known[word].sense) for word in names}
+            of: dict[str, Any] = {"split": split, "terms": {"words": names}}
+            metrics += [
+                share("accuracy", sum(contextual.values()) / len(names), headline=True, **of),
+                share("static_accuracy", sum(static.values()) / len(names), better=Better.NEITHER, **of),
+                share("chance_accuracy", 0.5, better=Better.NEITHER, **of),
+                *(share("accuracy", contextual[word], split=split, condition={"word": word}) for word in names),
+            ]
+            if split == "test":
+                shown = {"accuracy": [100 * contextual[word] for word in names]}
+                references = {"accuracy": [100 * static[word] for word in names]}
         return Finding(
-            metrics={
-                "accuracy": sum(contextual.values()) / len(names),
-                "static_accuracy": sum(static.values()) / len(names),
-                "chance_accuracy": 0.5,
-                **{f"{word}_accuracy": value for word, value in contextual.items()},
-            },
-            protocol={
-                "evaluator": "nearest mean of a word's vectors",
-                "layer": self.layer,
-                "split": f"{FOLDS} folds of each sense",
-                "words": names,
-                "examples": sum(len(each.sense) for each in known.values()),
-                "files": fingerprint_of([text.encode()]),
-                "seed": subject.seed,
-            },
-            figures={
+            metrics,
+            Protocol(
+                terms={
+                    "method": "nearest mean of a word's vectors",
+                    "folds": FOLDS,
+                    "files": fingerprint_of(text.encode() for text in texts.values()),
+                },
+                measured={
+                    **{
+                        f"{split} examples": sum(len(known[word].sense) for word in names)
+                        for split, known in found.items()
+                    },
+                    **reading(spec, cut_share(spec, sentences["test"])),
+                    "seed": subject.seed,
+                },
+            ),
+            {
                 "accuracy by word": Bars(
                     labels=names,
-                    values={"accuracy": [100 * contextual[word] for word in names]},
+                    values=shown,
                     value_label="senses named right, %",
-                    references={"accuracy": [100 * static[word] for word in names]},
+                    references=references,
                     note="By the word's vector in its sentence; the mark: by the same word's row of the embedding.",
                 )
             },
         )
 
 
-def senses_text() -> str:
-    """senses.tsv, as the package ships it: word, sense, sentence."""
-    return files("ssl_runner.evaluation").joinpath("senses.tsv").read_text(encoding="utf-8")
+def senses_text(split: Split) -> str:
+    """senses.tsv, or senses_val.tsv, as the package ships it: word, sense, sentence."""
+    name = {"test": "senses.tsv", "val": "senses_val.tsv"}[split]
+    return files("ssl_runner.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def read_uses(text: str) -> list[Use]:
@@ -114,11 +141,11 @@ def read_uses(text: str) -> list[Use]:
     return uses
 
 
-def vectors(subject: Subject, uses: list[Use], layer: str) -> Found | None:
+def vectors(subject: Subject, spec: TextSpec, uses: list[Use], layer: str) -> Found | None:
     """The vectors of a word in its sentences; None where the tokenizer does not know it, or cuts it off."""
-    encoder, spec = text_encoder(subject.encoder), text_spec(subject)
-    tokenizer = tokenizer_of(spec)
-    sentences = [f"{use.before}{use.word}{use.after}" for use in uses]
+    encoder = text_encoder(subject.encoder)
+    tokenizer, special = tokenizer_of(spec), spec.special
+    sentences = [use.sentence for use in uses]
     rows, held = [], []
     for use, encoding in zip(uses, tokenizer.encode_batch(sentences, add_special_tokens=False), strict=True):
         first, last = len(use.before), len(use.before) + len(use.word)
@@ -127,12 +154,12 @@ def vectors(subject: Subject, uses: list[Use], layer: str) -> Found | None:
             for place, (start, end) in enumerate(encoding.offsets[: spec.length - 2])
             if start < last and end > first
         ]
-        row = [CLS, *encoding.ids[: spec.length - 2], SEP]
-        if not within or any(row[place] == UNK for place in within):
+        row = [special.cls, *encoding.ids[: spec.length - 2], special.sep]
+        if not within or any(row[place] == special.unk for place in within):
             return None
         rows.append(row)
         held.append(within)
-    ids = padded(rows).long().to(subject.device)
+    ids = padded(rows, special.pad).long().to(subject.device)
     share = torch.zeros(ids.shape, dtype=torch.float32, device=subject.device)  # of each token in the word's vector
     for place, within in enumerate(held):
         share[place, within] = 1 / len(within)

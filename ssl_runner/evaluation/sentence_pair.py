@@ -4,7 +4,16 @@ from typing import ClassVar, Literal
 
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.text_classes import probe_classes, tune_classes
-from ssl_runner.evaluation.text_data import Files, Separator, TextSet, find_files, read_set, with_val
+from ssl_runner.evaluation.text_data import (
+    PLACES,
+    Files,
+    Separator,
+    TextSet,
+    check_length,
+    find_files,
+    read_set,
+    with_val,
+)
 from ssl_runner.evaluation.text_layers import named_text_layer
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
@@ -12,14 +21,15 @@ from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpe
 
 class SentencePair(Evaluator):
     """The linear probe on pairs of texts from files, both in one sequence: [CLS] a [SEP] b [SEP], the longer one cut
-    until both fit `dataset.length`.
+    until both fit `length` tokens (`text_layers.text_spec`).
 
     All else as in `text_classification.TextClassification`. Bag of words: logistic regression on the tf-idf vectors a
-    and b, |a - b| and a * b. Metrics: `text_classes.classes_finding`.
+    and b, |a - b| and a * b. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -32,6 +42,7 @@ class SentencePair(Evaluator):
         label: int | str,
         first: int | str,
         second: int | str,
+        length: int,
         layer: str | int,
         learning_rates: list[float],
         weight_decays: list[float],
@@ -39,6 +50,8 @@ class SentencePair(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.sentence_pair"
+        check_length(key, length, least=5)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
@@ -46,7 +59,7 @@ class SentencePair(Evaluator):
         self.texts = _read(key, files, "classes", separator, label, first, second)
 
     def __call__(self, subject: Subject) -> Finding:
-        return probe_classes(subject, self.texts, self.layer, self.grid)
+        return probe_classes(subject, self.texts, self.length, self.layer, self.grid)
 
 
 class SentencePairFineTune(Evaluator):
@@ -54,12 +67,13 @@ class SentencePairFineTune(Evaluator):
     head on "train"; "test", once.
 
     `labels`: classes, by cross-entropy; or scores, as those of STS-B, by squared error. Pairs as in `SentencePair`, all
-    else as in `text_classification.TextClassificationFineTune`. Metrics of classes: `text_classes.classes_finding`; of
-    scores: `text_classes.scores_finding`, where bag of words is the cosine of the tf-idf vectors.
+    else as in `text_classification.TextClassificationFineTune`. Bag of words of
+    scores: the cosine of the tf-idf vectors. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -73,6 +87,7 @@ class SentencePairFineTune(Evaluator):
         label: int | str,
         first: int | str,
         second: int | str,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -80,6 +95,8 @@ class SentencePairFineTune(Evaluator):
         weight_decay: float,
     ) -> None:
         key = "evaluation.sentence_pair_finetune"
+        check_length(key, length, least=5)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -89,7 +106,7 @@ class SentencePairFineTune(Evaluator):
         self.texts = _read(key, files, labels, separator, label, first, second)
 
     def __call__(self, subject: Subject) -> Finding:
-        return tune_classes(subject, self.texts, self.layer, self.recipe)
+        return tune_classes(subject, self.texts, self.length, self.layer, self.recipe)
 
 
 def _read(

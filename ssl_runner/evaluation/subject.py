@@ -6,14 +6,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Data, DataSpec, Encoder, Examples, SplitName
+from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, SplitName, Subject, TextEncoder
+from ssl_runner.metrics import Split
+
+TOLD: tuple[Split, ...] = ("test", "val")  # whose scores are metrics
+
+PRECISION = torch.float32  # of every evaluation, fine-tuning included
 
 
 class FrozenSubject:
     """An encoder that is given to evaluators: `interfaces.Subject`.
 
-    `precision`: torch.bfloat16 extracts under autocast, torch.float32 does not. `batch_size`: examples encoded at once.
-    Features are kept in memory: on disk those of MNIST and its pixels would be 250 MB a run.
+    Features are extracted in `PRECISION` whatever training ran in, so that a control is the same beside both.
+    `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
+    250 MB a run.
     """
 
     def __init__(
@@ -23,14 +29,12 @@ class FrozenSubject:
         *,
         seed: int,
         device: torch.device,
-        precision: torch.dtype,
         batch_size: int,
     ) -> None:
         self.encoder = encoder
         self.data = data
         self.seed = seed
         self.device = device
-        self.precision = precision
         self.batch_size = batch_size
         self._known: dict[tuple[SplitName, str], Tensor] = {}
 
@@ -53,7 +57,6 @@ class FrozenSubject:
             self.data.spec,
             examples.data,
             device=self.device,
-            precision=self.precision,
             batch_size=self.batch_size,
             layers=layer != "pooled",
         )
@@ -74,22 +77,26 @@ def extract(
     data: Tensor,
     *,
     device: torch.device,
-    precision: torch.dtype,
     batch_size: int,
     layers: bool = False,
 ) -> dict[str, Tensor]:
-    """Encode examples as stored, (n, ...), in eval mode without gradients: (n, D) float32 on the CPU, by layer.
+    """Encode examples as stored, (n, ...), in eval mode and float32 without gradients: (n, D) on the CPU, by layer.
 
-    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks.
+    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks. Texts are read up to
+    the last position that pretraining shows the encoder.
     """
     parts: list[dict[str, Tensor]] = []
-    half = precision is torch.bfloat16
-    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for chunk in data.split(batch_size):
-            features = encoder(spec.to_input(chunk.to(device)), layers=layers)
+            features = encoder(within_reach(encoder, spec.to_input(chunk.to(device))), layers=layers)
             blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}
             parts.append({n: v.float().cpu() for n, v in (blocks or {"pooled": features.pooled}).items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # not in inference mode: for autograd
+
+
+def within_reach(encoder: nn.Module, x: Tensor) -> Tensor:
+    """Input without what stands at positions of a text that pretraining does not show the encoder."""
+    return x[:, : encoder.reach] if isinstance(encoder, TextEncoder) else x
 
 
 def of_layer(found: Mapping[str, Tensor], layer: str) -> Tensor:
@@ -112,6 +119,19 @@ def named_layer(key: str, layer: str | int) -> str:
     if name != "pooled" and not (name.startswith("-") and name[1:].isdecimal() and int(name) < 0):
         raise ValueError(f"{key} is {layer!r}; it must be pooled, or the number of a block counted from the end, as -2")
     return name
+
+
+def sizes(subject: Subject, *splits: Split) -> dict[str, int]:
+    """How many examples splits have, as a protocol says it."""
+    return {f"{split} examples": len(subject.data.examples(split).label) for split in splits}
+
+
+def batches(subject: Subject, split: Split, order: Tensor, size: int) -> Iterator[Batch]:
+    """The examples of a split at the places `order`, (m,) int64, `size` at once, as input, on the subject's device."""
+    examples, spec, device = subject.data.examples(split), subject.data.spec, subject.device
+    for index in order.split(size):
+        data = spec.to_input(examples.data[index].to(device))
+        yield Batch(data, examples.label[index].to(device), index.to(device))
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 n sentences, W words of all of them, m of these within T tokens, K tags.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +15,13 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.bag_of_words import frequent_tags
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.scores import chunk_scores
+from ssl_runner.evaluation.subject import TOLD
 from ssl_runner.evaluation.text_data import (
+    PLACES,
     Files,
     Tagged,
     WordTokens,
+    check_length,
     encode_words,
     find_files,
     fingerprint,
@@ -27,18 +32,16 @@ from ssl_runner.evaluation.text_heads import (
     Asked,
     check_enough,
     fit_probe,
-    grid_protocol,
     is_control,
     outputs_of,
-    recipe_protocol,
     tune,
 )
-from ssl_runner.evaluation.text_layers import named_token_layer, text_spec
+from ssl_runner.evaluation.text_layers import named_token_layer, reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.metrics import Metric, Protocol, Split, share
 
 NO_TAG = -1  # of tokens that begin no word
-TOLD: tuple[SplitName, ...] = ("val", "test")  # whose scores are metrics
 
 
 class TaggedSet(NamedTuple):
@@ -56,13 +59,15 @@ class Tagging(Evaluator):
 
     Files as those of the CoNLL shared tasks: a word and its tag a line, O, B-type and I-type; train says which types
     there are. `layer`: "-1", the encoder's tokens, a block counted from the end, or "mix", all layers by weights
-    learned on train (Peters et al. 2018). Words beyond `dataset.length` are tagged O. Bag of words: the tag that a
-    word's first token has most often in train. Metrics, of entities, which are right where type and both ends are: f1,
-    precision, recall on test, val_f1; in [0, 1].
+    learned on train (Peters et al. 2018). Words beyond the first `length` tokens of a sentence
+    (`text_layers.text_spec`) are tagged O. Bag of words: the tag that a word's first token has most often in train.
+    Metrics, of entities, which are right where type and both ends are: f1, precision and recall, in [0, 1], on test and
+    val; since the settings are chosen on val, its figures are the higher for it.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class Tagging(Evaluator):
         train: str,
         val: str | None,
         test: str,
+        length: int,
         layer: str | int,
         learning_rates: list[float],
         weight_decays: list[float],
@@ -78,21 +84,24 @@ class Tagging(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.tagging"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_token_layer(f"{key}.layer", layer)
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
         self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
 
     def __call__(self, subject: Subject) -> Finding:
-        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
-        sizes = len(asked["train"].label), len(asked["val"].label)
-        shared = {"evaluator": "linear probe of words", **grid_protocol(subject, self.layer, self.grid, *sizes)}
+        terms = {"method": "linear probe of words", "features": "standardized by train"}
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=terms))
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
         predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
-        return tags_finding(self.sentences, tokens, predicted, shared | probe.protocol)
+        protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
 
 
 class TaggingFineTune(Evaluator):
@@ -105,6 +114,7 @@ class TaggingFineTune(Evaluator):
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -113,6 +123,7 @@ class TaggingFineTune(Evaluator):
         train: str,
         val: str | None,
         test: str,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -120,6 +131,8 @@ class TaggingFineTune(Evaluator):
         weight_decay: float,
     ) -> None:
         key = "evaluation.tagging_finetune"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_token_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -128,24 +141,24 @@ class TaggingFineTune(Evaluator):
         self.sentences = read_tagged(find_files(key, path, {"train": train, "val": val, "test": test}))
 
     def __call__(self, subject: Subject) -> Finding:
-        tokens = {split: encode_words(text_spec(subject), each.words) for split, each in self.sentences.splits.items()}
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
         train = asked["train"]
-        shared = {
-            "evaluator": "fine-tuning of all weights, for words",
-            **recipe_protocol(subject, self.layer, self.recipe, len(train.label)),
-        }
+        protocol = Protocol(terms={"method": "fine-tuning of all weights, for words"})
         if is_control(subject):
-            return control_finding(subject, self.sentences, tokens, shared)
+            return control_finding(subject, spec, self.sentences, tokens, protocol)
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
-        network = tune(subject, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy)
-        predicted: dict[SplitName, Tensor] = {}
+        network = tune(
+            subject, spec, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy
+        )
+        predicted: dict[Split, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
             predicted[split] = classes[asked[split].row, asked[split].column]
-        return tags_finding(self.sentences, tokens, predicted, shared)
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
 
 
 def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:
@@ -182,38 +195,53 @@ def asked_words(sentences: TaggedSet, split: SplitName, tokens: WordTokens) -> A
 
 
 def tags_finding(
-    sentences: TaggedSet, tokens: dict[SplitName, WordTokens], predicted: dict[SplitName, Tensor], protocol: Any
+    subject: Subject,
+    spec: TextSpec,
+    sentences: TaggedSet,
+    tokens: Mapping[SplitName, WordTokens],
+    predicted: Mapping[Split, Tensor],
+    protocol: Protocol,
 ) -> Finding:
     """Score (m,) classes of the words that have a token; the others are O."""
-    scores = {}
+    metrics: list[Metric] = []
     for split, classes in predicted.items():
         true = sentences.splits[split].tags
         every = ["O"] * sum(map(len, true))
         for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
             every[word] = sentences.tags[tag]
         ends = accumulate(map(len, true), initial=0)
-        scores[split] = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
-    f1, precision, recall = scores["test"]
-    words = sum(map(len, sentences.splits["test"].tags))
+        f1, precision, recall = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
+        metrics += [
+            share("f1", f1, split=split, headline=True),
+            share("precision", precision, split=split),
+            share("recall", recall, split=split),
+        ]
+    terms = {"tags": "IOB2, entities by the CoNLL rule", "files": sentences.fingerprint}
+    about = {
+        "types": len(sentences.tags) // 2,
+        **{f"{split} words": len(each.word) for split, each in tokens.items()},
+        **reading(spec, cut_words(sentences, tokens)),
+        "seed": subject.seed,
+    }
     return Finding(
-        metrics={"f1": f1, "precision": precision, "recall": recall, "val_f1": scores["val"][0]},
-        protocol={
-            **protocol,
-            "tags": "IOB2, entities by the CoNLL rule",
-            "types": len(sentences.tags) // 2,
-            "files": sentences.fingerprint,
-            "cut": round(1 - len(tokens["test"].word) / words, 3),
-        },
+        metrics,
+        replace(protocol, terms={**protocol.terms, **terms}, measured={**protocol.measured, **about}),
     )
 
 
+def cut_words(sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens]) -> float:
+    """The share of the words of test that have no token: those beyond the length, and what the tokenizer leaves out."""
+    words = sum(map(len, sentences.splits["test"].tags))
+    return round(1 - len(tokens["test"].word) / words, 3)
+
+
 def control_finding(
-    subject: Subject, sentences: TaggedSet, tokens: dict[SplitName, WordTokens], protocol: Any
+    subject: Subject, spec: TextSpec, sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens], protocol: Protocol
 ) -> Finding:
     """Each word for itself."""
     first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
     tag = asked_words(sentences, "train", tokens["train"]).label
-    table = frequent_tags(first["train"], tag, text_spec(subject).vocabulary, len(sentences.tags))
-    said = "the tag that a word's first token has most often"
+    table = frequent_tags(first["train"], tag, spec.vocabulary, len(sentences.tags))
+    said = {"control": "the tag that a word's first token has most often"}
     predicted = {split: table[first[split]] for split in TOLD}
-    return tags_finding(sentences, tokens, predicted, {**protocol, "control": said})
+    return tags_finding(subject, spec, sentences, tokens, predicted, replace(protocol, measured=said))

@@ -7,33 +7,34 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, Subject, TextSpec
+from ssl_runner.interfaces import SpecialTokens, Subject, TextSpec
 
 CHUNK = 4096  # examples counted at once
 
 
-def running_text(data: Tensor) -> Tensor | None:
+def running_text(data: Tensor, pad: int) -> Tensor | None:
     """(n, T) windows -> (N,) the text that they overlap in; None for sentences, which do not go on from each other."""
-    if bool((data[1:, 0] != data[:-1, -1]).any()) or bool((data[-1] == PAD).any()):
+    if bool((data[1:, 0] != data[:-1, -1]).any()) or bool((data[-1] == pad).any()):
         return None
     return torch.cat([data[0], data[1:, 1:].flatten()])
 
 
 def token_counts(subject: Subject) -> Tensor:
     """(vocabulary,) int64: how often each id is in the examples of "train"; padding is not counted."""
-    vocabulary = cast(TextSpec, subject.data.spec).vocabulary
+    spec = cast(TextSpec, subject.data.spec)
+    vocabulary = spec.vocabulary
     counts = torch.zeros(vocabulary, dtype=torch.int64)
     for part in subject.data.examples("train").data.split(CHUNK):
         counts += torch.bincount(part.flatten(), minlength=vocabulary)
-    counts[PAD] = 0
+    counts[spec.special.pad] = 0
     return counts
 
 
-def readable(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+def readable(tokenizer: Tokenizer, ids: Sequence[int], special: SpecialTokens) -> str:
     """Token ids as text, each sentence decoded for itself; what marks ends and paddings is left out."""
     sentences: list[list[int]] = [[]]
     for token in ids:
-        if token in (PAD, CLS, SEP, EOS):
+        if token in (special.pad, special.cls, special.sep, special.eos):
             sentences.append([])
         else:
             sentences[-1].append(token)

@@ -1,34 +1,30 @@
 """Classes of texts and of pairs of texts, by a frozen encoder or a fine-tuned one: what both evaluations share."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ssl_runner.evaluation import bag_of_words
 from ssl_runner.evaluation.logistic import Grid
-from ssl_runner.evaluation.scores import accuracy, macro_f1, majority, pearson, spearman
+from ssl_runner.evaluation.scores import class_metrics, score_metrics
+from ssl_runner.evaluation.subject import TOLD
 from ssl_runner.evaluation.text_data import TextSet, cut_share, encode_texts
-from ssl_runner.evaluation.text_heads import (
-    Answer,
-    fit_probe,
-    grid_protocol,
-    is_control,
-    recipe_protocol,
-    tuned_answer,
-    whole,
-)
-from ssl_runner.evaluation.text_layers import text_spec
+from ssl_runner.evaluation.text_heads import Answer, fit_probe, is_control, tuned_answer, whole
+from ssl_runner.evaluation.text_layers import reading, text_spec
 from ssl_runner.evaluation.tuning import Recipe
-from ssl_runner.interfaces import Finding, Subject
+from ssl_runner.interfaces import Finding, Subject, TextSpec
+from ssl_runner.metrics import Metric, Protocol
 
 
-def probe_classes(subject: Subject, texts: TextSet, layer: str, grid: Grid) -> Finding:
-    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test."""
-    spec = text_spec(subject)
-    sizes = len(texts.label["train"]), len(texts.label["val"])
-    shared = {"evaluator": "linear probe", **grid_protocol(subject, layer, grid, *sizes)}
+def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, grid: Grid) -> Finding:
+    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
+    terms = {"method": "linear probe", "features": "standardized by train"}
     if is_control(subject):
-        answer, said = bag_of_words.classes_answer(spec, texts)
-        return classes_finding(subject, texts, answer, shared | {"control": said})
+        return control_finding(subject, spec, texts, terms)
     asked = {split: whole(encode_texts(spec, rows), texts.label[split]) for split, rows in texts.texts.items()}
     probe = fit_probe(subject, layer, "text", asked, len(texts.classes), grid)
 
@@ -36,58 +32,45 @@ def probe_classes(subject: Subject, texts: TextSet, layer: str, grid: Grid) -> F
         ids = encode_texts(spec, rows)
         return probe.classes(subject, whole(ids, ids[:, 0]))
 
-    return classes_finding(subject, texts, answer_texts, shared | probe.protocol)
+    protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
+    return answers_finding(subject, spec, texts, answer_texts, protocol)
 
 
-def tune_classes(subject: Subject, texts: TextSet, layer: str, recipe: Recipe) -> Finding:
-    """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing."""
-    shared = {
-        "evaluator": "fine-tuning of all weights",
-        **recipe_protocol(subject, layer, recipe, len(texts.label["train"])),
-    }
+def tune_classes(subject: Subject, texts: TextSet, length: int, layer: str, recipe: Recipe) -> Finding:
+    """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
+    terms = {"method": "fine-tuning of all weights"}
     if is_control(subject):
-        spec = text_spec(subject)
-        answer, said = (
-            bag_of_words.classes_answer(spec, texts)
+        return control_finding(subject, spec, texts, terms)
+    answer = tuned_answer(subject, spec, texts, layer, recipe)
+    return answers_finding(subject, spec, texts, answer, Protocol(terms=terms))
+
+
+def control_finding(subject: Subject, spec: TextSpec, texts: TextSet, terms: Mapping[str, Any]) -> Finding:
+    """The answers of the bare words."""
+    control = bag_of_words.control(spec, texts)
+    protocol = Protocol(terms=terms, chosen=control.chosen, measured={"control": control.said})
+    return answers_finding(subject, spec, texts, control.answer, protocol)
+
+
+def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: Answer, protocol: Protocol) -> Finding:
+    """Metrics on test and val. Of classes: `scores.class_metrics`, in [0, 1]; of scores: `scores.score_metrics`."""
+    metrics: list[Metric] = []
+    for split in TOLD:
+        predicted, label = answer(texts.texts[split]), texts.label[split]
+        metrics += (
+            class_metrics(predicted, label, texts.label["train"], len(texts.classes), split)
             if texts.classes
-            else bag_of_words.scores_answer(spec, texts.texts["train"])
+            else score_metrics(predicted, label, split)
         )
-        shared |= {"control": said}
-    else:
-        answer = tuned_answer(subject, texts, layer, recipe)
-    finding = classes_finding if texts.classes else scores_finding
-    return finding(subject, texts, answer, shared)
-
-
-def classes_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
-    """Metrics: accuracy and macro_f1 (the mean of the classes' F1) on test, val_accuracy, and majority, the accuracy on
-    test of the class that is most frequent in train; all in [0, 1]."""
-    predicted, label = answer(texts.texts["test"]), texts.label["test"]
-    return Finding(
-        metrics={
-            "accuracy": accuracy(predicted, label),
-            "macro_f1": macro_f1(predicted, label, len(texts.classes)),
-            "val_accuracy": accuracy(answer(texts.texts["val"]), texts.label["val"]),
-            "majority": majority(texts.label["train"], label),
-        },
-        protocol={**protocol, "classes": len(texts.classes), **about(subject, texts)},
-    )
-
-
-def scores_finding(subject: Subject, texts: TextSet, answer: Answer, protocol: Mapping[str, Any]) -> Finding:
-    """Metrics: spearman and pearson, correlations of the answers with the scores of test; val_spearman."""
-    predicted, score = answer(texts.texts["test"]), texts.label["test"]
-    return Finding(
-        metrics={
-            "spearman": spearman(predicted, score),
-            "pearson": pearson(predicted, score),
-            "val_spearman": spearman(answer(texts.texts["val"]), texts.label["val"]),
-        },
-        protocol={**protocol, **about(subject, texts)},
-    )
-
-
-def about(subject: Subject, texts: TextSet) -> dict[str, Any]:
-    """Of a set and how it was encoded."""
-    spec = text_spec(subject)
-    return {"files": texts.fingerprint, "cut": cut_share(spec, encode_texts(spec, texts.texts["test"]))}
+    about = {
+        "classes": len(texts.classes),
+        **{f"{split} examples": len(label) for split, label in texts.label.items()},
+        **reading(spec, cut_share(spec, texts.texts["test"])),
+        "seed": subject.seed,
+    }
+    terms = {**protocol.terms, "files": texts.fingerprint}
+    return Finding(metrics, replace(protocol, terms=terms, measured={**protocol.measured, **about}))

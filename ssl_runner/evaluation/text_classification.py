@@ -4,7 +4,16 @@ from typing import ClassVar
 
 from ssl_runner.evaluation.logistic import Grid
 from ssl_runner.evaluation.text_classes import probe_classes, tune_classes
-from ssl_runner.evaluation.text_data import Files, Separator, TextSet, find_files, read_set, with_val
+from ssl_runner.evaluation.text_data import (
+    PLACES,
+    Files,
+    Separator,
+    TextSet,
+    check_length,
+    find_files,
+    read_set,
+    with_val,
+)
 from ssl_runner.evaluation.text_layers import named_text_layer
 from ssl_runner.evaluation.tuning import Recipe
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
@@ -14,13 +23,15 @@ class TextClassification(Evaluator):
     """The linear probe on texts from files: softmax regression on frozen features of "train" for a grid of settings,
     chosen on "val" (a tenth of train where no file is named), "test" of the chosen one.
 
-    A text is [CLS] tokens [SEP], cut to `dataset.length`. `layer`: "pooled", the encoder's own; a block counted from
-    the end, "-2", or "mix", all layers by weights learned on train (Peters et al. 2018): the mean over the tokens. Bag
-    of words: logistic regression on tf-idf vectors. Metrics: `text_classes.classes_finding`.
+    A text is [CLS] tokens [SEP], cut to `length` tokens (`text_layers.text_spec`). `layer`: "pooled", the encoder's
+    own; a block counted from the end, "-2", or "mix", all layers by weights learned on train (Peters et al. 2018): the
+    mean over the tokens. Bag of words: logistic regression on tf-idf vectors. Metrics: `text_classes.answers_finding`;
+    since the settings are chosen on val, its figures are the higher for it.
     """
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -32,6 +43,7 @@ class TextClassification(Evaluator):
         separator: Separator,
         label: int | str,
         text: int | str,
+        length: int,
         layer: str | int,
         learning_rates: list[float],
         weight_decays: list[float],
@@ -39,6 +51,8 @@ class TextClassification(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.text_classification"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
         self.grid.check(key)
@@ -46,18 +60,19 @@ class TextClassification(Evaluator):
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:
-        return probe_classes(subject, self.texts, self.layer, self.grid)
+        return probe_classes(subject, self.texts, self.length, self.layer, self.grid)
 
 
 class TextClassificationFineTune(Evaluator):
     """Fine-tuning on texts from files: a copy of the encoder is trained with a linear head on "train"; "test", once.
 
     How: `text_heads.tune`. Files and layers as in `TextClassification`; of "pooled" and "mix" all weights are trained,
-    of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.classes_finding`.
+    of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.answers_finding`.
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
 
     def __init__(
         self,
@@ -69,6 +84,7 @@ class TextClassificationFineTune(Evaluator):
         separator: Separator,
         label: int | str,
         text: int | str,
+        length: int,
         layer: str | int,
         epochs: int,
         batch_size: int,
@@ -76,6 +92,8 @@ class TextClassificationFineTune(Evaluator):
         weight_decay: float,
     ) -> None:
         key = "evaluation.text_classification_finetune"
+        check_length(key, length, least=3)
+        self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
         self.recipe = Recipe(
             epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
@@ -85,7 +103,7 @@ class TextClassificationFineTune(Evaluator):
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:
-        return tune_classes(subject, self.texts, self.layer, self.recipe)
+        return tune_classes(subject, self.texts, self.length, self.layer, self.recipe)
 
 
 def read(key: str, files: Files, separator: Separator, label: int | str, text: int | str) -> TextSet:

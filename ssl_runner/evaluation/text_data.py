@@ -18,9 +18,10 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from ssl_runner.data.splits import stratified
-from ssl_runner.interfaces import CLS, PAD, SEP, DataSpec, Examples, SplitName, TextSpec
+from ssl_runner.interfaces import DataSpec, Examples, SplitName, TextSpec
 
 HELD_OUT = 0.1  # of train, where no file is named for val
+PLACES = frozenset({"path", "train", "val", "test"})  # settings that stand for contents, whose fingerprint is a term
 TOGETHER = 10_000  # texts tokenised at once
 Separator = Literal["tab", "comma"]
 Files = dict[SplitName, Path]
@@ -246,18 +247,20 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
     What is longer than `spec.length` is cut: of two texts the longer one, until both are as long. Raises ValueError
     where two texts do not fit at all.
     """
-    tokenizer = tokenizer_of(spec)
+    tokenizer, special = tokenizer_of(spec), spec.special
     parts = [[each.ids for each in encodings(tokenizer, column)] for column in zip(*texts, strict=True)]
     if len(parts) == 1:
-        return padded([[CLS, *a[: spec.length - 2], SEP] for a in parts[0]])
+        return padded([[special.cls, *a[: spec.length - 2], special.sep] for a in parts[0]], special.pad)
     room = spec.length - 3
     if room < 2:
-        raise ValueError(f"dataset.length is {spec.length} tokens; pairs of texts need 5: pretrain with more")
+        raise ValueError(
+            f"{spec.length} tokens are read, and pairs of texts need 5: pretrain with a longer dataset.length"
+        )
     rows = []
     for a, b in zip(*parts, strict=True):
         first, second = share_room(len(a), len(b), room)
-        rows.append([CLS, *a[:first], SEP, *b[:second], SEP])
-    return padded(rows)
+        rows.append([special.cls, *a[:first], special.sep, *b[:second], special.sep])
+    return padded(rows, special.pad)
 
 
 def share_room(first: int, second: int, room: int) -> tuple[int, int]:
@@ -269,19 +272,26 @@ def share_room(first: int, second: int, room: int) -> tuple[int, int]:
     return min(first, max(room - second, (room + 1) // 2)), min(second, max(room - first, room // 2))
 
 
-def padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    """(n, T) int32, T the longest row's length, PAD after the others."""
-    ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int32)
+def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """(n, T) int32, T the longest row's length, `pad` after the others."""
+    ids = np.full((len(rows), max(map(len, rows))), pad, dtype=np.int32)
     for place, row in enumerate(rows):
         ids[place, : len(row)] = row
     return torch.from_numpy(ids)
 
 
-def cut_share(spec: TextSpec, ids: Tensor) -> float:
-    """The share of examples that fill `spec.length`, and so may have been cut."""
-    if ids.shape[1] < spec.length:
-        return 0.0
-    return round((ids[:, -1] != PAD).double().mean().item(), 3)
+def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
+    """The share of the examples of which `encode_texts` cuts tokens off."""
+    tokenizer = tokenizer_of(spec)
+    columns = [[len(each) for each in encodings(tokenizer, column)] for column in zip(*texts, strict=True)]
+    whole = [sum(parts) + len(parts) + 1 for parts in zip(*columns, strict=True)]  # with the special ones
+    return round(sum(length > spec.length for length in whole) / len(whole), 3)
+
+
+def check_length(key: str, length: int, *, least: int) -> None:
+    """Raises ValueError unless `length` tokens are `least` or more, the special ones among them."""
+    if length < least:
+        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, special ones among them")
 
 
 # --------------------------------------------------------------------------------------------------------------- words
@@ -344,7 +354,7 @@ def encode_words(spec: TextSpec, sentences: Sequence[Sequence[str]]) -> WordToke
     before = 0
     for place, (text, encoding) in enumerate(zip(texts, encodings(tokenizer_of(spec), texts), strict=True)):
         kept = encoding.ids[: spec.length - 2]
-        rows.append([CLS, *kept, SEP])
+        rows.append([spec.special.cls, *kept, spec.special.sep])
         lengths = np.array([len(each) for each in sentences[place]])
         begins = np.concatenate(([0], (lengths + 1).cumsum()[:-1]))
         start, is_text = text_starts(text, encoding.offsets[: len(kept)])
@@ -354,7 +364,9 @@ def encode_words(spec: TextSpec, sentences: Sequence[Sequence[str]]) -> WordToke
         column += (token[first] + 1).tolist()
         word += (before + of_word).tolist()
         before += len(lengths)
-    return WordTokens(padded(rows), *(torch.tensor(each, dtype=torch.int64) for each in (row, column, word)))
+    return WordTokens(
+        padded(rows, spec.special.pad), *(torch.tensor(each, dtype=torch.int64) for each in (row, column, word))
+    )
 
 
 def text_starts(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -426,6 +438,12 @@ class Windows(NamedTuple):
     answer: Tensor  # (m, 2) int64: the first answer's first and last token; 0 and 0, [CLS], where it is not in the part
 
 
+def cut_questions(spec: TextSpec, questions: Sequence[Question], asked: int) -> float:
+    """The share of the questions that are longer than `asked` tokens; texts are read to their ends."""
+    found = encodings(tokenizer_of(spec), [each.question for each in questions])
+    return round(sum(len(each.ids) > asked for each in found) / len(questions), 3)
+
+
 def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str, asked: int, overlap: float) -> Windows:
     """Cut texts into parts that fit beside their question, each sharing `overlap` of itself with the next.
 
@@ -435,10 +453,10 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
     least = spec.length - asked - 3
     if least < 1:
         raise ValueError(
-            f"{key}.question is {asked} tokens and dataset.length {spec.length}; a question, a part of "
-            f"the text and 3 tokens around them must fit: set it to {spec.length // 2} or less"
+            f"{key}.question is {asked} tokens and {spec.length} are read; a question, a part of the text and 3 tokens "
+            f"around them must fit: set it to {spec.length // 2} or less"
         )
-    tokenizer = tokenizer_of(spec)
+    tokenizer, special = tokenizer_of(spec), spec.special
     contexts = list(dict.fromkeys(each.context for each in questions))
     encoded = {
         text: (found.ids, text_starts(text, found.offsets)[0], np.array([end for _, end in found.offsets], dtype=int))
@@ -454,13 +472,13 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
         before = len(ids) + 2
         for left in range(0, max(len(text_ids) - room, 0) + step, step):
             part = slice(left, left + room)
-            rows.append([CLS, *ids, SEP, *text_ids[part], SEP])
+            rows.append([special.cls, *ids, special.sep, *text_ids[part], special.sep])
             number.append(place)
             starts.append([-1] * before + start[part].tolist())
             ends.append([-1] * before + end[part].tolist())
             whole = len(held) > 0 and left <= held[0] and held[-1] < left + room
             answers.append((before + held[0] - left, before + held[-1] - left) if whole else (0, 0))
-    tokens = padded(rows)
+    tokens = padded(rows, special.pad)
     width = tokens.shape[1]
     return Windows(
         tokens,

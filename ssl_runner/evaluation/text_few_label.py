@@ -1,14 +1,13 @@
 """Few labels of a user's texts: how the linear probe fares when most have none."""
 
+from dataclasses import replace
 from typing import ClassVar
-
-import torch
 
 from ssl_runner.evaluation.few_label import FewLabel
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.evaluation.text_classification import read
-from ssl_runner.evaluation.text_data import Separator, encode_set, find_files
-from ssl_runner.evaluation.text_layers import BATCH, text_spec
+from ssl_runner.evaluation.text_data import PLACES, Separator, check_length, cut_share, encode_set, find_files
+from ssl_runner.evaluation.text_layers import BATCH, reading, text_spec
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 
 
@@ -20,6 +19,7 @@ class TextFewLabel(Evaluator):
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES | FewLabel.presentation
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class TextFewLabel(Evaluator):
         separator: Separator,
         label: int | str,
         text: int | str,
+        length: int,
         layer: str | int,
         fractions: list[float],
         per_class: list[int],
@@ -40,6 +41,8 @@ class TextFewLabel(Evaluator):
         batch_size: int,
     ) -> None:
         key = "evaluation.text_few_label"
+        check_length(key, length, least=3)
+        self.length = length
         try:
             self.few_label = FewLabel(
                 layer=layer,
@@ -56,13 +59,15 @@ class TextFewLabel(Evaluator):
         self.texts = read(key, files, separator, label, text)
 
     def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
         texts = FrozenSubject(
             subject.encoder,
-            encode_set(text_spec(subject), self.texts),
+            encode_set(spec, self.texts),
             seed=subject.seed,
             device=subject.device,
-            precision=torch.float32,
             batch_size=BATCH,
         )
         found = self.few_label(texts)
-        return found._replace(protocol={**found.protocol, "files": self.texts.fingerprint})
+        terms = {**found.protocol.terms, "files": self.texts.fingerprint}
+        measured = {**found.protocol.measured, **reading(spec, cut_share(spec, self.texts.texts["test"]))}
+        return found._replace(protocol=replace(found.protocol, terms=terms, measured=measured))

@@ -22,10 +22,9 @@ from ssl_runner.evaluation.text_layers import (
     read_tokens,
     sample_features,
     text_encoder,
-    text_spec,
 )
 from ssl_runner.evaluation.tuning import Classifier, Recipe, train
-from ssl_runner.interfaces import Examples, SplitName, Subject, VectorSpec
+from ssl_runner.interfaces import Examples, SplitName, Subject, TextSpec, VectorSpec
 from ssl_runner.nn.layer_mix import LayerMix
 
 MIX_RATE = 0.01  # of AdamW, for the weights of layers in front of a frozen encoder
@@ -61,7 +60,8 @@ class Probe(NamedTuple):
 
     reader: Reader
     fit: LinearFit
-    protocol: dict[str, Any]
+    chosen: dict[str, Any]  # on val
+    measured: dict[str, Any]
 
     def classes(self, subject: Subject, asked: Asked) -> Tensor:
         """(m,) int64"""
@@ -92,15 +92,10 @@ def fit_probe(
         grid,
         seed=subject.seed,
     )
-    protocol: dict[str, Any] = {
-        "width": x.shape[1],
-        "learning_rate": fit.learning_rate,
-        "weight_decay": fit.weight_decay,
-        "at the grid's edge": ", ".join(fit.at_edge),
-    }
+    measured: dict[str, Any] = {"width": x.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
     if reader.mix is not None:
-        protocol["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
-    return Probe(reader, fit, protocol)
+        measured["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
+    return Probe(reader, fit, fit.chosen, measured)
 
 
 class ReadMix(nn.Module):
@@ -128,36 +123,9 @@ def learn_mix(subject: Subject, mix: LayerMix, unit: Unit, asked: Asked, classes
         train(network, spec, Examples(stack, asked.label), recipe, subject.device)
 
 
-def grid_protocol(subject: Subject, layer: str, grid: Grid, train: int, val: int) -> dict[str, Any]:
-    """What two linear probes must have in common to be compared."""
-    return {
-        "layer": layer,
-        "features": "standardised by train",
-        "split": "test",
-        "train": train,
-        "chosen on": f"val ({val} labels)",
-        "settings": len(grid.settings),
-        "steps": grid.steps,
-        "seed": subject.seed,
-    }
-
-
-def recipe_protocol(subject: Subject, layer: str, recipe: Recipe, train: int) -> dict[str, Any]:
-    """What two trained networks must have in common to be compared."""
-    return {
-        "layer": layer,
-        "split": "test",
-        "train": train,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "weight_decay": recipe.weight_decay,
-        "seed": subject.seed,
-    }
-
-
 def tune(
     subject: Subject,
+    spec: TextSpec,
     layer: str,
     unit: Unit,
     examples: Examples,
@@ -171,7 +139,7 @@ def tune(
     """
     network = start(subject, copy.deepcopy(text_encoder(subject.encoder)), layer, unit, examples.data, outputs)
     with seeded(subject.seed):
-        train(network, text_spec(subject), examples, recipe, subject.device, loss)
+        train(network, spec, examples, recipe, subject.device, loss)
     return network
 
 
@@ -190,18 +158,17 @@ def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
     return torch.cat(parts)
 
 
-def tuned_answer(subject: Subject, texts: TextSet, layer: str, recipe: Recipe) -> Answer:
+def tuned_answer(subject: Subject, spec: TextSpec, texts: TextSet, layer: str, recipe: Recipe) -> Answer:
     """Train on the set's train; answer other texts. Cross-entropy of classes; squared error of standardised scores."""
-    spec = text_spec(subject)
     ids, label = encode_texts(spec, texts.texts["train"]), texts.label["train"]
     check_enough(len(label))
     if texts.classes:
-        network = tune(subject, layer, "text", Examples(ids, label), len(texts.classes), recipe, F.cross_entropy)
+        network = tune(subject, spec, layer, "text", Examples(ids, label), len(texts.classes), recipe, F.cross_entropy)
         return lambda rows: outputs_of(network, encode_texts(spec, rows), subject.device).argmax(dim=1)
     std, mean = torch.std_mean(label, correction=0)
     std = torch.where(std > 0, std, 1.0)
     scores = Examples(ids, (label - mean) / std)
-    regression = tune(subject, layer, "text", scores, 1, recipe, squared_error)
+    regression = tune(subject, spec, layer, "text", scores, 1, recipe, squared_error)
     return lambda rows: outputs_of(regression, encode_texts(spec, rows), subject.device)[:, 0] * std + mean
 
 

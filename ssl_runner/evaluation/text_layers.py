@@ -3,18 +3,21 @@
 B batch, T tokens, D width, L layers, n examples.
 """
 
-from typing import Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.evaluation.subject import evaluating, named_layer
-from ssl_runner.interfaces import CLS, PAD, SEP, Encoder, Features, Subject, TextEncoder, TextSpec
+from ssl_runner.interfaces import Encoder, Features, Subject, TextEncoder, TextSpec
 from ssl_runner.nn.layer_mix import LayerMix
 from ssl_runner.nn.tokens import mean_of_tokens
 
 BATCH = 256  # texts encoded at once
+LEAST = 3  # tokens of a text: one, and the two around it
 SAMPLE = 1024  # texts of train whose features standardise the input of a head that is trained
 
 Unit = Literal["text", "token"]
@@ -41,12 +44,25 @@ def text_encoder(encoder: Encoder) -> TextEncoder:
     return encoder
 
 
-def text_spec(subject: Subject) -> TextSpec:
-    """What the encoder was pretrained on. Raises ValueError where that was no text."""
-    spec = subject.data.spec
+def text_spec(subject: Subject, length: int) -> TextSpec:
+    """How texts are given to the encoder: in its tokens, up to `length` of them, or as many as pretraining showed it if
+    those are fewer. Raises ValueError where it reads no text."""
+    spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec):
         raise ValueError(f"this evaluation is of encoders of texts; this one reads {spec.kind}")
-    return spec
+    reach = encoder.reach if isinstance(encoder, TextEncoder | BagOfWords) else None
+    if reach is not None and reach < LEAST:
+        raise ValueError(
+            f"pretraining has shown the encoder {reach} tokens of a text, and a text with its special ones has {LEAST} "
+            "at least: pretrain with a longer dataset.length"
+        )
+    return replace(spec, length=length if reach is None else min(length, reach))
+
+
+def reading(spec: TextSpec, cut: Any) -> dict[str, Any]:
+    """What is measured of how texts were read: how many tokens of a text at most (`spec`, of `text_spec`), and `cut`,
+    the share of test that was cut."""
+    return {"read": spec.length, "cut": cut}
 
 
 def mixed(encoder: TextEncoder, states: tuple[Tensor, ...]) -> list[Tensor]:
@@ -67,19 +83,19 @@ class Reader(nn.Module):
         self.unit = unit
         device = encoder.embedding.weight.device
         with evaluating(encoder), torch.no_grad():
-            states = encoder.states(torch.tensor([[CLS, SEP]], device=device))
+            states = encoder.states(torch.tensor([[encoder.special.cls, encoder.special.sep]], device=device))
         self.mix = LayerMix(len(mixed(encoder, states))) if layer == "mix" else None
         if layer not in ("pooled", "mix") and int(layer) < -len(states):
             raise ValueError(f"layer is {layer}; this backbone has {len(states)}, the embedding included")
 
     def forward(self, encoder: TextEncoder, x: Tensor) -> Tensor:
-        short = trimmed(x)
+        short = trimmed(x, encoder.special.pad)
         if self.layer == "pooled":
             return encoder(short).pooled
         states = encoder.states(short)
         tokens = states[int(self.layer)] if self.mix is None else self.mix(mixed(encoder, states))
         if self.unit == "text":
-            return mean_of_tokens(tokens, short)
+            return mean_of_tokens(tokens, short, encoder.special.pad)
         return F.pad(tokens, (0, 0, 0, x.shape[1] - short.shape[1]))
 
 
@@ -91,6 +107,7 @@ class Still(nn.Module):
         super().__init__()
         self.held = (encoder,)  # in a tuple, so that it is no part of this module
         self.dim = encoder.dim
+        self.special = encoder.special
 
     def forward(self, x: Tensor) -> Features:
         with torch.no_grad():
@@ -101,15 +118,15 @@ class Still(nn.Module):
             return self.held[0].states(x)
 
 
-def trimmed(x: Tensor) -> Tensor:
+def trimmed(x: Tensor, pad: int) -> Tensor:
     """(B, T) -> (B, t): without the columns that are padding alone; at least one."""
-    return x[:, : max(1, int((x != PAD).sum(dim=1).max()))]
+    return x[:, : max(1, int((x != pad).sum(dim=1).max()))]
 
 
 def read_texts(subject: Subject, reader: Reader, ids: Tensor) -> Tensor:
     """(n, T) ids -> (n, D) float32 on the CPU: frozen features of whole texts."""
     encoder = text_encoder(subject.encoder)
-    order = (ids != PAD).sum(dim=1).argsort(stable=True)  # texts of like length together
+    order = (ids != encoder.special.pad).sum(dim=1).argsort(stable=True)  # texts of like length together
     parts = []
     with evaluating(encoder), torch.inference_mode():
         for rows in order.split(BATCH):
@@ -146,4 +163,5 @@ def sample_features(subject: Subject, reader: Reader, ids: Tensor) -> Tensor:
     chosen = ids[:: max(1, len(ids) // SAMPLE)]
     if reader.unit == "text":
         return read_texts(subject, reader, chosen)
-    return read_tokens(subject, reader, chosen, *cast(tuple[Tensor, Tensor], (chosen != PAD).nonzero(as_tuple=True)))
+    real = (chosen != text_encoder(subject.encoder).special.pad).nonzero(as_tuple=True)
+    return read_tokens(subject, reader, chosen, *cast(tuple[Tensor, Tensor], real))

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from ssl_runner.evaluation.subject import evaluating, seeded
 from ssl_runner.evaluation.text import readable
 from ssl_runner.figures import Passages
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
+from ssl_runner.metrics import Better, Protocol, share
+from ssl_runner.nn.tokens import tokenizer_fingerprint
 
 GRAM = 4  # tokens of what counts as repeated
 
@@ -26,12 +28,12 @@ class TextSamples(Inspection):
     Degeneration", https://arxiv.org/abs/1904.09751 (top p).
 
     Metrics: repeated, the part of the sequences of four tokens of a sample that it has had before (seq-rep-4 of
-    Welleck, Kulikov, Roller, Dinan, Cho, Weston 2020, https://arxiv.org/abs/1908.04319), and repeated_test: of as many
-    passages of "test", as long. A model that goes round in circles is far above it.
+    Welleck, Kulikov, Roller, Dinan, Cho, Weston 2020, https://arxiv.org/abs/1908.04319), and repeated_in_texts: of as
+    many passages of "test", as long. A model that goes round in circles is far above it, one that draws at random may
+    be below: neither more nor less is better.
     """
 
     reads: ClassVar[type[DataSpec]] = TextSpec
-    higher_is_better: ClassVar[bool] = False
 
     def __init__(
         self, *, prompt: str, samples: int, length: int, temperature: float, top_k: int | None, top_p: float | None
@@ -58,8 +60,9 @@ class TextSamples(Inspection):
     def __call__(self, objective: PredictsNext, subject: Subject) -> Finding:
         model = cast(nn.Module, objective).to(subject.device)
         spec, test = cast(TextSpec, subject.data.spec), subject.data.examples("test").data
-        tokenizer = Tokenizer.from_str(spec.tokenizer)
-        begin = [CLS if int(test[0, 0]) == CLS else EOS, *tokenizer.encode(self.prompt, add_special_tokens=False).ids]
+        tokenizer, special = Tokenizer.from_str(spec.tokenizer), spec.special
+        prompt = tokenizer.encode(self.prompt, add_special_tokens=False).ids
+        begin = [*_beginning(spec, test), *prompt] or [int(test[0, 0])]
         tokens = torch.tensor([begin] * self.samples, device=subject.device)
         with evaluating(model), seeded(subject.seed), torch.inference_mode():
             for _ in range(self.length):
@@ -68,33 +71,40 @@ class TextSamples(Inspection):
                 tokens = torch.cat([tokens, following], dim=1)
         drawn = tokens[:, len(begin) :].cpu()
         real = test[: 1 + self.samples * self.length].flatten()  # more than enough rows
-        real = real[real != PAD][: self.samples * self.length]
-        metrics = {"repeated": repeated(drawn)}
+        real = real[real != special.pad][: self.samples * self.length]
+        metrics = [share("repeated", repeated(drawn), better=Better.NEITHER, headline=True)]
         if len(real) >= self.length:
-            metrics["repeated_test"] = repeated(real[: len(real) // self.length * self.length].view(-1, self.length))
+            passages = real[: len(real) // self.length * self.length].view(-1, self.length)
+            metrics.append(share("repeated_in_texts", repeated(passages), better=Better.NEITHER))
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "samples of text",
-                "split": "test",
-                "prompt": self.prompt,
-                "samples": self.samples,
-                "tokens": self.length,
-                "temperature": self.temperature,
-                "top_k": self.top_k,
-                "top_p": self.top_p,
-                "seed": subject.seed,
-            },
+            metrics,
+            Protocol(
+                terms={"method": "samples of text", "tokenizer": tokenizer_fingerprint(spec)},
+                measured={"seed": subject.seed},
+            ),
             figures={
                 "continuations": Passages(
                     {
                         "prompt": [self.prompt] * self.samples,
-                        "continuation": [readable(tokenizer, _document(row)) for row in drawn.tolist()],
+                        "continuation": [
+                            readable(tokenizer, _document(row, special.sep), special) for row in drawn.tolist()
+                        ],
                     },
                     note="How the model goes on, token after token.",
                 )
             },
         )
+
+
+def _beginning(spec: TextSpec, test: Tensor) -> list[int]:
+    """What stands before a text in `test` (n, T): [CLS] of a row; of running text the end of a sentence, or that of a
+    document, if the corpus has any that something follows; else nothing."""
+    if int(test[0, 0]) == spec.special.cls:
+        return [spec.special.cls]
+    for each in (spec.special.eos, spec.special.sep):
+        if each is not None and (not spec.counts or spec.counts[each] > 1):  # the only one ends the corpus
+            return [each]
+    return []
 
 
 def limited(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
@@ -114,6 +124,6 @@ def repeated(tokens: Tensor) -> float:
     return 1 - sum(len(set(row)) for row in grams) / sum(map(len, grams))
 
 
-def _document(ids: list[int]) -> list[int]:
+def _document(ids: list[int], sep: int) -> list[int]:
     """Up to the first end of a document."""
-    return ids[: ids.index(SEP)] if SEP in ids else ids
+    return ids[: ids.index(sep)] if sep in ids else ids

@@ -7,13 +7,18 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
-from ssl_runner.evaluation.subject import evaluating, seeded
-from ssl_runner.interfaces import DataSpec, Encoder, Examples, SplitName, Subject
+from ssl_runner.evaluation.accuracies import accuracies
+from ssl_runner.evaluation.subject import TOLD, batches, evaluating, extract, seeded, within_reach
+from ssl_runner.interfaces import DataSpec, Encoder, Examples, Subject, Views
+from ssl_runner.metrics import Metric
 
 WARMUP = 0.1  # of the steps, linear
 
@@ -50,7 +55,7 @@ class ReadPooled(nn.Module):
     """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
 
     def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
-        return encoder(x).pooled
+        return encoder(within_reach(encoder, x)).pooled
 
 
 class Classifier(nn.Module):
@@ -76,20 +81,48 @@ class Classifier(nn.Module):
         return self.head((self.read(self.encoder, x) - self.mean) / self.std)
 
 
-def fine_tune(subject: Subject, examples: Examples, recipe: Recipe) -> Classifier:
-    """Train a copy of the subject's encoder with a linear head on `examples`, labelled ones of "train".
+class Start(NamedTuple):
+    """Where fine-tuning starts."""
 
-    AdamW (no decay of biases and norms), warm-up over a tenth of the steps, cosine decay to 0; float32; no
-    augmentation. The head reads `pooled`, standardised by the frozen encoder's statistics on all of "train", for which
-    no label is read, and starts at zero. All draws follow from the subject's seed. Raises ValueError for fewer than two
-    examples, and where the loss is no longer a number.
+    encoder: Encoder
+    features: Tensor  # (n, D): `pooled` of "train", by which the head's input is standardised
+
+
+def calibrated(subject: Subject, recipe: Recipe) -> Start:
+    """A copy of the subject's encoder whose batch normalisation has the statistics of all of "train", and its features.
+
+    No label is read. A random start has means 0 and variances 1 instead, by which its features are of another size than
+    those that it has in training: a head standardised by them would learn at another pace. One pass in train mode gives
+    each batch the same weight. An encoder without batch normalisation is taken as it is.
+    """
+    if not any(isinstance(part, _BatchNorm) and part.track_running_stats for part in subject.encoder.modules()):
+        return Start(subject.encoder, subject.features("train").data)
+    spec, data = subject.data.spec, subject.data.examples("train").data
+    encoder = copy.deepcopy(subject.encoder)
+    size = min(recipe.batch_size, len(data))
+    with seeded(subject.seed):
+        order = torch.randperm(len(data))[: len(data) // size * size]
+        update_bn((spec.to_input(data[chosen].to(subject.device)) for chosen in order.split(size)), encoder)
+    features = extract(encoder, spec, data, device=subject.device, batch_size=recipe.batch_size)
+    return Start(encoder, features["pooled"])
+
+
+def fine_tune(
+    subject: Subject, start: Start, examples: Examples, recipe: Recipe, views: Views | None = None
+) -> Classifier:
+    """Train a copy of the encoder that is started from, with a linear head, on `examples`, labelled ones of "train".
+
+    AdamW (no decay of biases and norms), warm-up over a tenth of the steps, cosine decay to 0; float32. The head reads
+    `pooled`, standardised by the start's statistics, and starts at zero. With `views` a batch is all views of its
+    examples. All draws follow from the subject's seed. Raises ValueError for fewer than two examples, and where the
+    loss is no longer a number.
     """
     if len(examples.label) < 2:
         raise ValueError(f"{len(examples.label)} labelled example is too few to fine-tune on; it takes two at least")
-    spec, frozen = subject.data.spec, subject.features("train").data
+    spec = subject.data.spec
     with seeded(subject.seed):
-        network = Classifier(copy.deepcopy(subject.encoder), frozen, spec.classes).to(subject.device)
-        train(network, spec, examples, recipe, subject.device)
+        network = Classifier(copy.deepcopy(start.encoder), start.features, spec.classes).to(subject.device)
+        train(network, spec, examples, recipe, subject.device, views=views)
     return network
 
 
@@ -100,8 +133,12 @@ def train(
     recipe: Recipe,
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    views: Views | None = None,
 ) -> None:
-    """Minimise the loss of a network's outputs and the labels, in place: the cross-entropy, or another."""
+    """Minimise the loss of a network's outputs and the labels, in place: the cross-entropy, or another.
+
+    `views`: what the network reads of the examples, each view with the label of its example; None: themselves.
+    """
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -115,6 +152,9 @@ def train(
             order = torch.randperm(n)
         chosen = order[place * size : (place + 1) * size]
         x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
+        if views is not None:
+            drawn = views(x)
+            x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
         loss = loss_of(network(x), y)
@@ -134,12 +174,12 @@ def pace(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
 
 
-def accuracy(network: nn.Module, subject: Subject, split: SplitName, batch_size: int) -> float:
-    """The share of a split's examples that a network's logits name, in eval mode."""
-    examples = subject.data.examples(split)
-    right = 0
-    with evaluating(network), torch.inference_mode():
-        for data, label in zip(examples.data.split(batch_size), examples.label.split(batch_size), strict=True):
-            logits = network(subject.data.spec.to_input(data.to(subject.device)))
-            right += int((logits.argmax(dim=1).cpu() == label).sum())
-    return right / len(examples.label)
+def tuned_accuracies(network: nn.Module, subject: Subject, batch_size: int, **fields: Any) -> list[Metric]:
+    """`accuracies.accuracies` of a network's logits, on test and val, in eval mode. `fields`: others of `Metric`."""
+    metrics: list[Metric] = []
+    for split in TOLD:
+        places = torch.arange(len(subject.data.examples(split).label))
+        with evaluating(network), torch.inference_mode():
+            parts = [network(batch.data).cpu() for batch in batches(subject, split, places, batch_size)]
+        metrics += accuracies(subject.data, split, torch.cat(parts), **fields)
+    return metrics

@@ -8,6 +8,7 @@ from ssl_runner.evaluation.projection import neighbour_plane, principal_plane
 from ssl_runner.evaluation.words import words_of
 from ssl_runner.figures import Scatter
 from ssl_runner.interfaces import Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Protocol, description
 
 NEIGHBOURS = 10  # of trustworthiness
 
@@ -21,7 +22,6 @@ class WordMap(Evaluator):
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[Any]] = TextSpec
-    higher_is_better: ClassVar[bool | None] = None
     pixels_are_control: ClassVar[bool] = False
 
     def __init__(self, *, words: int, skip: int) -> None:
@@ -45,15 +45,17 @@ class WordMap(Evaluator):
         points = neighbour_plane(vectors, principal_plane(vectors)[0], subject.seed)
         neighbours = min(NEIGHBOURS, (len(chosen) - 1) // 2)
         return Finding(
-            metrics={"trustworthiness": float(trustworthiness(vectors.numpy(), points, n_neighbors=neighbours))},
-            protocol={
-                "evaluator": "map of words by t-SNE",
-                "words": len(chosen),
-                "skipped": self.skip,
-                "neighbours": neighbours,
-                "split": "the vocabulary",
-                "seed": subject.seed,
-            },
+            [
+                description(
+                    "trustworthiness",
+                    float(trustworthiness(vectors.numpy(), points, n_neighbors=neighbours)),
+                    headline=True,
+                )
+            ],
+            Protocol(
+                terms={"method": "map of words by t-SNE"},
+                measured={"words drawn": len(chosen), "neighbors": neighbours, "seed": subject.seed},
+            ),
             figures={
                 "words": Scatter(
                     points,

@@ -6,8 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
+from ssl_runner.evaluation.scores import spearman
+from ssl_runner.evaluation.text_data import fingerprint
 from ssl_runner.evaluation.words import Case, Words, check_restrict, folded, lines_of, words_file, words_of
 from ssl_runner.interfaces import Evaluator, Finding, Subject, TextSpec
+from ssl_runner.metrics import Better, Metric, Protocol, correlation, share
 
 SHIPPED = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}  # in gensim's wheel
 
@@ -25,12 +28,14 @@ class WordSimilarity(Evaluator):
     Reichart, Korhonen 2015, "SimLex-999", https://doi.org/10.1162/COLI_a_00237. `pairs`: files by name, a line two
     words and a score with tabs between, # before a comment; null is the copy that gensim ships. Metrics of each file:
     spearman (-1 to 1) over the pairs whose words are both in the vocabulary; coverage, their part of all; spearman_all,
-    over all pairs, those that are not covered having a cosine of 0. Without any differences in cosine, they are 0.
+    over all pairs, those that are not covered having a cosine of 0. Without any differences in cosine, they are 0. The
+    sets are published as a whole, and no part of them is "val".
     """
 
     needs_labels: ClassVar[bool] = False
     reads: ClassVar[type[Any]] = TextSpec
     pixels_are_control: ClassVar[bool] = False
+    presentation: ClassVar[frozenset[str]] = frozenset({"pairs"})  # what is in a file is a term of its metrics
 
     def __init__(self, *, pairs: dict[str, str | None], restrict: int | None, case: Case) -> None:
         if not pairs:
@@ -51,8 +56,8 @@ class WordSimilarity(Evaluator):
 
     def __call__(self, subject: Subject) -> Finding:
         words = words_of(subject, restrict=self.restrict, case=self.case)
-        metrics: dict[str, float] = {}
-        subsets = {}
+        metrics: list[Metric] = []
+        sizes, known = {}, {}
         for name, file in self.files.items():
             pairs = read_pairs(file)
             cosine = torch.tensor([self._cosine(words, pair) for pair in pairs])
@@ -63,23 +68,19 @@ class WordSimilarity(Evaluator):
                     f"of the {len(pairs)} pairs of {file.name}, {int(covered.sum())} have both words in the "
                     f"vocabulary of {len(words.names):,} words; two are needed"
                 )
-            metrics |= {
-                f"spearman@{name}": spearman(cosine[covered], score[covered]),
-                f"coverage@{name}": covered.float().mean().item(),
-                f"spearman_all@{name}": spearman(cosine.nan_to_num(0), score),
-            }
-            subsets[name] = {"file": file.name, "pairs": len(pairs), "covered": int(covered.sum())}
+            of: dict[str, Any] = {"condition": {"file": name}, "terms": {"files": fingerprint([file])}}
+            metrics += [
+                correlation("spearman", spearman(cosine[covered], score[covered]), headline=True, **of),
+                share("coverage", covered.double().mean().item(), better=Better.NEITHER, **of),
+                correlation("spearman_all", spearman(cosine.nan_to_num(0), score), **of),
+            ]
+            sizes[name], known[name] = len(pairs), int(covered.sum())
         return Finding(
-            metrics=metrics,
-            protocol={
-                "evaluator": "word similarity",
-                "similarity": "cosine of the embedding's rows",
-                "words": "all" if self.restrict is None else f"the {self.restrict} most frequent",
-                "case": self.case,
-                "split": "all pairs",
-                "subsets": subsets,
-                "seed": subject.seed,
-            },
+            metrics,
+            Protocol(
+                terms={"method": "word similarity", "similarity": "cosine of the embedding's rows"},
+                measured={"pairs in file": sizes, "covered": known, "seed": subject.seed},
+            ),
         )
 
     def _cosine(self, words: Words, pair: Pair) -> float:
@@ -102,12 +103,3 @@ def read_pairs(file: Path) -> list[Pair]:
                 f"line {number} of {str(file)!r} is {line[:60]!r}; it must be two words and a number, with tabs between"
             ) from error
     return pairs
-
-
-def spearman(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Spearman's rank correlation, (n,) and (n,); 0 where either is constant."""
-    from scipy.stats import spearmanr
-
-    if (x == x[0]).all() or (y == y[0]).all():
-        return 0.0
-    return float(spearmanr(x.double().numpy(), y.double().numpy()).statistic)

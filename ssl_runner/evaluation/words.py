@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import SPECIAL, Subject, TextEncoder, TextSpec
+from ssl_runner.interfaces import Subject, TextEncoder, TextSpec
 
 Case = Literal["fold", "exact"]
 
@@ -35,7 +35,7 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
     spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec) or not isinstance(encoder, TextEncoder):
         raise ValueError("words are of text: there is no vocabulary here")
-    known = torch.arange(spec.vocabulary) >= len(SPECIAL)
+    known = ~spec.special.among(torch.arange(spec.vocabulary))
     if spec.starts:
         known &= torch.tensor(spec.starts)
     counts = torch.tensor(spec.counts or [0] * spec.vocabulary)

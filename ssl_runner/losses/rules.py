@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.losses import contrastive
+from ssl_runner.losses.similarity import LEAST, SimilarityName
 
 LEAST_TEMPERATURE = 0.01  # below it float32's cosines, over the temperature, are too coarse to be told apart
 
@@ -20,6 +21,11 @@ class Rule(nn.Module, ABC):
     @abstractmethod
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor: ...
 
+    @property
+    def reads_least(self) -> bool:
+        """Whether it reads the least similarity that there can be."""
+        return False
+
     def critic(self, sim: Tensor) -> Tensor:
         """What the rule takes for log p(candidate | anchor) / p(candidate), up to a number for each anchor: (N, M)."""
         return sim
@@ -27,6 +33,15 @@ class Rule(nn.Module, ABC):
     def watched(self) -> dict[str, Tensor]:
         """What it learns by itself, () each, to be logged."""
         return {}
+
+
+def check_similarity(rule: Rule, name: SimilarityName) -> None:
+    """Raise ValueError where a rule reads the least similarity that there can be, and `name` has none."""
+    if rule.reads_least and name not in LEAST:
+        raise ValueError(
+            f"objective.loss.prior is above 0, and objective.similarity is {name}, which has no least value to bound "
+            "the debiased loss by; set objective.similarity=cosine, or objective.loss.prior=0"
+        )
 
 
 class Temperature(nn.Module):
@@ -150,11 +165,15 @@ class InfoNCE(WithTemperature):
             raise ValueError(f"objective.loss.prior is {prior}; it must lie in [0, 1) (ten equal classes: 0.1)")
         self.prior = prior
 
+    @property
+    def reads_least(self) -> bool:
+        return self.prior > 0
+
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         logits = self.temperature(sim)
         if self.prior == 0:
             return contrastive.info_nce(logits, pos, neg)
-        least = self.temperature(torch.full_like(sim[:1, :1], -1))
+        least = self.temperature(torch.full_like(sim[:1, :1], LEAST["cosine"]))
         return contrastive.debiased_info_nce(logits, pos, neg, prior=self.prior, least=least)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ssl_runner.losses.precision import float32
 
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "bilinear"]
+LEAST: dict[SimilarityName, float] = {"cosine": -1.0}  # the least that there can be; of the others there is none
 
 
 @float32

@@ -1,23 +1,22 @@
-"""How likely the tokens of a text were. V ids of the vocabulary; PAD stands for no token."""
+"""How likely the tokens of a text were. V ids of the vocabulary; `pad` stands for no token."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.gather import divisor
 
 
 @float32
-def token_nll(logits: Tensor, target: Tensor) -> Tensor:
+def token_nll(logits: Tensor, target: Tensor, pad: int) -> Tensor:
     """(..., V) scores and (...) ids -> (...) nats of each token; 0 where it is padding."""
-    nll = F.cross_entropy(logits.flatten(0, -2), target.flatten(), ignore_index=PAD, reduction="none")
+    nll = F.cross_entropy(logits.flatten(0, -2), target.flatten(), ignore_index=pad, reduction="none")
     return nll.view_as(target)
 
 
-def mean_of_real(values: Tensor, target: Tensor) -> Tensor:
+def mean_of_real(values: Tensor, target: Tensor, pad: int) -> Tensor:
     """(...) values of tokens and (...) ids -> () the mean over those that are no padding; 0 where all are.
 
     Of several processes' tokens, in the mean over processes."""
-    real = target != PAD
+    real = target != pad
     return (values * real).sum() / divisor(real.sum())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import SPECIAL, TextSpec, WordEncoder
+from ssl_runner.interfaces import TextSpec, WordEncoder
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.gather import divisor
 
@@ -17,9 +17,11 @@ from ssl_runner.nn.gather import divisor
 def word_counts(spec: TextSpec) -> Tensor:
     """(V,) float64: how often each word is in "pretrain"; 0 for special ids, 1 for all words where that is unknown."""
     counts = torch.tensor(spec.counts or [1] * spec.vocabulary, dtype=torch.float64)
-    counts[: len(SPECIAL)] = 0
+    special = list(spec.special.ids)
+    counts[special] = 0
     if not counts.any():
-        counts[len(SPECIAL) :] = 1
+        counts[:] = 1
+        counts[special] = 0
     return counts
 
 

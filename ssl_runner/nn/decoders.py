@@ -82,8 +82,9 @@ class PatchDecoder(nn.Module):
     """Say what is in every patch, given the features of a few: the light decoder of a masked autoencoder.
 
     He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377. One learned token stands for every hidden patch; fixed
-    sine-cosine positions tell them apart: 2-D of images, 3-D of clips, whose patches are tubes. Initialisation as in
-    ViT, the mask token normal of deviation 0.02.
+    sine-cosine positions tell them apart: 2-D of images, 3-D of clips, whose patches are tubes. Weights are Xavier,
+    uniform, but for the last layer's, and biases 0. That layer (cut at two deviations; in the paper it is Xavier too)
+    and the mask token are normal of deviation 0.02.
     """
 
     positions: Tensor  # (N, dim)

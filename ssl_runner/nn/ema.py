@@ -2,13 +2,15 @@
 
 import copy
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class EMA(nn.Module):
+
+class EMA(nn.Module, Generic[M]):
     """A copy of a module whose weights are a moving average of the module's; it gets no gradient.
 
         copy <- momentum copy + (1 - momentum) source
@@ -18,7 +20,9 @@ class EMA(nn.Module):
     them, as in MoCo, BYOL and DINO; in eval mode it uses those.
     """
 
-    def __init__(self, source: nn.Module) -> None:
+    module: M
+
+    def __init__(self, source: M) -> None:
         super().__init__()
         self.module = copy.deepcopy(source).requires_grad_(False)
 

@@ -3,18 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD
 
-
-def token_embedding(vocabulary: int, width: int) -> nn.Embedding:
+def token_embedding(vocabulary: int, width: int, pad: int) -> nn.Embedding:
     """Vectors of length about 1, normal, so that scores of tokens by the same vectors begin near each other.
 
-    That of PAD is zero, and no gradient moves it. Read them by `embedded`.
+    That of `pad` is zero, and no gradient moves it. Read them by `embedded`.
     """
-    table = nn.Embedding(vocabulary, width, padding_idx=PAD)
+    table = nn.Embedding(vocabulary, width, padding_idx=pad)
     nn.init.normal_(table.weight, std=width**-0.5)
     with torch.no_grad():
-        table.weight[PAD].zero_()
+        table.weight[pad].zero_()
     return table
 
 

@@ -1,12 +1,10 @@
-"""Kneser-Ney smoothing of n-grams, as sorted tables. N places, C contexts, G n-grams, V words; PAD is no word."""
+"""Kneser-Ney smoothing of n-grams, as sorted tables. N places, C contexts, G n-grams, V words; `pad` is no word."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from ssl_runner.interfaces import PAD
 
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where counts of counts give none, as kenlm's
 NONE = torch.iinfo(torch.int64).max  # the last key of every table, which nothing has: a search always ends at a place
@@ -38,24 +36,26 @@ def discounts(counts: Tensor) -> tuple[float, float, float]:
     return (d1, d2, d3) if 0 <= d1 <= 1 and 0 <= d2 <= 2 and 0 <= d3 <= 3 else FALLBACK
 
 
-def estimate(after: Tensor, before: Iterable[Tensor], *, vocabulary: int, discount: float | None) -> list[Order]:
+def estimate(
+    after: Tensor, before: Iterable[Tensor], *, vocabulary: int, pad: int, discount: float | None
+) -> list[Order]:
     """Count the n-grams of every length, the shortest first.
 
     `after` (N,) int64: the word at each place; `before`, (N,) int64 each: the word one place before it, that before
-    this one, and so on, so that the longest n-gram has one word more than they are. PAD: there is none. `discount`
+    this one, and so on, so that the longest n-gram has one word more than they are. `pad`: there is none. `discount`
     None: `discounts`, for each length its own; a number in [0, 1]: the same off every count.
 
     The longest n-grams count as often as they occur. Shorter ones count by what stands before them: once for each
     different word, and once for each time that there is none (so kenlm counts what begins a sentence).
     """
-    place = (after != PAD).nonzero().squeeze(1)  # those of n-grams of the present length
+    place = (after != pad).nonzero().squeeze(1)  # those of n-grams of the present length
     after = after[place]
     contexts, context = after.new_zeros(1), torch.zeros_like(after)  # the one of no words
     grams, gram = torch.unique(after, return_inverse=True)
     orders = []
     for words in before:
         words = words[place]
-        longer = words != PAD
+        longer = words != pad
         place, after = place[longer], after[longer]
         next_contexts, context = torch.unique(context[longer] * vocabulary + words[longer], return_inverse=True)
         next_grams, next_gram = torch.unique(context * vocabulary + after, return_inverse=True)
@@ -67,27 +67,29 @@ def estimate(after: Tensor, before: Iterable[Tensor], *, vocabulary: int, discou
     return [*orders, _order(contexts, grams, _times(gram, grams), vocabulary, discount)]
 
 
-def probabilities(orders: Sequence[Order], after: Tensor, before: Sequence[Tensor], *, vocabulary: int) -> Tensor:
+def probabilities(
+    orders: Sequence[Order], after: Tensor, before: Sequence[Tensor], *, vocabulary: int, pad: int
+) -> Tensor:
     """(..., orders) float64: p(after | before) by n-grams of every length, the shortest first.
 
         p_k(w | h) = (c(h w) - D(c(h w))) / c(h) + left(h) p_{k-1}(w | h less its first word),   p_0 = 1 / (V - 1)
         left(h) = sum_w D(c(h w)) / c(h)
 
-    c counts as `estimate` says; where h never occurred, p_k = p_{k-1}. The sum over all w is 1; PAD has 0.
+    c counts as `estimate` says; where h never occurred, p_k = p_{k-1}. The sum over all w is 1; `pad` has 0.
 
-    `after` (...) int64, and `before` as in `estimate`, each (...) or broadcast to it: where a word is PAD, those
+    `after` (...) int64, and `before` as in `estimate`, each (...) or broadcast to it: where a word is `pad`, those
     before it are not read, and the longer n-grams give what the longest one in reach gives.
     """
     shape = torch.broadcast_shapes(after.shape, *(words.shape for words in before))
     p = torch.full(shape, 1 / (vocabulary - 1), dtype=torch.float64, device=after.device)
-    p = p.masked_fill(after == PAD, 0.0)
+    p = p.masked_fill(after == pad, 0.0)
     context = torch.zeros((), dtype=torch.int64, device=after.device)
     known = torch.ones((), dtype=torch.bool, device=after.device)
     found = []
     for order, words in zip(orders, (None, *before), strict=True):
         if words is not None:
             context, seen = _search(order.contexts, context * vocabulary + words)
-            known = known & seen & (words != PAD)
+            known = known & seen & (words != pad)
         gram, seen = _search(order.grams, context * vocabulary + after)
         p = torch.where(known, order.share[gram] * seen + order.left[context] * p, p)
         found.append(p)

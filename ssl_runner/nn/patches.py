@@ -74,5 +74,6 @@ def gather_places(tokens: Tensor, places: Tensor) -> Tensor:
 
 
 def deviation(patches: Tensor) -> Tensor:
-    """(B, N, values) -> (B, N, 1): the standard deviation of each patch, never 0."""
-    return (patches.var(dim=2, keepdim=True, correction=0) + EPSILON).sqrt()
+    """(B, N, values) -> (B, N, 1): the standard deviation of each patch, of two values at least, never 0. Its variance
+    is the unbiased one, as in MAE's published code."""
+    return (patches.var(dim=2, keepdim=True, correction=1) + EPSILON).sqrt()

@@ -39,10 +39,9 @@ class Queue(nn.Module):
     def push(self, keys: Tensor, labels: Tensor) -> None:
         """Overwrite the oldest keys by those of all ranks, (B, D) and (B,) of this rank; the host does not wait."""
         keys, labels = gather(keys.detach()), gather(labels)
-        size = len(self.keys)
-        keys, labels = keys[-size:], labels[-size:]
-        places = (self.pointer + torch.arange(len(keys), device=keys.device)) % size
-        self.keys.index_copy_(0, places, keys.to(self.keys.dtype))
-        self.labels.index_copy_(0, places, labels)
-        self.pointer.copy_((self.pointer + len(keys)) % size)
-        self.pushed.add_(len(keys))
+        size, count = len(self.keys), len(keys)
+        places = (self.pointer + torch.arange(count, device=keys.device))[-size:] % size
+        self.keys.index_copy_(0, places, keys[-size:].to(self.keys.dtype))
+        self.labels.index_copy_(0, places, labels[-size:])
+        self.pointer.copy_((self.pointer + count) % size)
+        self.pushed.add_(count)

@@ -1,17 +1,32 @@
-"""What follows from the ids of a text: padding and segments. B batch, T tokens, D width."""
+"""What follows from the ids of a text: padding, words and segments. B batch, T tokens, D width."""
+
+import hashlib
 
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD, SEP
+from ssl_runner.interfaces import TextSpec
 
 
-def mean_of_tokens(states: Tensor, x: Tensor) -> Tensor:
+def mean_of_tokens(states: Tensor, x: Tensor, pad: int) -> Tensor:
     """(B, T, D) and ids (B, T) -> (B, D): the mean over what is no padding; 0 where all of it is."""
-    kept = (x != PAD).to(states.dtype)
+    kept = (x != pad).to(states.dtype)
     return (states * kept[:, :, None]).sum(dim=1) / kept.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def segments(x: Tensor) -> Tensor:
+def word_begins(x: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+    """(B, T) ids, and (vocabulary,) bool each, as a TextSpec has them -> (B, T) bool: which tokens begin a word. A
+    space that is a token of its own (which ends a word, and starts none) does not."""
+    after = ends[x].roll(1, dims=1)
+    after[:, 0] = True
+    return starts[x] | (after & ~ends[x])
+
+
+def segments(x: Tensor, sep: int) -> Tensor:
     """(B, T) ids -> (B, T) int64: 0 up to the first separator, that one included, and 1 after it."""
-    separator = (x == SEP).long()
+    separator = (x == sep).long()
     return (separator.cumsum(dim=1) - separator).clamp(max=1)
+
+
+def tokenizer_fingerprint(spec: TextSpec) -> str:
+    """Of what texts are cut into, twelve hexadecimal digits: numbers per token compare where it is the same."""
+    return hashlib.sha256(f"{spec.vocabulary} {spec.tokenizer}".encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import PAD, TextEncoder
+from ssl_runner.interfaces import TextEncoder
 
 
 class TokenScores(nn.Module):
@@ -36,7 +36,7 @@ class TokenScores(nn.Module):
             case _:
                 raise ValueError(f"objective.output is {output!r}; it must be tied or own")
         self.register_buffer("closed", torch.zeros(count), persistent=False)
-        self.closed[PAD] = -torch.inf
+        self.closed[encoder.special.pad] = -torch.inf
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
         """`embedding`: the encoder's, which is not this module's own, so that it is saved and counted once."""

@@ -3,21 +3,21 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import MASK, SPECIAL, UNK
+from ssl_runner.interfaces import SpecialTokens
 
 
-def sentences(x: Tensor) -> Tensor:
+def sentences(x: Tensor, special: SpecialTokens) -> Tensor:
     """(B, T) ids -> (B, T) int64: the number of each place's sentence; all special ids but UNK and MASK end one."""
-    return ((x < len(SPECIAL)) & (x != UNK) & (x != MASK)).cumsum(dim=1)
+    return (special.among(x) & (x != special.unk) & (x != special.mask)).cumsum(dim=1)
 
 
-def gaps(x: Tensor, kept: Tensor, window: int) -> Tensor:
+def gaps(x: Tensor, kept: Tensor, window: int, special: SpecialTokens) -> Tensor:
     """(B, T) ids, (B, T) bool -> (B, T, T) whole numbers: how many kept words on one place is from another, 0 from
     itself.
 
     More than `window`, whatever it is, where the two are not in one sentence or one of them is not kept.
     """
-    number = kept.cumsum(dim=1) + window * sentences(x)
+    number = kept.cumsum(dim=1) + window * sentences(x, special)
     alone = -(window + 1) * (1 + torch.arange(x.shape[1], device=x.device))
     small = (window + 1) * 2 * x.shape[1] < 2**15  # the farther apart any two can be; a narrow type is faster
     place = torch.where(kept, number, alone).to(torch.int16 if small else torch.int32)
@@ -37,7 +37,7 @@ class Subsampling(nn.Module):
 
     keep: Tensor  # (vocabulary,) probabilities
 
-    def __init__(self, counts: Tensor, *, threshold: float | None) -> None:
+    def __init__(self, counts: Tensor, special: SpecialTokens, *, threshold: float | None) -> None:
         super().__init__()
         if threshold is not None and not threshold > 0:
             raise ValueError(f"objective.subsample is {threshold}; it must be above 0 (paper: 1e-5), or null for none")
@@ -45,7 +45,7 @@ class Subsampling(nn.Module):
         if threshold is not None:
             ratio = threshold * counts.sum() / counts
             keep = (ratio.sqrt() + ratio).clamp_max(1)
-        keep[: len(SPECIAL)] = 0
+        keep[list(special.ids)] = 0
         self.register_buffer("keep", keep.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,15 +60,16 @@ class DynamicWindow(nn.Module):
     As in word2vec's code, words that are left out or not in the vocabulary are out of the way: windows reach over them.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, special: SpecialTokens) -> None:
         super().__init__()
         if window < 1:
             raise ValueError(f"objective.window is {window}; it must be at least 1 word to either side")
         self.window = window
+        self.special = special
 
     def forward(self, x: Tensor, kept: Tensor) -> Tensor:
         """(B, T) ids, (B, T) bool -> (B, T, T) bool: whether the second place is in the window of the first."""
-        gap = gaps(x, kept, self.window)
+        gap = gaps(x, kept, self.window, self.special)
         reach = torch.randint(1, self.window + 1, x.shape, dtype=gap.dtype, device=x.device)
         pairs = gap <= reach[:, :, None]
         pairs.diagonal(dim1=1, dim2=2).fill_(False)  # no word is around itself

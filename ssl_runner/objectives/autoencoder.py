@@ -1,5 +1,6 @@
 """The image from its own code; with a corruption, the clean image from the code of a damaged one."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -18,7 +19,8 @@ class Autoencoder(Objective[Tensor, Tensor]):
         x = corrupt(t),   y = t,   loss = |y - d(f(x))|^2 per pixel (gaussian), or the pixels' cross-entropy (bernoulli)
 
     Hinton, Salakhutdinov 2006, https://doi.org/10.1126/science.1127647; denoising: Vincent, Larochelle, Bengio,
-    Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders".
+    Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders",
+    https://doi.org/10.1145/1390156.1390294.
     Differs from the papers: convolutional, trained at once rather than layer by layer.
     """
 
@@ -63,6 +65,15 @@ class Autoencoder(Objective[Tensor, Tensor]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.predict(x)
+
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x, dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "all", "corruption": self.corruption, "amount": self.amount}
 
 
 def corrupt(image: Tensor, corruption: Corruption, amount: float) -> Tensor:

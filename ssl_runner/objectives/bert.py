@@ -1,27 +1,23 @@
 """Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import (
-    CLS,
-    EOS,
-    MASK,
-    PAD,
-    SEP,
-    SPECIAL,
     Batch,
     Loss,
     Objective,
     TextSpec,
     TokenEncoder,
-    another,
 )
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.metrics import RIGHT, Kind
 from ssl_runner.nn.patches import gather_places
+from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
 from ssl_runner.nn.vocabulary import TokenScores
 
@@ -51,18 +47,22 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     masked_accuracy over those that x does not show: a network that copies is right wherever a token stays.
 
     With next_sentence > 0 a window is x = [CLS] a [SEP] b [SEP]: a is what comes before the end of a sentence nearest
-    to the middle, b what comes after it or, in half of all draws, as many tokens from the start of a sentence of
-    another example. All windows stay of one length, so that nothing but their words tells whether b is in its place.
+    to the middle, b what comes after it or, in half of all draws, what comes after that end in another example. Where
+    a window has no such end, or the vocabulary no token for it, all is cut within a sentence, and b is of an example
+    that is cut so too. So where the passages begin and end says nothing of whether b is in its place; that of a
+    batch's earliest cut may be shorter and padded, whether it is in its place or not.
     Otherwise x = [CLS] t_2 ... t_{T-1} [SEP].
 
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding", https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.
-    Differs from the paper: passages are of the running text, whose documents b may overstep; in an example
-    without an end of a sentence it is cut in its middle; tokens are drawn anew in each epoch; what replaces a token is
-    never special.
+    Differs from the paper: passages are of the running text, whose documents b may overstep; tokens are drawn anew in
+    each epoch; what replaces a token is never special.
     """
 
+    logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
+    ends: Tensor  # (vocabulary,) bool: whether what follows a token begins one; after special ones it does
+    ordinary: Tensor  # (V',) int64: the ids that are no special ones
 
     def __init__(
         self,
@@ -94,12 +94,18 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
             raise ValueError(f"dataset.length is {spec.length}; with the special tokens an example has {least} or more")
         self.encoder = encoder
         self.ratio = ratio
+        self.shares = list(shares)
         self.mask, self.noise, _ = shares
-        self.vocabulary = spec.vocabulary
+        self.whole_words = whole_words
+        self.special = spec.special
+        self.register_buffer("ordinary", spec.special.ordinary(spec.vocabulary), persistent=False)
         self.next_sentence = next_sentence
         starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
-        starts[: len(SPECIAL)] = True
+        starts[list(spec.special.ids)] = True
+        ends = torch.tensor(spec.ends) if spec.ends else torch.zeros(spec.vocabulary).bool()
+        ends[list(spec.special.ids)] = True
         self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("ends", ends, persistent=False)
         self.spare = 0 if starts.all() else LONGEST - 1  # places for what the last word goes beyond
         self.transform = nn.Sequential(
             nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.LayerNorm(encoder.dim, eps=1e-6)
@@ -113,16 +119,17 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     def split(self, batch: Batch) -> tuple[Masked, Hidden]:
         text, consecutive = self._framed(batch.data) if self.judge is None else self._pairs(batch.data)
         places, tokens = self._draw(text)
-        shown = torch.where(tokens == PAD, text.gather(1, places), self._replaced(tokens))
-        asked = places.masked_fill(tokens == PAD, -1).int()
+        shown = torch.where(tokens == self.special.pad, text.gather(1, places), self._replaced(tokens))
+        asked = places.masked_fill(tokens == self.special.pad, -1).int()
         return Masked(text.scatter(1, places, shown), asked), Hidden(tokens, consecutive)
 
     def loss(self, x: Masked, y: Hidden) -> Loss:
         states = self.encoder(x.text).tokens
         logits = self._scores(states, x.places)
-        value = mean_of_real(token_nll(logits, y.tokens), y.tokens)
+        pad = self.special.pad
+        value = mean_of_real(token_nll(logits, y.tokens, pad), y.tokens, pad)
         right = (logits.argmax(dim=2) == y.tokens).float()
-        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, self.hidden(x, y))}
+        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, self.hidden(x, y), pad)}
         if self.judge is not None:
             judged = self.judge(states[:, 0])
             wrong = cross_entropy(judged, y.consecutive)
@@ -132,14 +139,18 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def predict(self, x: Masked) -> Hidden:
         states = self.encoder(x.text).tokens
-        tokens = self._scores(states, x.places).argmax(dim=2).masked_fill(x.places < 0, PAD)
+        tokens = self._scores(states, x.places).argmax(dim=2).masked_fill(x.places < 0, self.special.pad)
         if self.judge is None:
             return Hidden(tokens, torch.ones_like(tokens[:, 0]))
         return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
 
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))
-        return y.tokens.masked_fill(shown == y.tokens, PAD)  # what stayed is told by copying it
+        return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # what stayed is told by copying it
+
+    def hides(self) -> Mapping[str, Any]:
+        pairs = self.next_sentence > 0
+        return {"ratio": self.ratio, "shares": self.shares, "whole words": self.whole_words, "pairs": pairs}
 
     def fill_in(self, x: Masked) -> Tensor:
         return self.predict(x).tokens
@@ -149,35 +160,47 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """[CLS] and [SEP] in place of a window's first and last token; sentences have them already."""
+        """[CLS] and [SEP] in place of the first and last token of a full row; shorter ones have them already."""
         text = t.clone()
-        text[:, 0] = CLS
-        text[:, -1] = torch.where(t[:, -1] == PAD, PAD, SEP)
+        text[:, 0] = self.special.cls
+        text[:, -1] = torch.where(t[:, -1] == self.special.pad, self.special.pad, self.special.sep)
         return text, torch.ones_like(t[:, 0])
 
     def _pairs(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """[CLS] a [SEP] b [SEP] (B, T), and whether b follows a (B,)."""
         count, length = t.shape
-        t = t.masked_fill(t == SEP, EOS)  # an end of a document; separators are to stand between passages alone
         place = torch.arange(length, device=t.device)
-        # The cut leaves a token in each passage; EOS beats any place that is none.
-        distance = (place - (length - 1) / 2).abs() + length * (t != EOS)
-        cut = 2 + distance[:, 2 : length - 2].argmin(dim=1, keepdim=True)
-        chosen = another(count, t.device)
-        # The last end of a sentence in the other example that leaves enough after it.
-        end = torch.where((t[chosen] == EOS) & (place <= cut), place, -1).amax(dim=1, keepdim=True)
-        end = torch.where(end < 0, cut, end)
-        follows = torch.rand(count, 1, device=t.device) < 0.5 if count > 1 else torch.ones_like(cut, dtype=torch.bool)
-        moved = (place + end - cut).clamp(min=0)
-        second = torch.where(follows, t, t[chosen].gather(1, moved))
-        text = torch.where(place < cut, t, second).scatter(1, cut, SEP)
-        text[:, 0], text[:, -1] = CLS, SEP
+        end = t == self.special.sep  # of a document; separators are to stand between passages alone
+        t = t.masked_fill(end, self.special.unk if self.special.eos is None else self.special.eos)
+        if self.special.eos is not None:
+            end = t == self.special.eos
+        # Both cuts leave a token in each passage; `length` is farther from the middle than any place.
+        distance = (place - (length - 1) / 2).abs()
+        at_end, within = (
+            2 + (distance + length * ~where)[:, 2 : length - 2].argmin(dim=1, keepdim=True) for where in (end, ~end)
+        )
+        ends = end.gather(1, at_end)
+        ends = ends & (ends.sum() > 1)  # there is a second such passage
+        cut = torch.where(ends, at_end, within)
+        # Each passage is offered what follows the next earlier cut of its kind; the earliest, the second earliest.
+        order = (cut + length * ends + torch.rand(count, 1, device=t.device)).argsort(dim=0).squeeze(1)
+        rank, kind = torch.arange(count, device=t.device), ends[order, 0]
+        earliest = (rank == 0) | (kind & ~kind.roll(1))
+        neighbor = torch.where(earliest, rank + 1, rank - 1).clamp(max=count - 1)
+        other = torch.empty_like(order).scatter_(0, order, order[neighbor])
+        begin = torch.where(ends, at_end[other], within[other])
+        follows = torch.rand(count, 1, device=t.device) < 0.5 if count > 1 else torch.ones_like(ends)
+        second = torch.where(follows, t, t[other].gather(1, (place + begin - cut).clamp(0, length - 1)))
+        text = torch.where(place < cut, t, second).scatter(1, cut, self.special.sep)
+        text[:, 0] = self.special.cls
+        last = (cut + length - begin).clamp(max=length - 1)  # however it is: else it told which b is another's
+        text = text.scatter(1, last, self.special.sep).masked_fill(place > last, self.special.pad)
         return text, follows[:, 0].long()
 
     def _draw(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Places (B, K), and the tokens to hide there (B, K): PAD beyond those that an example hides."""
         count, length = text.shape
-        ordinary = text >= len(SPECIAL)
+        ordinary = ~self.special.among(text)
         word = self._words(text)
         # A word's tokens share a number, and so come one after the other when sorted; special ones come last.
         number = torch.rand(count, length, device=text.device).gather(1, word).masked_fill(~ordinary, 2)
@@ -192,17 +215,16 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         most = min(length, max(1, int(self.ratio * (length - 2) + 0.5)) + self.spare)  # two are special, at least
         asked = (begin < wanted) & (begin + size <= most) & ordinary.gather(1, order)
         places, first = order[:, :most].sort(dim=1)
-        return places, text.gather(1, places).masked_fill(~asked.gather(1, first), PAD)
+        return places, text.gather(1, places).masked_fill(~asked.gather(1, first), self.special.pad)
 
     def _words(self, text: Tensor) -> Tensor:
         """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""
-        special = text < len(SPECIAL)
-        begins = self.starts[text] | special.roll(1, dims=1)
-        begins[:, 0] = True
-        return begins.cumsum(dim=1) - 1
+        return word_begins(text, self.starts, self.ends).cumsum(dim=1) - 1
 
     def _replaced(self, tokens: Tensor) -> Tensor:
         """[MASK], another token, or itself, each by its share."""
         drawn = torch.rand(tokens.shape, device=tokens.device)
-        noise = torch.randint_like(tokens, len(SPECIAL), self.vocabulary)
-        return torch.where(drawn < self.mask, MASK, torch.where(drawn < self.mask + self.noise, noise, tokens))
+        noise = self.ordinary[torch.randint_like(tokens, len(self.ordinary))]
+        return torch.where(
+            drawn < self.mask, self.special.mask, torch.where(drawn < self.mask + self.noise, noise, tokens)
+        )

@@ -1,5 +1,7 @@
 """One view's embedding by a slowly moving target network, from the other view (BYOL)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ class Bootstrap(Objective[Tensor, Tensor]):
         x = a view of t,   y = another view of t
         loss = |q(z_x) - z'_y|^2 + |q(z_y) - z'_x|^2,   vectors scaled to length 1                per example, in [0, 8]
 
-    z = g(f(.)) encoder and projector, z' their moving average, q the predictor.
+    z = g(f(.)) encoder and projector, z' their moving average, q the predictor. The encoder that is kept is f, as in
+    the paper (section 3.1 there), not its average.
     Grill, Strub, Altche, Tallec, Richemond et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised
     Learning", https://arxiv.org/abs/2006.07733.
     Differs from the paper: AdamW by default in place of LARS; both views pass through the network in one call, so that
@@ -57,7 +60,7 @@ class Bootstrap(Objective[Tensor, Tensor]):
         logs = {"similarity": similarity.detach(), "output_std": output_std(z)}
         return Loss(4 - 4 * similarity, logs)  # each of two terms is 2 - 2 cosine
 
-    def after_step(self, carry: None, progress: float) -> None:
+    def after_step(self, carries: Sequence[None], progress: float) -> None:
         momentum = cosine_momentum(self.momentum, progress)
         self.target_encoder.update(self.encoder, momentum)
         self.target_projector.update(self.projector, momentum)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl_runner.interfaces import MASK, Batch, Loss, Objective, TextSpec, WordEncoder
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
 
@@ -51,23 +51,24 @@ class CBOW(Objective[Around, Centre]):
         super().__init__()
         self.encoder = encoder
         self.output = output
-        self.subsampling = Subsampling(word_counts(spec), threshold=subsample)
-        self.window = DynamicWindow(window)
+        self.mask = spec.special.mask
+        self.subsampling = Subsampling(word_counts(spec), spec.special, threshold=subsample)
+        self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Around, Centre]:
         kept = self.subsampling(batch.data)
-        word = batch.data.masked_fill(~kept, MASK)
+        word = batch.data.masked_fill(~kept, self.mask)
         pairs = self.window(batch.data, kept)
-        return Around(word, pairs), Centre(word.masked_fill(~pairs.any(dim=2), MASK), self.output.draw(len(word)))
+        return Around(word, pairs), Centre(word.masked_fill(~pairs.any(dim=2), self.mask), self.output.draw(len(word)))
 
     def shuffle(self, x: Around, y: Centre) -> tuple[Around, Centre]:
         """Each place asks for the word of another place of the batch."""
-        return x, y._replace(word=exchange(y.word, y.word != MASK))
+        return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
     def loss(self, x: Around, y: Centre) -> Loss:
         around = self.encoder.embedding(x.word)
         pairs = x.pairs.to(around.dtype)
         v = pairs @ around / pairs.sum(dim=2, keepdim=True).clamp_min(1)
         u, noise = self.output.vectors(y.word, y.noise)
-        asked = (y.word != MASK)[:, :, None].to(v.dtype)
+        asked = (y.word != self.mask)[:, :, None].to(v.dtype)
         return Loss(self.output.loss(v, (v * u).sum(dim=2, keepdim=True), asked, noise))

@@ -1,14 +1,16 @@
 """The colours of an image from its lightness."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
+from ssl_runner.interfaces import LOGGED, Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.classification import accuracy, weighted_cross_entropy
+from ssl_runner.metrics import BASELINE, Kind
 from ssl_runner.nn.colour import WHITE, ab_centres, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.gather import mean_over_ranks
 
@@ -36,8 +38,9 @@ class Colorization(Objective[Tensor, Colours]):
     """
 
     encoder: MapEncoder
+    logged: ClassVar[Mapping[str, Kind]] = {**LOGGED, "most_frequent": BASELINE}
     prior: Tensor  # (Q,) mean frequency of each colour over the batches so far; all 0 before the first
-    batches: Tensor  # () their number
+    batches: Tensor  # () their number; the batches of one step count as one
     centres: Tensor  # (Q, 2) a*, b* of each colour
     nearest: Tensor  # (2 R + 1, 2 R + 1) int64: the colour of each square of the plane, R steps each way from grey
     blur: Tensor  # (Q, Q) smoothing of frequencies, columns sum to 1
@@ -111,9 +114,10 @@ class Colorization(Objective[Tensor, Colours]):
         logs = {"accuracy": accuracy(logits, target), "most_frequent": frequency.max()}
         return Loss(weighted_cross_entropy(logits, target, self.weights()), logs, carry=frequency)
 
-    def after_step(self, carry: Tensor, progress: float) -> None:
+    def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
+        """`carries` (Q,) each: how frequent each colour was in a batch."""
         self.batches += 1
-        self.prior += (mean_over_ranks(carry) - self.prior) / self.batches
+        self.prior += (mean_over_ranks(torch.stack(list(carries)).mean(dim=0)) - self.prior) / self.batches
 
     def predict(self, x: Tensor) -> Colours:
         """Each cell in the annealed mean of its colours, p^(1 / temperature) made to sum to 1."""
@@ -124,6 +128,16 @@ class Colorization(Objective[Tensor, Colours]):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.predict(x).image
+
+    def compared(self, image: Tensor) -> Tensor:
+        """a* and b* of every pixel, as 8 bits hold them: (B, 3, H, W) -> (B, 2, H, W), grey at 128 / 255."""
+        return (rgb_to_lab(image)[:, 1:] + EXTENT) / 255
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, 1:], dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "a* and b* of all, (value + 128) / 255"}
 
     def classes(self, ab: Tensor) -> Tensor:
         """(B, 2, h, w) a*, b* -> (B, h, w) int64: the colour whose centre is nearest to the square they lie in."""

@@ -1,24 +1,25 @@
 """Views of one example are found again among the views of all others (SimCLR and its family)."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective, Views
+from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective, Views, another
 from ssl_runner.losses.contrastive import hard_weights, sampled, watched
-from ssl_runner.losses.rules import Rule
+from ssl_runner.losses.rules import Rule, check_similarity
 from ssl_runner.losses.similarity import Similarity, SimilarityName
 from ssl_runner.nn.gather import gather, rank, ranks
 from ssl_runner.nn.mlp import MLP
 from ssl_runner.nn.positives import Positives
 from ssl_runner.nn.queue import Queue
-from ssl_runner.views.mismatch import mismatch
 
 
 class Origin(NamedTuple):
     source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
     label: Tensor  # (V, B) int64: its label; -1 where unlabelled
+    member: Tensor  # (B,) int64: in the batch, the example whose group it counts to; itself but in the control
     priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
 
@@ -77,6 +78,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         self.encoder = encoder
         self.views = views
         self.projector = MLP([encoder.dim, *projector], norm="batch")
+        check_similarity(loss, similarity)
         self.similarity = Similarity(similarity, projector[-1])
         self.rule = loss
         self.positives = positives
@@ -94,23 +96,31 @@ class ContrastiveViews(Objective[Tensor, Origin]):
             )
         x = self.views(batch.data)
         source, label = (each.expand(len(x), -1) for each in (batch.index, batch.label))
+        member = torch.arange(len(batch.index), device=x.device)
         anchors = source.numel()
         if self.negatives is None:
-            return x, Origin(source, label, x.new_empty(anchors, 0))
+            return x, Origin(source, label, member, x.new_empty(anchors, 0))
         near = anchors * (ranks() if self.all_ranks else 1)
         far = 0 if self.queue is None else len(self.queue.keys)
         priority = torch.rand(anchors, near + far, device=x.device)
         priority[:, :near] += 1  # the batch comes before the queue
-        return x, Origin(source, label, priority)
+        return x, Origin(source, label, member, priority)
 
     def shuffle(self, x: Tensor, y: Origin) -> tuple[Tensor, Origin]:
-        return mismatch(x), y
+        """Every view but the first is another example's, and every place has the group of a random one: without that,
+        views with one label, or in one cluster, would be positives although they were moved."""
+        count = x.shape[1]
+        kept = torch.arange(count, device=x.device)
+        place = torch.stack([kept, *(another(count, x.device) for _ in x[1:])])  # (V, B)
+        view = torch.arange(len(x), device=x.device)[:, None]
+        member = torch.randperm(count, device=x.device)
+        return x[view, place], Origin(y.source.gather(1, place), y.label.gather(1, place), member, y.priority)
 
     def loss(self, x: Tensor, y: Origin) -> Loss:
         features = self.encoder(x.flatten(0, 1)).pooled
         z = self.projector(features)
         features = features.detach().unflatten(0, y.source.shape)
-        groups = self.positives(features, y.source[0], y.label[0])
+        groups = self.positives(features, y.source[0], y.label[0])[y.member]
         keys = z.detach()[-len(groups) :]
         group, label = groups.repeat(len(x)), y.label.flatten()
         others, other_group, other_label, first = z, group, label, 0
@@ -139,10 +149,11 @@ class ContrastiveViews(Objective[Tensor, Origin]):
             logs["false_negatives"] = (near & (label[:, None] == other_label)).sum() / near.sum().clamp_min(1)
         return Loss(value, logs, Moved(features, keys, groups))
 
-    def after_step(self, carry: Moved, progress: float) -> None:
-        self.positives.update(carry.features, progress)
+    def after_step(self, carries: Sequence[Moved], progress: float) -> None:
+        self.positives.update(torch.cat([each.features for each in carries], dim=1), progress)
         if self.queue is not None:
-            self.queue.push(carry.keys, carry.group)
+            for each in carries:
+                self.queue.push(each.keys, each.group)
 
     def critic(self, x: Tensor) -> Tensor:
         """(B, B): how well the first view of each example goes with the second view of each, in nats."""

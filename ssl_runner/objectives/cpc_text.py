@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, CausalEncoder, Loss, Objective, TextSpec, another
+from ssl_runner.interfaces import Batch, CausalEncoder, Loss, Objective, TextSpec, another
 from ssl_runner.losses.contrastive import info_nce, watched
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.gather import gather, rank
@@ -41,6 +41,7 @@ class CPCText(Objective[Tensor, Future]):
         if negatives < 0:
             raise ValueError(f"objective.negatives is {negatives}; it must be 0 or more words of other texts")
         self.encoder: CausalEncoder = encoder
+        self.pad = spec.special.pad
         self.negatives = negatives
         width = encoder.embedding.embedding_dim
         self.predict_ahead = nn.ModuleList(nn.Linear(encoder.dim, width, bias=False) for _ in range(steps))
@@ -48,7 +49,7 @@ class CPCText(Objective[Tensor, Future]):
     def split(self, batch: Batch) -> tuple[Tensor, Future]:
         """x (B, T) int64."""
         x = batch.data
-        padding = gather(x == PAD).flatten()
+        padding = gather(x == self.pad).flatten()
         order = torch.rand(len(padding), device=x.device) + padding  # padding comes last
         return x, Future(x, order.argsort()[: self.negatives])
 
@@ -58,23 +59,25 @@ class CPCText(Objective[Tensor, Future]):
 
     def loss(self, x: Tensor, y: Future) -> Loss:
         count, length = x.shape
-        context = self.encoder(x).tokens
+        context = self.encoder(x[:, :-1]).tokens  # after the last word nothing is predicted
         z = self.encoder.embedding(y.tokens)  # (B, T, E)
         others = gather(y.tokens).flatten()[y.others]
         expected, target, real = [], [], []
         place = torch.arange(length, device=x.device)
         for ahead, head in enumerate(self.predict_ahead, start=1):
-            expected.append(head(context[:, :-ahead]))
+            expected.append(head(context[:, : length - ahead]))
             target.append(place == place[ahead:, None])
-            real.append((x[:, :-ahead] != PAD) & (y.tokens[:, ahead:] != PAD))
+            real.append((x[:, :-ahead] != self.pad) & (y.tokens[:, ahead:] != self.pad))
         sim = _scores(torch.cat(expected, dim=1), z, self.encoder.embedding(others))
 
         here = torch.cat(target).expand(count, -1, -1)  # (B, A, T)
         asked = torch.cat(real, dim=1)[:, :, None]  # (B, A, 1): what is no padding
         of_text = (rank() * count + torch.arange(count, device=x.device))[:, None, None]
-        foreign = (y.others // length != of_text) & (others != PAD)  # (B, 1, K): those of the text are there already
+        foreign = (y.others // length != of_text) & (
+            others != self.pad
+        )  # (B, 1, K): those of the text are there already
         pos = torch.cat((here & asked, torch.zeros_like(foreign).expand(-1, here.shape[1], -1)), dim=2).flatten(0, 1)
-        neg = torch.cat((~here & (y.tokens != PAD)[:, None] & asked, foreign & asked), dim=2).flatten(0, 1)
+        neg = torch.cat((~here & (y.tokens != self.pad)[:, None] & asked, foreign & asked), dim=2).flatten(0, 1)
         return Loss(info_nce(sim, pos, neg), watched(sim.detach(), sim.detach(), pos, neg))
 
 

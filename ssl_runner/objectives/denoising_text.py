@@ -50,27 +50,29 @@ class DenoisingText(Objective[Tensor, Tensor]):
                 raise ValueError(f"objective.{name} is {share}; it is a part of the words, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
+        self.special = spec.special
         self.delete = delete
         self.mask = mask
         self.reorder = reorder
         self.decoder = TokenDecoder(
-            spec.vocabulary, encoder.dim, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout
+            spec, encoder.dim, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout
         )
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x, y (B, T) int64."""
         x = batch.data
         if self.reorder > 0:
-            x = reordered(x, chosen(x, self.reorder))
+            x = reordered(x, chosen(x, self.reorder, self.special))
         if self.delete > 0:
-            x = deleted(x, chosen(x, self.delete))
+            x = deleted(x, chosen(x, self.delete, self.special), self.special.pad)
         if self.mask > 0:
-            x = masked(x, chosen(x, self.mask))
+            x = masked(x, chosen(x, self.mask, self.special), self.special.mask)
         return x, batch.data
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         following = y[:, 1:]
-        value = mean_of_real(token_nll(self.decoder(self.encoder(x).pooled, y), following), following)
+        nll = token_nll(self.decoder(self.encoder(x).pooled, y), following, self.special.pad)
+        value = mean_of_real(nll, following, self.special.pad)
         return Loss(value, {"perplexity": value.detach().exp()})
 
     def predict(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, BiCausalEncoder, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, BiCausalEncoder, Loss, Objective, TextSpec
 from ssl_runner.losses.tokens import mean_of_real, token_nll
 
 
@@ -35,29 +35,33 @@ class ELMo(Objective[Tensor, Neighbours]):
         if spec.length < 2:
             raise ValueError(f"dataset.length is {spec.length}; objective=elmo needs 2 tokens or more")
         self.encoder: BiCausalEncoder = encoder
+        self.pad = spec.special.pad
         self.softmax = nn.Linear(encoder.dim // 2, spec.vocabulary)
 
     def split(self, batch: Batch) -> tuple[Tensor, Neighbours]:
         """x (B, T) int64."""
         t = batch.data
-        return t, Neighbours(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == PAD, PAD))
+        return t, Neighbours(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == self.pad, self.pad))
 
     def loss(self, x: Tensor, y: Neighbours) -> Loss:
         forward, backward = (
-            mean_of_real(token_nll(scores, target), target) for scores, target in zip(self._scores(x), y, strict=True)
+            mean_of_real(token_nll(scores, target, self.pad), target, self.pad)
+            for scores, target in zip(self._scores(x), y, strict=True)
         )
         return Loss(forward + backward, {"forward": forward.detach(), "backward": backward.detach()})
 
     def predict(self, x: Tensor) -> Neighbours:
         """The most probable neighbours of each token; padding where it is one."""
         following, previous = (scores.argmax(dim=2) for scores in self._scores(x))
-        return Neighbours(following.masked_fill(x[:, :-1] == PAD, PAD), previous.masked_fill(x[:, 1:] == PAD, PAD))
+        return Neighbours(
+            following.masked_fill(x[:, :-1] == self.pad, self.pad), previous.masked_fill(x[:, 1:] == self.pad, self.pad)
+        )
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
-        return -token_nll(self._scores(tokens)[0], tokens[:, 1:])
+        return -token_nll(self._scores(tokens)[0], tokens[:, 1:], self.pad)
 
     def next_logits(self, tokens: Tensor) -> Tensor:
-        last = ((tokens != PAD).sum(dim=1) - 1).clamp(min=0)
+        last = ((tokens != self.pad).sum(dim=1) - 1).clamp(min=0)
         onward, _ = self.encoder(tokens).tokens.chunk(2, dim=2)
         return self._score(onward[torch.arange(len(tokens), device=tokens.device), last]).float()
 
@@ -69,5 +73,5 @@ class ELMo(Objective[Tensor, Neighbours]):
     def _score(self, states: Tensor) -> Tensor:
         """(..., D / 2) -> (..., V); padding has -inf."""
         scores = self.softmax(states)
-        scores[..., PAD] = -torch.inf
+        scores[..., self.pad] = -torch.inf
         return scores

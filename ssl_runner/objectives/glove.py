@@ -1,11 +1,12 @@
 """How often two words stand near each other, from the two words (GloVe)."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, SPECIAL, Batch, Loss, Objective, TextSpec, WordEncoder
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_counts import log_count_squares
 from ssl_runner.nn.count_table import CountTable
 from ssl_runner.nn.gather import divisor, gather
@@ -51,6 +52,7 @@ class GloVe(Objective[Near, Often]):
     are counted, further ones are left out: `uncounted` logs their part of all X.
     """
 
+    counts_examples: ClassVar[bool] = True
     encoder: WordEncoder
     seen: Tensor  # (n + 1,) bool: examples that are counted; the last for those of an unknown place
 
@@ -78,6 +80,7 @@ class GloVe(Objective[Near, Often]):
         self.x_max = x_max
         self.alpha = alpha
         self.vocabulary = spec.vocabulary
+        self.special = spec.special
         sparse = encoder.embedding.sparse
         self.table = nn.Embedding(spec.vocabulary, encoder.dim, sparse=sparse)
         nn.init.uniform_(self.table.weight, -0.5 / encoder.dim, 0.5 / encoder.dim)
@@ -88,12 +91,12 @@ class GloVe(Objective[Near, Often]):
         self.register_buffer("seen", torch.zeros(spec.size + 1, dtype=torch.bool))
 
     def split(self, batch: Batch) -> tuple[Near, Often]:
-        is_word = batch.data >= len(SPECIAL)
+        is_word = ~self.special.among(batch.data)
         order = (~is_word).byte().argsort(dim=1, stable=True)  # words first, as they stand
-        word = batch.data.masked_fill(~is_word, PAD).gather(1, order)
-        sentence = sentences(batch.data).gather(1, order)
+        word = batch.data.masked_fill(~is_word, self.special.pad).gather(1, order)
+        sentence = sentences(batch.data, self.special).gather(1, order)
         after, inside = self._after(word)
-        near = inside & (sentence[:, after] == sentence[:, :, None]) & (word[:, after] != PAD)
+        near = inside & (sentence[:, after] == sentence[:, :, None]) & (word[:, after] != self.special.pad)
         share = near / torch.arange(1, self.window + 1, device=word.device)
         x = Near(word, share, batch.index)
         return x, Often(self.counts(self._keys(word)) * near + self._amounts(x))
@@ -114,9 +117,10 @@ class GloVe(Objective[Near, Often]):
         counted = Counted(self._keys(x.word).flatten(), self._amounts(x).flatten(), self._place(x))
         return Loss(error / (2 * met), {"uncounted": self.counts.uncounted}, counted)
 
-    def after_step(self, carry: Counted, progress: float) -> None:
-        self.counts.add(gather(carry.keys), gather(carry.amounts))
-        self.seen.index_fill_(0, gather(carry.examples), True)  # an assignment would wait for the device
+    def after_step(self, carries: Sequence[Counted], progress: float) -> None:
+        keys, amounts, examples = (gather(torch.cat(each)) for each in zip(*carries, strict=True))
+        self.counts.add(keys, amounts)  # at once: which place a key gets may depend on what was there before
+        self.seen.index_fill_(0, examples, True)  # an assignment would wait for the device
 
     def _after(self, word: Tensor) -> tuple[Tensor, Tensor]:
         """(T, W) the place d on, for d from 1 to W, and (T, W) bool: whether there is one; else it is the last."""

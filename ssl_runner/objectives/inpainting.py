@@ -1,5 +1,6 @@
 """What is in the hole? (context encoder)"""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -112,6 +113,16 @@ class Inpainting(Objective[Context, Tensor]):
 
     def reconstruct(self, x: Context) -> Tensor:
         return self.predict(x)
+
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Context) -> Tensor:
+        return x.hole.expand_as(x.image)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        number = {"blocks": self.blocks} if self.hole == "blocks" else {}
+        return {"pixels": "the hole", "hole": self.hole, "part": self.part, **number}
 
     def _draw(self, x: Context) -> Tensor:
         """(B, C, H, W): the whole image, unbounded values."""

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD, Batch, CausalEncoder, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, CausalEncoder, Loss, Objective, TextSpec
 from ssl_runner.losses.tokens import mean_of_real, token_nll
 from ssl_runner.nn.vocabulary import TokenScores
 
@@ -32,6 +32,7 @@ class LanguageModel(Objective[Tensor, Tensor]):
         if spec.length < 2:
             raise ValueError(f"dataset.length is {spec.length}; a language model needs 2 tokens or more")
         self.encoder: CausalEncoder = encoder
+        self.pad = spec.special.pad
         self.scores = TokenScores(encoder, output)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -39,18 +40,18 @@ class LanguageModel(Objective[Tensor, Tensor]):
         return batch.data[:, :-1], batch.data[:, 1:]
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
-        value = mean_of_real(token_nll(self._scores(x), y), y)
+        value = mean_of_real(token_nll(self._scores(x), y, self.pad), y, self.pad)
         return Loss(value, {"bits": value.detach() / math.log(2)})
 
     def predict(self, x: Tensor) -> Tensor:
         """(B, T - 1): the most probable next token at each place; padding after the text."""
-        return self._scores(x).argmax(dim=2).masked_fill(x == PAD, PAD)
+        return self._scores(x).argmax(dim=2).masked_fill(x == self.pad, self.pad)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
-        return -token_nll(self._scores(tokens[:, :-1]), tokens[:, 1:])
+        return -token_nll(self._scores(tokens[:, :-1]), tokens[:, 1:], self.pad)
 
     def next_logits(self, tokens: Tensor) -> Tensor:
-        last = ((tokens != PAD).sum(dim=1) - 1).clamp(min=0)
+        last = ((tokens != self.pad).sum(dim=1) - 1).clamp(min=0)
         states = self.encoder(tokens).tokens
         here = states[torch.arange(len(tokens), device=tokens.device), last]
         return self.scores(here, self.encoder.embedding).float()

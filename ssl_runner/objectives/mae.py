@@ -1,5 +1,6 @@
 """The pixels of hidden patches from the patches that are left (masked autoencoder)."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -65,7 +66,13 @@ class MAE(Objective[Visible, Hidden]):
                     f"set objective.ratio={GRID_RATIO}"
                 )
             self.kept = ((encoder.grid[0] + 1) // 2) * ((encoder.grid[1] + 1) // 2)
+        if target == "normalised" and encoder.patch**2 * spec.channels < 2:
+            raise ValueError(
+                "objective.target is normalised, and a patch of one value has no deviation: set "
+                "objective.target=pixels, or backbone.patch to 2 or more"
+            )
         self.encoder = encoder
+        self.ratio = ratio
         self.mask = mask
         self.target = target
         self.patch = encoder.patch
@@ -109,6 +116,16 @@ class MAE(Objective[Visible, Hidden]):
 
     def reconstruct(self, x: Visible) -> Tensor:
         return self.predict(x).image
+
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Visible) -> Tensor:
+        patches = self._hidden(x.keep)[:, :, None].expand(-1, -1, self.patch**2 * x.image.shape[1])
+        return unpatchify(patches, self.patch, self.grid)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "hidden patches", "mask": self.mask, "ratio": self.ratio, "patch": self.patch}
 
     def _keep(self, count: int, device: torch.device) -> Tensor:
         """(count, K) places to keep."""

@@ -1,5 +1,7 @@
 """A view's key is found again among a queue of keys of other images (MoCo)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +24,7 @@ class MomentumContrast(Objective[Tensor, Tensor]):
         loss = rule(cosine(z_x, z'_y); cosine(z_x, each key in the queue))                      nats per query (InfoNCE)
 
     z = g(f(.)) encoder and projector, z' their moving average. The keys of a step join the queue after it, and the
-    oldest leave.
+    oldest leave. The encoder that is kept is that of the queries, f, as in the authors' evaluation, not its average.
     He, Fan, Wu, Xie, Girshick 2020, "Momentum Contrast for Unsupervised Visual Representation Learning",
     https://arxiv.org/abs/1911.05722, with the head and the temperature of Chen, Fan, Girshick, He 2020 (MoCo v2),
     https://arxiv.org/abs/2003.04297.
@@ -74,8 +76,9 @@ class MomentumContrast(Objective[Tensor, Tensor]):
         logs = watched(sim, self.rule.critic(sim), pos, ~pos) | self.rule.watched() | {"output_std": output_std(z)}
         return Loss(value, logs, F.normalize(key.float(), dim=1))
 
-    def after_step(self, carry: Tensor, progress: float) -> None:
-        """`carry` (B, D): the keys of the step."""
+    def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
+        """`carries` (B, D) each: the keys of a batch."""
         self.key_encoder.update(self.encoder, self.momentum)
         self.key_projector.update(self.projector, self.momentum)
-        self.queue.push(carry, torch.full((len(carry),), -1, device=carry.device))  # no label is read
+        for keys in carries:
+            self.queue.push(keys, torch.full((len(keys),), -1, device=keys.device))  # no label is read

@@ -1,12 +1,13 @@
 """The next token, by counting."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, CountEncoder, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, CountEncoder, Loss, Objective, TextSpec
 from ssl_runner.losses.tokens import mean_of_real
 from ssl_runner.nn.gather import gather
 
@@ -35,9 +36,12 @@ class NGramModel(Objective[Known, Tensor]):
     Differs from the papers: as `backbones.ngram` says.
     """
 
+    counts_examples: ClassVar[bool] = True
+
     def __init__(self, encoder: CountEncoder, spec: TextSpec) -> None:
         super().__init__()
         self.encoder: CountEncoder = encoder
+        self.pad = spec.special.pad
         self.unused = nn.Parameter(torch.zeros(()))
 
     def split(self, batch: Batch) -> tuple[Known, Tensor]:
@@ -47,12 +51,12 @@ class NGramModel(Objective[Known, Tensor]):
     def loss(self, x: Known, y: Tensor) -> Loss:
         with torch.no_grad():
             likelihood = self._single(y) if self.training else self.encoder.log_probability(x.tokens, y)
-            error = mean_of_real(-likelihood, y)
+            error = mean_of_real(-likelihood, y, self.pad)
         return Loss(error + 0 * self.unused, {"bits": error / math.log(2)}, carry=(x, y))
 
-    def after_step(self, carry: tuple[Known, Tensor], progress: float) -> None:
-        x, y = carry
-        self.encoder.absorb(gather(x.tokens), gather(y), gather(x.example))
+    def after_step(self, carries: Sequence[tuple[Known, Tensor]], progress: float) -> None:
+        for x, y in carries:
+            self.encoder.absorb(gather(x.tokens), gather(y), gather(x.example))
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         return self.encoder.log_probability(tokens[:, :-1], tokens[:, 1:])
@@ -63,4 +67,4 @@ class NGramModel(Objective[Known, Tensor]):
     def _single(self, y: Tensor) -> Tensor:
         """(B, T - 1): log p(y), whatever stands before it; 0 where it is padding."""
         counts = self.encoder.counts
-        return ((counts[y] + 1) / (counts.sum() + len(counts))).log().masked_fill(y == PAD, 0.0)
+        return ((counts[y] + 1) / (counts.sum() + len(counts))).log().masked_fill(y == self.pad, 0.0)

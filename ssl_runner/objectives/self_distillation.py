@@ -1,5 +1,8 @@
 """What a slowly moving teacher says of one crop of an image, from another crop (DINO)."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +25,8 @@ class SelfDistillation(Objective[Tensor, Tensor]):
         p' = softmax((s' - centre) / teacher temperature),   centre <- moving average of s' over batches
 
     s = h(f(.)), encoder and head, are cosines with K prototypes; s' those of the teacher, its moving average.
+    `exported` says whose encoder is kept: the paper evaluates the teacher's, which is better than the student's all
+    along (section 5.2 there).
     Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, "Emerging Properties in Self-Supervised Vision
     Transformers", https://arxiv.org/abs/2104.14294.
     Differs from the paper: a convolutional network by default; a small head, with BatchNorm and ReLU in place of GELU;
@@ -46,6 +51,7 @@ class SelfDistillation(Objective[Tensor, Tensor]):
         temperature_warmup: float,
         momentum: float,
         centre_momentum: float,
+        exported: Literal["teacher", "student"],
     ) -> None:
         super().__init__()
         check_widths("projector", projector)
@@ -75,7 +81,12 @@ class SelfDistillation(Objective[Tensor, Tensor]):
         self.temperature_warmup = temperature_warmup
         self.momentum = momentum
         self.centre_momentum = centre_momentum
+        self.kept = exported
         self._warm(0.0)
+
+    @property
+    def exported(self) -> Encoder:
+        return self.teacher_encoder.module if self.kept == "teacher" else self.encoder
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (V, B, C, h, w), y (V', B, C, H, W)."""
@@ -99,12 +110,12 @@ class SelfDistillation(Objective[Tensor, Tensor]):
         }
         return Loss(value, logs, taught.mean(dim=(0, 1)))
 
-    def after_step(self, carry: Tensor, progress: float) -> None:
-        """`carry` (K,): the mean of the teacher's scores over this rank's batch."""
+    def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
+        """`carries` (K,) each: the mean of the teacher's scores over this rank's batch."""
         momentum = cosine_momentum(self.momentum, progress)
         self.teacher_encoder.update(self.encoder, momentum)
         self.teacher_head.update(self.head, momentum)
-        self.centre.lerp_(mean_over_ranks(carry), 1 - self.centre_momentum)
+        self.centre.lerp_(mean_over_ranks(torch.stack(list(carries)).mean(dim=0)), 1 - self.centre_momentum)
         self._warm(progress)
 
     def _warm(self, progress: float) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_runner.interfaces import Batch, Loss, Objective, TextEncoder, TextSpec, TokenEncoder, Views
 from ssl_runner.losses.contrastive import watched
-from ssl_runner.losses.rules import Rule
+from ssl_runner.losses.rules import Rule, check_similarity
 from ssl_runner.losses.similarity import Similarity, SimilarityName
 from ssl_runner.nn.gather import gather, rank
 from ssl_runner.nn.mlp import MLP, check_widths
@@ -65,6 +65,7 @@ class SentenceContrast(Objective[Tensor, Tensor]):
         self.alike = alike
         self.pooler = pooler
         self.projector = MLP([encoder.dim, *projector], norm="batch")
+        check_similarity(loss, similarity)
         self.similarity = Similarity(similarity, projector[-1])
         self.rule = loss
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl_runner.interfaces import MASK, Batch, Loss, Objective, TextSpec, WordEncoder
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
 
@@ -47,18 +47,19 @@ class SkipGram(Objective[Tensor, Around]):
         super().__init__()
         self.encoder = encoder
         self.output = output
-        self.subsampling = Subsampling(word_counts(spec), threshold=subsample)
-        self.window = DynamicWindow(window)
+        self.mask = spec.special.mask
+        self.subsampling = Subsampling(word_counts(spec), spec.special, threshold=subsample)
+        self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Tensor, Around]:
         """x (B, T) int64, MASK where a word is left out."""
         kept = self.subsampling(batch.data)
-        word = batch.data.masked_fill(~kept, MASK)
+        word = batch.data.masked_fill(~kept, self.mask)
         return word, Around(word, self.window(batch.data, kept), self.output.draw(len(word)))
 
     def shuffle(self, x: Tensor, y: Around) -> tuple[Tensor, Around]:
         """Each place asks for as many words, and the words asked for are those of the batch, at other places."""
-        return x, y._replace(word=exchange(y.word, y.word != MASK))
+        return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
     def loss(self, x: Tensor, y: Around) -> Loss:
         v = self.encoder.embedding(x)

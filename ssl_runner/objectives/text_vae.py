@@ -1,16 +1,17 @@
 """The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
 
-from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import PAD, Batch, Loss, Objective, TextEncoder, TextSpec
+from ssl_runner.interfaces import Batch, Loss, Objective, TextEncoder, TextSpec
 from ssl_runner.losses.precision import wide
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
 from ssl_runner.nn.token_decoder import TokenDecoder
+from ssl_runner.nn.tokens import tokenizer_fingerprint
 
 ACTIVE = 0.01  # the variance of a latent's mean over examples above which it is in use; Burda et al. 2016
 
@@ -66,13 +67,13 @@ class TextVAE(Objective[Read, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
+        self.tokenizer = tokenizer_fingerprint(spec)
+        self.pad = spec.special.pad
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
         self.code = nn.Linear(encoder.dim, 2 * latent)  # means, then logarithms of variances
-        self.decoder = TokenDecoder(
-            spec.vocabulary, latent, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout
-        )
+        self.decoder = TokenDecoder(spec, latent, dim=decoder_dim, hidden=decoder_hidden, word_dropout=word_dropout)
         self.register_buffer("weight", torch.tensor(0.0 if warmup else float(beta)))
 
     def split(self, batch: Batch) -> tuple[Read, Tensor]:
@@ -86,7 +87,7 @@ class TextVAE(Objective[Read, Tensor]):
         per_latent = gaussian_kl(mean, log_variance).mean(dim=0)
         kl = per_latent.sum()
         with torch.no_grad():
-            tokens = (y[:, 1:] != PAD).sum(dim=1).float().mean()
+            tokens = (y[:, 1:] != self.pad).sum(dim=1).float().mean()
             logs = {
                 "elbo": -(error + kl),
                 "reconstruction_nll": error.detach(),
@@ -98,7 +99,7 @@ class TextVAE(Objective[Read, Tensor]):
             }
         return Loss(error + self.weight * kl, logs)
 
-    def after_step(self, carry: None, progress: float) -> None:
+    def after_step(self, carries: Sequence[None], progress: float) -> None:
         self.weight.fill_(self.beta * min(progress / self.warmup, 1.0) if self.warmup else self.beta)
 
     def predict(self, x: Read) -> Tensor:
@@ -109,6 +110,9 @@ class TextVAE(Objective[Read, Tensor]):
 
     def write(self, z: Tensor) -> Tensor:
         return self.decoder.write(z, self.length)
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": "categorical", "tokenizer": self.tokenizer}
 
     def posterior(self, x: Read) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)
@@ -131,4 +135,4 @@ class TextVAE(Objective[Read, Tensor]):
 
     def _nll(self, z: Tensor, y: Tensor) -> Tensor:
         """(B,) nats per sentence: -log p(y | its first token, z)."""
-        return token_nll(self.decoder(z, y), y[:, 1:]).sum(dim=1)
+        return token_nll(self.decoder(z, y), y[:, 1:], self.pad).sum(dim=1)

@@ -1,13 +1,15 @@
 """The colours of a grey frame, copied from where they were in earlier frames."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, FrameEncoder, Loss, Objective, VideoSpec
+from ssl_runner.interfaces import LOGGED, Batch, FrameEncoder, Loss, Objective, VideoSpec
 from ssl_runner.losses.pointing import copied, negative_log
+from ssl_runner.metrics import BASELINE, Kind
 from ssl_runner.nn.colour import WHITE, lab_to_rgb, rgb_to_lab
 from ssl_runner.nn.frames import take
 from ssl_runner.nn.kmeans import kmeans, nearest
@@ -44,6 +46,7 @@ class TrackingByColorization(Objective[Grey, Coloured]):
     The encoder has as many channels as the data, so that it is the one that is evaluated.
     """
 
+    logged: ClassVar[Mapping[str, Kind]] = {**LOGGED, "unmoved": BASELINE}
     encoder: FrameEncoder
 
     def __init__(

@@ -1,7 +1,7 @@
 """The image from a random code that is kept close to a prior (variational autoencoder)."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,7 @@ class VAE(Objective[Seen, Tensor]):
             raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
         self.encoder = encoder
         self.likelihood = likelihood
+        self.deviation = deviation
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
@@ -100,7 +101,7 @@ class VAE(Objective[Seen, Tensor]):
             }
         return Loss(error + self.weight * kl, logs)
 
-    def after_step(self, carry: None, progress: float) -> None:
+    def after_step(self, carries: Sequence[None], progress: float) -> None:
         self.weight.fill_(self.beta * min(progress / self.warmup, 1.0) if self.warmup else self.beta)
 
     def predict(self, x: Seen) -> Tensor:
@@ -108,6 +109,15 @@ class VAE(Objective[Seen, Tensor]):
 
     def reconstruct(self, x: Seen) -> Tensor:
         return self.predict(x)
+
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Seen) -> Tensor:
+        return torch.ones_like(x.image, dtype=torch.bool)
+
+    def hides(self) -> Mapping[str, str | int | float]:
+        return {"pixels": "all", "corruption": "none", "amount": 0.0}
 
     def encode(self, x: Seen) -> Tensor:
         return self._code(x)[0]
@@ -118,6 +128,9 @@ class VAE(Objective[Seen, Tensor]):
 
     def sample(self, n: int) -> Tensor:
         return self.decode(torch.randn(n, self.latent, device=self.weight.device))
+
+    def density(self) -> Mapping[str, Any]:
+        return {"family": self.likelihood} | ({} if self.deviation is None else {"deviation": self.deviation})
 
     def posterior(self, x: Seen) -> tuple[Tensor, Tensor]:
         mean, log_variance = self._code(x)

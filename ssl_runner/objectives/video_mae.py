@@ -1,5 +1,6 @@
 """The pixels of hidden tubes of a clip from the tubes that are left (masked autoencoder of video)."""
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -61,6 +62,11 @@ class VideoMAE(Objective[Visible, Hidden]):
             raise ValueError(f"objective.mask is {mask!r}; it must be tube or random")
         if target not in ("pixels", "normalised"):
             raise ValueError(f"objective.target is {target!r}; it must be pixels or normalised")
+        if target == "normalised" and math.prod(encoder.tube) * spec.channels < 2:
+            raise ValueError(
+                "objective.target is normalised, and a tube of one value has no deviation: set "
+                "objective.target=pixels, or backbone.patch to 2 or more"
+            )
         self.encoder = encoder
         self.kept = kept
         self.mask = mask

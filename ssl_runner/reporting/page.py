@@ -221,6 +221,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "duration": duration,
+        "flops": lambda number: _typeset(flops(number)),
         "count": lambda number: _typeset(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
         "typeset": _typeset,
         "subject": subject_name,
@@ -243,6 +244,18 @@ def _environment() -> jinja2.Environment:
         "SHARE": Unit.SHARE,
     }
     return environment
+
+
+def flops(number: float) -> str:
+    """A number of operations in the unit that suits it.
+
+    >>> flops(0), flops(22_847_283_200), flops(1.2e18)
+    ('0 FLOPs', '22.8 GFLOPs', '1200 PFLOPs')
+    """
+    step = 0
+    while number >= 999.5 and step < 5:
+        number, step = number / 1000, step + 1
+    return f"{number:.{4 if number >= 999.5 else 3}g} {('', 'K', 'M', 'G', 'T', 'P')[step]}FLOPs"
 
 
 def duration(seconds: float) -> str:

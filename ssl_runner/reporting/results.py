@@ -86,6 +86,8 @@ class Cost:
     device: str = ""
     precision: str = ""
     parameters: int | None = None  # of the encoder
+    flops_per_step: int | None = None  # of an optimizer step on all devices, forward and backward: flops.py says which
+    flops: int | None = None  # of pretraining
     evaluation_seconds: float | None = None
 
 

@@ -6,23 +6,23 @@ Each function draws from torch's global generator, batched, on the device of the
 import torch
 from torch import Tensor
 
-from ssl_runner.interfaces import MASK, PAD, SPECIAL
+from ssl_runner.interfaces import SpecialTokens
 
 
-def chosen(x: Tensor, share: float) -> Tensor:
+def chosen(x: Tensor, share: float, special: SpecialTokens) -> Tensor:
     """Draw tokens, each with probability `share`: (B, T) bool; special ids are never drawn."""
-    return (torch.rand(x.shape, device=x.device) < share) & (x >= len(SPECIAL))
+    return (torch.rand(x.shape, device=x.device) < share) & ~special.among(x)
 
 
-def masked(x: Tensor, which: Tensor) -> Tensor:
-    """MASK in place of the tokens that `which` (B, T) bool names."""
-    return x.masked_fill(which, MASK)
+def masked(x: Tensor, which: Tensor, mask: int) -> Tensor:
+    """`mask` in place of the tokens that `which` (B, T) bool names."""
+    return x.masked_fill(which, mask)
 
 
-def deleted(x: Tensor, which: Tensor) -> Tensor:
-    """Without the tokens that `which` (B, T) bool names: those after them move up, PAD comes in at the end."""
+def deleted(x: Tensor, which: Tensor, pad: int) -> Tensor:
+    """Without the tokens that `which` (B, T) bool names: those after them move up, `pad` comes in at the end."""
     order = which.int().argsort(dim=1, stable=True)
-    return x.masked_fill(which, PAD).gather(1, order)
+    return x.masked_fill(which, pad).gather(1, order)
 
 
 def reordered(x: Tensor, which: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """What `interfaces` promises of every evaluator, for each that has a config."""
 
 import inspect
-import json
-import math
 import pkgutil
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 import torch
+from findings import check, key, keys, node_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -17,7 +16,6 @@ import ssl_runner.evaluation
 import ssl_runner.interfaces
 from ssl_runner.evaluation.controls import Pixels
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
     Batch,
     Bounds,
@@ -26,6 +24,7 @@ from ssl_runner.interfaces import (
     Evaluator,
     Examples,
     Features,
+    Finding,
     Generates,
     ImageSpec,
     Inspection,
@@ -55,10 +54,11 @@ def class_of(name: str) -> type:
     return getattr(import_module(module), cls)
 
 
-def build(name: str) -> Any:
-    node = OmegaConf.to_container(OmegaConf.load(SINGLE[name]))
+def build(name: str, **changes: Any) -> Any:
+    node = node_of(name)
     del node["_target_"]
-    return class_of(name)(**node | SMALLER.get(name, {}))
+    node.pop("defaults", None)
+    return class_of(name)(**node | SMALLER.get(name, {}) | changes)
 
 
 EVALUATORS = [name for name in SINGLE if issubclass(class_of(name), Evaluator)]
@@ -119,6 +119,15 @@ class Copy(Objective[Tensor, Tensor]):
     def reconstruct(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
 
+    def compared(self, image: Tensor) -> Tensor:
+        return image
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x, dtype=torch.bool)
+
+    def hides(self) -> dict[str, str]:
+        return {"pixels": "all"}
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x).pooled
 
@@ -127,6 +136,9 @@ class Copy(Objective[Tensor, Tensor]):
 
     def sample(self, n: int) -> Tensor:
         return self.decode(torch.randn(n, self.encoder.dim))
+
+    def density(self) -> dict[str, str]:
+        return {"family": "none"}
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.encode(x), torch.ones(len(x), self.encoder.dim)
@@ -143,7 +155,7 @@ PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:
-    return FrozenSubject(encoder, Images(), seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, Images(), seed=0, device=torch.device("cpu"), batch_size=16)
 
 
 def net() -> Net:
@@ -151,19 +163,44 @@ def net() -> Net:
     return Net()
 
 
-def ask(name: str, encoder: Encoder) -> Any:
-    asked = subject(encoder)
-    return build(name)(asked) if name in EVALUATORS else build(name)(Copy(encoder), asked)
+def ask(name: str, encoder: Encoder, **changes: Any) -> Finding:
+    asked, evaluation = subject(encoder), build(name, **changes)
+    return evaluation(asked) if name in EVALUATORS else evaluation(Copy(encoder), asked)
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)
-def test_a_finding_can_be_written_down(name):
-    found = ask(name, net())
-    assert found.metrics
-    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
-    assert json.loads(json.dumps(found.protocol)) == found.protocol
-    assert {"evaluator", "split", "seed"} <= set(found.protocol)
-    assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
+def test_what_every_finding_promises(name):
+    check(name, ask(name, net()))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        (name, setting)
+        for name in OF_IMAGES
+        for setting in sorted(class_of(name).presentation)
+        if type(node_of(name)[setting]) is int
+    ],
+)
+def test_a_setting_of_presentation_changes_no_number(name, setting):
+    found, other = ask(name, net()), ask(name, net(), **{setting: 2})
+    assert keys(found) == keys(other)
+    for one, another in zip(found.metrics, other.metrics, strict=True):
+        assert one.value == pytest.approx(another.value, rel=1e-5, abs=1e-7)
+    assert found.protocol.terms == other.protocol.terms
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"), [("few_label", "per_class", [2]), ("few_label", "fractions", [])]
+)
+def test_which_conditions_are_asked_for_changes_no_number_of_the_others(name, setting, value):
+    found, other = ask(name, net()), ask(name, net(), **{setting: value})
+    same = set(keys(found)) & set(keys(other))
+    assert same
+    assert keys(found) != keys(other)
+    for one in found.metrics:
+        if key(one) in same:
+            assert one == next(each for each in other.metrics if key(each) == key(one))
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)
@@ -204,7 +241,10 @@ def test_a_seed_repeats_whatever_was_drawn_before(name):
     "name", [name for name in EVALUATORS if name in OF_IMAGES and class_of(name).pixels_are_control]
 )
 def test_pixels_are_evaluated_alike(name):
-    assert build(name)(subject(Pixels(Images().spec))).metrics.keys() == build(name)(subject(net())).metrics.keys()
+    pixels, encoder = ask(name, Pixels(Images().spec)), ask(name, net())
+    assert keys(pixels) == keys(encoder)
+    assert pixels.protocol.terms == encoder.protocol.terms
+    assert [each.terms for each in pixels.metrics] == [each.terms for each in encoder.metrics]
 
 
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and not class_of(name).needs_labels])
@@ -255,7 +295,7 @@ def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(na
     assert SINGLE[name].read_text().startswith(f"# @package evaluation.{name}\n# ")
     parameters = list(inspect.signature(class_of(name).__init__).parameters.values())[1:]
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-    assert {p.name for p in parameters} == set(OmegaConf.load(SINGLE[name])) - {"_target_"}
+    assert {p.name for p in parameters} == set(node_of(name)) - {"_target_", "defaults"}
 
 
 def test_sets_compose(tmp_path):

@@ -2,8 +2,10 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import get_type_hints
 
+import made_bert
 import made_text
 import pytest
 import torch
@@ -145,7 +147,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(task: tuple[Objective, Batch]) 
         found.value.backward()
         optimizer.step()
         if isinstance(objective.encoder, CountEncoder):  # it learns by counting alone
-            objective.after_step(found.carry, 0.5)
+            objective.after_step([found.carry], 0.5)
         losses.append(found.value.item())
     assert sum(losses[-3:]) < sum(losses[:3])
 
@@ -215,6 +217,12 @@ def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
     assert image.shape == batch.data.shape
     assert image.min() >= 0
     assert image.max() <= 1
+    values, hidden = objective.compared(batch.data), objective.hidden(x)
+    assert hidden.dtype is torch.bool
+    assert hidden.shape == values.shape
+    assert hidden.flatten(1).any(dim=1).all()
+    assert torch.allclose(objective.compared(image)[~hidden], values[~hidden], atol=1e-6)  # what is shown is right
+    assert "pixels" in objective.hides()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -226,3 +234,31 @@ def test_the_docstring_says_the_equation(name: str) -> None:
     assert "x =" in text
     assert "loss =" in text
     assert name == "supervised" or "Differs from" in text
+
+
+@pytest.mark.parametrize("example", ["window", "sentence"])
+@pytest.mark.parametrize(
+    "name", [each for each in OBJECTIVES if get_type_hints(target(each).__init__)["spec"] is TextSpec]
+)
+def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: Path) -> None:
+    """Whatever is drawn of words is of ordinary ids, and what is special in y has the vocabulary's own ids."""
+    (tmp_path / "tokenizer.json").write_text(made_bert.tokenizer(made_text.words()).to_str())
+    more = [f"dataset.tokenizer={tmp_path}", f"dataset.example={example}", f"objective={name}"]
+    hints = get_type_hints(target(name).__init__)
+    backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
+    if name == "bert":
+        more.append(f"objective.next_sentence={int(example == 'window')}")
+    chosen = typed(compose([*SMALL, *made_text.overrides(), *more, *backbone]))
+    source, _ = build.source(chosen)
+    data = source.load()["train"]
+    spec = replace(source.spec, size=len(data.label))
+    assert spec.special == made_bert.IDS
+    ids = spec.to_input(data.data[:16])
+    assert set(ids[spec.special.among(ids)].tolist()) <= {0, 101, 102}
+    objective = build.objective(chosen, spec)
+    assert torch.isfinite(loss(objective, Batch(ids, data.label[:16], torch.arange(16))))
+    x, y = objective.split(Batch(ids, data.label[:16], torch.arange(16)))
+    for part in (x, y):
+        for each in tensors(part):
+            if each.dtype == torch.int64 and each.ndim > 1 and name != "simcse":  # its y are places, no ids
+                assert not torch.isin(each, torch.tensor([1, 2, 3, 4, 5])).any()  # [unused0] and so on

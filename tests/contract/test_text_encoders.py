@@ -5,14 +5,11 @@ import copy
 import pytest
 import torch
 import yaml
+from special_ids import CLS, MASK, PAD, SEP
 
 from ssl_runner import build
 from ssl_runner.config import conf_dir, locate
 from ssl_runner.interfaces import (
-    CLS,
-    MASK,
-    PAD,
-    SEP,
     BiCausalEncoder,
     CausalEncoder,
     CountEncoder,
@@ -95,6 +92,7 @@ def test_evaluation_is_deterministic(encoder: TextEncoder, x: torch.Tensor) -> N
 
 def test_gradients_reach_every_weight(encoder: TextEncoder, x: torch.Tensor) -> None:
     of_kind(encoder, TokenEncoder, CausalEncoder, BiCausalEncoder, WordEncoder)
+    x[0, 8] = SEP  # a second segment follows
     pooled = encoder.train()(x).pooled
     (pooled * torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
     idle = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]

@@ -4,28 +4,32 @@ import copy
 import json
 import math
 import random
+import re
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
+import made_bert
 import made_text
 import pytest
 import torch
-import yaml
+from findings import check, keys, node_of
 
 from ssl_runner import build
 from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.data.text import TextFile
 from ssl_runner.evaluation.controls import BagOfWords
+from ssl_runner.evaluation.senses import senses_text
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.figures import Figure
 from ssl_runner.interfaces import (
+    Bounds,
     Encoder,
     Evaluator,
     Examples,
     FillsIn,
+    Finding,
     Inspection,
     Objective,
     PredictsNext,
@@ -33,7 +37,7 @@ from ssl_runner.interfaces import (
     Writes,
 )  # fmt: skip
 
-NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
+NODES = {path.stem: node_of(path.stem) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
 NODES = {name: node for name, node in NODES.items() if "_target_" in node}
 CLASS = {name: locate(node["_target_"]) for name, node in NODES.items()}
 OBJECTIVES = {  # who can do what an inspection asks for
@@ -41,6 +45,7 @@ OBJECTIVES = {  # who can do what an inspection asks for
     FillsIn: ["objective=bert", "backbone=bert_tiny", "backbone.depth=1"],
     Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
 }
+OBJECTIVES[Bounds] = OBJECTIVES[Writes]
 SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
@@ -60,6 +65,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
     "word_map": {"skip": 5},
+    "likelihood": {"samples": 3, "examples": 20},
 }
 
 
@@ -109,17 +115,17 @@ def files() -> Path:
     return folder
 
 
-def evaluator(name: str) -> Any:
+def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path") == "???":
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
-    return build.construct(node | SMALLER.get(name, {}))
+    return build.construct(node | SMALLER.get(name, {}) | changes)
 
 
 class Labelled:
     """Made sentences, by whether the moon or the king is in them; and words that people compared, in the corpus."""
 
-    def __init__(self, example: str) -> None:
+    def __init__(self, example: str, published: bool) -> None:
         folder = made_text.folder()
         pairs = Path(find_spec("gensim").origin).parent / "test" / "test_data" / "wordsim353.tsv"
         more = folder / "more.txt"
@@ -128,9 +134,15 @@ class Labelled:
             others = "athens greece baghdad iraq paris france rome italy bank arms light right state order party"
             documents = [made_text.text(60), *(" ".join(pair) for pair in words), *[others] * 5]
             more.write_text("\n\n".join(documents))
+        known = folder / "bert"
+        if published and not known.exists():
+            known.mkdir()
+            words = set(re.findall(r"[a-z]+", (more.read_text() + senses_text("test") + senses_text("val")).lower()))
+            (known / "tokenizer.json").write_text(made_bert.tokenizer(words).to_str())
         source = TextFile(
             path=str(more), val_path=None, test_path=None, documents="blank_lines", sentences="lines", example=example,
-            length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True, tokenizer=None,
+            length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True,
+            tokenizer=str(known) if published else None,
             cache=str(folder / "cache"), test_fraction=0.2, val_fraction=0.2, split_seed=0,
         )  # fmt: skip
         self.splits = dict(source.load())
@@ -148,28 +160,29 @@ class Labelled:
 
 
 @cache
-def data(example: str) -> Labelled:
-    return Labelled(example)
+def data(example: str, published: bool = False) -> Labelled:
+    return Labelled(example, published)
 
 
-def objective(name: str) -> tuple[Objective, Labelled]:
+def objective(name: str, published: bool = False) -> tuple[Objective, Labelled]:
     """One that the evaluation can be asked of, at its random start."""
     needs = get_type_hints(CLASS[name].__call__)["objective"] if name not in EVALUATORS else FillsIn
     overrides = OBJECTIVES[needs]
-    example = "sentence" if needs is Writes or name in EVALUATORS else "window"
-    loaded = data(example)
+    example = "sentence" if needs in (Writes, Bounds) or name in EVALUATORS else "window"
+    loaded = data(example, published)
     more = ["objective.next_sentence=0"] if example == "sentence" and needs is FillsIn else []
     chosen = typed(compose([*made_text.overrides(), "evaluation=[]", "logger=none", *overrides, *more]))
     return build.objective(chosen, loaded.spec), copy.copy(loaded)
 
 
 def subject(encoder: Encoder, loaded: Labelled) -> FrozenSubject:
-    return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
-def ask(name: str, whole: Objective, loaded: Labelled) -> Any:
+def ask(name: str, whole: Objective, loaded: Labelled, **changes: Any) -> Finding:
     asked = subject(whole.encoder, loaded)
-    return evaluator(name)(asked) if name in EVALUATORS else evaluator(name)(whole, asked)
+    evaluation = evaluator(name, **changes)
+    return evaluation(asked) if name in EVALUATORS else evaluation(whole, asked)
 
 
 def test_what_is_of_images_alone_is_left_out() -> None:
@@ -192,11 +205,7 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
     assert all(torch.equal(value, weights[key]) for key, value in whole.state_dict().items())
     assert [part.training for part in whole.modules()] == modes
     assert all(p.grad is None for p in whole.parameters())
-    assert found.metrics
-    assert all(type(value) is float and math.isfinite(value) for value in found.metrics.values())
-    assert json.loads(json.dumps(found.protocol)) == found.protocol
-    assert {"evaluator", "split"} <= set(found.protocol)
-    assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
+    check(name, found)
     torch.manual_seed(8)
     again = ask(name, whole, loaded)
     assert (again.metrics, again.protocol) == (found.metrics, found.protocol)
@@ -206,4 +215,36 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
 def test_bags_of_words_are_evaluated_alike(name: str) -> None:
     whole, loaded = objective(name)
     bag = evaluator(name)(subject(BagOfWords(loaded.spec), loaded))
-    assert bag.metrics.keys() == ask(name, whole, loaded).metrics.keys()
+    encoder = ask(name, whole, loaded)
+    assert keys(bag) == keys(encoder)
+    assert bag.protocol.terms == encoder.protocol.terms
+    assert [each.terms for each in bag.metrics] == [each.terms for each in encoder.metrics]
+
+
+@pytest.mark.parametrize("name", [
+    "analogies", "masked_words", "neighbours", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
+    "text_classification", "text_interpolation", "text_samples", "word_similarity",
+])  # fmt: skip
+def test_a_published_tokenizer_can_be_used(name: str) -> None:
+    """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
+    whole, loaded = objective(name, published=True)
+    assert loaded.spec.special == made_bert.IDS
+    assert all(math.isfinite(each.value) for each in ask(name, whole, loaded).metrics)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        (name, setting)
+        for name in NAMES
+        for setting in sorted(CLASS[name].presentation)
+        if type(NODES[name][setting]) is int
+    ],
+)
+def test_a_setting_of_presentation_changes_no_number(name: str, setting: str) -> None:
+    whole, loaded = objective(name)
+    node = NODES[name] | SMALLER.get(name, {})
+    found, other = ask(name, whole, loaded), ask(name, whole, loaded, **{setting: max(2, node[setting] // 2)})
+    assert keys(found) == keys(other)
+    for one, another in zip(found.metrics, other.metrics, strict=True):
+        assert one.value == pytest.approx(another.value, rel=1e-4, abs=1e-6)

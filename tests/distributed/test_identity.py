@@ -16,14 +16,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from objective_cases import CASES, COUNT, mapped, optimizer_of, task
-from torch import Tensor, nn
+from objective_cases import CASES, half, optimizer_of, task
+from torch import nn
 
 from ssl_runner.interfaces import Objective
 from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.sharding import shard, unfused, whole
 from ssl_runner.nn.synced_norm import SyncedBatchNorm, synced
-from ssl_runner.objectives.contrastive_views import Origin
 
 NORM = 0.1  # at which gradients are clipped
 WAYS = ["ddp", "fsdp"]
@@ -31,24 +30,6 @@ UNSHARDABLE = {("ngram", "fsdp")}  # `commands.launch` refuses it: its tables ar
 CANNOT = {  # name -> why; docs/scaling.md says so too
     "simclr with clusters": "a cluster that has run empty begins again at a random example, and the two draw others",
 }
-
-
-def half(part: Any, number: int) -> Any:
-    """The examples of one process: of each tensor, along the dimension that is as long as the batch; else all of it."""
-    rows = slice(number * COUNT // 2, (number + 1) * COUNT // 2)
-
-    def cut(value: Tensor) -> Tensor:
-        if COUNT not in value.shape[:2]:
-            return value
-        return value[rows] if value.shape[0] == COUNT else value[:, rows]
-
-    if isinstance(part, Origin) and part.priority.numel():  # (V * B, M), the views of one process after another
-        views = torch.arange(part.source.numel()).view(-1, COUNT)
-        own = [views[:, : COUNT // 2].flatten(), views[:, COUNT // 2 :].flatten()]
-        far = torch.arange(views.numel(), part.priority.shape[1])
-        part = part._replace(priority=part.priority[own[number]][:, torch.cat((*own, far))])
-        return Origin(cut(part.source), cut(part.label), part.priority)
-    return mapped(part, cut)
 
 
 def step(case: str, objective: Objective, x: Any, y: Any, way: str = "") -> dict[str, Any]:
@@ -66,7 +47,7 @@ def step(case: str, objective: Objective, x: Any, y: Any, way: str = "") -> dict
     norm = nn.utils.clip_grad_norm_(trained.values(), NORM)
     optimizer.step()
     with torch.no_grad():
-        objective.after_step(loss.carry, 0.5)
+        objective.after_step([loss.carry], 0.5)
     after = {name: p.detach() for name, p in objective.named_parameters()} | dict(objective.named_buffers())
     return whole({"loss": mean_over_ranks(loss.value), "norm": norm, **gradients, **after})
 

@@ -88,7 +88,7 @@ def test_a_step_never_waits_for_the_device(case: str) -> None:
         loss.value.backward()
         optimizer.step()
         with torch.no_grad():
-            objective.after_step(loss.carry, 0.5)
+            objective.after_step([loss.carry], 0.5)
 
     step()  # libraries start, and state that is made at the first one
     torch.cuda.synchronize()

@@ -1,19 +1,25 @@
 """Objects from configs: what fits together, exported encoders, damaged files."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import made_bert
 import made_text
 import pytest
 import torch
 import yaml
 
 from ssl_runner import build, load_encoder
+from ssl_runner.commands.findings import same_reach
 from ssl_runner.config import Config, ConfigError, check_fit, compose, conf_dir, locate, typed
-from ssl_runner.interfaces import TextSpec
+from ssl_runner.evaluation.controls import BagOfWords
+from ssl_runner.interfaces import SpecialTokens, TextSpec
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
+SMALL_FRAMES = ["dataset=moving_digits", "dataset.side=8", "dataset.digit_side=8", "backbone=per_frame",
+                "evaluation=[prediction]"]  # fmt: skip
 AXES = {
     axis: sorted(p.stem for p in (conf_dir() / axis).glob("*.yaml")) for axis in ("dataset", "backbone", "objective")
 }
@@ -48,6 +54,7 @@ def refused(*overrides: str) -> str:
         (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
         (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, "),
         (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
+        (["objective=next_frame", *SMALL_FRAMES], "of 8 x 8: set dataset.side to 11 or more, or leave prediction out"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer=lars", "optimizer.momentum=1"], "optimizer.momentum is 1"),
         (["schedule.warmup=2"], "schedule.warmup is 2"),
@@ -62,6 +69,16 @@ def refused(*overrides: str) -> str:
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_in_words(overrides: list[str], said: str) -> None:
     assert said in refused(*overrides)
+
+
+@pytest.mark.parametrize("root", ["config", "evaluate"])
+@pytest.mark.parametrize("name", ["finetune", "few_label_finetune"])
+def test_fine_tuning_takes_views_where_they_are_chosen(root: str, name: str) -> None:
+    chosen = f"objective/views@evaluation.{name}.views=natural"
+    plain, seen = (compose([f"evaluation=[{name}]", *more], root)["evaluation"][name] for more in ([], [chosen]))
+    assert build.construct(plain).views is None
+    views = build.construct(seen).views
+    assert {"views": 2, "flip": 0.5, "crop_scale": (0.2, 1.0)}.items() <= views.settings.items()
 
 
 def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> None:
@@ -142,6 +159,24 @@ def test_every_dataset_is_accepted_or_refused_in_words(dataset: str) -> None:
                 check_fit(chosen)
 
 
+def test_what_a_processor_cannot_do_in_bfloat16_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's LSTM where there is no AVX-512."""
+    whole = torch.nn.LSTM.forward
+
+    def forward(self: torch.nn.LSTM, *args: Any) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor")
+        return whole(self, *args)
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
+    asked = ["dataset=wiki_sample", "objective=language_model", "backbone=lstm", "trainer.accelerator=cpu"]
+    build.validate(config(*asked, "trainer.precision=auto"))
+    assert refused(*asked, "trainer.precision=bfloat16") == (
+        "objective=language_model, backbone=lstm: a step on two fake examples failed: could not create a primitive "
+        "descriptor; this processor may not do that in bfloat16: set trainer.precision=float32"
+    )
+
+
 def test_validation_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -182,6 +217,56 @@ def test_an_exported_encoder_is_the_same(exported: Path) -> None:
     assert encoder.normalise.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        (["objective=bert", "backbone=bert_tiny", "backbone.positions=40"], 24),
+        (["objective=language_model", "backbone=gpt_tiny"], 23),  # the last token is predicted, and not read
+        (["objective=cpc_text", "backbone=gpt_tiny"], 23),
+        (["objective=simcse", "objective/views=segments", "backbone=bert_tiny", "dataset.example=sentence"], 12),
+        (["objective=language_model", "backbone=lstm"], None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else str(value),
+)
+def test_an_encoder_knows_the_positions_that_pretraining_shows_it(
+    overrides: list[str], shown: int | None, tmp_path: Path
+) -> None:
+    """And keeps it where it is exported; the positions beyond are those that no gradient reaches."""
+    chosen = typed(compose([*made_text.overrides(), "logger=none", "evaluation=[]", *overrides]))
+    source, _ = build.source(chosen)
+    source.load()
+    spec = source.spec
+    model = build.objective(chosen, spec)
+    assert model.encoder.reach == shown
+    build.export_encoder(tmp_path, model.encoder, chosen.backbone, spec)
+    assert load_encoder(tmp_path).reach == shown
+    if shown is not None:
+        model.loss(*model.split(build.fake_batch(spec, 8))).value.backward()
+        reached = model.encoder.positions.weight.grad.any(dim=1)
+        assert reached.nonzero().max() == shown - 1
+    about = tmp_path / "config.yaml"
+    about.write_text(about.read_text().replace(f"reach: {'null' if shown is None else shown}", "reach: 0.5"))
+    with pytest.raises(ValueError, match=r"config\.yaml' is damaged: reach is 0\.5"):
+        load_encoder(tmp_path)
+
+
+def test_controls_read_as_much_of_a_text_as_the_encoder_and_that_it_is_less_than_asked_for_is_said() -> None:
+    named = ["objective=language_model", "backbone=gpt_tiny", "evaluation=[senses]", "logger=none"]
+    chosen = typed(compose([*made_text.overrides(), *named]))
+    source, _ = build.source(chosen)
+    source.load()
+    subjects = {
+        "pretrained": build.objective(chosen, source.spec).encoder,
+        "random_start": build.random_start(chosen, source.spec),
+        "bag_of_words": BagOfWords(source.spec),
+    }
+    said = same_reach(subjects, build.evaluations(chosen, source.spec).evaluators)
+    assert [each.reach for each in subjects.values()] == [23, 23, 23]
+    assert said == [
+        "evaluation.senses.length is 64: 23 tokens of a text are read, as many as pretraining has shown the encoder"
+    ]
+
+
 def test_damaged_encoders_are_refused(exported: Path) -> None:
     weights, about = exported / "encoder" / "encoder.safetensors", exported / "encoder" / "config.yaml"
     whole, text = weights.read_bytes(), about.read_text()
@@ -213,3 +298,21 @@ def test_weights_of_another_backbone_are_refused(exported: Path) -> None:
 def test_construct_refuses_what_is_not_allowed() -> None:
     with pytest.raises(ConfigError, match="not allowed"):
         build.construct({"_target_": "subprocess.Popen", "args": ["true"]})
+
+
+def test_an_exported_encoder_knows_its_special_tokens(tmp_path: Path) -> None:
+    node = {"_target_": "ssl_runner.backbones.word_vectors.WordVectors", "width": 3, "gradient": "dense"}
+    tokenizer = made_bert.tokenizer().to_str()
+    size = json.loads(tokenizer)["model"]["vocab"]
+    spec = TextSpec(length=8, vocabulary=len(size), tokenizer=tokenizer, special=made_bert.IDS)
+    build.export_encoder(tmp_path, build.encoder(node, spec), node, spec)
+    assert build.exported_spec(tmp_path) == spec
+    assert build.load_encoder(tmp_path).special == made_bert.IDS
+    tokens = json.loads((tmp_path / "tokens.json").read_text())
+    del tokens["special"], tokens["ends"]  # as they were written once
+    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
+    assert build.exported_spec(tmp_path).special == SpecialTokens()
+    tokens["special"] = {"pad": "0"}
+    (tmp_path / "tokens.json").write_text(json.dumps(tokens))
+    with pytest.raises(ValueError, match=r"special\.pad"):
+        build.exported_spec(tmp_path)

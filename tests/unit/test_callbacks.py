@@ -91,6 +91,23 @@ def test_its_seconds_are_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(float(row["seconds"]) < 900 for row in rows)
 
 
+def losses(folder: Path) -> dict[int, float]:
+    """step -> train/loss"""
+    rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    return {int(row["step"]): float(row["train/loss"]) for row in rows if row.get("train/loss")}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_first_loss_is_that_of_the_first_step(tmp_path: Path, accumulate: int) -> None:
+    """Whenever the logs are read; of several batches a step, their mean."""
+    words = [f"trainer.accumulate={accumulate}", "trainer.watch_every=0"]
+    every, _ = do(tmp_path / "every", "trainer.log_every_n_steps=1", *words)
+    for often in (3, 100):
+        folder, result = do(tmp_path / str(often), f"trainer.log_every_n_steps={often}", *words)
+        assert next(iter(losses(folder))) > 1
+        assert result.pretraining.loss_first == pytest.approx(losses(every)[1], rel=1e-6)
+
+
 @pytest.mark.parametrize(("asked", "of_each"), [(1, [1, 1, 1]), (12, [6, 3, 3]), (24, [12, 6, 6]), (100, [12, 6, 6])])
 def test_those_who_vote_are_stratified_and_all_where_there_are_fewer(asked: int, of_each: list[int]) -> None:
     label = torch.tensor([0, 1, 0, 2]).repeat(6)

@@ -85,6 +85,23 @@ def test_what_is_written(task: Task) -> None:
     assert callback.record.seconds < 0  # taken off what the record counts
 
 
+def test_what_is_watched_is_the_encoder_that_is_kept() -> None:
+    class Kept(Task):
+        @property
+        def exported(self) -> Encoder:
+            return self.teacher
+
+    kept, log = Kept().train(), Log()
+    kept.teacher = Shrinking()
+    kept.teacher.scale = 1e-3
+    callback = watch(log)
+    step(callback, kept, 10)
+    with torch.no_grad():
+        features = kept.eval().teacher(callback.batch.data).pooled
+    assert log[0][1]["watch/spread"] == pytest.approx(spread(features))
+    assert log[0][1]["watch/spread"] < 0.01 < spread(kept.encoder(callback.batch.data).pooled.detach())
+
+
 def test_modes_state_and_generators_stay(task: Task) -> None:
     task.encoder.drop.eval()
     state = {name: value.clone() for name, value in task.state_dict().items()}

@@ -6,7 +6,7 @@ import torch
 from ssl_runner.config import Budget
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, another
 from ssl_runner.optim import Constant
-from ssl_runner.training import Clock, Pretrainer, Tally, precision, step_seed, total_steps
+from ssl_runner.training import Clock, Pretrainer, Tally, step_seed, total_steps
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,16 @@ from ssl_runner.training import Clock, Pretrainer, Tally, precision, step_seed, 
     [("epochs", 3, 30), ("steps", 7, 7), ("samples", 1000, 8), ("samples", 1025, 9), ("minutes", 2, None)],
 )
 def test_what_a_budget_buys(unit: str, amount: float, steps: int | None) -> None:
-    assert total_steps(Budget(unit, amount), steps_per_epoch=10, samples_per_step=128) == steps
+    assert total_steps(Budget(unit, amount), batches=10, batch_size=128, accumulate=1) == steps
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount", "steps"),
+    [("epochs", 3, 6), ("steps", 7, 7), ("samples", 70 * 32, 20), ("samples", 73 * 32, 21), ("samples", 75 * 32, 22)],
+)
+def test_what_a_budget_buys_in_steps_of_four_of_seven_batches(unit: str, amount: float, steps: int) -> None:
+    """The second step of an epoch is of three."""
+    assert total_steps(Budget(unit, amount), batches=7, batch_size=32, accumulate=4) == steps
 
 
 def test_progress_of_steps_and_of_time() -> None:
@@ -90,10 +99,3 @@ def test_another_is_a_cycle_without_a_fixed_point(count: int) -> None:
         place, steps = chosen[place], steps + 1
     assert steps == count
     assert another(1, torch.device("cpu")).tolist() == [0]
-
-
-def test_precision_as_asked() -> None:
-    cpu = torch.device("cpu")
-    assert precision("float32", cpu) == torch.float32
-    assert precision("bfloat16", cpu) == torch.bfloat16
-    assert precision("auto", cpu) == (torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32)

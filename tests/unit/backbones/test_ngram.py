@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from slow_kneser_ney import Slow
+from special_ids import CLS, PAD, SEP
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
 
 from ssl_runner import build
 from ssl_runner.backbones.ngram import NGram
-from ssl_runner.interfaces import CLS, PAD, SEP, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 V, T = 12, 6
 

@@ -1,9 +1,12 @@
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
+from texts import bert, text_spec
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT, GPT
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, TextEncoder, TextSpec
+from ssl_runner.evaluation.text_data import encode_texts
+from ssl_runner.interfaces import TextEncoder, TextSpec
 
 SPEC = TextSpec(length=12, vocabulary=40)
 BOTH = pytest.mark.parametrize("cls", [GPT, BERT])
@@ -78,18 +81,38 @@ def test_the_states_are_the_embedding_and_each_block(cls):
         torch.testing.assert_close(state.mean(1), layer)
     torch.testing.assert_close(states[1], full.transformer.blocks[0](states[0]))
     expected = full.embedding(x) + full.positions.weight
-    if cls is BERT:
-        expected = expected + full.segments.weight[0]
     torch.testing.assert_close(states[0], 4 * expected)  # the root of 16
 
 
 def test_segments_are_told_apart_and_the_second_begins_after_the_first_separator():
     full = encoder(BERT)
+    second = torch.arange(16.0)
+    with torch.no_grad():
+        full.segments.weight[1] = second
     x = text(1)
     x[0, 0], x[0, 4], x[0, 11] = CLS, SEP, SEP
     embedded = full.states(x)[0] / 4 - full.embedding(x) - full.positions.weight
-    torch.testing.assert_close(embedded[0, :5], full.segments.weight[:1].expand(5, 16), atol=1e-6, rtol=0)
-    torch.testing.assert_close(embedded[0, 5:], full.segments.weight[1:].expand(7, 16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(embedded[0, :5], torch.zeros(5, 16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(embedded[0, 5:], second.expand(7, 16), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["one text a row", "pairs"])
+def test_the_second_text_of_a_pair_has_what_pretraining_learned_of_second_texts_and_nothing_else(paired):
+    """Of an encoder that has read single texts, and of one that has read pairs; as pair tasks are given to it."""
+    spec = text_spec()
+    full = bert(spec).train()
+    rows = [("the cat sat", "the dog ran"), ("it was good", "a film")]
+    seen = encode_texts(spec, rows if paired else [(a,) for a, _ in rows]).long()
+    optimizer = torch.optim.AdamW(full.parameters(), lr=0.01, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        full(seen).tokens.sub(2).square().mean().backward()
+        optimizer.step()
+    pair = encode_texts(spec, [("the cat sat", "it was good")]).long()
+    added = full.eval().states(pair)[0] / 4 - full.embedding(pair) - full.positions.weight[: pair.shape[1]]
+    longest = added[0, 5:].norm(dim=1).max().item()  # where tokens have the root of 16
+    assert longest > 0.01 if paired else longest < 1e-6
+    torch.testing.assert_close(added[0, :5], torch.zeros(5, 16), atol=1e-6, rtol=0)
 
 
 @BOTH

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from special_ids import PAD
 from torch import Tensor
 
 from ssl_runner.backbones.window_mlp import WindowMLP
-from ssl_runner.interfaces import PAD, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 SPEC = TextSpec(length=7, vocabulary=30)
 

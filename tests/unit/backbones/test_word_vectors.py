@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from special_ids import PAD
 
 from ssl_runner import build
 from ssl_runner.backbones.word_vectors import WordVectors
 from ssl_runner.config import ConfigError, compose, typed
-from ssl_runner.interfaces import PAD, Batch, TextSpec
+from ssl_runner.interfaces import Batch, TextSpec
 
 SPEC = TextSpec(length=5, vocabulary=20)
 

@@ -84,6 +84,7 @@ def test_a_set_in_its_own_layout(name: str, sizes: tuple[int | None, ...], tmp_p
     for part, size in zip(("train", "val", "test"), sizes, strict=True):
         assert size is None or len(splits[part].label) == size
         assert set(splits[part].label.tolist()) == {0, 1}
+        assert len(found.videos(part).unique()) == len(splits[part].label)  # of one clip each
 
 
 def test_hmdb_s_unused_clips_are_left_out(tmp_path: Path) -> None:

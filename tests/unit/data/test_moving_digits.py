@@ -10,8 +10,8 @@ def source(**changes: object) -> MovingDigits:
     settings = {
         "images": MNIST5k(test_fraction=0.2, val_fraction=0.1, split_seed=0),
         "clips": 40, "val_clips": 10, "test_clips": 10, "frames": 8, "side": 32, "digit_side": 16, "digits": 1,
-        "dim": 0.5, "label": "digit", "motion": "straight", "speeds": [1.0], "gravity": 0.2, "bounce": 0.7,
-        "friction": 0.9, "colour": False, "seed": 0,
+        "dim": 0.5, "overlap": "cover", "label": "digit", "motion": "straight", "speeds": [1.0], "gravity": 0.2,
+        "bounce": 0.7, "friction": 0.9, "colour": False, "seed": 0,
     }  # fmt: skip
     return MovingDigits(**{**settings, **changes})
 

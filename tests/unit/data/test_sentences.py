@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from ssl_runner.data.sentences import sentences, split_sentences
@@ -35,3 +37,15 @@ def test_paragraphs_are_joined_and_lines_kept(rule: str, found: list[str]) -> No
 
 def test_a_sentence_may_go_over_lines() -> None:
     assert list(sentences(["It was", "late. We", "left."], "split")) == ["It was late.", "We left."]
+
+
+@pytest.mark.parametrize("kind", ["running", "tokenized"])
+def test_paragraphs_are_cut_in_the_sentences_that_they_were_made_of(kind: str) -> None:
+    """A hundred sentences of each kind, with titles, initials and abbreviations in them; one a line."""
+    text = Path(__file__).with_name(f"{kind}_sentences.txt").read_text(encoding="utf-8")
+    paragraphs = [paragraph.splitlines() for paragraph in text.strip().split("\n\n")]
+    found = [split_sentences(" ".join(paragraph)) for paragraph in paragraphs]
+    count = sum(map(len, paragraphs))
+    whole = sum(len(set(paragraph) & set(got)) for paragraph, got in zip(paragraphs, found, strict=True))
+    assert count >= 100
+    assert whole / count >= 0.95

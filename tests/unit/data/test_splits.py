@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ssl_runner.data.splits import nested_subsets, stratified
+from ssl_runner.data.splits import Few, nested_subsets, stratified
 
 
 def labels_of(*sizes: int) -> torch.Tensor:
@@ -61,10 +61,11 @@ def test_stratified_refuses_an_empty_part() -> None:
 def test_fractions_are_nested_stratified_and_exact() -> None:
     labels = labels_of(*[100] * 10)
     subsets = nested_subsets(labels, fractions=[0.01, 0.1, 0.37, 1.0], per_class=[], seed=0)
-    assert list(subsets) == ["1%", "10%", "37%", "100%"]
-    assert torch.bincount(labels[subsets["1%"]]).tolist() == [1] * 10
-    assert torch.bincount(labels[subsets["37%"]]).tolist() == [37] * 10
-    assert subsets["100%"].tolist() == list(range(1000))
+    assert [str(few) for few in subsets] == ["1%", "10%", "37%", "100%"]
+    assert [few.condition for few in subsets] == [{"labels": fraction} for fraction in (0.01, 0.1, 0.37, 1.0)]
+    assert torch.bincount(labels[subsets[Few(labels=0.01)]]).tolist() == [1] * 10
+    assert torch.bincount(labels[subsets[Few(labels=0.37)]]).tolist() == [37] * 10
+    assert subsets[Few(labels=1.0)].tolist() == list(range(1000))
     sets = [set(index.tolist()) for index in subsets.values()]
     assert all(small < large for small, large in pairwise(sets))
 
@@ -85,15 +86,16 @@ def test_per_class_subsets_are_nested_in_each_other_and_in_fractions() -> None:
     labels = labels_of(40, 40, 40)
     subsets = nested_subsets(labels, fractions=[0.25], per_class=[1, 5, 10, 20], seed=0)
     for number in (1, 5, 10, 20):
-        assert torch.bincount(labels[subsets[f"{number} per class"]]).tolist() == [number] * 3
-    assert set(subsets["5 per class"].tolist()) < set(subsets["10 per class"].tolist())
-    assert subsets["10 per class"].tolist() == subsets["25%"].tolist()
+        assert torch.bincount(labels[subsets[Few(per_class=number)]]).tolist() == [number] * 3
+    assert (str(Few(per_class=5)), Few(per_class=5).condition) == ("5 per class", {"per_class": 5})
+    assert set(subsets[Few(per_class=5)].tolist()) < set(subsets[Few(per_class=10)].tolist())
+    assert subsets[Few(per_class=10)].tolist() == subsets[Few(labels=0.25)].tolist()
 
 
 def test_subsets_change_with_the_seed_alone() -> None:
     labels = labels_of(40, 40)
     one, two, three = (
-        nested_subsets(labels, fractions=[0.1], per_class=[], seed=seed)["10%"].tolist() for seed in (0, 0, 1)
+        nested_subsets(labels, fractions=[0.1], per_class=[], seed=seed)[Few(labels=0.1)].tolist() for seed in (0, 0, 1)
     )
     assert one == two != three
 

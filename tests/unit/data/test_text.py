@@ -6,16 +6,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import made_bert
 import made_text
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, EOS, PAD, SEP
 from tokenizers import Tokenizer
 
+from ssl_runner.backbones.window_mlp import WindowMLP
 from ssl_runner.data import corpus, wiki
 from ssl_runner.data.module import DataModule
+from ssl_runner.data.tensors import running
 from ssl_runner.data.text import TextFile, TextFolder, TextTable, WikiSample
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, DataSource
+from ssl_runner.interfaces import Batch, DataSource
+from ssl_runner.objectives.language_model import LanguageModel
 
 SETTINGS: dict[str, Any] = {
     "example": "window", "length": 4, "tokens": "words", "words": "marks", "vocabulary": 100, "lowercase": True,
@@ -65,7 +70,7 @@ def test_windows_overlap_by_one_token(tmp_path: Path) -> None:
 def test_sentences_and_documents_are_rows(tmp_path: Path) -> None:
     for example, found in {
         "sentence": ["<ab.|_", "<cde.|", "<f.|__"],
-        "document": ["<ab.c|", "<f.|__"],
+        "document": ["<ab.cd", "<f.|__"],  # the first goes on, and no separator says that it ends
     }.items():
         source = text_file(tmp_path, example=example, length=6)
         splits = source.load()
@@ -125,6 +130,23 @@ def test_of_a_single_document_the_end_is_held_out(tmp_path: Path) -> None:
     ids = [*test[:, :-1].flatten().tolist(), *test[-1, -1:].tolist()]
     words = Tokenizer.from_str(source.spec.tokenizer).decode(ids)
     assert words.startswith("a 90.[EOS]b 91.[EOS]c 92.")
+
+
+@pytest.mark.parametrize("example", ["sentence", "document"])
+@pytest.mark.parametrize("length", [3, 5, 6, 7, 40])
+def test_a_row_that_was_cut_does_not_say_that_the_text_ends(tmp_path: Path, example: str, length: int) -> None:
+    """Sentences of one to eight tokens, a document each: of longer ones a language model is asked no separator."""
+    texts = ["abcdefgh"[:count] for count in range(1, 9)]
+    source = text_file(
+        tmp_path, "\n\n".join(map(" ".join, texts)), documents="blank_lines", sentences="lines", example=example,
+        length=length, val="a", test="a",
+    )  # fmt: skip
+    data = source.load()["train"].data
+    assert shown(source, data) == [f"<{text}|".ljust(length, "_")[:length] for text in texts]
+    encoder = WindowMLP(source.spec, window=1, embedding=2, width=2, direct=0)
+    model = LanguageModel(encoder, source.spec, output="own")
+    _, y = model.split(Batch(data.long(), torch.zeros(8), torch.arange(8)))
+    assert (y == SEP).sum() == sum(len(text) + 2 <= length for text in texts)
 
 
 def made(folder: Path, **changes: Any) -> TextFile:
@@ -408,3 +430,60 @@ def test_the_cache_is_what_it_is_said_to_be(tmp_path: Path) -> None:
     ids = np.fromfile(folder / "train.int32", dtype=np.int32)
     assert np.bincount(ids, minlength=len(about["counts"])).tolist() == about["counts"]
     assert about["tokens"]["train"] == len(ids)
+
+
+def test_every_token_is_within_some_epochs_windows(tmp_path: Path) -> None:
+    """The first and the last token of a window make room for [CLS] and [SEP]; elsewhere they are seen."""
+    source = made(tmp_path)
+    module = DataModule(source, batch_size=8, seed=3)
+    module.moving = True
+    still = source.load()["pretrain"].data
+    text = running(still)
+    assert text is not None
+    length = still.shape[1]
+    assert torch.equal(text.unfold(0, length, length - 1)[: len(still)], still)
+    loader = module.train_dataloader()
+    place = torch.arange(length)
+    offsets, within = set(), torch.zeros(len(text), dtype=torch.bool)
+    for epoch in range(6 * length):
+        loader.sampler.set_epoch(epoch)
+        found = list(loader)
+        index, data = torch.cat([batch.index for batch in found]), torch.cat([batch.data for batch in found])
+        for offset in range(length - 1):
+            begin = (index * (length - 1) + offset).clamp(max=len(text) - length)
+            if torch.equal(text[begin[:, None] + place], data):
+                within[(begin[:, None] + place[1:-1]).flatten()] = True
+                offsets.add(offset)
+                break
+        else:
+            raise AssertionError("the windows are not shifted by one number")
+    assert within[1:-1].all()
+    assert offsets == set(range(length - 1))
+    loader.sampler.set_epoch(5)
+    again = module.train_dataloader()
+    again.sampler.set_epoch(5)
+    assert all(torch.equal(a.data, b.data) for a, b in zip(loader, again, strict=True))
+    module.moving = False
+    assert torch.equal(
+        next(iter(module.train_dataloader())).data[0], still[next(iter(module.train_dataloader())).index[0]]
+    )
+
+
+def test_rows_are_no_running_text(tmp_path: Path) -> None:
+    assert running(made(tmp_path, example="sentence").load()["pretrain"].data) is None
+
+
+@pytest.mark.parametrize("example", ["sentence", "document"])
+def test_rows_of_a_vocabulary_without_ends_of_sentences(tmp_path: Path, example: str) -> None:
+    """As many as with one, each [CLS] its tokens [SEP], by ids of the published vocabulary."""
+    (tmp_path / "tokenizer.json").write_text(made_bert.tokenizer(made_text.words()).to_str())
+    own = made(tmp_path, example=example, length=64).load()
+    source = made(tmp_path, example=example, length=64, tokenizer=str(tmp_path))
+    for split, (data, label) in source.load().items():
+        assert len(data) == len(own[split].data)
+        assert len(label) == len(data)
+    known, special = Tokenizer.from_str(source.spec.tokenizer), source.spec.special
+    units = (tmp_path / "made.txt").read_text().split("\n\n" if example == "document" else "\n")
+    texts = [" ".join(unit.split()) for unit in units if unit.strip()]
+    expected = {(special.cls, *known.encode(text, add_special_tokens=False).ids[:62], special.sep) for text in texts}
+    assert {tuple(id for id in row if id != special.pad) for row in source.load()["pretrain"].data.tolist()} <= expected

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -7,6 +8,7 @@ import torch
 from made_video import write
 
 from ssl_runner.data.clips import Cut, read_clips, read_frames
+from ssl_runner.data.module import DataModule
 from ssl_runner.data.video_folder import VideoFolder
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "video"
@@ -50,6 +52,20 @@ def test_clips_of_a_video_are_in_one_split_and_the_rest_is_left_out(root: Path) 
     torch.testing.assert_close(levels, torch.arange(8.0).view(2, 4) * 10, atol=3, rtol=0)
 
 
+def test_clips_know_their_videos(root: Path) -> None:
+    found = source(root)
+    with pytest.raises(ValueError, match="before the clips were loaded"):
+        found.videos("test")
+    splits = found.load()
+    numbers = [found.videos(part) for part in ("train", "val", "test")]
+    assert [each.bincount()[each.unique()].tolist() for each in numbers] == [[2] * 4, [2] * 2, [2] * 2]
+    assert len(torch.cat(numbers).unique()) == 8  # no video is in two splits
+    for part, number in zip(("train", "val", "test"), numbers, strict=True):
+        assert all(len(splits[part].label[number == each].unique()) == 1 for each in number.unique())
+    data = DataModule(found, batch_size=2, seed=0)
+    assert torch.equal(data.videos("pretrain"), numbers[0])
+
+
 def test_overlapping_clips(root: Path) -> None:
     data = source(root, stride=3).load()["train"].data  # clips at 0, 3 and 6
     assert len(data) == 12
@@ -75,6 +91,22 @@ def test_frames_are_those_of_pyav(tmp_path: Path, codec: str, name: str, channel
     assert len(ours) == len(truth) == 9
     for mine, theirs in zip(ours, truth, strict=True):
         assert np.array_equal(mine.transpose(1, 2, 0), theirs)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize(
+    ("width", "height", "pixel"), [(48, 96, Fraction(2)), (96, 48, Fraction(1, 2)), (64, 96, Fraction(3, 2))]
+)
+def test_pixels_that_are_no_squares_are_made_squares(
+    tmp_path: Path, name: str, width: int, height: int, pixel: Fraction
+) -> None:
+    """A mark as wide as it is high where it is shown, half of the picture, in the middle; each picture is a square."""
+    mark = (slice(height // 4, 3 * height // 4), slice(width // 4, 3 * width // 4))
+    write(tmp_path / name, 4, width=width, height=height, pixel=pixel, mark=mark)
+    for image in read_frames(tmp_path / name, Cut(4, 4, None, 32, 1)):
+        white = image[0] > 140
+        assert white.any(axis=0).sum() == pytest.approx(16, abs=1)
+        assert white.any(axis=1).sum() == pytest.approx(16, abs=1)
 
 
 @pytest.mark.parametrize("angle", [90, 180, -90])

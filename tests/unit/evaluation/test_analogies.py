@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from findings import keys, value
 from vocabularies import keyed, subject_of
 
 from ssl_runner.evaluation.analogies import SHIPPED, Analogies, read_questions
@@ -44,14 +45,14 @@ def test_figures_are_those_of_gensim(tmp_path, case, restrict):
         str(file), restrict_vocab=restrict or 300_000, case_insensitive=case == "fold"
     )
     right, wrong = (sum(len(each[key]) for each in sections[:-1]) for key in ("correct", "incorrect"))
-    assert found.metrics["accuracy"] == pytest.approx(score)
+    assert value(found, "accuracy") == pytest.approx(score)
     assert 0.2 < score < 0.95
-    assert found.protocol["covered"] == right + wrong
-    assert found.metrics["coverage"] == pytest.approx((right + wrong) / len(read_questions(file)))
+    assert found.protocol.measured["covered"]["all"] == right + wrong
+    assert value(found, "coverage") == pytest.approx((right + wrong) / len(read_questions(file)))
     for half, chosen in (("semantic", False), ("syntactic", True)):
         of_half = [each for each in sections[:-1] if each["section"].startswith("gram") == chosen]
         right, wrong = (sum(len(each[key]) for each in of_half) for key in ("correct", "incorrect"))
-        assert found.metrics[f"accuracy@{half}"] == pytest.approx(right / (right + wrong))
+        assert value(found, "accuracy", section=half) == pytest.approx(right / (right + wrong))
     shown = dict(zip(found.figures["sections"].labels, found.figures["sections"].values["accuracy"], strict=True))
     for each in sections[:-1]:
         if each["correct"] or each["incorrect"]:
@@ -66,8 +67,13 @@ def test_words_of_the_question_are_no_answers(tmp_path):
     file.write_text(": gram-x\na b c d\n")
     vectors = torch.tensor([[1.0, 0.1], [1, 0], [0.1, 1], [0.6, 0.8]])  # the nearest to b - a + c is c itself
     found = Analogies(**SETTINGS | {"questions": str(file)})(subject_of(["a", "b", "c", "d"], vectors))
-    assert found.metrics == {"accuracy": 1.0, "coverage": 1.0, "accuracy@syntactic": 1.0}
-    assert list(found.protocol["subsets"]) == ["syntactic"]
+    assert keys(found) == [
+        ("accuracy", "test", ()),
+        ("coverage", "test", ()),
+        ("accuracy", "test", (("section", "syntactic"),)),
+    ]
+    assert all(each.value == 1 for each in found.metrics)
+    assert found.protocol.measured["covered"] == {"all": 1, "semantic": 0, "syntactic": 1}
 
 
 def test_all_of_google_s_questions_are_read():

@@ -3,18 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP, UNK
 from texts import text_spec
 
 from ssl_runner.evaluation.bag_of_words import classes_answer, frequent_tags, scores_answer, tf_idf
 from ssl_runner.evaluation.controls import BagOfWords, count_ids
 from ssl_runner.evaluation.text_data import TextSet
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 TRAIN = [("the cat sat",), ("the dog sat on the mat",), ("a good film",), ("cat cat dog",)]
 
 
 def test_counts_leave_special_ids_out():
-    counts = count_ids(torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), 10)
+    counts = count_ids(
+        torch.tensor([[CLS, 7, 7, 9, SEP], [CLS, UNK, SEP, PAD, PAD]]), TextSpec(length=5, vocabulary=10)
+    )
     assert counts.toarray().tolist() == [[0] * 7 + [2, 0, 1], [0] * 10]
 
 
@@ -29,8 +32,8 @@ def test_vectors_are_those_of_scikit_learn():
 
 def test_cosine_of_scores_by_hand():
     """Two texts share two of their three words; all three are as frequent in the rows that idf is from."""
-    answer, said = scores_answer(text_spec(), [("the cat sat", "the cat ran"), ("a dog ran", "a dog sat")])
-    assert said == "cosine of tf-idf vectors"
+    answer, chosen, said = scores_answer(text_spec(), [("the cat sat", "the cat ran"), ("a dog ran", "a dog sat")])
+    assert (chosen, said) == ({}, "cosine of tf-idf vectors")
     ends = answer([("the cat sat", "the cat sat"), ("the cat", "a dog"), ("", "a")])
     assert ends.tolist() == pytest.approx([1, 0, 0])
     once = math.log(5 / 3) + 1  # the and cat: in 2 of 4 texts; so are sat and ran
@@ -44,9 +47,9 @@ def texts(rows, labels, val_rows=None, val_labels=None):
 
 def test_logistic_regression_is_chosen_on_val():
     rows = [("good cat",), ("bad cat",), ("good dog",), ("bad dog",)] * 5
-    answer, said = classes_answer(text_spec(), texts(rows, [1, 0, 1, 0] * 5))
+    answer, chosen, said = classes_answer(text_spec(), texts(rows, [1, 0, 1, 0] * 5))
     assert answer([("good mat",), ("the bad film",)]).tolist() == [1, 0]
-    assert said == "logistic regression on tf-idf vectors, C = 0.01 chosen on val"  # all are right: the least
+    assert (chosen, said) == ({"C": 0.01}, "logistic regression on tf-idf vectors")  # all are right: the least
 
 
 def test_pairs_show_what_both_have_in_common():
@@ -54,7 +57,7 @@ def test_pairs_show_what_both_have_in_common():
     words = ["cat", "dog", "mat", "film"]
     rows = [(f"the {a}", f"a {b}") for a in words for b in words]
     labels = [int(a == b) for a in words for b in words]
-    answer, _ = classes_answer(text_spec(), texts(rows, labels))
+    answer, *_ = classes_answer(text_spec(), texts(rows, labels))
     assert answer(rows).tolist() == labels
 
 

@@ -2,6 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from findings import keys, metric, value
 
 from ssl_runner.evaluation.clustering import Clustering, matched_accuracy
 
@@ -20,14 +21,15 @@ def test_matched_accuracy_with_fewer_clusters_than_classes():
 
 def test_classes_that_are_groups_are_found(subject):
     found = Clustering(layer="pooled", restarts=2)(subject("label"))
-    assert found.metrics == pytest.approx({"nmi": 1, "ari": 1, "accuracy": 1})
-    assert next(iter(found.metrics)) == "nmi"
-    assert found.protocol["clusters"] == 4
+    assert keys(found) == [(name, split, ()) for split in ("test", "val") for name in ("nmi", "ari", "accuracy")]
+    assert [each.value for each in found.metrics] == pytest.approx([1] * 6)
+    assert metric(found, "nmi").headline
+    assert found.protocol.measured["test clusters"] == 4
 
 
 def test_a_collapsed_encoder_has_no_groups(subject):
     found = Clustering(layer="pooled", restarts=2)(subject("constant"))
-    assert found.metrics == pytest.approx({"nmi": 0, "ari": 0, "accuracy": 0.25})
+    assert [value(found, name) for name in ("nmi", "ari", "accuracy")] == pytest.approx([0, 0, 0.25])
 
 
 def test_refusals():

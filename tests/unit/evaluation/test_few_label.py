@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+from findings import keys, value
 
 from ssl_runner.data.splits import nested_subsets
 from ssl_runner.evaluation import few_label
@@ -32,18 +33,23 @@ def test_each_number_is_the_probe_of_its_subset(subject):
     train, val, test = (frozen.features(split) for split in ("train", "val", "test"))
     subsets = nested_subsets(train.label, fractions=[0.1, 0.5, 1.0], per_class=[2], seed=2)
     held = nested_subsets(val.label, fractions=[6 / 30, 1.0, 8 / 30], per_class=[], seed=2)
-    val_of = {"10%": "20%", "50%": "100%", "100%": "100%", "2 per class": f"{100 * 8 / 30:g}%"}
-    assert list(found.metrics) == [f"accuracy@{name}" for name in subsets] == [f"accuracy@{name}" for name in val_of]
-    for name, subset in subsets.items():
-        chosen = held[val_of[name]]
+    by_size = {len(index): index for index in held.values()}
+    assert keys(found) == [
+        ("accuracy", split, tuple(few.condition.items())) for few in subsets for split in ("test", "val")
+    ]
+    assert [few.condition for few in subsets] == [{"labels": 0.1}, {"labels": 0.5}, {"labels": 1.0}, {"per_class": 2}]
+    for few, subset in subsets.items():
+        chosen = by_size[min(30, len(subset))]
         fit = fit_linear(
             train.data[subset], train.label[subset], val.data[chosen], val.label[chosen], 4, Grid(**GRID), seed=2
         )
-        assert found.metrics[f"accuracy@{name}"] == fit.accuracy(test.data, test.label)
-        protocol = found.protocol["subsets"][name]
-        assert protocol["labels"] == len(subset)
-        assert protocol["val labels"] == min(30, len(subset))
-        assert protocol["indices"] == hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]
+        assert value(found, "accuracy", **few.condition) == fit.accuracy(test.data, test.label)
+        assert value(found, "accuracy", "val", **few.condition) == fit.accuracy(val.data, val.label)
+        assert found.protocol.chosen[str(few)] == fit.chosen
+        measured = found.protocol.measured[str(few)]
+        assert measured["train labels"] == len(subset)
+        assert measured["val labels"] == min(30, len(subset))
+        assert measured["indices"] == hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]
 
 
 def test_subsets_are_nested_stratified_and_val_is_no_larger(subject, monkeypatch):
@@ -61,13 +67,14 @@ def test_all_labels_equal_the_linear_probe(subject):
     from ssl_runner.evaluation.linear import LinearProbe
 
     found, whole = probe()(subject("blocks")), LinearProbe(layer="pooled", **GRID)(subject("blocks"))
-    assert found.metrics["accuracy@100%"] == pytest.approx(whole.metrics["accuracy"], abs=0.026)  # one of 40: order
+    every = value(found, "accuracy", labels=1.0)
+    assert every == pytest.approx(value(whole, "accuracy"), abs=0.026)  # one of 40: order
 
 
 def test_a_class_too_small_is_left_out_and_told(subject):
     found = probe(fractions=[0.5], per_class=[2, 16])(subject("label"))
-    assert list(found.metrics) == ["accuracy@50%", "accuracy@2 per class"]
-    assert found.protocol["left out"] == ["16 per class: the smallest class of train has 15"]
+    assert {condition for _, _, condition in keys(found)} == {(("labels", 0.5),), (("per_class", 2),)}
+    assert found.protocol.measured["left out"] == ["16 per class: the smallest class of train has 15"]
     with pytest.raises(ValueError, match=r"per_class is \[16\], and the smallest class of train has 15"):
         probe(fractions=[], per_class=[16])(subject("label"))
 
@@ -81,7 +88,7 @@ def test_the_curve_goes_up_in_labels(subject):
 
 @pytest.mark.parametrize(("encoder", "accuracy"), [("label", 1.0), ("constant", 0.25)])
 def test_best_and_worst(subject, encoder, accuracy):
-    assert set(probe()(subject(encoder)).metrics.values()) == {accuracy}
+    assert {each.value for each in probe()(subject(encoder)).metrics if each.split == "test"} == {accuracy}
 
 
 @pytest.mark.parametrize(

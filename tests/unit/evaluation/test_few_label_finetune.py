@@ -2,19 +2,20 @@ import hashlib
 
 import pytest
 import torch
+from findings import keys, value
 
 from ssl_runner.data.splits import nested_subsets
 from ssl_runner.evaluation import few_label_finetune
 from ssl_runner.evaluation.few_label_finetune import FewLabelFineTune
 from ssl_runner.evaluation.finetune import FineTune
-from ssl_runner.evaluation.tuning import Recipe, accuracy, fine_tune
+from ssl_runner.evaluation.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
 from ssl_runner.interfaces import Examples
 
 RECIPE = {"epochs": 2, "least_steps": 7, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
 
 
 def tune(fractions=(0.1, 0.5, 1.0), **changes):
-    return FewLabelFineTune(fractions=list(fractions), **RECIPE | changes)
+    return FewLabelFineTune(fractions=list(fractions), **{"views": None} | RECIPE | changes)
 
 
 def test_each_number_is_fine_tuning_on_its_subset(subject, table):
@@ -22,29 +23,35 @@ def test_each_number_is_fine_tuning_on_its_subset(subject, table):
     found = tune()(frozen)
     train = table.examples("train")
     subsets = nested_subsets(train.label, fractions=[0.1, 0.5, 1.0], per_class=[], seed=2)
-    assert list(found.metrics) == ["accuracy@10%", "accuracy@50%", "accuracy@100%"]
-    for name, subset in subsets.items():
-        network = fine_tune(frozen, Examples(train.data[subset], train.label[subset]), Recipe(**RECIPE))
-        assert found.metrics[f"accuracy@{name}"] == accuracy(network, frozen, "test", 16)
-        protocol = found.protocol["subsets"][name]
-        assert protocol["labels"] == len(subset)
-        assert protocol["indices"] == hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]
-    assert [found.protocol["subsets"][name]["steps"] for name in subsets] == [7, 7, 7]
+    assert keys(found) == [
+        ("accuracy", split, (("labels", part),)) for part in (0.1, 0.5, 1.0) for split in ("test", "val")
+    ]
+    for few, subset in subsets.items():
+        examples = Examples(train.data[subset], train.label[subset])
+        network = fine_tune(frozen, calibrated(frozen, Recipe(**RECIPE)), examples, Recipe(**RECIPE))
+        alone = tuned_accuracies(network, frozen, 16, condition=few.condition)
+        assert [each for each in found.metrics if each.condition == few.condition] == alone
+        measured = found.protocol.measured[str(few)]
+        assert measured["train labels"] == len(subset)
+        assert measured["indices"] == hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]
+    assert [found.protocol.measured[str(few)]["steps"] for few in subsets] == [7, 7, 7]
 
 
 def test_all_labels_equal_fine_tuning(subject):
     """Where the epochs make more steps than the least, and the same batches: to the last digit."""
     found = tune(fractions=[1.0], least_steps=1)(subject("blocks", seed=1))
-    whole = FineTune(**{key: value for key, value in RECIPE.items() if key != "least_steps"})(subject("blocks", seed=1))
-    assert found.metrics["accuracy@100%"] == whole.metrics["accuracy"]
+    recipe = {key: value for key, value in RECIPE.items() if key != "least_steps"}
+    whole = FineTune(**recipe, views=None)(subject("blocks", seed=1))
+    for split in ("test", "val"):
+        assert value(found, "accuracy", split, labels=1.0) == value(whole, "accuracy", split)
 
 
 def test_subsets_are_nested_and_stratified_and_no_other_label_is_read(subject, monkeypatch, table):
     calls = []
 
-    def record(asked, examples, recipe):
+    def record(asked, start, examples, recipe, views):
         calls.append(examples)
-        return fine_tune(asked, examples, recipe)
+        return fine_tune(asked, start, examples, recipe, views)
 
     monkeypatch.setattr(few_label_finetune, "fine_tune", record)
     tune(epochs=1, least_steps=1)(subject("label"))
@@ -59,7 +66,7 @@ def test_subsets_are_nested_and_stratified_and_no_other_label_is_read(subject, m
 def test_more_labels_are_worth_more_to_a_network_that_must_learn(subject):
     """From 6 labels to 60, for one whose frozen features do not hold the class."""
     found = tune(fractions=[0.1, 1.0], epochs=15, least_steps=60)(subject("blocks"))
-    assert found.metrics["accuracy@100%"] > 0.95 > found.metrics["accuracy@10%"] + 0.1
+    assert value(found, "accuracy", labels=1.0) > 0.95 > value(found, "accuracy", labels=0.1) + 0.1
 
 
 def test_the_curve_goes_up_in_labels(subject):

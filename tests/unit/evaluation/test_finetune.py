@@ -1,22 +1,25 @@
 import pytest
 import torch
+from findings import keys, value
 
 from ssl_runner.evaluation.finetune import FineTune
 from ssl_runner.evaluation.linear import LinearProbe
 
-SETTINGS = {"epochs": 15, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
+SETTINGS = {"epochs": 15, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01, "views": None}
 
 
 def test_it_learns_what_the_frozen_features_do_not_hold(subject):
     found = FineTune(**SETTINGS)(subject("blocks"))
     grid = {"learning_rates": [0.1, 0.3], "weight_decays": [1e-3, 0.1], "steps": 50, "batch_size": 16}
     frozen = LinearProbe(layer="pooled", **grid)(subject("blocks"))
-    assert found.metrics["accuracy"] > 0.95 > 0.9 > frozen.metrics["accuracy"]
+    assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
+    assert value(found, "accuracy") > 0.95 > 0.9 > value(frozen, "accuracy")
+    assert value(found, "accuracy", "val") > 0.9
 
 
 def test_frozen_parameters_are_trained_too_and_stay_frozen_outside(subject, encoders):
     encoders["blocks"].requires_grad_(False)
-    assert FineTune(**SETTINGS)(subject("blocks")).metrics["accuracy"] > 0.95
+    assert value(FineTune(**SETTINGS)(subject("blocks")), "accuracy") > 0.95
     assert not any(p.requires_grad for p in encoders["blocks"].parameters())
 
 

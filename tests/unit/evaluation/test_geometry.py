@@ -3,8 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from findings import keys, value
 
-from ssl_runner.evaluation.geometry import Geometry, alignment, effective_rank, move, spread, uniformity
+from ssl_runner.evaluation.geometry import (
+    Geometry,
+    alignment,
+    alpha,
+    effective_rank,
+    lidar,
+    move,
+    rankme,
+    spread,
+    uniformity,
+)
+
+SETTINGS = {"layer": "pooled", "examples": 100, "shift": 1, "spectrum": (1, 5), "views": 3, "delta": 1e-4}
 
 
 def cloud(n=20, dim=4, seed=0):
@@ -59,6 +72,64 @@ def test_effective_rank_by_hand():
     assert effective_rank(unequal) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
 
 
+def entropy_rank(values):
+    shares = [value / sum(values) + 1e-7 for value in values]
+    return math.exp(-sum(share * math.log(share) for share in shares))
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (5, 12)], ids=str)
+def test_rankme_is_the_papers_formula(shape):
+    """Equation 1: of the singular values of the features as they are, not centred."""
+    x = cloud(*shape) + 3
+    singular = np.linalg.svd(x.double().numpy(), compute_uv=False)
+    assert rankme(x) == pytest.approx(entropy_rank(singular), rel=1e-6)
+    assert rankme(x) < 0.8 * effective_rank(x)
+    assert rankme(torch.zeros(5, 3)) == 0
+
+
+def test_alpha_is_the_weighted_fit_over_the_ranks():
+    """numpy's weighted fit, of the eigenvalues of numpy's covariance; its weights are of residuals, not of squares."""
+    x = cloud(300, 12) * torch.arange(1, 13) ** -0.8
+    values = np.linalg.eigvalsh(np.cov(x.double().numpy().T))[::-1]
+    for first, last in ((1, 12), (4, 9), (4, 100)):
+        rank = np.arange(first, min(last, 12) + 1)
+        slope, _ = np.polyfit(np.log(rank), np.log(values[rank - 1]), 1, w=rank**-0.5)
+        assert alpha(x, (first, last)) == pytest.approx(-slope, rel=1e-6)
+
+
+def test_alpha_of_a_power_law_is_its_power():
+    basis = torch.linalg.qr(cloud(64, 20).double() - cloud(64, 20).double().mean(0)).Q
+    for power in (0.5, 1.0, 2.0):
+        x = basis * torch.arange(1, 21).double() ** (-power / 2)
+        assert alpha(x, (4, 20)) == pytest.approx(power, rel=1e-6)
+    assert alpha(cloud(50, 4), (4, 100)) is None  # one eigenvalue is no line
+    assert alpha(torch.ones(9, 8), (1, 8)) is None
+
+
+@pytest.mark.parametrize("delta", [1e-4, 0.5])
+def test_lidar_is_the_papers_formula(delta):
+    """Equations 1 to 4 in loops."""
+    n, q, width = 9, 4, 5
+    x = (cloud(n, width)[:, None] + 0.3 * cloud(n * q, width, seed=1).view(n, q, width)).double().numpy()
+    means = [sum(x[i]) / q for i in range(n)]
+    middle = sum(means) / n
+    between = sum(np.outer(mean - middle, mean - middle) for mean in means) / n
+    within = sum(np.outer(x[i, j] - means[i], x[i, j] - means[i]) for i in range(n) for j in range(q)) / (n * q)
+    values, vectors = np.linalg.eigh(within + delta * np.eye(width))
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    assert lidar(torch.tensor(x), delta) == pytest.approx(
+        entropy_rank(np.linalg.eigvalsh(root @ between @ root)), rel=1e-6
+    )
+
+
+def test_lidar_counts_directions_in_which_examples_differ():
+    """Two directions tell examples apart, alike; in the others views of one example move as much as examples do."""
+    corners = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    x = torch.cat([corners, torch.zeros(4, 3)], 1)[:, None] + 1e-3 * cloud(4 * 50, 5).view(4, 50, 5)
+    assert lidar(x, 1e-6) == pytest.approx(2, abs=0.1)
+    assert lidar(torch.ones(4, 3, 5), 1e-4) == 0
+
+
 def test_collapse():
     same = torch.tensor([0.1, -3.0, 7.7]).expand(50, 3)
     assert effective_rank(same) == 0
@@ -99,25 +170,31 @@ def test_each_image_moves_by_itself_and_channels_together():
 
 def test_the_evaluator_measures_the_features(subject):
     frozen = subject("blocks")
-    found = Geometry(layer="pooled", examples=100, shift=1)(frozen)
+    found = Geometry(**SETTINGS)(frozen)
     x = frozen.features("test").data
-    assert list(found.metrics) == ["effective_rank", "spread", "uniformity", "alignment"]
-    assert found.metrics["effective_rank"] == pytest.approx(effective_rank(x))
-    assert found.metrics["uniformity"] == pytest.approx(uniformity(x))
-    assert 0 < found.metrics["alignment"] < 4
-    assert found.protocol["examples"] == 40
-    fewer = Geometry(layer="pooled", examples=10, shift=1)(frozen)
-    assert fewer.protocol["examples"] == 10
-    assert fewer.metrics["effective_rank"] != found.metrics["effective_rank"]
+    names = ["effective_rank", "rankme", "spread", "uniformity", "alpha", "alignment", "lidar"]
+    assert keys(found) == [(name, "test", ()) for name in names]
+    assert value(found, "rankme") == pytest.approx(rankme(x))
+    assert value(found, "alpha") == pytest.approx(alpha(x, (1, 5)))
+    assert 1 < value(found, "lidar") < x.shape[1] + 1
+    assert value(found, "effective_rank") == pytest.approx(effective_rank(x))
+    assert value(found, "uniformity") == pytest.approx(uniformity(x))
+    assert 0 < value(found, "alignment") < 4
+    assert found.protocol.measured["test examples"] == 40
+    fewer = Geometry(**SETTINGS | {"examples": 10})(frozen)
+    assert fewer.protocol.measured["test examples"] == 10
+    assert value(fewer, "effective_rank") != value(found, "effective_rank")
 
 
 def test_a_collapsed_encoder_is_seen(subject):
-    found = Geometry(layer="pooled", examples=100, shift=1)(subject("constant"))
-    expected = {"effective_rank": 0, "spread": 0, "uniformity": 0, "alignment": 0}
-    assert found.metrics == pytest.approx(expected, abs=1e-6)
+    found = Geometry(**SETTINGS)(subject("constant"))
+    expected = {"effective_rank": 0, "rankme": 1, "spread": 0, "uniformity": 0, "alignment": 0, "lidar": 0}
+    assert {each.name: each.value for each in found.metrics} == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("wrong", [{"examples": 1}, {"shift": 0}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"examples": 1}, {"shift": 0}, {"spectrum": (3, 3)}, {"views": 1}, {"delta": 0.0}], ids=str
+)
 def test_refusals(wrong):
     with pytest.raises(ValueError, match=rf"evaluation\.geometry\.{next(iter(wrong))} is"):
-        Geometry(**{"layer": "pooled", "examples": 10, "shift": 1} | wrong)
+        Geometry(**SETTINGS | wrong)

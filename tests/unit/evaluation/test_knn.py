@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from findings import keys, value
 
 from ssl_runner.evaluation import knn
 from ssl_runner.evaluation.knn import NearestNeighbours, vote
@@ -50,8 +51,10 @@ def test_a_small_temperature_does_not_overflow():
 @pytest.mark.parametrize(("encoder", "accuracy"), [("label", 1.0), ("constant", 0.25)])
 def test_best_and_worst(subject, encoder, accuracy):
     found = NearestNeighbours(layer="pooled", k=500, temperature=0.07)(subject(encoder))
-    assert found.metrics == {"accuracy": accuracy}
-    assert found.protocol["k"] == 60
+    assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
+    assert value(found, "accuracy") == accuracy
+    assert value(found, "accuracy", "val") == pytest.approx(accuracy, abs=0.02)  # 8 of 30 have the first class
+    assert found.protocol.measured["voters"] == 60
 
 
 def test_refusals():

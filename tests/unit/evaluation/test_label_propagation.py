@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from findings import check, value
 from torch import Tensor, nn
 
 from ssl_runner import build
@@ -68,8 +69,8 @@ def test_contours_against_loops(size: tuple[int, int]) -> None:
     masks[0, 0], masks[1, 1] = False, False
     masks[:, 2] = False
     score = contour_accuracy(*masks)
-    for value, found, truth in zip(score.tolist(), *masks.numpy(), strict=True):
-        assert value == pytest.approx(slow_f(found, truth), abs=1e-6)
+    for near, found, truth in zip(score.tolist(), *masks.numpy(), strict=True):
+        assert near == pytest.approx(slow_f(found, truth), abs=1e-6)
     assert score[:3].tolist() == [0, 0, 1]
     edges = {(int(r), int(c)) for r, c in contour(masks[0, 3]).nonzero()}
     assert edges == slow_contour(masks[0, 3].numpy())
@@ -178,7 +179,7 @@ class Squares:
                 self.id[:, frame, 6:8, 5 - frame : 7 - frame] = 2
 
     def examples(self, split: str) -> Examples:
-        assert split == "test"
+        assert split in ("val", "test")
         return Examples((self.id * 120)[:, :, None], torch.full((5,), -1))
 
     def masks(self, split: str) -> Tensor:
@@ -186,19 +187,18 @@ class Squares:
 
 
 def subject(encoder: nn.Module, data: Squares) -> FrozenSubject:
-    return FrozenSubject(encoder, data, seed=0, device=torch.device("cpu"), precision=torch.float32, batch_size=16)
+    return FrozenSubject(encoder, data, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
 def test_what_can_be_told_apart_is_tracked() -> None:
     encoder = Brightness(1.0).train()
     found = LabelPropagation(**SETTINGS)(subject(encoder, Squares()))
     assert encoder.drop.training
-    assert list(found.metrics)[:3] == ["j", "f", "j_and_f"]
-    assert found.metrics["j"] == 1
-    assert found.metrics["f"] == 1
+    check("label_propagation", found)
+    for split in ("test", "val"):
+        assert [value(found, name, split) for name in ("j_and_f", "j", "f")] == [1, 1, 1]
     # kept in place: squares of 3 and 2 pixels moved by 1, 2, 3 overlap by 1/2, 1/5, 0 and 1/3, 0, 0
-    assert found.metrics["j_first_mask_kept"] == pytest.approx(((1 / 2 + 1 / 5) / 3 + (1 / 3) / 3) / 2)
-    assert found.protocol["control"] == "first mask kept in place"
+    assert value(found, "j_first_mask_kept") == pytest.approx(((1 / 2 + 1 / 5) / 3 + (1 / 3) / 3) / 2)
     rows = found.figures["tracked masks"].rows
     assert list(rows) == ["truth", "tracked"]
     assert rows["truth"].shape[0] == 1
@@ -207,9 +207,9 @@ def test_what_can_be_told_apart_is_tracked() -> None:
 
 def test_what_looks_alike_is_not() -> None:
     found = LabelPropagation(**SETTINGS)(subject(Brightness(0.0), Squares()))
-    assert found.metrics["j"] < 0.5
+    assert value(found, "j") < 0.5
     coarse = LabelPropagation(**SETTINGS | {"cell": 3})(subject(Brightness(1.0), Squares()))
-    assert coarse.metrics["j"] < 1
+    assert value(coarse, "j") < 1
 
 
 def test_grey_is_lightness_in_all_channels() -> None:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from findings import keys, metric, value
 from torch import Tensor
 
 from ssl_runner.evaluation.layers import Layers
@@ -24,16 +25,19 @@ class Buried(Encoder):
 def test_every_block_has_the_linear_probes_figure(subject) -> None:
     frozen = subject(Buried())
     found = Layers(**SETTINGS)(frozen)
-    assert list(found.metrics) == ["accuracy@-1", "accuracy@-2", "accuracy@-3", "best_layer"]
-    for layer in ("-1", "-2", "-3"):
-        alone = LinearProbe(layer=layer, **SETTINGS)(frozen).metrics
-        assert found.metrics[f"accuracy@{layer}"] == alone["accuracy"]
-        assert found.protocol["layers"][layer]["val_accuracy"] == alone["val_accuracy"]
-    assert found.metrics["accuracy@-2"] == 1
-    assert found.metrics["best_layer"] == -2
+    blocks = (-1, -2, -3)
+    assert keys(found) == [("accuracy", split, (("layer", layer),)) for layer in blocks for split in ("test", "val")]
+    for layer in blocks:
+        alone = LinearProbe(layer=layer, **SETTINGS)(frozen)
+        for split in ("test", "val"):
+            assert value(found, "accuracy", split, layer=layer) == value(alone, "accuracy", split)
+        assert found.protocol.chosen[str(layer)] == alone.protocol.chosen
+        assert metric(found, "accuracy", layer=layer).headline
+    assert value(found, "accuracy", layer=-2) == 1
+    assert found.protocol.chosen["best layer"] == -2
     curve = found.figures["accuracy by depth"]
     assert list(curve.x) == [1, 2, 3]
-    assert curve.y["accuracy"] == [found.metrics[f"accuracy@{layer}"] for layer in ("-3", "-2", "-1")]
+    assert curve.y["accuracy"] == [value(found, "accuracy", layer=layer) for layer in reversed(blocks)]
 
 
 def test_the_layer_is_chosen_on_val_never_on_test(subject, table) -> None:
@@ -50,8 +54,8 @@ def test_the_layer_is_chosen_on_val_never_on_test(subject, table) -> None:
 
     test = table.examples("test").data.float() / 255
     found = Layers(**SETTINGS)(subject(Trap()))
-    assert found.metrics["best_layer"] == -1
-    assert found.protocol["layers"]["-1"]["val_accuracy"] == 1
+    assert found.protocol.chosen["best layer"] == -1
+    assert value(found, "accuracy", "val", layer=-1) == 1 > value(found, "accuracy", layer=-1)
 
 
 def test_of_equals_the_last_block_is_the_best(subject) -> None:
@@ -61,7 +65,7 @@ def test_of_equals_the_last_block_is_the_best(subject) -> None:
         def forward(self, x: Tensor, *, layers: bool = False) -> Features:
             return Features(x[:, :, 0], x[:, 0, 0], (x[:, 0, 0],) * 2 if layers else ())
 
-    assert Layers(**SETTINGS)(subject(Twice())).metrics["best_layer"] == -1
+    assert Layers(**SETTINGS)(subject(Twice())).protocol.chosen["best layer"] == -1
 
 
 def test_refusals() -> None:

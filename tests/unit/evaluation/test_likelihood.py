@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+from findings import metric, value
 from scipy.stats import norm
+from special_ids import CLS, PAD, SEP, UNK
 from torch import Tensor
 
 from ssl_runner.evaluation.likelihood import Likelihood, importance_weighted, perplexities
-from ssl_runner.interfaces import CLS, PAD, SEP, UNK, Batch, Loss, Objective, TextSpec
+from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec
 
 
 class Sums(Objective[Tensor, Tensor]):
@@ -25,6 +27,9 @@ class Sums(Objective[Tensor, Tensor]):
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         return Loss(x.sum())
 
+    def density(self) -> dict[str, object]:
+        return {"family": "gaussian", "deviation": 1.0}
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = torch.stack([x / 2 + self.off, torch.zeros_like(x)], dim=1)
         return mean, torch.tensor([0.5**0.5, 1.0]).expand_as(mean)
@@ -42,25 +47,25 @@ def truth(table) -> float:
 
 def test_with_the_true_posterior_all_bounds_are_the_truth(subject, table) -> None:
     found = Likelihood(samples=3, examples=100, batch_size=7)(Sums(0.0), subject("label"))
-    assert found.metrics["elbo"] == pytest.approx(truth(table), abs=1e-5)
-    assert found.metrics["importance_weighted"] == pytest.approx(truth(table), abs=1e-5)
+    assert value(found, "elbo") == pytest.approx(truth(table), abs=1e-5)
+    assert value(found, "importance_weighted") == pytest.approx(truth(table), abs=1e-5)
 
 
 def test_with_another_the_elbo_is_below_and_many_samples_come_close(subject, table) -> None:
     found = Likelihood(samples=2000, examples=100, batch_size=16)(Sums(0.5), subject("label"))
     gap = 0.5**2 / (2 * 0.5)  # KL between two normals of one variance, 1 / 2
-    assert found.metrics["elbo"] == pytest.approx(truth(table) - gap, abs=0.02)
-    assert found.metrics["importance_weighted"] == pytest.approx(truth(table), abs=0.01)
-    one = Likelihood(samples=1, examples=100, batch_size=16)(Sums(0.5), subject("label")).metrics
-    assert one["elbo"] == pytest.approx(one["importance_weighted"])
+    assert value(found, "elbo") == pytest.approx(truth(table) - gap, abs=0.02)
+    assert value(found, "importance_weighted") == pytest.approx(truth(table), abs=0.01)
+    one = Likelihood(samples=1, examples=100, batch_size=16)(Sums(0.5), subject("label"))
+    assert value(one, "elbo") == pytest.approx(value(one, "importance_weighted"))
 
 
 def test_kl_and_units_in_use(subject, table) -> None:
     found = Likelihood(samples=1, examples=100, batch_size=16)(Sums(0.0), subject("label"))
     means = table.examples("test").label.double() / 2
     expected = (means.square() + 0.5 - 1 - math.log(0.5)).mean().item() / 2
-    assert found.metrics["kl"] == pytest.approx(expected, rel=1e-5)
-    assert found.metrics["active_units"] == 1
+    assert value(found, "kl") == pytest.approx(expected, rel=1e-5)
+    assert value(found, "active_units") == 1
     curve = found.figures["KL by latent"]
     assert list(curve.x) == [1, 2]
     assert curve.y["KL"] == pytest.approx([expected, 0], rel=1e-5)
@@ -72,7 +77,18 @@ def test_importance_weighted_by_hand() -> None:
 
 
 def test_fewer_examples(subject) -> None:
-    assert Likelihood(samples=1, examples=5, batch_size=3)(Sums(0.0), subject("label")).protocol["examples"] == 5
+    assert (
+        Likelihood(samples=1, examples=5, batch_size=3)(Sums(0.0), subject("label")).protocol.measured["val examples"]
+        == 5
+    )
+
+
+def test_val_beside_test_and_what_the_density_is(subject, table) -> None:
+    found = Likelihood(samples=3, examples=100, batch_size=7)(Sums(0.0), subject("label"))
+    val = norm(0, math.sqrt(2)).logpdf(table.examples("val").label.numpy()).mean()
+    assert value(found, "elbo", "val") == pytest.approx(val, abs=1e-5)
+    assert metric(found, "elbo").headline
+    assert found.protocol.terms["density"] == {"family": "gaussian", "deviation": 1.0}
 
 
 def test_perplexities_of_text_by_hand() -> None:

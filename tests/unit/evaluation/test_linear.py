@@ -1,4 +1,5 @@
 import pytest
+from findings import keys, value
 
 from ssl_runner.evaluation.linear import LinearProbe
 from ssl_runner.evaluation.logistic import Grid, fit_linear
@@ -12,12 +13,11 @@ def test_it_is_the_classifier_chosen_on_val(subject):
     found = LinearProbe(layer=-2, **SETTINGS)(frozen)
     train, val, test = (frozen.features(split, "-2") for split in ("train", "val", "test"))
     fit = fit_linear(train.data, train.label, val.data, val.label, 4, Grid(**SETTINGS), seed=4)
-    assert found.metrics == {"accuracy": fit.accuracy(test.data, test.label), "val_accuracy": fit.val_accuracy}
-    assert found.protocol["learning_rate"] == fit.learning_rate
-    assert found.protocol["weight_decay"] == fit.weight_decay
-    assert found.protocol["layer"] == "-2"
-    assert found.protocol["train"] == 60
-    assert found.protocol["settings"] == 4
+    assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
+    assert value(found, "accuracy") == fit.accuracy(test.data, test.label)
+    assert value(found, "accuracy", "val") == pytest.approx(fit.val_accuracy, abs=1e-6)
+    assert found.protocol.chosen == {"learning_rate": fit.learning_rate, "weight_decay": fit.weight_decay}
+    assert {"train examples": 60, "val examples": 30, "test examples": 40}.items() <= found.protocol.measured.items()
 
 
 def test_test_labels_do_not_influence_the_choice(subject, table):
@@ -26,14 +26,14 @@ def test_test_labels_do_not_influence_the_choice(subject, table):
     table.splits["test"] = Examples(table.examples("test").data, (table.examples("test").label + 1) % 4)
     second = probe(subject("blocks"))
     assert first.protocol == second.protocol
-    assert first.metrics["val_accuracy"] == second.metrics["val_accuracy"]
-    assert first.metrics["accuracy"] != second.metrics["accuracy"]
+    assert value(first, "accuracy", "val") == value(second, "accuracy", "val")
+    assert value(first, "accuracy") != value(second, "accuracy")
 
 
 @pytest.mark.parametrize(("encoder", "accuracy"), [("label", 1.0), ("constant", 0.25)])
 def test_best_and_worst(subject, encoder, accuracy):
     found = LinearProbe(layer="pooled", **SETTINGS)(subject(encoder))
-    assert found.metrics["accuracy"] == accuracy
+    assert value(found, "accuracy") == accuracy
 
 
 def test_refusals():

@@ -1,12 +1,15 @@
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 import torch
+from findings import keys, value
+from special_ids import EOS, MASK, PAD
 from torch import Tensor, nn
 from toy_text import Corpus, subject
 
 from ssl_runner.evaluation.masked_words import MaskedWords
-from ssl_runner.interfaces import EOS, MASK, PAD, Batch, Loss, Objective
+from ssl_runner.interfaces import Batch, Loss, Objective
 
 
 class Shown(NamedTuple):
@@ -36,6 +39,9 @@ class Guess(Objective[Shown, Tensor]):
     def hidden(self, x: Shown, y: Tensor) -> Tensor:
         return y
 
+    def hides(self) -> dict[str, int]:
+        return {"places": 2}
+
     def fill_in(self, x: Shown) -> Tensor:
         return self.drop(x.answers.double()).long()  # wrong outside of eval mode
 
@@ -55,10 +61,11 @@ def test_accuracy_beside_the_most_frequent_token():
     tokens = Guess().split(batch)[1]
     asked = int((tokens != PAD).sum())
     assert 19 < asked < 38
-    assert found.metrics["accuracy"] == pytest.approx(19 / asked)
-    assert found.metrics["accuracy_most_frequent"] == pytest.approx(int((tokens == 8).sum()) / asked)
-    assert found.protocol["hidden"] == f"{100 * asked / 171:.0f} %"
-    assert found.protocol["examples"] == 19
+    assert value(found, "accuracy") == pytest.approx(19 / asked)
+    assert value(found, "accuracy_most_frequent") == pytest.approx(int((tokens == 8).sum()) / asked)
+    assert found.protocol.measured["hidden"] == round(asked / 171, 4)
+    assert found.protocol.measured["test examples"] == 19
+    assert found.protocol.terms["hides"] == {"places": 2}
 
 
 def test_special_tokens_are_no_answer():
@@ -66,7 +73,7 @@ def test_special_tokens_are_no_answer():
     data.streams["train"][:300] = EOS
     data.streams["train"][300:] = 9
     data.streams["test"][:] = 9
-    assert masked_words()(Guess(), subject(data)).metrics["accuracy_most_frequent"] == 1
+    assert value(masked_words()(Guess(), subject(data)), "accuracy_most_frequent") == 1
 
 
 def test_all_runs_are_asked_the_same():
@@ -76,7 +83,30 @@ def test_all_runs_are_asked_the_same():
     assert first.metrics == second.metrics
     assert model.training
     assert masked_words(seed=3)(model, subject(data)).metrics != first.metrics
-    assert masked_words(examples=7)(model, subject(data)).protocol["examples"] == 7
+    assert masked_words(examples=7)(model, subject(data)).protocol.measured["test examples"] == 7
+
+
+def test_val_is_asked_as_test_is():
+    data = Corpus()
+    found = masked_words()(Guess(), subject(data))
+    data.splits["val"], data.splits["test"] = data.splits["test"], data.splits["val"]
+    other = masked_words()(Guess(), subject(data))
+    assert [key[:2] for key in keys(found)] == [
+        (name, split) for split in ("test", "val") for name in ("accuracy", "accuracy_most_frequent")
+    ]
+    assert value(found, "accuracy", "val") == value(other, "accuracy")
+    assert value(found, "accuracy_most_frequent", "val") == value(other, "accuracy_most_frequent")
+    assert value(found, "accuracy_most_frequent", "val") != value(found, "accuracy_most_frequent")
+
+
+def test_other_tokens_and_other_places_are_other_terms():
+    data, model = Corpus(), Guess()
+    terms = masked_words()(model, subject(data)).protocol.terms
+    data.spec = replace(data.spec, tokenizer=data.spec.tokenizer.replace("mat", "rug"))
+    tokens = masked_words()(model, subject(data)).protocol.terms
+    assert {key for key in terms if terms[key] != tokens[key]} == {"tokenizer"}
+    model.hides = lambda: {"places": 3}
+    assert masked_words()(model, subject(data)).protocol.terms == {**tokens, "hides": {"places": 3}}
 
 
 @pytest.mark.parametrize("wrong", [{"examples": 0}, {"batch_size": 0}], ids=str)

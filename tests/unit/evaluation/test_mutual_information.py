@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from findings import keys, metric, value
 from torch import Tensor
 
 from ssl_runner.data.correlated_gaussians import CorrelatedGaussians
 from ssl_runner.data.module import DataModule
 from ssl_runner.evaluation.mutual_information import MutualInformation, bound
 from ssl_runner.evaluation.subject import FrozenSubject
-from ssl_runner.interfaces import Batch, Contrasts, Encoder, Features, Loss, Objective
+from ssl_runner.interfaces import Batch, Contrasts, Encoder, Features, Finding, Loss, Objective
 
 
 def test_the_bound_by_explicit_loops() -> None:
@@ -59,9 +60,9 @@ class Best(Objective[Tensor, Tensor]):
         return self.scale * (b.square().sum(dim=1) - error / self.noise) / 2
 
 
-def ask(information: float, scale: float, candidates: list[int]) -> dict[str, float]:
+def ask(information: float, scale: float, candidates: list[int], examples: int = 6000) -> Finding:
     source = CorrelatedGaussians(
-        examples=100, test_examples=8192, width=4, information=information, val_fraction=0.1, seed=0
+        examples=examples, test_examples=8192, width=4, information=information, val_fraction=0.1, seed=0
     )
     data = DataModule(source, batch_size=8, seed=0)
     data.setup()
@@ -72,18 +73,19 @@ def ask(information: float, scale: float, candidates: list[int]) -> dict[str, fl
         data,
         seed=0,
         device=torch.device("cpu"),
-        precision=torch.float32,
         batch_size=8,
     )
-    return dict(MutualInformation(candidates=candidates)(objective, subject).metrics)
+    return MutualInformation(candidates=candidates)(objective, subject)
 
 
 def test_the_best_critic_rises_to_the_truth_and_stays_below_log_n() -> None:
     candidates = [2, 8, 64, 512]
-    metrics = ask(1.5, 1.0, candidates)
-    values = [metrics[f"bound_{n}"] for n in candidates]
-    assert metrics["truth"] == 1.5
-    assert metrics["bound"] == values[-1]
+    found = ask(1.5, 1.0, candidates)
+    values = [value(found, "bound", candidates=n) for n in candidates]
+    assert value(found, "truth") == 1.5
+    assert [metric(found, "bound", candidates=n).headline for n in candidates] == [False, False, False, True]
+    on_val = [value(found, "bound", "val", candidates=n) for n in candidates]
+    assert on_val == pytest.approx(values, abs=0.15)
     assert values == sorted(values)
     assert all(value < math.log(n) for value, n in zip(values, candidates, strict=True))
     assert values[-1] == pytest.approx(1.5, abs=0.06)
@@ -91,7 +93,13 @@ def test_the_best_critic_rises_to_the_truth_and_stays_below_log_n() -> None:
 
 
 def test_a_critic_that_knows_nothing_finds_nothing() -> None:
-    assert ask(1.5, 0.0, [2, 16])["bound"] == pytest.approx(0, abs=1e-9)
+    assert value(ask(1.5, 0.0, [2, 16]), "bound", candidates=16) == pytest.approx(0, abs=1e-9)
+
+
+def test_of_val_there_is_what_it_has_candidates_for() -> None:
+    found = ask(1.5, 1.0, [2, 16], examples=100)  # 10 of them are val
+    assert [key for key in keys(found) if key[1] == "val"] == [("bound", "val", (("candidates", 2),))]
+    assert found.protocol.measured["val examples"] == 10
 
 
 @pytest.mark.parametrize("candidates", [[], [1, 2], [4, 2], [2, 2]])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from findings import keys, value
 from vocabularies import keyed, subject_of
 
 from ssl_runner.evaluation.neighbours import Neighbours
@@ -15,15 +16,16 @@ def test_the_nearest_words_are_those_of_gensim():
     theirs = [keyed(WORDS, VECTORS).most_similar(word, topn=3) for word in ("four", "one")]
     said = [", ".join(f"{word} {cosine:.2f}" for word, cosine in each) for each in theirs]
     assert rows["nearest"] == [said[0], "not in the vocabulary", said[1]]
-    assert found.metrics["coverage"] == pytest.approx(2 / 3)
-    assert found.metrics["cosine"] == pytest.approx(sum(c for each in theirs for _, c in each) / 6, abs=1e-6)
+    assert value(found, "coverage") == pytest.approx(2 / 3)
+    assert value(found, "cosine") == pytest.approx(sum(c for each in theirs for _, c in each) / 6, abs=1e-6)
 
 
 def test_fewer_words_than_asked_for_and_none_that_is_known():
     found = Neighbours(words=["one"], count=9, restrict=3, case="fold")(subject_of(WORDS, VECTORS))
     assert found.figures["words"].rows["nearest"][0].count(",") == 1
     found = Neighbours(words=["ONE"], count=9, restrict=None, case="exact")(subject_of(WORDS, VECTORS))
-    assert found.metrics == {"coverage": 0.0}
+    assert keys(found) == [("coverage", "test", ())]
+    assert value(found, "coverage") == 0
 
 
 @pytest.mark.parametrize(("key", "value"), [("words", []), ("count", 0), ("restrict", 0)])

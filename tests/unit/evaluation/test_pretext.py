@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from findings import keys, metric, value
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.pretext import Pretext
 from ssl_runner.interfaces import Batch, Examples, ImageSpec, Loss, Objective
+from ssl_runner.metrics import Better, Unit
 
 
 class LabelAsked(Objective[Tensor, Tensor]):
@@ -32,21 +34,34 @@ class Given:
         self.label = label
 
     def examples(self, split: str) -> Examples:
-        assert split == "test"
+        assert split in ("val", "test")
         return Examples(torch.zeros(len(self.label), 1, 2, 2, dtype=torch.uint8), self.label)
 
 
 def test_means_over_whole_batches_of_test() -> None:
     found = Pretext(batch_size=4)(LabelAsked(), Given(torch.tensor([1, 0, 1, 1, 0, 2, 0, 0])))
-    assert found.metrics["accuracy"] == pytest.approx(3 / 8)
-    assert found.metrics["size"] == 4
-    assert next(iter(found.metrics)) == "loss"
+    assert keys(found) == [(name, split, ()) for split in ("test", "val") for name in ("loss", "accuracy", "size")]
+    for split in ("test", "val"):
+        assert value(found, "accuracy", split) == pytest.approx(3 / 8)
+        assert value(found, "size", split) == 4
+    assert metric(found, "loss").headline
+
+
+def test_what_is_logged_is_said_by_the_objective() -> None:
+    found = Pretext(batch_size=4)(LabelAsked(), Given(torch.ones(8, dtype=torch.int64)))
+    kinds = {name: (metric(found, name).unit, metric(found, name).better) for name in ("loss", "accuracy", "size")}
+    assert kinds == {
+        "loss": (Unit.PLAIN, Better.LOWER),
+        "accuracy": (Unit.SHARE, Better.HIGHER),
+        "size": (Unit.PLAIN, Better.NEITHER),
+    }
+    assert Pretext.task_terms is None  # all settings of the objective: its unit depends on them
 
 
 def test_a_last_batch_that_is_not_full_is_left_out() -> None:
     found = Pretext(batch_size=3)(LabelAsked(), Given(torch.ones(8, dtype=torch.int64)))
-    assert found.protocol["examples"] == 6
-    assert found.metrics["size"] == 3
+    assert found.protocol.measured["test examples"] == 6
+    assert value(found, "size") == 3
 
 
 def test_the_same_twice_and_nothing_is_moved() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from findings import keys, value
 from torch import Tensor
 
 from ssl_runner.evaluation.samples import Samples, energy_distance
@@ -54,11 +55,13 @@ def test_energy_distance_tells_clouds_apart() -> None:
 
 def test_the_metrics(subject) -> None:
     found = Samples(examples=40, rows=2, columns=3)(Prior(5), subject("label"))
-    assert list(found.metrics) == ["energy_distance", "energy_distance_train"]
-    assert found.metrics["energy_distance"] > 5 * abs(found.metrics["energy_distance_train"])
-    assert found.protocol["examples"] == 40
+    names = ("energy_distance", "energy_distance_train")
+    assert keys(found) == [(name, split, ()) for split in ("test", "val") for name in names]
+    for split in ("test", "val"):
+        assert value(found, "energy_distance", split) > 5 * abs(value(found, "energy_distance_train", split))
+    assert {"test examples": 40, "val examples": 30, "samples": 40}.items() <= found.protocol.measured.items()
     assert set(found.figures) == {"samples from the prior", "between two images"}
-    assert Samples(examples=7, rows=1, columns=2)(Prior(5), subject("label")).protocol["examples"] == 7
+    assert Samples(examples=7, rows=1, columns=2)(Prior(5), subject("label")).protocol.measured["test examples"] == 7
 
 
 def test_the_way_between_two_images(subject, table) -> None:

@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
+from findings import metric, value
 from texts import OneHot, bert, subject, text_spec
 from torch.nn import functional as F
 
@@ -19,7 +20,7 @@ class Knows(OneHot):
         from ssl_runner.evaluation.text_data import tokenizer_of
 
         self.sense = {}
-        uses = read_uses(senses_text())
+        uses = read_uses(senses_text("test")) + read_uses(senses_text("val"))
         senses = sorted({use.sense for use in uses})
         for use in uses:
             ids = tokenizer_of(spec).encode(f"{use.before}{use.word}{use.after}").ids
@@ -31,10 +32,11 @@ class Knows(OneHot):
         return self.embedding(x), value[:, None, None].expand(*x.shape, self.dim)
 
 
-def test_the_sentences_are_balanced_and_mark_one_word():
-    uses = read_uses(senses_text())
+@pytest.mark.parametrize(("split", "count"), [("test", 12), ("val", 6)])
+def test_the_sentences_are_balanced_and_mark_one_word(split, count):
+    uses = read_uses(senses_text(split))
     counts = Counter((use.word, use.sense) for use in uses)
-    assert set(counts.values()) == {12}
+    assert set(counts.values()) == {count}
     assert Counter(word for word, _ in counts) == dict.fromkeys({word for word, _ in counts}, 2)
     assert len(counts) == 16
     assert len({(use.before, use.after) for use in uses}) == len(uses)
@@ -46,25 +48,36 @@ def test_the_sentences_are_balanced_and_mark_one_word():
 
 
 def test_contexts_that_say_the_sense_are_right_and_static_vectors_at_chance():
-    found = Senses(layer=-1)(subject(Knows(LONG), LONG))
-    assert found.metrics["accuracy"] == 1.0
-    assert found.metrics["static_accuracy"] == found.metrics["chance_accuracy"] == 0.5
-    assert found.metrics["bank_accuracy"] == 1.0
-    assert len(found.protocol["words"]) == 8
+    found = Senses(length=64, layer=-1)(subject(Knows(LONG), LONG))
+    assert value(found, "accuracy") == 1.0
+    assert value(found, "static_accuracy") == value(found, "chance_accuracy") == 0.5
+    assert value(found, "accuracy", word="bank") == 1.0
+    assert value(found, "accuracy", "val") == value(found, "accuracy", "val", word="bank") == 1.0
+    assert value(found, "static_accuracy", "val") == 0.5
+    assert len(metric(found, "accuracy").terms["words"]) == 8
+    assert found.protocol.measured["test examples"] == 192
+    assert found.protocol.measured["val examples"] == 96
+
+
+def test_no_sentence_of_test_is_one_of_val():
+    test, val = ({(use.before, use.after) for use in read_uses(senses_text(split))} for split in ("test", "val"))
+    assert not test & val
+    assert {use.sense for use in read_uses(senses_text("test"))} == {use.sense for use in read_uses(senses_text("val"))}
 
 
 @pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe"])
 def test_static_vectors_are_at_chance_whatever_the_tokens_and_the_encoder(tokens):
     """To the last digit: also where a word is several tokens, whose mean is rounded."""
     spec = text_spec(tokens, length=48)
-    assert Senses(layer=-1)(subject(bert(spec), spec)).metrics["static_accuracy"] == 0.5
-    assert Senses(layer=-2)(subject(OneHot(spec), spec)).metrics["accuracy"] == 0.5
+    for split in ("test", "val"):
+        assert value(Senses(length=64, layer=-1)(subject(bert(spec), spec)), "static_accuracy", split) == 0.5
+        assert value(Senses(length=64, layer=-2)(subject(OneHot(spec), spec)), "accuracy", split) == 0.5
 
 
 def test_the_vector_is_that_of_the_word():
-    uses = [use for use in read_uses(senses_text()) if use.word == "bank"]
+    uses = [use for use in read_uses(senses_text("test")) if use.word == "bank"]
     encoder = bert(LONG).eval()
-    found = vectors(subject(encoder, LONG), uses, "-1")
+    found = vectors(subject(encoder, LONG), LONG, uses, "-1")
     from ssl_runner.evaluation.text_data import encode_texts, tokenizer_of
 
     (bank,) = tokenizer_of(LONG).encode("bank").ids
@@ -101,18 +114,18 @@ def test_ties_count_a_half():
 def test_unknown_words_are_left_out():
     from ssl_runner.data.tokens import train_tokenizer
 
-    lines = [senses_text().replace("bank", "").replace("*", " ")]
+    lines = [senses_text(split).replace("bank", "").replace("*", " ") for split in ("test", "val")]
     tokenizer = train_tokenizer(lines, tokens="words", words="marks", vocabulary=3000, lowercase=False)
     spec = TextSpec(length=32, vocabulary=3000, tokenizer=tokenizer)
-    found = Senses(layer=-1)(subject(bert(spec), spec))
-    assert "bank" not in found.protocol["words"]
-    assert len(found.protocol["words"]) == 7
+    found = Senses(length=64, layer=-1)(subject(bert(spec), spec))
+    assert "bank" not in metric(found, "accuracy").terms["words"]
+    assert len(metric(found, "accuracy").terms["words"]) == 7
     nothing = train_tokenizer(["x y z"], tokens="words", words="marks", vocabulary=20, lowercase=False)
     spec = TextSpec(length=32, vocabulary=20, tokenizer=nothing)
     with pytest.raises(ValueError, match="the tokenizer knows none of the words bank, arms"):
-        Senses(layer=-1)(subject(bert(spec), spec))
+        Senses(length=64, layer=-1)(subject(bert(spec), spec))
 
 
 def test_layers_cannot_be_mixed():
     with pytest.raises(ValueError, match=r"evaluation\.senses\.layer is mix; there are too few sentences"):
-        Senses(layer="mix")
+        Senses(length=64, layer="mix")

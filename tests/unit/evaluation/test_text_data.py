@@ -2,11 +2,13 @@ import json
 
 import pytest
 import torch
+from special_ids import CLS, PAD, SEP
 from texts import WORDS, text_spec, write
 from tokenizers import Tokenizer
 
 from ssl_runner.evaluation.text_data import (
     Question,
+    cut_share,
     encode_questions,
     encode_texts,
     encode_words,
@@ -22,7 +24,7 @@ from ssl_runner.evaluation.text_data import (
     tokenizer_of,
     with_val,
 )
-from ssl_runner.interfaces import CLS, PAD, SEP, TextSpec
+from ssl_runner.interfaces import TextSpec
 
 ALL = pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe", "characters"])
 
@@ -168,8 +170,17 @@ def test_what_is_too_long_is_cut():
     assert said(spec, encode_texts(spec, [(a, b)])[0]) == ["the"] * 3 + ["dog"] * 2
     assert said(spec, encode_texts(spec, [("the", b)])[0]) == ["the"] + ["dog"] * 4
     assert encode_texts(spec, [(a, b)]).shape == (1, 8)
-    with pytest.raises(ValueError, match=r"dataset\.length is 4 tokens; pairs of texts need 5"):
+    with pytest.raises(ValueError, match="4 tokens are read, and pairs of texts need 5"):
         encode_texts(text_spec(length=4), [(a, b)])
+
+
+def test_what_is_cut_is_counted_and_what_just_fits_is_not():
+    """Of eight tokens six are of a text, and five of a pair."""
+    spec = text_spec(length=8)
+    texts = [(" ".join(["cat"] * count),) for count in (1, 5, 6, 7, 20)]
+    assert cut_share(spec, texts) == 0.4
+    pairs = [(" ".join(["cat"] * count), "the dog") for count in (1, 3, 4)]
+    assert cut_share(spec, pairs) == 0.333
 
 
 def test_cutting_takes_off_the_longer_one_token_by_token():
@@ -182,7 +193,7 @@ def test_cutting_takes_off_the_longer_one_token_by_token():
 
 
 def test_padding():
-    assert padded([[1, 2], [3], []]).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
+    assert padded([[1, 2], [3], []], PAD).tolist() == [[1, 2], [3, PAD], [PAD, PAD]]
 
 
 def test_an_encoder_without_a_tokenizer_is_refused():
@@ -352,9 +363,7 @@ def test_windows_by_hand():
 
 
 def test_questions_that_leave_no_room_are_refused():
-    with pytest.raises(
-        ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and dataset\.length 9; .* 4 or less"
-    ):
+    with pytest.raises(ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and 9 are read; .* 4 or less"):
         encode_questions(
             text_spec(length=9), [question("the gold", "gold")], key="evaluation.span_qa", asked=6, overlap=0.5
         )

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from findings import keys, names, value
 from sentences import made
+from special_ids import CLS, PAD, SEP, SPECIAL
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from ssl_runner.evaluation.text_interpolation import TextInterpolation, distinct, token_accuracy
 from ssl_runner.figures import Passages
-from ssl_runner.interfaces import CLS, PAD, SEP, SPECIAL, Batch, Examples, Loss, Objective, TextSpec, Writes
+from ssl_runner.interfaces import Batch, Examples, Loss, Objective, TextSpec, Writes
 
 WORDS = [*SPECIAL, *"abcdefghijklmn"]
 TOKENIZER = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
@@ -37,6 +39,9 @@ class Copies(Objective[Tensor, Tensor]):
 
 
 class WithPrior(Copies):
+    def density(self) -> dict[str, str]:
+        return {"family": "a test's"}
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.float(), x.float()
 
@@ -59,12 +64,15 @@ def found(subject, objective: Copies, **changes: int):
 def test_what_is_written_exactly_has_accuracy_1_and_that_of_another_far_less(subject) -> None:
     finding = found(subject, Copies())
     assert isinstance(Copies(), Writes)
-    assert next(iter(finding.metrics)) == "token_accuracy"
-    assert finding.metrics["token_accuracy"] == 1
-    assert 0 < finding.metrics["token_accuracy_of_another"] < 0.5
-    assert "distinct_samples" not in finding.metrics
-    assert found(subject, Copies(1.0)).metrics["token_accuracy"] == 0
-    assert found(subject, Copies(), examples=5).protocol["examples"] == 5
+    assert {(each.name, each.split) for each in finding.metrics if each.headline} == {
+        ("token_accuracy", "test"),
+        ("token_accuracy", "val"),
+    }
+    assert value(finding, "token_accuracy") == 1
+    assert 0 < value(finding, "token_accuracy_of_another") < 0.5
+    assert "distinct_samples" not in names(finding)
+    assert value(found(subject, Copies(1.0)), "token_accuracy", "val") == 0
+    assert found(subject, Copies(), examples=5).protocol.measured["test examples"] == 5
 
 
 def test_texts_on_the_line_between_two(subject) -> None:
@@ -82,13 +90,14 @@ def test_texts_on_the_line_between_two(subject) -> None:
 def test_where_there_is_a_prior_its_texts_are_shown_and_counted(subject) -> None:
     finding = found(subject, WithPrior())
     assert len(finding.figures["samples from the prior"].rows["sample"]) == 4
-    assert 0 <= finding.metrics["distinct_samples"] <= 1
+    assert 0 <= value(finding, "distinct_samples") <= 1
+    assert len(keys(finding)) == 5
 
 
 def test_measures_by_hand() -> None:
     truth = torch.tensor([[CLS, 7, 8, SEP, PAD], [CLS, 9, SEP, PAD, PAD]])
     written = torch.tensor([[PAD, 7, 9, SEP, PAD], [CLS, 9, 9, SEP, PAD]])
-    assert token_accuracy(written, truth) == pytest.approx(3 / 5)
+    assert token_accuracy(written, truth, PAD) == pytest.approx(3 / 5)
     assert distinct(torch.tensor([[1, 2], [1, 2], [1, 3], [2, 2]])) == 0.5
     assert distinct(torch.ones(4, 3)) == 0
 

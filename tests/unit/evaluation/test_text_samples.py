@@ -1,14 +1,15 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from special_ids import CLS, EOS, IDS, PAD, SEP, SPECIAL, UNK
 from tokenizers import Tokenizer
 from torch import Tensor
 from toy_text import VOCABULARY, Bigrams, Corpus, rows, subject, tokenizer
 
 from ssl_runner.evaluation.text import readable, running_text
 from ssl_runner.evaluation.text_samples import TextSamples, limited, repeated
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, SPECIAL, UNK
 
 
 def samples(**settings: object) -> TextSamples:
@@ -63,7 +64,7 @@ def test_the_most_probable_continuation_is_followed():
         ids.append(token)
     if SEP in ids:
         ids = ids[: ids.index(SEP)]
-    text = readable(Tokenizer.from_str(tokenizer()), ids)
+    text = readable(Tokenizer.from_str(tokenizer()), ids, IDS)
     shown = found.figures["continuations"].rows
     assert list(shown["prompt"]) == ["the cat"] * 3
     assert list(shown["continuation"]) == [text] * 3
@@ -121,16 +122,16 @@ def test_a_seed_repeats_and_another_does_not():
 def test_text_is_read_sentence_by_sentence_without_its_marks():
     the, cat, sat = range(len(SPECIAL), len(SPECIAL) + 3)
     ids = [CLS, the, cat, EOS, EOS, UNK, sat, SEP, PAD]
-    assert readable(Tokenizer.from_str(tokenizer()), ids) == "the cat [UNK] sat"
+    assert readable(Tokenizer.from_str(tokenizer()), ids, IDS) == "the cat [UNK] sat"
 
 
 def test_running_text_is_put_together_and_sentences_are_not():
     data = Corpus()
-    assert torch.equal(running_text(data.splits["test"].data), data.streams["test"][:153])
+    assert torch.equal(running_text(data.splits["test"].data, PAD), data.streams["test"][:153])
     padded = data.splits["test"].data[:1].clone()
     padded[0, 5:] = PAD
-    assert running_text(padded) is None
-    assert running_text(data.splits["test"].data[[0, 2, 1]]) is None
+    assert running_text(padded, PAD) is None
+    assert running_text(data.splits["test"].data[[0, 2, 1]], PAD) is None
 
 
 @pytest.mark.parametrize(
@@ -141,3 +142,29 @@ def test_running_text_is_put_together_and_sentences_are_not():
 def test_refusals(wrong):
     with pytest.raises(ValueError, match=rf"evaluation\.text_samples\.{next(iter(wrong))} is"):
         samples(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("counts", "prompt", "begin"),
+    [
+        ({EOS: 30, SEP: 4}, "the cat", [EOS, 6, 7]),
+        ({EOS: 0, SEP: 4}, "the cat", [SEP, 6, 7]),
+        ({EOS: 0, SEP: 1}, "the cat", [6, 7]),
+        ({EOS: 0, SEP: 1}, "", [8]),
+    ],
+)
+def test_a_sample_begins_with_what_the_corpus_has(counts, prompt, begin):
+    """Lines without ends of sentences: after a document, and in a single one after nothing but the text."""
+    data = Corpus()
+    known = tuple(counts.get(token, 9) for token in range(VOCABULARY))
+    data.spec = replace(data.spec, counts=known)
+    data.splits["test"].data[0, 0] = 8
+    seen = []
+
+    class Watched(Bigrams):
+        def next_logits(self, tokens: Tensor) -> Tensor:
+            seen.append(tokens)
+            return super().next_logits(tokens)
+
+    samples(prompt=prompt)(Watched(), subject(data))
+    assert seen[0].tolist() == [begin] * 3

@@ -5,10 +5,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_runner.evaluation.tuning import Classifier, Recipe, accuracy, fine_tune, pace, train
-from ssl_runner.interfaces import Examples
+from ssl_runner.evaluation import tuning
+from ssl_runner.evaluation.tuning import Classifier, Recipe, calibrated, pace, train, tuned_accuracies
+from ssl_runner.interfaces import Examples, Views
 
 RECIPE = {"epochs": 2, "least_steps": 1, "batch_size": 60, "learning_rate": 0.01, "weight_decay": 0.1}
+
+
+def fine_tune(asked, examples, recipe):
+    return tuning.fine_tune(asked, calibrated(asked, recipe), examples, recipe)
 
 
 def first(table, n):
@@ -77,11 +82,66 @@ def test_one_example_is_refused(subject, table):
         fine_tune(subject("blocks"), first(table, 1), Recipe(**RECIPE))
 
 
-def test_features_are_standardised_by_all_of_train_whatever_is_labelled(subject, table):
-    frozen = subject("blocks").features("train").data
-    network = fine_tune(subject("blocks"), first(table, 4), Recipe(**RECIPE))
-    torch.testing.assert_close(network.mean, frozen.mean(dim=0))
-    torch.testing.assert_close(network.std, frozen.std(dim=0, correction=0))
+@pytest.mark.parametrize("calm", [True, False], ids=["calibrated", "random"])
+def test_the_head_reads_standardised_features_wherever_training_starts(subject, encoders, table, calm):
+    """As they are in training, by batches: a random start's batch normalisation knows nothing of the data."""
+    net = encoders["blocks"]
+    net.first[3].p = 0.0
+    if calm:
+        net.first[1].momentum = None
+        net.train()(table.spec.to_input(table.examples("train").data))
+    recipe = Recipe(**RECIPE)
+    network = fine_tune(subject(net), first(table, 4), recipe)
+    again = Classifier(copy.deepcopy(net), calibrated(subject(net), recipe).features, 4).train()
+    torch.testing.assert_close(network.mean, again.mean)
+    with torch.no_grad():
+        seen = (again.encoder(table.spec.to_input(table.examples("train").data)).pooled - network.mean) / network.std
+    std, mean = torch.std_mean(seen, dim=0, correction=0)
+    torch.testing.assert_close(mean, torch.zeros(6), atol=0.02, rtol=0)
+    torch.testing.assert_close(std, torch.ones(6), atol=0.03, rtol=0)
+
+
+def test_the_subject_is_not_calibrated(subject, encoders):
+    net = encoders["blocks"]
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    start = calibrated(subject(net), Recipe(**RECIPE))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.first[1].momentum == start.encoder.first[1].momentum == 0.1
+    assert not torch.equal(start.encoder.first[1].running_mean, before["first.1.running_mean"])
+
+
+def test_what_has_no_batch_normalisation_is_taken_as_it_is(subject):
+    asked = subject("label")
+    start = calibrated(asked, Recipe(**RECIPE))
+    assert start.encoder is asked.encoder
+    assert torch.equal(start.features, asked.features("train").data)
+
+
+def test_every_view_is_an_example_of_its_label(table):
+    seen = []
+
+    class Sees(nn.Linear):
+        def forward(self, x):
+            seen.append(x.flatten(1))
+            return super().forward(x.flatten(1))
+
+    class Turned(Views):
+        def forward(self, x):
+            return torch.stack((x, x.flip(2)))
+
+    asked = []
+
+    def loss(logits, label):
+        asked.append(label)
+        return F.cross_entropy(logits, label)
+
+    recipe = Recipe(**RECIPE | {"epochs": 1})
+    train(Sees(12, 4), table.spec, table.examples("train"), recipe, torch.device("cpu"), loss, Turned())
+    (x,), (y,) = seen, asked
+    plain, turned = x.view(2, 60, 1, 3, 4)
+    assert torch.equal(turned, plain.flip(2))
+    assert torch.equal(y[:60], y[60:])
+    assert torch.equal(plain[:, 0, 0].argmax(dim=1), y[:60])  # the first row names the class
 
 
 def test_accuracy_is_counted_in_eval_mode_and_leaves_the_mode(subject, table):
@@ -90,10 +150,11 @@ def test_accuracy_is_counted_in_eval_mode_and_leaves_the_mode(subject, table):
     nn.init.zeros_(network[1].bias)
     with torch.no_grad():
         network[1].weight.copy_(torch.eye(4, 12))
-    assert accuracy(network, subject("label"), "test", batch_size=7) == 1.0
+    assert [each.value for each in tuned_accuracies(network, subject("label"), batch_size=7)] == [1, 1]
     with torch.no_grad():
         network[1].weight.zero_()[2].fill_(1.0)
-    assert accuracy(network, subject("label"), "val", batch_size=7) == (torch.arange(30) % 4 == 2).sum() / 30
+    found = {each.split: each.value for each in tuned_accuracies(network, subject("label"), batch_size=7)}
+    assert found == {"test": 10 / 40, "val": pytest.approx((torch.arange(30) % 4 == 2).sum() / 30)}
     assert network.training
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from findings import value
 from vocabularies import subject_of
 
 from ssl_runner.evaluation.word_map import WordMap
@@ -19,7 +20,7 @@ def test_frequent_words_are_laid_out_with_their_groups():
     groups = [figure.points[place::2].mean(axis=0) for place in (0, 1)]
     for place, point in enumerate(figure.points):
         assert np.argmin([np.linalg.norm(point - group) for group in groups]) == place % 2
-    assert 0.7 < found.metrics["trustworthiness"] <= 1
+    assert 0.7 < value(found, "trustworthiness") <= 1
 
 
 def test_refusals():

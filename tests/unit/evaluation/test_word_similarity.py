@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from findings import keys, metric, value
 from scipy.stats import spearmanr
 from vocabularies import keyed, subject_of, words_in
 
-from ssl_runner.evaluation.word_similarity import WordSimilarity, read_pairs, spearman
+from ssl_runner.evaluation.word_similarity import WordSimilarity, read_pairs
 from ssl_runner.evaluation.words import words_file, words_of
 
 SHIPPED = {"wordsim353": None, "simlex999": None}
@@ -35,12 +36,27 @@ def test_figures_are_those_of_gensim(case, restrict):
             _, theirs, missing = keyed(words, vectors).evaluate_word_pairs(
                 str(file), restrict_vocab=restrict, case_insensitive=case == "fold", dummy4unknown=dummy
             )
-            assert found.metrics[f"{key}@{name}"] == pytest.approx(theirs.statistic, abs=1e-6)
-            assert found.metrics[f"coverage@{name}"] == pytest.approx(1 - missing / 100, abs=1e-6)
-        assert 0.02 < found.metrics[f"coverage@{name}"] < 0.9
-        subset = found.protocol["subsets"][name]
-        assert subset["covered"] == round(found.metrics[f"coverage@{name}"] * subset["pairs"])
-    assert next(iter(found.metrics)) == "spearman@wordsim353"
+            assert value(found, key, file=name) == pytest.approx(theirs.statistic, abs=1e-6)
+            assert value(found, "coverage", file=name) == pytest.approx(1 - missing / 100, abs=1e-6)
+        assert 0.02 < value(found, "coverage", file=name) < 0.9
+        size, known = (found.protocol.measured[key][name] for key in ("pairs in file", "covered"))
+        assert known == round(value(found, "coverage", file=name) * size)
+    assert {key[0] for key in keys(found)} == {"spearman", "coverage", "spearman_all"}
+
+
+def test_what_is_in_a_file_is_a_term_of_its_own_metrics_alone(tmp_path: Path):
+    file = tmp_path / "pairs.tsv"
+    words, vectors = vocabulary()
+    terms = []
+    for more in ("", "the\ta\t1\n"):
+        file.write_text(WORDSIM.read_text() + more)
+        found = WordSimilarity(**SETTINGS | {"pairs": {"mine": str(file), "simlex999": None}})(
+            subject_of(words, vectors)
+        )
+        terms.append((metric(found, "spearman", file="mine").terms, metric(found, "spearman", file="simlex999").terms))
+        assert "files" not in found.protocol.terms
+    assert terms[0][0] != terms[1][0]
+    assert terms[0][1] == terms[1][1]
 
 
 def test_the_correlation_is_that_of_scipy_by_hand(tmp_path: Path):
@@ -49,19 +65,18 @@ def test_the_correlation_is_that_of_scipy_by_hand(tmp_path: Path):
     vectors = torch.tensor([[1.0, 0], [1, 1], [-1, 2]])
     found = WordSimilarity(pairs={"mine": str(file)}, restrict=None, case="fold")(subject_of(["a", "b", "c"], vectors))
     cosine = [2**-0.5, -(5**-0.5), 10**-0.5]
-    assert found.metrics["spearman@mine"] == pytest.approx(spearmanr(cosine, [3.5, 1, 2]).statistic)
-    assert found.metrics["spearman@mine"] == pytest.approx(1)
-    assert found.metrics["spearman_all@mine"] == pytest.approx(spearmanr([*cosine, 0], [3.5, 1, 2, 9]).statistic)
-    assert found.metrics["coverage@mine"] == 0.75
+    assert value(found, "spearman", file="mine") == pytest.approx(spearmanr(cosine, [3.5, 1, 2]).statistic)
+    assert value(found, "spearman", file="mine") == pytest.approx(1)
+    assert value(found, "spearman_all", file="mine") == pytest.approx(spearmanr([*cosine, 0], [3.5, 1, 2, 9]).statistic)
+    assert value(found, "coverage", file="mine") == 0.75
 
 
 def test_a_collapsed_encoder_has_no_correlation():
     words, vectors = vocabulary()
     found = WordSimilarity(**SETTINGS)(subject_of(words, torch.ones_like(vectors)))
-    assert found.metrics["spearman@simlex999"] == 0
-    assert spearman(torch.zeros(3), torch.arange(3)) == 0
+    assert value(found, "spearman", file="simlex999") == 0
     found = WordSimilarity(**SETTINGS)(subject_of(words, torch.zeros_like(vectors)))
-    assert found.metrics["spearman@wordsim353"] == 0
+    assert value(found, "spearman", file="wordsim353") == 0
 
 
 def test_pieces_within_words_are_no_words():

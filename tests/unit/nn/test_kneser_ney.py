@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 from slow_kneser_ney import Slow
+from special_ids import PAD
 from torch import Tensor
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.nn.kneser_ney import FALLBACK, Order, discounts, estimate, probabilities
 
 V = 12
@@ -21,13 +21,13 @@ def columns(text: Sequence[int], order: int) -> tuple[Tensor, list[Tensor]]:
 
 def tables(text: Sequence[int], order: int, discount: float | None = None) -> list[Order]:
     after, before = columns(text, order)
-    return estimate(after, before, vocabulary=V, discount=discount)
+    return estimate(after, before, vocabulary=V, pad=PAD, discount=discount)
 
 
 def every_word(orders: list[Order], context: Sequence[int]) -> Tensor:
     """(V, orders): all words after a context, which is given in the order of reading."""
     nearest = [*reversed(context), *[PAD] * len(orders)][: len(orders) - 1]
-    return probabilities(orders, torch.arange(V), [torch.tensor(word) for word in nearest], vocabulary=V)
+    return probabilities(orders, torch.arange(V), [torch.tensor(word) for word in nearest], vocabulary=V, pad=PAD)
 
 
 def toy(length: int, seed: int) -> list[int]:
@@ -92,7 +92,7 @@ def test_what_begins_a_text_counts_as_often_as_it_occurs() -> None:
     x, y, z = 6, 7, 8
     after = torch.tensor([y, y, x, y])
     before = [torch.tensor([x, x, z, x]), torch.tensor([PAD, PAD, PAD, z])]
-    orders = estimate(after, before, vocabulary=V, discount=0.5)
+    orders = estimate(after, before, vocabulary=V, pad=PAD, discount=0.5)
     # Bigrams: x y 2 (nothing) + 1 (z) = 3, z x 1. Unigrams: y once (x), x once (z).
     assert orders[0].share[:-1].tolist() == pytest.approx([0.25, 0.25])
     assert orders[1].share[:-1].tolist() == pytest.approx([2.5 / 3, 0.5])
@@ -110,7 +110,7 @@ def test_discounts_by_hand() -> None:
 
 def test_before_any_text_all_words_are_alike() -> None:
     nothing = torch.tensor([PAD, PAD])
-    orders = estimate(nothing, [torch.tensor([6, 7])] * 2, vocabulary=V, discount=None)
+    orders = estimate(nothing, [torch.tensor([6, 7])] * 2, vocabulary=V, pad=PAD, discount=None)
     expected = torch.full((V - 1, 3), 1 / (V - 1), dtype=torch.float64)
     torch.testing.assert_close(every_word(orders, [6, 7])[1:], expected)
 
@@ -118,7 +118,7 @@ def test_before_any_text_all_words_are_alike() -> None:
 def test_one_context_goes_with_many_words() -> None:
     orders = tables(toy(100, seed=2), 3)
     before = [torch.tensor([[6], [9], [11]]), torch.tensor([[7], [7], [6]])]
-    got = probabilities(orders, torch.arange(V)[None], before, vocabulary=V)
+    got = probabilities(orders, torch.arange(V)[None], before, vocabulary=V, pad=PAD)
     assert got.shape == (3, V, 3)
     for row, context in zip(got, ([7, 6], [7, 9], [6, 11]), strict=True):
         assert torch.equal(row, every_word(orders, context))

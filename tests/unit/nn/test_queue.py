@@ -15,6 +15,8 @@ def test_it_keeps_the_last_keys(counts: list[int]) -> None:
         every = torch.cat((every, keys))
         queue.push(keys, torch.full((count,), start))
         held = min(7, len(every))
+        assert queue.pushed == len(every)
+        assert queue.pointer == len(every) % 7  # as if they had come one by one
         assert queue.filled.sum() == held
         kept, expected = queue.keys[queue.filled], every[-held:]
         assert sorted(kept.tolist()) == sorted(expected.tolist())

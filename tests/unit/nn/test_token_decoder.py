@@ -6,15 +6,15 @@ import pytest
 import torch
 from scipy.stats import binomtest
 from sentences import SPEC, made, padded
+from special_ids import CLS, MASK, PAD, SEP, UNK
 
-from ssl_runner.interfaces import CLS, MASK, PAD, SEP, UNK
 from ssl_runner.losses.tokens import token_nll
 from ssl_runner.nn.token_decoder import TokenDecoder
 
 
 def decoder(**changes: float) -> TokenDecoder:
     torch.manual_seed(0)
-    return TokenDecoder(SPEC.vocabulary, 3, **{"dim": 5, "hidden": 7, "word_dropout": 0.5} | changes).eval()
+    return TokenDecoder(SPEC, 3, **{"dim": 5, "hidden": 7, "word_dropout": 0.5} | changes).eval()
 
 
 def test_the_likelihood_is_a_sum_over_words_and_padding_costs_nothing() -> None:
@@ -22,7 +22,7 @@ def test_the_likelihood_is_a_sum_over_words_and_padding_costs_nothing() -> None:
     with torch.no_grad():
         scores = model(z, tokens)
         assert scores.shape == (3, 7, 20)
-        got = token_nll(scores, tokens[:, 1:]).sum(dim=1)
+        got = token_nll(scores, tokens[:, 1:], PAD).sum(dim=1)
         for b in range(3):
             total, state = 0.0, torch.zeros(1, 1, 7)
             for n in range(7):
@@ -34,7 +34,7 @@ def test_the_likelihood_is_a_sum_over_words_and_padding_costs_nothing() -> None:
                 total -= scores.log_softmax(0)[tokens[b, n + 1]].item()
             assert got[b].item() == pytest.approx(total, rel=1e-5)
         longer = padded(tokens, 4)
-        torch.testing.assert_close(token_nll(model(z, longer), longer[:, 1:]).sum(dim=1), got)
+        torch.testing.assert_close(token_nll(model(z, longer), longer[:, 1:], PAD).sum(dim=1), got)
 
 
 def test_words_are_dropped_in_training_alone_and_special_ids_never() -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from special_ids import IDS, PAD
 from torch import nn
 
-from ssl_runner.interfaces import PAD
 from ssl_runner.nn.vocabulary import TokenScores
 
 
@@ -11,6 +11,7 @@ class Table(nn.Module):
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
+        self.special = IDS
         self.dim = dim
         self.embedding = nn.Embedding(9, width, padding_idx=PAD)
 

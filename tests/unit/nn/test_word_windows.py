@@ -3,8 +3,8 @@
 import pytest
 import torch
 from scipy.stats import chisquare
+from special_ids import CLS, EOS, IDS, PAD, SEP, UNK
 
-from ssl_runner.interfaces import CLS, EOS, PAD, SEP, UNK
 from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange, gaps
 
 
@@ -28,7 +28,7 @@ def test_gaps_are_those_of_a_loop(window: int) -> None:
     x = torch.where(torch.rand(8, 30) < 0.2, torch.tensor([UNK, EOS, SEP, CLS])[torch.randint(4, (8, 30))], 9)
     x[3, 20:] = PAD
     kept = (x >= 6) & (torch.rand(8, 30) < 0.7)
-    gap = gaps(x, kept, window)
+    gap = gaps(x, kept, window, IDS)
     for row in range(8):
         near = looped(x[row].tolist(), kept[row].tolist(), window)
         assert near
@@ -44,14 +44,14 @@ def test_gaps_are_those_of_a_loop(window: int) -> None:
 def test_a_window_reaches_over_what_is_left_out_and_not_over_sentences() -> None:
     x = torch.tensor([[10, UNK, 11, 12, EOS, 13]])
     kept = torch.tensor([[True, False, True, False, False, True]])
-    pairs = DynamicWindow(1)(x, kept)
+    pairs = DynamicWindow(1, IDS)(x, kept)
     assert pairs.nonzero()[:, 1:].tolist() == [[0, 2], [2, 0]]
 
 
 def test_each_word_draws_its_own_reach_from_1_to_the_window() -> None:
     torch.manual_seed(0)
     x = torch.full((4000, 11), 9)
-    pairs = DynamicWindow(5)(x, torch.ones_like(x, dtype=torch.bool))
+    pairs = DynamicWindow(5, IDS)(x, torch.ones_like(x, dtype=torch.bool))
     right, left = pairs[:, 5, 6:], pairs[:, 5, :5].flip(1)
     assert torch.equal(right, left)  # a reach is the same to either side
     assert torch.equal(right, right.cummin(dim=1).values)  # no place is left out within it
@@ -63,7 +63,7 @@ def test_each_word_draws_its_own_reach_from_1_to_the_window() -> None:
 def test_words_are_kept_as_word2vec_does() -> None:
     torch.manual_seed(0)
     counts = torch.tensor([0.0] * 6 + [9000, 900, 90, 10], dtype=torch.float64)
-    subsampling = Subsampling(counts, threshold=0.01)
+    subsampling = Subsampling(counts, IDS, threshold=0.01)
     keep = [(0.01 / f) ** 0.5 + 0.01 / f for f in (0.9, 0.09, 0.009, 0.001)]
     assert keep[2] > 1
     torch.testing.assert_close(subsampling.keep[6:], torch.tensor([*keep[:2], 1, 1]))
@@ -75,7 +75,7 @@ def test_words_are_kept_as_word2vec_does() -> None:
 
 
 def test_none_keeps_all_words_and_no_special_id() -> None:
-    subsampling = Subsampling(torch.tensor([0.0] * 6 + [1e6, 1], dtype=torch.float64), threshold=None)
+    subsampling = Subsampling(torch.tensor([0.0] * 6 + [1e6, 1], dtype=torch.float64), IDS, threshold=None)
     assert subsampling(torch.arange(8)[None].expand(50, 8)).float().mean(dim=0).tolist() == [0] * 6 + [1, 1]
 
 
@@ -94,6 +94,6 @@ def test_exchange_gives_each_place_the_value_of_another(count: int) -> None:
 @pytest.mark.parametrize("window", [0, -1])
 def test_refusals(window: int) -> None:
     with pytest.raises(ValueError, match=rf"objective\.window is {window}"):
-        DynamicWindow(window)
+        DynamicWindow(window, IDS)
     with pytest.raises(ValueError, match=r"objective\.subsample is 0"):
-        Subsampling(torch.ones(8), threshold=0)
+        Subsampling(torch.ones(8), IDS, threshold=0)

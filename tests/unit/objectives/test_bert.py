@@ -3,13 +3,15 @@
 import math
 from dataclasses import replace
 
+import made_bert
 import pytest
 import torch
 from scipy.stats import binom, chisquare
+from special_ids import CLS, EOS, MASK, PAD, SEP, SPECIAL, UNK
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT
-from ssl_runner.interfaces import CLS, EOS, MASK, PAD, SEP, SPECIAL, UNK, Batch, FillsIn, Predicts, TextSpec
+from ssl_runner.interfaces import Batch, FillsIn, Predicts, TextSpec
 from ssl_runner.objectives.bert import Hidden, MaskedLanguageModel
 
 SPEC = TextSpec(length=42, vocabulary=50)
@@ -186,6 +188,7 @@ def cut_of(row: Tensor) -> int:
 def test_passages_are_a_window_cut_at_the_end_of_a_sentence_or_two_windows():
     data = stream(64).data
     data[7] = 9  # without an end of a sentence
+    data[9] = 11
     data[8, 30] = SEP  # an end of a document
     objective = model(next_sentence=1.0, shares=[0.0, 0.0, 1.0])
     x, y = objective.split(batch(data))
@@ -193,21 +196,40 @@ def test_passages_are_a_window_cut_at_the_end_of_a_sentence_or_two_windows():
     others = 0
     for b in range(64):
         cut, text = cut_of(data[b]), x.text[b]
-        assert (text[0], text[cut], text[41]) == (CLS, SEP, SEP)
+        last = int((text != PAD).sum()) - 1
+        assert (text[0], text[cut], text[last]) == (CLS, SEP, SEP)
         assert torch.equal(text[1:cut], data[b, 1:cut])
         assert (text == SEP).sum() == 2
-        second = text[cut + 1 : 41]
+        second = text[cut + 1 : last]
         if y.consecutive[b]:
-            assert torch.equal(second, data[b, cut + 1 : 41])
+            assert torch.equal(second, data[b, cut + 1 : last])
         else:
-            found = []
-            for other in set(range(64)) - {b}:
-                ends = [n for n in range(cut + 1) if data[other, n] == EOS]
-                start = (max(ends) if ends else cut) + 1
-                found.append(torch.equal(second, data[other, start : start + len(second)]))
-            assert any(found)
+            kind = [other for other in range(64) if other != b and (other in (7, 9)) == (b in (7, 9))]
+            begins = {other: cut_of(data[other]) + 1 for other in kind}
+            assert any(torch.equal(second, data[o, n : n + len(second)]) for o, n in begins.items())
             others += 1
     assert others > 16
+
+
+@pytest.mark.parametrize("length", [32, 64, 128])
+def test_a_rule_that_sees_only_the_boundaries_tells_nothing(length):
+    """Whether a ends a sentence and b begins one; sentences of 25 tokens in the mean, as in articles."""
+    torch.manual_seed(0)
+    begin, inside, end = 10, 11, 12
+    count = 64 * 300
+    is_end = torch.rand(count, length + 2) < 1 / 25
+    data = torch.full((count, length), inside)
+    data[is_end[:, 2:]] = end
+    data[is_end[:, :-2]] = begin
+    data[is_end[:, 1:-1]] = EOS
+    objective = model(TextSpec(length=length, vocabulary=50), next_sentence=1.0, shares=[0.0, 0.0, 1.0])
+    parts = [objective.split(batch(part)) for part in data.split(64)]
+    text = torch.cat([x.text for x, _ in parts])
+    follows = torch.cat([y.consecutive for _, y in parts])
+    cut = (text == SEP).int().argmax(dim=1, keepdim=True)
+    seen = 2 * (text.gather(1, cut - 1) == end) + (text.gather(1, cut + 1) == begin)
+    cells = torch.bincount(2 * seen.squeeze(1) + follows, minlength=8).view(4, 2)
+    assert cells.amax(dim=1).sum().item() / count == pytest.approx(0.5, abs=0.01)
 
 
 def test_half_of_all_passages_follow():
@@ -219,13 +241,28 @@ def test_half_of_all_passages_follow():
 
 
 def test_nothing_but_the_words_tells_whether_a_passage_follows():
-    """Where the separators stand, and that there is no padding, is the same for both."""
+    """Where the separators stand, and how much is padding, is the same for both."""
     x, y = model(next_sentence=1.0, shares=[0.0, 0.0, 1.0]).split(stream(4000))
-    assert not (x.text == PAD).any()
+    assert (x.text == PAD).any(dim=1).sum() <= 2  # the two kinds' earliest cuts
     place = (x.text[:, :41] == SEP).int().argmax(dim=1).double()
     means = [place[y.consecutive == c].mean().item() for c in (0, 1)]
     deviation = place.std().item() * (4 / 4000) ** 0.5
     assert abs(means[0] - means[1]) < 4 * deviation
+
+
+def test_a_vocabulary_without_ends_of_sentences():
+    special = made_bert.IDS
+    spec = TextSpec(length=42, vocabulary=180, special=special)
+    objective = model(spec, next_sentence=1.0, shares=[0.8, 0.1, 0.1])
+    data = spec.fake(64).long()
+    assert not special.among(data).any()
+    data[8, 30] = special.sep
+    x, y = objective.split(batch(data))
+    assert (x.text[:, 0] == special.cls).all()
+    assert ((x.text == special.sep).sum(dim=1) == 2).all()
+    assert (x.text == special.mask).any(dim=1).all()
+    asked = y.tokens[y.tokens != special.pad]
+    assert not special.among(asked).any()
 
 
 # ---------------------------------------------------------------------------------------------------------------- loss
@@ -267,6 +304,16 @@ def test_scoring_the_hidden_places_alone_gives_what_scoring_all_gives(next_sente
     assert right_share == pytest.approx(found.logs["masked_accuracy"].item())
     assert isinstance(objective, FillsIn)
     assert isinstance(objective, Predicts)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"ratio": 0.3}, {"shares": [1.0, 0.0, 0.0]}, {"whole_words": True}, {"next_sentence": 1.0}],
+    ids=str,
+)
+def test_what_is_hidden_is_said(settings):
+    assert model(**settings).hides() != model().hides()
+    assert model(next_sentence=1.0).hides() == model(next_sentence=0.5).hides()  # the weight of a loss hides nothing
 
 
 def test_tied_weights_get_gradients_from_both_their_uses():

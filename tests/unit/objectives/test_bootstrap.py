@@ -70,7 +70,7 @@ def test_the_target_follows_by_the_cosine_of_progress(progress: float, kept: flo
     objective = bootstrap()
     before = copy.deepcopy([*objective.target_encoder.parameters(), *objective.target_projector.parameters()])
     move(objective)
-    objective.after_step(None, progress)
+    objective.after_step([None], progress)
     now = [*objective.target_encoder.parameters(), *objective.target_projector.parameters()]
     source = [*objective.encoder.parameters(), *objective.projector.parameters()]
     for held, then, learned in zip(now, before, source, strict=True):

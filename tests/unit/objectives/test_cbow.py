@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from special_ids import EOS, MASK, UNK
 from torch.nn import functional as F
 
 from ssl_runner.backbones.word_vectors import WordVectors
-from ssl_runner.interfaces import EOS, MASK, UNK, Batch, TextSpec
+from ssl_runner.interfaces import Batch, TextSpec
 from ssl_runner.losses.word_outputs import NegativeSampling, Softmax, WordOutput
 from ssl_runner.objectives.cbow import CBOW
 

@@ -70,7 +70,7 @@ def test_weights_against_a_loop_over_colours() -> None:
     centres, q = task.centres.tolist(), len(task.centres)
     prior = torch.rand(q).square()
     prior /= prior.sum()
-    task.after_step(prior, 0.5)
+    task.after_step([prior], 0.5)
     smoothed = [0.0] * q
     for i in range(q):
         spread = [math.exp(-(math.dist(centres[i], centres[j]) ** 2) / (2 * 10.0**2)) for j in range(q)]
@@ -84,13 +84,13 @@ def test_weights_against_a_loop_over_colours() -> None:
 
 def test_a_uniform_prior_rebalances_nothing() -> None:
     task = colorization(uniform=1.0)
-    task.after_step(torch.eye(len(task.centres))[3], 0.0)
+    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
     torch.testing.assert_close(task.weights(), torch.ones(len(task.centres)))
 
 
 def test_rare_colours_count_more() -> None:
     task = colorization(uniform=0.1)
-    task.after_step(torch.eye(len(task.centres))[3], 0.0)
+    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
     assert task.weights().argmin() == 3
 
 
@@ -98,13 +98,13 @@ def test_the_prior_is_the_mean_over_batches() -> None:
     task = colorization()
     carried = [torch.rand(len(task.centres)) for _ in range(4)]
     for carry in carried:
-        task.after_step(carry, 0.0)
+        task.after_step([carry], 0.0)
     torch.testing.assert_close(task.prior, torch.stack(carried).mean(dim=0))
 
 
 def test_the_loss_and_what_it_carries() -> None:
     task = colorization()
-    task.after_step(torch.eye(len(task.centres))[3], 0.0)
+    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
     x, y = task.split(batch())
     loss = task.loss(x, y)
     log_p, target, weight = task._logits(x).log_softmax(dim=1), task.classes(y.ab), task.weights()

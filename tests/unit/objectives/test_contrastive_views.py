@@ -16,7 +16,7 @@ from ssl_runner import build
 from ssl_runner.config import ConfigError, compose, conf_dir, typed
 from ssl_runner.interfaces import Batch, Encoder, Features, ImageSpec, Views
 from ssl_runner.losses.rules import InfoNCE, NPair
-from ssl_runner.nn.positives import Augmentation, Label, Positives
+from ssl_runner.nn.positives import Augmentation, Label, Positives, PseudoLabel
 from ssl_runner.objectives.contrastive_views import ContrastiveViews
 
 CONF = conf_dir() / "objective"
@@ -46,6 +46,13 @@ class Noisy(Views):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + 0.1 * torch.randn(self.views, *x.shape)
+
+
+class Same(Views):
+    """The image, twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack((x, x))
 
 
 def family(**changes: object) -> ContrastiveViews:
@@ -147,20 +154,20 @@ def test_the_queue_holds_negatives_and_nothing_else() -> None:
     x, y = objective.split(batch(8))
     carry = objective.loss(x, y).carry
     assert torch.equal(carry.keys, embed(objective, x)[8:])
-    objective.after_step(carry, 0.5)
+    objective.after_step([carry], 0.5)
     _, pos, neg = seen(objective, batch(8))
     assert not pos[:, 16:].any()
     group = (torch.arange(8) // 4).repeat(2)
     assert torch.equal(neg[:, 16:24], group[:, None] != torch.arange(8) // 4)
     assert not neg[:, 24:].any()
-    objective.after_step(carry, 0.5)
+    objective.after_step([carry], 0.5)
     assert objective.queue.filled.all()
 
 
 def test_a_given_number_of_negatives_from_the_batch_first() -> None:
     objective = family(loss=Recorder(), negatives=5, queue=16)
     x, y = objective.split(batch(8))
-    objective.after_step(objective.loss(x, y).carry, 0.0)
+    objective.after_step([objective.loss(x, y).carry], 0.0)
     _, _, neg = seen(objective, batch(8, start=8))
     assert (neg.sum(dim=1) == 5).all()
     assert not neg[:, 16:].any()
@@ -235,7 +242,7 @@ def test_every_choice_trains_and_moves_state_after_a_step_only(case: str) -> Non
         for name, parameter in objective.named_parameters():
             assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
         optimizer.step()
-        objective.after_step(loss.carry, 0.01 * step)
+        objective.after_step([loss.carry], 0.01 * step)
         values.append(loss.value.item())
     expected = {"accuracy", "log_candidates", "information_bound", "positive_similarity", "negative_similarity"}
     assert expected | {"false_negatives"} <= set(loss.logs)
@@ -279,10 +286,11 @@ def gradients(number: int | None) -> dict[str, Tensor]:
     x, y = objective.split(data)
     if number is not None:
         part = slice(4 * number, 4 * number + 4)
-        x, y = x[:, part], y._replace(source=y.source[:, part], label=y.label[:, part])
+        y = y._replace(source=y.source[:, part], label=y.label[:, part], member=y.member[:4])
+        x = x[:, part]
     loss = objective.loss(x, y)
     loss.value.backward()
-    objective.after_step(loss.carry, 0.5)
+    objective.after_step([loss.carry], 0.5)
     found = {name: p.grad for name, p in objective.named_parameters()}
     if number is not None:
         for grad in found.values():
@@ -302,3 +310,41 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path: P
     for name, value in whole.items():
         for half in halves:
             torch.testing.assert_close(half[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("positives", ["augmentation", "label", "pseudo_label"])
+def test_in_the_control_no_positive_pair_is_more_alike_than_any_two_views(positives: str) -> None:
+    """60 examples of three classes, told apart by their pixels: of which the views at hand are is read from them."""
+    count, label = 60, torch.arange(60) % 3
+    data = F.one_hot(label, 12).float()
+    data[:, 11] = torch.arange(60) / 1000
+    known = Batch(data.view(60, 3, 2, 2), label, torch.arange(60))
+    clusters = PseudoLabel(Linear(), clusters=3, momentum=0.5, warmup=0.0)
+    made = {"augmentation": Augmentation(), "label": Label(), "pseudo_label": clusters}[positives]
+    objective = family(loss=Recorder(), positives=made, views=Same())
+    for _ in range(20):
+        objective.after_step([objective.loss(*objective.split(known)).carry], 1.0)
+    alike = {"same example": 0.0, "same label": 0.0, "pairs": 0.0}
+    for seed in range(300):
+        torch.manual_seed(seed)
+        x, y = objective.shuffle(*objective.split(known))
+        objective.loss(x, y)
+        pos = objective.rule.seen[1]
+        who = (x.flatten(0, 1).flatten(1)[:, 11] * 1000).round()
+        assert torch.equal(y.source.flatten().float(), who)  # what the logs count is of the views as they are
+        for name, kind in (("same example", who), ("same label", who % 3), ("pairs", who * 0)):
+            alike[name] += (pos & (kind[:, None] == kind)).sum().item()
+    any_two = {"same example": 1 / (2 * count - 1), "same label": (2 * count / 3 - 1) / (2 * count - 1)}
+    for name, chance in any_two.items():
+        assert alike[name] / alike["pairs"] == pytest.approx(chance, abs=0.02), name
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_prior_is_refused_where_similarities_have_no_least_value(similarity: str) -> None:
+    debiased = InfoNCE(temperature=0.5, learn_temperature=False, prior=0.1)
+    if similarity == "cosine":
+        assert family(loss=debiased, similarity=similarity).rule is debiased
+        return
+    said = rf"objective\.loss\.prior is above 0, and objective\.similarity is {similarity}, which has no least value"
+    with pytest.raises(ValueError, match=said):
+        family(loss=debiased, similarity=similarity)

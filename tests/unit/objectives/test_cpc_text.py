@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from sentences import SPEC, Running, made, padded
+from special_ids import PAD
 
-from ssl_runner.interfaces import PAD, Batch
+from ssl_runner.interfaces import Batch
 from ssl_runner.objectives.cpc_text import CPCText, Future
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 from sentences import SPEC, Words, made, padded
+from special_ids import CLS, MASK, PAD, SEP
 
-from ssl_runner.interfaces import CLS, MASK, PAD, SEP, Predicts, Writes
+from ssl_runner.interfaces import Predicts, Writes
 from ssl_runner.objectives.denoising_text import DenoisingText
 
 SETTINGS = {"delete": 0.3, "mask": 0.2, "reorder": 0.1, "word_dropout": 0.0, "decoder_dim": 5, "decoder_hidden": 7}

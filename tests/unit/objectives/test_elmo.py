@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from special_ids import PAD
 
 from ssl_runner.backbones.lstm import BiLSTM
-from ssl_runner.interfaces import PAD, Batch, Predicts, PredictsNext, TextSpec
+from ssl_runner.interfaces import Batch, Predicts, PredictsNext, TextSpec
 from ssl_runner.objectives.elmo import ELMo
 
 SPEC = TextSpec(length=8, vocabulary=30)

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
+from special_ids import EOS, UNK
 
 from ssl_runner.backbones.word_vectors import WordVectors
-from ssl_runner.interfaces import EOS, UNK, Batch, TextSpec
+from ssl_runner.interfaces import Batch, TextSpec
 from ssl_runner.objectives.glove import GloVe
 
 SPEC = TextSpec(length=15, vocabulary=14, size=12)
@@ -36,7 +37,7 @@ def batches(size: int = 4) -> list[Batch]:
 
 def read(objective: GloVe) -> None:
     for batch in batches():
-        objective.after_step(objective.loss(*objective.split(batch)).carry, 0.0)
+        objective.after_step([objective.loss(*objective.split(batch)).carry], 0.0)
 
 
 def looped() -> Counter:

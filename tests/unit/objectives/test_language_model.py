@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from special_ids import PAD
 
 from ssl_runner.backbones.transformer import GPT
-from ssl_runner.interfaces import PAD, Batch, Predicts, PredictsNext, TextSpec
+from ssl_runner.interfaces import Batch, Predicts, PredictsNext, TextSpec
 from ssl_runner.objectives.language_model import LanguageModel
 
 SPEC = TextSpec(length=10, vocabulary=30)

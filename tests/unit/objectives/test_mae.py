@@ -31,7 +31,7 @@ def test_the_loss_is_the_error_of_hidden_patches(target: str) -> None:
                 row, column = divmod(n, 6)
                 patch = BATCH.data[b, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].permute(1, 2, 0).flatten()
                 if target == "normalised":
-                    patch = (patch - patch.mean()) / (patch.std(correction=0) ** 2 + 1e-6).sqrt()
+                    patch = (patch - patch.mean()) / (patch.std(correction=1) ** 2 + 1e-6).sqrt()
                 errors.append((guess[b, n] - patch).square().mean())
     assert len(errors) == 4 * 18
     torch.testing.assert_close(objective.loss(x, y).value, torch.stack(errors).mean())
@@ -42,6 +42,15 @@ def test_the_shade_and_contrast_of_a_patch_do_not_change_its_normalised_loss() -
     x, y = objective.split(BATCH)
     other = objective.loss(x, Hidden(0.2 + 0.5 * y.image, y.hidden)).value
     torch.testing.assert_close(other, objective.loss(x, y).value, rtol=1e-3, atol=0)
+
+
+def test_a_patch_of_one_value_has_no_deviation() -> None:
+    spec = ImageSpec(channels=1, height=4, width=4)
+    encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0)
+    settings = {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
+    MAE(encoder, spec, target="pixels", **settings)
+    with pytest.raises(ValueError, match=r"objective\.target is normalised, and a patch of one value"):
+        MAE(encoder, spec, target="normalised", **settings)
 
 
 def test_flat_patches_have_a_finite_loss() -> None:

@@ -88,7 +88,7 @@ def test_a_step_moves_the_key_network_and_the_queue() -> None:
     assert torch.equal(objective.queue.keys, keys)
     assert not loss.carry.requires_grad
     move(objective)
-    objective.after_step(loss.carry, 0.5)
+    objective.after_step([loss.carry], 0.5)
     torch.testing.assert_close(objective.queue.keys[:5], loss.carry)
     torch.testing.assert_close(loss.carry.norm(dim=1), torch.ones(5))
     assert torch.equal(objective.queue.keys[5:], keys[5:])

@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
+from special_ids import PAD
 
 from ssl_runner.backbones.ngram import NGram
-from ssl_runner.interfaces import PAD, Batch, PredictsNext, TextSpec
+from ssl_runner.interfaces import Batch, PredictsNext, TextSpec
 from ssl_runner.objectives.ngram import NGramModel
 
 SPEC = TextSpec(length=7, vocabulary=20, size=50)
@@ -26,7 +27,7 @@ def batch() -> Batch:
 
 def step(objective: NGramModel) -> float:
     loss = objective.loss(*objective.split(batch()))
-    objective.after_step(loss.carry, 0.5)
+    objective.after_step([loss.carry], 0.5)
     return loss.value.item()
 
 
@@ -86,7 +87,7 @@ def test_shuffled_targets_are_counted_as_they_are_given() -> None:
         x, y = objective.split(batch)
         if control == "shuffled_target":
             x, y = objective.shuffle(x, y)
-        objective.after_step(objective.loss(x, y).carry, 1.0)
+        objective.after_step([objective.loss(x, y).carry], 1.0)
         found[control] = -objective.log_likelihood(cycle).mean().item()
     assert found["none"] < 0.1
     assert found["shuffled_target"] > math.log(6) - 0.2

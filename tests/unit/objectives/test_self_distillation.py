@@ -2,11 +2,14 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from small_runs import do
 from torch import Tensor
 
+from ssl_runner import checkpoints, load_encoder
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import Batch, ImageSpec, Views
 from ssl_runner.objectives.self_distillation import SelfDistillation
@@ -33,7 +36,7 @@ def objective(**changed: object) -> SelfDistillation:
     settings = {
         "views": Mirrored(), "small_views": Corners(), "projector": [6, 5], "prototypes": 4,
         "student_temperature": 0.3, "teacher_temperature": (0.1, 0.2), "temperature_warmup": 0.5, "momentum": 0.8,
-        "centre_momentum": 0.9,
+        "centre_momentum": 0.9, "exported": "teacher",
     }  # fmt: skip
     return SelfDistillation(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings | changed)
 
@@ -107,7 +110,7 @@ def test_against_lightly() -> None:
         found = model.loss(x, y)
         expected = theirs(taught, answers, teacher_temp=0.1)
     assert found.value.item() == pytest.approx(expected.item(), rel=1e-5)
-    model.after_step(found.carry, 0.0)
+    model.after_step([found.carry], 0.0)
     torch.testing.assert_close(model.centre, theirs.center.flatten())
 
 
@@ -122,7 +125,7 @@ def test_the_loss_moves_neither_teacher_nor_centre_and_a_step_does() -> None:
     assert torch.equal(model.centre, torch.zeros(4))
     assert not found.carry.requires_grad
     move(model)
-    model.after_step(found.carry, 0.5)
+    model.after_step([found.carry], 0.5)
     torch.testing.assert_close(model.centre, 0.1 * mean)
     kept = 1 - 0.2 / 2  # half a cosine from 0.8 to 1
     now = [*model.teacher_encoder.parameters(), *model.teacher_head.parameters()]
@@ -135,14 +138,14 @@ def test_the_loss_moves_neither_teacher_nor_centre_and_a_step_does() -> None:
 def test_the_teachers_temperature_rises_over_the_warm_up(progress: float, temperature: float) -> None:
     model = objective()
     assert model.teacher_temperature.item() == pytest.approx(0.1)
-    model.after_step(torch.zeros(4), progress)
+    model.after_step([torch.zeros(4)], progress)
     assert model.teacher_temperature.item() == pytest.approx(temperature)
 
 
 def test_without_a_warm_up_the_last_temperature_holds_from_the_first_step() -> None:
     model = objective(temperature_warmup=0.0)
     assert model.teacher_temperature.item() == pytest.approx(0.2)
-    model.after_step(torch.zeros(4), 0.0)
+    model.after_step([torch.zeros(4)], 0.0)
     assert model.teacher_temperature.item() == pytest.approx(0.2)
 
 
@@ -176,3 +179,16 @@ def test_the_centre_takes_what_all_images_share_out_of_the_target() -> None:
 def test_bad_values_are_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         objective(**changed)
+
+
+@pytest.mark.parametrize("chosen", [None, "teacher", "student"])
+def test_what_is_exported_is_the_teacher_unless_the_student_is_asked_for(chosen: str | None, tmp_path: Path) -> None:
+    words = ["objective=dino", *([f"objective.exported={chosen}"] if chosen else [])]
+    folder = do(tmp_path, *words, "budget.amount=3", "objective.projector=[8,4]", "objective.prototypes=8")
+    state = torch.load(checkpoints.files(folder)[0], weights_only=True)["state_dict"]
+    kept = {name: value for name, value in load_encoder(folder).state_dict().items() if value.is_floating_point()}
+    held = {
+        whose: all(torch.equal(state[f"objective.{prefix}.{name}"], value) for name, value in kept.items())
+        for whose, prefix in (("teacher", "teacher_encoder.module"), ("student", "encoder"))
+    }
+    assert held == {"teacher": chosen != "student", "student": chosen == "student"}

@@ -1,13 +1,15 @@
 """The bound of text by hand, its KL against torch's, annealing, and refusals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from sentences import SPEC, Words, made, padded
+from special_ids import CLS, PAD
 from torch.distributions import Normal, kl_divergence
 
-from ssl_runner.interfaces import CLS, PAD, Bounds, Predicts, Writes
+from ssl_runner.interfaces import Bounds, Predicts, Writes
 from ssl_runner.objectives.text_vae import Read, TextVAE
 
 SETTINGS = {"latent": 2, "beta": 1.0, "warmup": 0.0, "word_dropout": 0.5, "decoder_dim": 5, "decoder_hidden": 7}
@@ -77,7 +79,7 @@ def test_the_weight_rises_to_beta() -> None:
     model = vae(beta=4.0, warmup=0.25)
     seen = [model.weight.item()]
     for progress in (0.0, 0.125, 0.25, 0.9):
-        model.after_step(None, progress)
+        model.after_step([None], progress)
         seen.append(model.weight.item())
     assert seen == [0, 0, 2, 4, 4]
     assert vae(beta=4.0).weight.item() == 4
@@ -101,6 +103,15 @@ def test_shuffling_asks_for_another_sentence_of_the_same_code() -> None:
     assert same is x
     assert not (other == y).all(dim=1).any()
     assert sorted(other.tolist()) == sorted(y.tolist())
+
+
+def test_what_likelihoods_are_of_is_said() -> None:
+    """Nats of a text are those of its tokens: other tokens, other numbers."""
+    density = vae().density()
+    assert density["family"] == "categorical"
+    assert vae(latent=3).density() == density
+    other = TextVAE(Words(), replace(SPEC, tokenizer="{}"), **SETTINGS).density()
+    assert {key for key in density if density[key] != other[key]} == {"tokenizer"}
 
 
 def test_what_it_offers() -> None:

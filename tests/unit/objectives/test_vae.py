@@ -36,6 +36,13 @@ def batch(n: int = 6) -> Batch:
     return Batch(data, torch.arange(n), torch.arange(n))
 
 
+def test_what_likelihoods_are_of_is_said() -> None:
+    """Nats of pixels of another density, or deviation, are other numbers."""
+    assert vae().density() == {"family": "gaussian", "deviation": 0.5}
+    assert vae(latent=3, beta=0.1).density() == vae().density()
+    assert vae(**BERNOULLI).density() == {"family": "bernoulli"}
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_the_loss_by_hand(likelihood: str) -> None:
     model = vae(beta=0.7, **(BERNOULLI if likelihood == "bernoulli" else {}))
@@ -104,7 +111,7 @@ def test_the_weight_rises_to_beta() -> None:
     model = vae(beta=4.0, warmup=0.25)
     seen = [model.weight.item()]
     for progress in (0.0, 0.125, 0.25, 0.9):
-        model.after_step(None, progress)
+        model.after_step([None], progress)
         seen.append(model.weight.item())
     assert seen == [0, 0, 2, 4, 4]
     at_once = vae(beta=4.0)

@@ -59,7 +59,7 @@ def test_loss_against_a_loop(target: str) -> None:
             if y.hidden[b, i]:
                 t = tubes[b, i]
                 if target == "normalised":
-                    t = (t - t.mean()) / (t.var(correction=0) + 1e-6).sqrt()
+                    t = (t - t.mean()) / (t.var(correction=1) + 1e-6).sqrt()
                 errors.append((guess[b, i] - t).square().mean())
                 wanted.append(t)
     found, values = task.loss(x, y), torch.stack(wanted)

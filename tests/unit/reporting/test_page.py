@@ -51,7 +51,7 @@ RESULT = Result(
     started="2026-11-23T15:41:07+00:00",
     results=(found("pretrained", 0.95, 0.1), found("random_start", 0.8, 0.3)),
     pretraining=Pretraining(epochs=2, steps=10, examples=2560, loss_first=5.25, loss_last=2.5),
-    cost=Cost(seconds=7500.0, peak_memory_mb=812.3, device="cpu"),
+    cost=Cost(seconds=7500.0, peak_memory_mb=812.3, device="cpu", flops_per_step=22_847_283_200, flops=0),
     versions={"torch": "2.14.1"},
     git=Git(commit="da1f340", dirty=True),
     data={"fingerprint": "e3b0c4"},
@@ -125,6 +125,7 @@ def test_the_report_shows_what_ran_and_what_it_cost(page: Page) -> None:
         "data, fingerprint e3b0c4",
         "2 h 5 min",
         "812 MB",
+        "22.8 GFLOPs",
         "seed: 3",
     ):
         assert words in page.text, words

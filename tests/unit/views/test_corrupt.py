@@ -3,9 +3,9 @@
 import pytest
 import torch
 from scipy.stats import chisquare
+from special_ids import CLS, EOS, IDS, MASK, PAD, SEP, UNK
 from torch import Tensor
 
-from ssl_runner.interfaces import CLS, EOS, MASK, PAD, SEP, UNK
 from ssl_runner.views.corrupt import chosen, deleted, masked, reordered
 
 
@@ -19,7 +19,7 @@ def texts() -> Tensor:
 def test_shares_are_as_asked_at_every_place() -> None:
     torch.manual_seed(0)
     x = texts()
-    which = chosen(x, 0.3)
+    which = chosen(x, 0.3, IDS)
     assert not which[x < 6].any()
     words = which[:, (x >= 6)[0]]
     hits = words.sum(dim=0).double()
@@ -30,21 +30,21 @@ def test_shares_are_as_asked_at_every_place() -> None:
         expected = [e * sum(both) / sum(expected) for e in expected]
         assert chisquare(both, expected, ddof=len(got) - 1).pvalue > 1e-3
     assert hits.sum().item() == pytest.approx(0.3 * words.numel(), abs=4 * (0.21 * words.numel()) ** 0.5)
-    assert not chosen(x, 0).any()
-    assert torch.equal(chosen(x, 1), x >= 6)
+    assert not chosen(x, 0, IDS).any()
+    assert torch.equal(chosen(x, 1, IDS), x >= 6)
 
 
 def test_masking_changes_what_was_chosen_and_nothing_else() -> None:
     x = texts()
-    which = chosen(x, 0.5)
-    assert (masked(x, which)[which] == MASK).all()
-    assert torch.equal(masked(x, which)[~which], x[~which])
+    which = chosen(x, 0.5, IDS)
+    assert (masked(x, which, MASK)[which] == MASK).all()
+    assert torch.equal(masked(x, which, MASK)[~which], x[~which])
 
 
 def test_deletion_keeps_the_order_of_what_is_left() -> None:
     x = texts()
-    which = chosen(x, 0.5)
-    got = deleted(x, which)
+    which = chosen(x, 0.5, IDS)
+    got = deleted(x, which, PAD)
     for row, gone, left in zip(x.tolist(), which.tolist(), got.tolist(), strict=True):
         kept = [token for token, out in zip(row, gone, strict=True) if not out]
         assert left == kept + [PAD] * (len(row) - len(kept))
@@ -53,7 +53,7 @@ def test_deletion_keeps_the_order_of_what_is_left() -> None:
 def test_reordering_permutes_what_was_chosen_among_its_places() -> None:
     torch.manual_seed(1)
     x = texts()
-    which = chosen(x, 0.5)
+    which = chosen(x, 0.5, IDS)
     got = reordered(x, which)
     assert torch.equal(got[~which], x[~which])
     assert torch.equal(got.sort(dim=1).values, x.sort(dim=1).values)

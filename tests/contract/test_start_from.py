@@ -1,0 +1,89 @@
+"""What a run starts from reaches the encoder and every copy that an objective keeps of it, statistics included."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from objective_cases import made
+from small_runs import do
+from torch import nn
+
+from ssl_runner import build, load_encoder
+from ssl_runner.commands import run as command
+from ssl_runner.config import compose, conf_dir, typed
+from ssl_runner.interfaces import Objective
+
+OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
+
+
+class CaughtError(Exception):
+    """The objective as pretraining gets it."""
+
+    def __init__(self, model: Objective) -> None:
+        super().__init__()
+        self.model = model
+
+
+def copies(model: Objective) -> list[nn.Module]:
+    """Modules of the encoder's class beside the encoder."""
+    return [part for part in model.modules() if type(part) is type(model.encoder) and part is not model.encoder]
+
+
+@pytest.fixture(scope="module")
+def owners() -> list[str]:
+    """The objectives that keep a copy, as they stand in conf/objective/."""
+    return [name for name in OBJECTIVES if copies(made(name)[0])]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported encoder of other weights and other statistics than a run on fake images begins with."""
+    config = typed(compose(["dataset=fake_images", "backbone.widths=[4,8]", "logger=none", "evaluation=[]", "seed=7"]))
+    _, spec = build.source(config)
+    encoder = build.random_start(config, spec)
+    build.fit_statistics(encoder, lambda: (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])))
+    folder = tmp_path_factory.mktemp("start")
+    build.export_encoder(folder / "encoder", encoder, config.backbone, spec)
+    return folder
+
+
+def begun(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Objective:
+    """The objective of a run when its training would begin."""
+
+    def catch(config: Any, model: Objective, *others: Any) -> None:
+        raise CaughtError(model)
+
+    monkeypatch.setattr(command, "pretrain", catch)
+    with pytest.raises(CaughtError) as caught:
+        do(folder, *overrides)
+    return caught.value.model
+
+
+def test_every_copy_of_the_encoder_has_the_weights_and_statistics(
+    owners: list[str], start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"byol", "dino", "moco"} <= set(owners)
+    expected = load_encoder(start).state_dict()
+    for name in owners:
+        model = begun(tmp_path, monkeypatch, f"objective={name}", f"start_from={start}")
+        for encoder in (model.encoder, *copies(model)):
+            for key, value in encoder.state_dict().items():
+                torch.testing.assert_close(value, expected[key], rtol=0, atol=0, msg=f"{name}: {key}")
+        x = torch.rand(6, 3, 8, 8)
+        ours = model.eval().encoder(x).pooled
+        for encoder in copies(model):
+            assert torch.cosine_similarity(ours - ours.mean(0), encoder(x).pooled - ours.mean(0)).min() > 0.999, name
+
+
+def test_the_log_says_whose_statistics_they_are(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = begun(tmp_path / "from", monkeypatch, "objective=byol", f"start_from={start}")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"has the weights of {start}, and images are normalised by its statistics, not by those of this" in said
+    assert model.encoder.normalise.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    model = begun(tmp_path / "random", monkeypatch, "objective=byol")
+    assert "start_from" not in capsys.readouterr().out
+    for encoder in (model.encoder, *copies(model)):
+        assert encoder.normalise.mean.tolist() == pytest.approx([0.5] * 3, abs=0.1)  # of this dataset
