@@ -287,7 +287,7 @@ def no_number(value: Any) -> str | None:
 
 
 def no_numbers(node: Any, path: str) -> list[str]:
-    """A line for each number within a node that is none, whatever the parameter that it belongs to is annotated with."""
+    """A line for each number within a node that is none, whatever its parameter is annotated with."""
     if isinstance(node, Mapping):
         return [line for key, each in node.items() for line in no_numbers(each, f"{path}.{key}" if path else str(key))]
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""Read YAML that may come from elsewhere: plain values alone, and no more of them than a file can hold that is meant."""
+"""Read YAML that may come from elsewhere: plain values alone, and no more of them than people write."""
 
 from typing import Any
 

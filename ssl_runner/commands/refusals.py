@@ -57,7 +57,7 @@ Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name 
 
 
 def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
-    """Run `task(cfg)` with the config that the command line makes of conf/`name`.yaml, or `several` where it asks for -m,
+    """Run `task(cfg)` with what the command line makes of conf/`name`.yaml, or `several` where that is many runs;
     Hydra's own refusals in our words."""
     from hydra.errors import HydraException
 

@@ -75,18 +75,12 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     if config.trainer.monitor_examples and spec.classes == 0:
         unlabelled = f"dataset={config.names.get('dataset', '?')} has no labels"
         raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabelled}: set it to 0"])
+    folder = run_folder(config, plain)
+    check_resumes(config, folder)
     if config.check:
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
-    folder = run_folder(config, plain)
     done = finished(folder) if config.resume != "never" else None
-    if config.resume == "must" and done is None and not list(checkpoints.files(folder)):
-        raise ConfigError(
-            [
-                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
-                "that was begun, or set resume=auto"
-            ]
-        )
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
         if not (folder / REPORT).exists():  # it was stopped at the very end
@@ -107,6 +101,17 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
             raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
     show(console, folder, done)
     return folder
+
+
+def check_resumes(config: Config, folder: Path) -> None:
+    """Raise ConfigError where a run is to go on, and there is nothing to go on from."""
+    if config.resume == "must" and finished(folder) is None and not list(checkpoints.files(folder)):
+        raise ConfigError(
+            [
+                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
+                "that was begun, or set resume=auto"
+            ]
+        )
 
 
 def pretrain_along(config: Config, source: DataSource, folder: Path, console: Console) -> None:

@@ -19,6 +19,15 @@ from torch import Tensor
 from ssl_runner.data.mapped import mapped
 
 CACHE_FORMAT = 1  # to be raised when what is decoded changes
+FORMATS = (
+    "BMP",
+    "GIF",
+    "JPEG",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # which run no program: EPS would Ghostscript
 TOGETHER = 512  # files in the hands of the workers at a time
 
 
@@ -111,7 +120,7 @@ def decode(file: Path | BinaryIO, size: int, channels: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
+    with Image.open(file, formats=FORMATS) as opened:
         opened.draft(None, (2 * size, 2 * size))  # lets JPEG skip detail that is not needed
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16 bits of grey, of which convert("L") would clip all but the lowest 8
