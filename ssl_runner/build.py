@@ -217,6 +217,11 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     """
     check_fit(config)
     found, spec = source(config)
+    count = found.count()
+    if count is not None and config.batch_size > count:
+        raise ConfigError(
+            [f"batch_size is {config.batch_size}; it must be at most {count}, the examples to pretrain on"]
+        )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
     evaluations(config, spec)

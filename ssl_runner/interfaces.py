@@ -188,6 +188,10 @@ class DataSource(ABC):
         """Raise ValueError if `load` is bound to fail: what is missing, where it was looked for, what to set. Cheap;
         downloads and writes nothing."""
 
+    def count(self) -> int | None:
+        """Examples to pretrain on, where settings and headers tell; None: that is known once they are read."""
+        return None
+
     @abstractmethod
     def load(self) -> Mapping[SplitName, Examples]:
         """Read (download, decode) all splits. "pretrain" is what is pretrained on: "train", with more where the dataset

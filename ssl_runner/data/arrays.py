@@ -18,6 +18,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyErro
 
 
 class _Contents(NamedTuple):
+    count: int  # of images of train
     parts: list[str]  # of "train", "val", "test": those that are there
     shape: tuple[int, ...]  # of one image, as stored
     axis: int | None  # of the channels in it; None: grey without a channel axis
@@ -56,6 +57,10 @@ class Arrays(DataSource):
 
     def check(self) -> None:
         self._contents()
+
+    def count(self) -> int:
+        found = self._contents()
+        return found.count if "val" in found.parts else found.count - round(self.val_fraction * found.count)
 
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()
@@ -134,7 +139,7 @@ def _understood(headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], small: 
     highest = max((int(y.max()) for y in labels.values()), default=-1)
     if names and highest >= len(names):
         raise ValueError(f"there are labels up to {highest}, and {len(names)} label_names")
-    return _Contents(parts, shape, _channel_axis(shape), labels, names)
+    return _Contents(headers["x_train"][0][0], parts, shape, _channel_axis(shape), labels, names)
 
 
 def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:

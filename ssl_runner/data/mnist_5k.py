@@ -34,6 +34,10 @@ class MNIST5k(DataSource):
     def check(self) -> None:
         _file()
 
+    def count(self) -> int:
+        rest = 5000 - round(self.test_fraction * 5000)
+        return rest - round(self.val_fraction * rest)
+
     def load(self) -> Mapping[SplitName, Examples]:
         path = _file()
         try:

@@ -137,6 +137,9 @@ class MovingDigits(DataSource):
     def check(self) -> None:
         self.images.check()
 
+    def count(self) -> int:
+        return self.clips["train"]
+
     def load(self) -> Mapping[SplitName, Examples]:
         held = self.images.load()
         splits = {split: self._load(split, held[split]) for split in SPLITS}
