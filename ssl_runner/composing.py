@@ -79,10 +79,9 @@ def _keys(node: Any, path: str) -> Iterator[str]:
 
 def _refusal(keys: Sequence[str], file: str = "") -> str:
     """`hydra.mode` is among the keys where it is not written out: what it holds may be different the next time."""
-    listed = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
     return (
-        f"{file}{listed}: a config may not set that, since Hydra can run or change things by it; of hydra.* it may set "
-        "mode alone, to RUN or MULTIRUN"
+        f"{file}{', '.join(keys)}: a config may not set that, since Hydra can run or change things by it; "
+        "of hydra.* it may set mode alone, to RUN or MULTIRUN"
     )
 
 
@@ -215,6 +214,7 @@ def show(loader: Loader, args: Any, parser: Any, name: str) -> None:
     elif args.cfg:
         app.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
     elif args.info:
+        loader.load_configuration(name, args.overrides, RunMode.RUN)  # refused before Hydra sets up its logs
         app.show_info(args.info, config_name=name, overrides=args.overrides)
     else:
         app.shell_completion(config_name=name, overrides=args.overrides)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import traceback
 import unicodedata
 import warnings
 from collections.abc import Iterable
@@ -66,14 +67,20 @@ class Terminal(Console):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
-def guard_warnings() -> None:
-    """Have warnings of Python, which may repeat names of others, shown like all else."""
+def guard() -> None:
+    """Have warnings and tracebacks of Python, which may repeat names of others, shown like all else."""
     before = warnings.formatwarning
     if getattr(before, "guards", False):
         return
 
     def formatted(*about: Any, **more: Any) -> str:
-        return "\n".join(map(shown, before(*about, **more).split("\n")))
+        return told(before(*about, **more))
 
     formatted.guards = True  # type: ignore[attr-defined]
     warnings.formatwarning = formatted
+    sys.excepthook = lambda *about: print(told("".join(traceback.format_exception(*about))), end="", file=sys.stderr)
+
+
+def told(text: str) -> str:
+    """Several lines as they may be shown: each as a message."""
+    return "\n".join(map(shown, text.split("\n")))

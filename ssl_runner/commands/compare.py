@@ -15,7 +15,7 @@ from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv
 from ssl_runner.reporting.results import RESULT, Run, write_atomically
 from ssl_runner.reporting.runs import find_runs, where
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
-from ssl_runner.terminal import Terminal, guard_warnings, plain, say
+from ssl_runner.terminal import Terminal, guard, plain, say
 
 
 class _AskedError(ValueError):
@@ -24,7 +24,7 @@ class _AskedError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where there is nothing to compare or the request cannot be met."""
-    guard_warnings()
+    guard()
     options = _parser().parse_args(argv)
     runs, problems = find_runs(options.path)
     for problem in problems:

@@ -13,7 +13,7 @@ from ssl_runner.config import ConfigError, compose, composing, conf_dir
 from ssl_runner.locking import BusyError
 from ssl_runner.secrets import secrets_in
 from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, requeue, stoppable
-from ssl_runner.terminal import guard_warnings, say
+from ssl_runner.terminal import guard, say
 
 if TYPE_CHECKING:
     from ssl_runner.composing import Loader
@@ -61,7 +61,7 @@ def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several |
     Hydra's own refusals in our words."""
     from hydra.errors import HydraException
 
-    guard_warnings()
+    guard()
     with refusals():
         try:
             _main(task, name, several)

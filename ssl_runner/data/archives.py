@@ -34,8 +34,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tar.gz into a folder.
 
     What would lie elsewhere (an absolute path, "..") is refused, in a .zip put inside; so is a link, a device or a
-    pipe; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than `TIMES` times its size and `FREE`
-    bytes. Raises ValueError that names the archive, whatever is wrong with it.
+    pipe; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than `TIMES` times its size and
+    `FREE` bytes. Raises ValueError that names the archive, whatever is wrong with it.
     """
     try:
         _unzip(archive, folder) if archive.suffix == ".zip" else _untar(archive, folder)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ssl_runner.stopping import STOPPED, Stopped, stoppable
-from ssl_runner.terminal import guard_warnings, say
+from ssl_runner.terminal import guard, say, told
 
 BUSY = 75  # EX_TEMPFAIL
 LOST = 76  # another process of a run on several devices has failed
@@ -49,7 +49,7 @@ def read_job(file: Path) -> dict[str, Any]:
 
 def work(file: Path) -> int:
     """Do the run of `file`; returns an exit code."""
-    guard_warnings()
+    guard()
     try:
         with stoppable():
             return _work(file)
@@ -76,7 +76,7 @@ def _work(file: Path) -> int:
         say(error)
         return BUSY
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
-        traceback.print_exc()
+        print(told(traceback.format_exc()), end="", file=sys.stderr)
         return 1
     return 0
 
