@@ -1,10 +1,14 @@
 """`ssl-run`, or `python -m ssl_runner`: pretrain and evaluate. Nothing heavy is imported before Hydra has composed."""
 
-import sys
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_runner.commands.refusals import hydra_main
+from ssl_runner.terminal import say
+
+if TYPE_CHECKING:
+    from ssl_runner.composing import Loader
 
 
 def task(cfg: DictConfig) -> None:
@@ -17,15 +21,21 @@ def task(cfg: DictConfig) -> None:
     plain = with_names(cfg, hydra.runtime.choices)
     config = typed(plain)
     for older, now in older_names(OmegaConf.to_container(cfg, resolve=False)):
-        print(f"note: {older} is called {now} now; the older name works until 1.0", file=sys.stderr)
+        say(f"note: {older} is called {now} now; the older name works until 1.0")
     from ssl_runner.commands.run import run
 
     run(config, plain, list(hydra.overrides.task))
 
 
+def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> None:
+    from ssl_runner.commands.sweep import sweep
+
+    sweep(loader, name, hydra, overrides)
+
+
 def main() -> None:
     """Entry point of `ssl-run`."""
-    hydra_main(task, "config")
+    hydra_main(task, "config", several)
 
 
 if __name__ == "__main__":

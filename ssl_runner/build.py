@@ -43,6 +43,7 @@ from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.names import current_node
 from ssl_runner.nn.normalise import Normalise
 from ssl_runner.optim import Schedule, decay_groups
+from ssl_runner.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -244,6 +245,11 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     """
     check_fit(config)
     found, spec = source(config)
+    count = found.count()
+    if count is not None and config.batch_size > count:
+        raise ConfigError(
+            [f"batch_size is {config.batch_size}; it must be at most {count}, the examples to pretrain on"]
+        )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
     evaluations(config, spec)
@@ -500,9 +506,9 @@ def _about(folder: Path) -> dict[str, Any]:
     """config.yaml of an exported encoder. Raises ValueError where it is none."""
     file = folder / "config.yaml"
     try:
-        about = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is damaged: {str(error).splitlines()[0]}") from error
+        about = read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}") from error
     if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
         raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
     reach = about.get("reach")

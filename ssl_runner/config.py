@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
 import re
 import types
@@ -26,6 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ssl_runner.names import TARGET, added, current
 from ssl_runner.secrets import secrets_in
+from ssl_runner.terminal import brief
 
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
@@ -160,6 +162,8 @@ def with_names(cfg: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             [f"{key}: it must be set: {key}=..." if missing else f"{key}: {str(error).splitlines()[0]}"]
         ) from error
+    if secret := secrets_in(plain):
+        raise ConfigError(secret)  # by itself: other messages repeat values
     return {"evaluation": {}, "logger": {}} | plain | {"names": names}  # an empty choice leaves no key
 
 
@@ -190,7 +194,7 @@ def composing() -> Iterator[None]:
     except (HydraException, ConfigError):
         raise
     except Exception as error:  # of many kinds, AssertionError and RecursionError among them
-        why = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        why = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise ConfigError([f"Hydra cannot read these words: {why}; write key=value, each in quotes"]) from error
 
 
@@ -212,14 +216,16 @@ def class_name(node: Mapping[str, Any]) -> str:
 def locate(target: str) -> type[Any]:
     """The class that `_target_` names. Raises ConfigError unless it is on the allowlist and exists."""
     if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise ConfigError([f"_target_: {target!r} is not allowed; a config may name classes of {', '.join(ALLOWED)}"])
+        raise ConfigError(
+            [f"_target_: {brief(target)} is not allowed; a config may name classes of {', '.join(ALLOWED)}"]
+        )
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
     except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
-        raise ConfigError([f"_target_: {target!r} cannot be imported: {error}"]) from error
+        raise ConfigError([f"_target_: {brief(target)} cannot be imported: {error}"]) from error
     if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
-        raise ConfigError([f"_target_: {target!r} is no class of {', '.join(ALLOWED)}"])
+        raise ConfigError([f"_target_: {brief(target)} is no class of {', '.join(ALLOWED)}"])
     return found
 
 
@@ -252,10 +258,10 @@ def mismatch(value: Any, annotation: Any) -> str | None:
         return None if value in args and type(value) in map(type, args) else "one of " + ", ".join(map(str, args))
     if annotation is None or annotation is type(None):
         return None if value is None else "null"
+    if annotation in (int, float) and (wanted := no_number(value)):
+        return wanted
     if annotation is float:
         return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
-    if annotation is int and type(value) is int and not -(2**63) <= value < 2**63:
-        return "a whole number of at most 64 bits"
     if annotation in (int, str, bool):
         right = type(value) is annotation
         return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
@@ -272,9 +278,32 @@ def mismatch(value: Any, annotation: Any) -> str | None:
     return None
 
 
+def no_number(value: Any) -> str | None:
+    """What a number of a config must be, in words, if `value` is a number and is not that; else None."""
+    if type(value) is float and not math.isfinite(value):
+        return "a finite number"
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return "a whole number of at most 64 bits"
+    return None
+
+
+def no_numbers(node: Any, path: str) -> list[str]:
+    """A line for each number within a node that is none, whatever its parameter is annotated with."""
+    if isinstance(node, Mapping):
+        return [line for key, each in node.items() for line in no_numbers(each, f"{path}.{key}" if path else str(key))]
+    if isinstance(node, list):
+        return [line for place, each in enumerate(node) for line in no_numbers(each, f"{path}[{place}]")]
+    wanted = no_number(node)
+    return [] if wanted is None else [f"{path}: {brief(node)} is not allowed; it must be {wanted}"]
+
+
 def ill_typed(path: str, value: Any, annotation: Any) -> list[str]:
     wanted = mismatch(value, annotation)
-    return [] if wanted is None else [f"{path}: {value!r} is a {type(value).__name__}; it must be {wanted}"]
+    if wanted is None:
+        return []
+    if numbers := no_numbers(value, path):  # which say it more exactly
+        return numbers
+    return [f"{path}: {brief(value)} is a {type(value).__name__}; it must be {wanted}"]
 
 
 def classes(annotation: Any) -> list[type[Any]]:
@@ -296,7 +325,7 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
         return [f"{path}.{problem}" for problem in error.problems]
     if not any(kind in cls.__mro__ for kind in kinds):  # not issubclass, which refuses a Protocol
         wanted = " or ".join(kind.__name__ for kind in kinds) or "a plain value"
-        return [f"{path}._target_: {node['_target_']!r} does not belong here; it must be {wanted}"]
+        return [f"{path}._target_: {brief(node['_target_'])} does not belong here; it must be {wanted}"]
     known = parameters(cls)
     problems = []
     for key, value in node.items():
@@ -305,7 +334,7 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
         if key not in known:
             problems.append(unknown(f"{path}.{key}", list(known), "parameter"))
             continue
-        problems += ill_typed(f"{path}.{key}", value, known[key][0])
+        problems += ill_typed(f"{path}.{key}", value, known[key][0]) or no_numbers(value, f"{path}.{key}")
         if isinstance(value, dict) and "_target_" in value:
             problems += check_node(value, f"{path}.{key}", classes(known[key][0]))
     missing = [name for name, (_, required) in known.items() if required and name not in node]
@@ -315,7 +344,7 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
 def check_fields(node: Any, cls: type, path: str) -> list[str]:
     """Hold a mapping against the fields of a dataclass."""
     if not isinstance(node, dict):
-        return [f"{path}: {node!r} is not a mapping"] if path else ["the config is not a mapping"]
+        return [f"{path}: {brief(node)} is not a mapping"] if path else ["the config is not a mapping"]
     hints, dot = get_type_hints(cls), f"{path}." if path else ""
     known = [each.name for each in fields(cls)]
     problems = [unknown(dot + key, known, "key") for key in node if key not in known]
@@ -327,14 +356,15 @@ def check_fields(node: Any, cls: type, path: str) -> list[str]:
         elif is_dataclass(hint):
             problems += check_fields(node[each.name], cast(type, hint), dot + each.name)
         else:
-            problems += ill_typed(dot + each.name, node[each.name], hint)
+            value = node[each.name]
+            problems += ill_typed(dot + each.name, value, hint) or no_numbers(value, dot + each.name)
     return problems
 
 
 def typed(plain: Any) -> Config:
     """The first gates: the root's keys and types, every node's signature, ranges of the root. Raises ConfigError."""
     if secret := secrets_in(plain):
-        raise ConfigError(secret)  # by itself: other messages repeat values
+        raise ConfigError(secret)
     if not isinstance(plain, dict):
         raise ConfigError(["the config is not a mapping"])
     plain = current(plain)
@@ -349,7 +379,7 @@ def typed(plain: Any) -> Config:
         elif isinstance(node, dict):
             problems += check_node(node, axis, kinds)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
     config = Config(**{**plain, **{key: cls(**plain[key]) for key, cls in parts.items()}})
     problems = [
@@ -402,9 +432,9 @@ def unwritable(output: str) -> list[str]:
     folder = Path(output).absolute()
     nearest = next(p for p in (folder, *folder.parents) if p.exists())
     if not nearest.is_dir():
-        return [f"output: {output!r} cannot be a folder, {str(nearest)!r} is a file; set output to a folder"]
+        return [f"output: {brief(output)} cannot be a folder, {brief(str(nearest))} is a file; set output to a folder"]
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return [f"output: no permission to write in {str(nearest)!r}; set output to a folder that can be written"]
+        return [f"output: no permission to write in {brief(str(nearest))}; set output to a folder that can be written"]
     return []
 
 

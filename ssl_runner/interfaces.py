@@ -191,6 +191,10 @@ class DataSource(ABC):
         """Raise ValueError if `load` is bound to fail: what is missing, where it was looked for, what to set. Cheap;
         downloads and writes nothing."""
 
+    def count(self) -> int | None:
+        """Examples to pretrain on, where settings and headers tell; None: that is known once they are read."""
+        return None
+
     @abstractmethod
     def contents(self) -> Contents:
         """The files that `load` will read, by the setting that leads to them, each by a name that does not change when

@@ -5,19 +5,50 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-NAMES = re.compile(r"(?i)(KEY|TOKEN|CREDENTIALS?|PASS|PASSWD|PASSPHRASE)$|SECRET|PASSWORD")  # of variables with secrets
+NAMES = re.compile(  # of variables with secrets
+    r"(?i)(KEY|TOKEN|CREDENTIALS?|CREDS|PASS|PASSWD|PASSPHRASE|(_|^)(PAT|O?AUTH|DSN|COOKIE)|_PWD?)$"
+    r"|SECRET|PASSWORD|WEBHOOK|BEARER"
+)
 LEAST = 8  # characters; a shorter value would be found where it is not meant
-LOGIN = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")  # scheme://user:password@host
-SHAPES = re.compile(  # of keys of wandb (of old 40 hexadecimal digits), Hugging Face, GitHub, AWS, and private keys
-    r"(^|=|\s)[0-9a-f]{40}(\s|$)|wandb_v\d+_\w{20,}|\bhf_\w{30,}|\bgh[a-z]_\w{30,}|\bgithub_pat_\w{20,}"
-    r"|\bAKIA[0-9A-Z]{16}\b|PRIVATE KEY-----"
+LOGIN = re.compile(r"\w://([^/\s:@]*:[^/\s@]+|[^/\s:@]{20,})@")  # scheme://user:password@host, scheme://token@host
+SIGNED = re.compile(
+    r"(?i)[?&](X-(Amz|Goog)-Signature|sig|signature|(access_?|auth_?)?token|api_?key|key|password)=[^&\s]{8}"
+)
+HOOKS = (
+    re.compile(  # whoever knows such an address may write there: Slack, Discord, Teams, Google Chat, Telegram, IFTTT
+        r"(?i)hooks\.slack\.com/(services|workflows|triggers)/\w|discord(app)?\.com/api/(v\d+/)?webhooks/\d"
+        r"|webhook\.office\.com/|\.logic\.azure\.com[:/]|chat\.googleapis\.com/v\d+/spaces/|api\.telegram\.org/bot\d"
+        r"|maker\.ifttt\.com/trigger/|://[^/\s]+/[^\s]*webhooks?/\S{16}"
+    )
+)
+SHAPES = (
+    re.compile(  # of keys of wandb (of old 40 hexadecimal digits), Hugging Face, GitHub, GitLab, AWS, Google, Slack,
+        # OpenAI and others, npm, PyPI, and private keys
+        r"(^|=|\s)[0-9a-f]{40}(\s|$)|wandb_v\d+_\w{20,}|\bhf_\w{30,}|\bgh[a-z]_\w{30,}|\bgithub_pat_\w{20,}"
+        r"|\bglpat-[\w-]{20,}|\bA[KS]IA[0-9A-Z]{16}\b|\bAIza[\w-]{35}|\bxox[a-z]-[\w-]{20,}|\bsk-[\w-]{32,}"
+        r"|\bnpm_\w{36}|\bpypi-[\w-]{50,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+|PRIVATE KEY-----"
+    )
 )
 
 
 def secrets_in(node: Any, path: str = "") -> list[str]:
     """A line for each text in plain dicts and lists that is a secret, or holds one. The lines do not repeat it."""
-    known = {value: name for name, value in os.environ.items() if NAMES.search(name) and len(value) >= LEAST}
+    known = _known()
     return [f"{key or 'the command line'} {why}" for key, text in _texts(node, path) if (why := _why(text, known))]
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the names of the environment's secrets in place of their values: an interpolation that fails, as
+    `${oc.env:NO_${oc.env:TOKEN}}`, has them in its message."""
+    for value, name in _known().items():
+        text = text.replace(value, f"[{name}]")
+    return text
+
+
+def _known() -> dict[str, str]:
+    """The secrets of the environment: value -> name, the longest first, since one may hold another."""
+    found = {value: name for name, value in os.environ.items() if NAMES.search(name) and len(value) >= LEAST}
+    return dict(sorted(found.items(), key=lambda each: -len(each[0])))
 
 
 def _why(text: str, known: Mapping[str, str]) -> str | None:
@@ -27,6 +58,10 @@ def _why(text: str, known: Mapping[str, str]) -> str | None:
             return f"holds the value of the environment's {name}, {kept}"
     if LOGIN.search(text):
         return f"holds an address with a password, {kept}"
+    if SIGNED.search(text):
+        return f"holds an address with a signature or a key, {kept}"
+    if HOOKS.search(text):
+        return f"holds the address of a webhook, {kept}"
     if SHAPES.search(text):
         return f"looks like a secret key, {kept}; wandb finds its key in WANDB_API_KEY or by `wandb login`"
     return None
@@ -43,3 +78,5 @@ def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(each, path)
     elif isinstance(node, str):
         yield path, node
+    elif isinstance(node, int | float):  # as YAML reads a secret of digits
+        yield path, str(node)

@@ -1,36 +1,49 @@
 """What SECURITY.md promises: each test is named there."""
 
 import io
+import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import hydra_schema
 import numpy as np
 import pytest
 import torch
 import yaml
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from PIL import Image
 
 from ssl_runner import build, load_encoder
 from ssl_runner.__main__ import main
-from ssl_runner.commands import compare
+from ssl_runner.commands import compare, evaluate, preview
 from ssl_runner.commands.evaluate import finished_run
 from ssl_runner.commands.run import run
+from ssl_runner.composing import Loader
 from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.data import archives
 from ssl_runner.data.archives import unpack
 from ssl_runner.data.arrays import Arrays
+from ssl_runner.data.decode import decode_bytes
 from ssl_runner.data.known_images import KnownImages
 from ssl_runner.data.known_videos import hmdb51, kinetics, ucf101
+from ssl_runner.plain_yaml import read_yaml
 from ssl_runner.reporting.runs import find_runs
-from ssl_runner.secrets import secrets_in
+from ssl_runner.secrets import secrets_in, without_secrets
 from ssl_runner.sweeps.job import work, write_job
+from ssl_runner.sweeps.settings import check_settings
+
+ROOT = Path(__file__).parents[1]
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=40", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
@@ -179,9 +192,6 @@ def test_a_target_is_on_the_allowlist_and_where_it_belongs(tmp_path: Path, place
         build.construct({"_target_": "os.mkdir", "path": str(proof)})
 
 
-HANDLER = {"()": "os.mkdir", "path": "PROOF"}
-
-
 def test_a_job_s_config_goes_through_the_same_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = plain(tmp_path / "out")
     proof = tmp_path / "proof"
@@ -191,33 +201,210 @@ def test_a_job_s_config_goes_through_the_same_gates(tmp_path: Path, capsys: pyte
     assert not proof.exists()
 
 
+HANDLER = {"()": "os.mkdir", "path": "PROOF"}
+B = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def elsewhere(folder: Path, text: str, name: str = "experiment/evil") -> list[str]:
+    """The words that use a config from elsewhere."""
+    file = folder / "configs" / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text.replace("PROOF", str(folder / "proof")))
+    return ["--config-dir", str(folder / "configs"), f"{name.replace('/', '=')}"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ({"callbacks": {"x": {"_target_": "os.mkdir", "path": "PROOF"}}}, "hydra.callbacks"),
-        ({"job_logging": {"version": 1, "root": {}, "formatters": {"a": HANDLER}}}, "logs"),
-        ({"hydra_logging": {"version": 1, "root": {}, "formatters": {"a": HANDLER}}}, "logs"),
-        ({"job": {"env_set": {"PYTHONPATH": "PROOF"}}}, "environment"),
-        ({"sweeper": {"_target_": "os.mkdir"}}, "plugin"),
-        ({"launcher": {"_target_": "os.mkdir"}}, "plugin"),
+        ({"job_logging": {"version": 1, "root": {}, "formatters": {"a": HANDLER}}}, "hydra.job_logging"),
+        ({"hydra_logging": {"version": 1, "root": {}, "formatters": {"a": HANDLER}}}, "hydra.hydra_logging"),
+        ({"job": {"env_set": {"PYTHONPATH": "PROOF"}}}, "hydra.job.env_set"),
+        ({"sweeper": {"_target_": "os.mkdir"}}, "hydra.sweeper"),
+        ({"launcher": {"_target_": "os.mkdir"}}, "hydra.launcher"),
+        ({"mode": "MULTIRUN", "sweeper": {"_target_": B, "params": {"+hydra.job.env_set.X": "1"}}}, "hydra.sweeper"),
+        ({"output_subdir": "PROOF", "run": {"dir": "PROOF"}, "job": {"chdir": True}}, "hydra.run.dir"),
+        ({"overrides": {"task": ["sweep.settings.setup=[touch PROOF]"]}}, "hydra.overrides.task"),
+        ({"mode": "${oc.env:WANDB_API_KEY}"}, "hydra.mode"),
+        ({"brand_new": 1}, "hydra.brand_new"),
+        (["mode"], "hydra"),
     ],
 )  # fmt: skip
-def test_hydra_runs_nothing_at_the_word_of_a_config(
+@pytest.mark.usefixtures("environment")
+def test_hydra_does_nothing_at_the_word_of_a_config(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     content: dict[str, Any],
     said: str,
 ) -> None:
-    """A folder of configs from elsewhere, as an experiment."""
-    proof, file = tmp_path / "proof", tmp_path / "configs" / "experiment" / "evil.yaml"
-    file.parent.mkdir(parents=True)
-    text = yaml.safe_dump({"hydra": content}).replace("PROOF", str(proof))
-    file.write_text(f"# @package _global_\n{text}")
-    words = ["--config-dir", str(tmp_path / "configs"), "experiment=evil", "check=true", f"output={tmp_path}"]
-    for flags in ([], ["-m"]):
-        assert said in refused(monkeypatch, capsys, *flags, *words)
-    assert not proof.exists()
+    """A folder of configs from elsewhere, as an experiment; whatever is asked: logs were set up for --help, too."""
+    monkeypatch.chdir(tmp_path)
+    words = elsewhere(tmp_path, f"# @package _global_\n{yaml.safe_dump({'hydra': content})}")
+    for flags in ([], ["-m"], ["--help"], ["--cfg", "job"], ["--info", "config"]):
+        heard = refused(monkeypatch, capsys, *flags, *words, "check=true", f"output={tmp_path}")
+        assert f"evil.yaml': {said}" in heard or f", {said}" in heard
+        assert KEY not in heard
+    assert [path.name for path in tmp_path.iterdir()] == ["configs"]
+
+
+def test_every_key_of_hydra_but_its_mode_is_refused(tmp_path: Path) -> None:
+    """Those of a later version too: the schema is walked. By the node, and by a header, of which Hydra makes one."""
+    keys = hydra_schema.keys()
+    assert {"searchpath", "job.env_set", "run.dir", "sweeper", "overrides.task", "runtime.choices"} <= keys.keys()
+    node = OmegaConf.create()
+    for key, hint in keys.items():
+        OmegaConf.update(node, key, hydra_schema.other_value(hint))
+    for package in ("_global_", "hydra"):
+        if package == "hydra":
+            del node.searchpath  # which Hydra refuses there
+        text = OmegaConf.to_yaml({"hydra": node} if package == "_global_" else node)
+        words = elsewhere(tmp_path, f"# @package {package}\n{text}")
+        with pytest.raises(ConfigError) as said:
+            Loader(words[1]).load_configuration("config", [words[2]], RunMode.RUN)
+        named = re.findall(r"hydra\.[\w.]+\w", said.value.problems[0])
+        for key in keys:
+            assert any(each.startswith(f"hydra.{key}") for each in named) or (key, package) == ("searchpath", "hydra")
+
+
+def test_a_primary_config_from_elsewhere_adds_no_place_of_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pkg://` imports a package as Hydra looks for configs, before it composes any."""
+    words = elsewhere(tmp_path, "defaults: [config, _self_]\nhydra: {searchpath: ['pkg://antigravity']}", "mine")
+    said = refused(monkeypatch, capsys, *words[:2], "--config-name", "mine", "check=true")
+    assert "hydra.searchpath" in said
+    words = elsewhere(tmp_path, "# @package _global_\nhydra: {mode: MULTIRUN}\nsweep: {params: {KEY: [pkg://this]}}")
+    for key in ("hydra.searchpath", "hydra.job.chdir", "+hydra.searchpath", "hydra/launcher"):
+        file = tmp_path / "configs" / "experiment" / "evil.yaml"
+        file.write_text(file.read_text().replace("KEY", key))
+        assert "hydra" in refused(monkeypatch, capsys, *words, f"output={tmp_path}")
+        file.write_text(file.read_text().replace(key, "KEY"))
+    assert "antigravity" not in sys.modules
+
+
+def test_a_config_reads_no_file_outside_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "private.yaml").write_text("# @package _global_\nnote: private\n")
+    words = elsewhere(tmp_path, "# @package _global_\ndefaults: [/../private]\n")
+    assert "outside" in refused(monkeypatch, capsys, *words, "check=true")
+
+
+def test_of_hydra_the_command_line_sets_its_mode_and_places_of_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere(tmp_path, "# @package _global_\nseed: 77\n", "experiment/mine")
+    cfg = Loader().load_configuration(
+        "config",
+        [f"hydra.searchpath=[file://{tmp_path / 'configs'}]", "experiment=mine", "hydra.mode=RUN"],
+        RunMode.RUN,
+    )
+    assert cfg.seed == 77
+    for word in (
+        "hydra.run.dir=x",
+        "+hydra.job.env_set.X=1",
+        "hydra/launcher=basic",
+        "~hydra.launcher",
+        "hydra={a:1}",
+        "+hydra.callbacks.x._target_=os.mkdir",
+        "hydra.sweeper.params={seed:1}",
+        "experiment@hydra.job=mine",
+    ):
+        assert "hydra" in refused(monkeypatch, capsys, word, "check=true")
+
+
+@pytest.mark.parametrize("command", [evaluate.main, preview.main])
+def test_only_ssl_run_does_several_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Callable[[], None]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ssl", "-m", "seed=1,2"])
+    with pytest.raises(SystemExit, match="2"):
+        command()
+    assert "several runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"setup": ["touch PROOF"]}, {"slurm_additional_parameters": {"wrap": "touch PROOF"}}, {"brand_new": 1},
+        {"slurm_partition": "gpu\ntouch PROOF"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)  # fmt: skip
+def test_settings_of_an_engine_that_run_something_are_typed_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]
+) -> None:
+    (name,) = settings
+    sweep = {"engine": "submitit", "params": {"seed": [11]}, "settings": {"cluster": "local", **settings}}
+    text = yaml.safe_dump({"hydra": {"mode": "MULTIRUN"}, "sweep": sweep})
+    words = elsewhere(tmp_path, f"# @package _global_\n{text}")
+    said = refused(monkeypatch, capsys, *words, *SMALL, "logger=csv", f"output={tmp_path / 'out'}")
+    assert f"sweep.settings.{name}" in said
+    as_axis = {"seed": [11], f"+sweep.settings.{name}": [settings[name]]}
+    text = yaml.safe_dump({"hydra": {"mode": "MULTIRUN"}, "sweep": {"engine": "submitit", "params": as_axis}})
+    elsewhere(tmp_path, f"# @package _global_\n{text}")
+    refused(monkeypatch, capsys, *words, *SMALL, "logger=csv", f"output={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_an_engine_may_be_typed() -> None:
+    check_settings("submitit", {"setup": ["a", "b"], "cluster": "local"}, ["+sweep.settings.setup=[a,b]", "seed=1,2"])
+    check_settings("submitit", {"setup": ["a"], "x": {"y": 1}}, ["sweep.settings={setup:[a]}", "+sweep.settings.x.y=1"])
+    check_settings("ray", {"cpus": 2, "address": "auto"}, ["++sweep.settings.address=auto"])
+    check_settings("submitit", {"slurm_partition": "gpu", "timeout_min": 5, "slurm_exclusive": True}, [])
+    for given in ("+sweep.settings.setup=${notes}", "+sweep.settings.setup=[b]", "+sweep.settings.setup=a,b"):
+        with pytest.raises(ConfigError, match=r"sweep\.settings\.setup"):
+            check_settings("submitit", {"setup": ["a"]}, [given])
+    for key in ("slurm_setup", "slurm_python", "teardown", "srun_args", "local_setup", "slurm_mail_user", "folder"):
+        with pytest.raises(ConfigError, match=key):
+            check_settings("submitit", {key: "x"}, [])
+    for value in (["a"], {"a": 1}, "a\nb", "a\rb", "a\u2028b", "x" * 1000):
+        with pytest.raises(ConfigError, match=r"sweep\.settings\.name"):
+            check_settings("submitit", {"name": value}, [])
+    for key in ("runtime_env", "address", "_system_config", "dashboard_host"):
+        with pytest.raises(ConfigError, match=key):
+            check_settings("ray", {key: "x"}, [])
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghi")
+)
+BOMBS = {
+    "lists": BOMB,
+    "merges": "a: &a {x: 1}\n"
+    + "".join(f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 9)}]}}\n" for old, new in pairwise("abcdefghi")),
+    "a circle": "a: &a [*a]\n",
+    "long": f"a: &a {'x' * 10**5}\nb: [{', '.join(['*a'] * 1000)}]\n",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_yaml_that_blows_up_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bomb: str
+) -> None:
+    """By its aliases, wherever YAML is read; and what has aliases as people write them is."""
+    for how in ("experiment/evil", "evaluation/evil"):
+        said = refused(monkeypatch, capsys, *elsewhere(tmp_path, f"# @package _global_\n{bomb}", how), "check=true")
+        assert "evil.yaml" in said
+    for name in ("config.yaml", "job.yaml", "sweep.yaml"):
+        (tmp_path / name).write_text(bomb)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        finished_run(str(tmp_path))
+    assert work(tmp_path / "job.yaml") == 2
+    assert any("sweep.yaml" in problem for problem in find_runs([tmp_path])[1])
+    (tmp_path / "encoder.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        load_encoder(tmp_path)
+    assert read_yaml("a: &a [1, 2]\nb: [*a, *a]\nc: &c {x: 1}\nd: {<<: *c}") == {
+        "a": [1, 2], "b": [[1, 2], [1, 2]], "c": {"x": 1}, "d": {"x": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["!!timestamp x", "!!int ''", "!!bool x", "[" * 5000, "? [1]\n: 2", "1" * 5000, "\t"])
+def test_yaml_that_is_no_value_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        read_yaml(text)
 
 
 def test_a_pickle_of_hydra_is_not_read_again(
@@ -229,6 +416,9 @@ def test_a_pickle_of_hydra_is_not_read_again(
 
 
 # ------------------------------------------------------------------------------------------------- archives and names
+
+
+LONG = "x" * 200  # so many together are longer than a path that the system resolves
 
 
 def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
@@ -251,7 +441,9 @@ def info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.Ta
         [info("../evil")], [info("a/../../evil")], [info("evil", tarfile.SYMTYPE, "../../etc")],
         [info("evil", tarfile.SYMTYPE, "/etc/passwd")], [info("evil", tarfile.LNKTYPE, "../precious")],
         [info("evil", tarfile.CHRTYPE)], [info("evil", tarfile.BLKTYPE)], [info("evil", tarfile.FIFOTYPE)],
-        [info("here", tarfile.SYMTYPE, ".."), info("here/evil")],
+        [info("here", tarfile.SYMTYPE, ".."), info("here/evil")], [info("evil", tarfile.LNKTYPE, "nothing")],
+        [info("evil", tarfile.SYMTYPE, "inside")], [info("/evil")], [info("evil", tarfile.LNKTYPE, "evil")],
+        [info(LONG, tarfile.SYMTYPE, "/".join([LONG] * 25)), info("evil", tarfile.SYMTYPE, f"{LONG}/..")],
     ],
     ids=lambda members: f"{members[-1].name} {members[0].linkname} {members[0].type.decode()}",
 )  # fmt: skip
@@ -423,6 +615,59 @@ def test_a_secret_in_a_config_is_refused_and_not_repeated(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["GITHUB_PAT", "PAT", "REGISTRY_AUTH", "NPM_OAUTH", "SLACK_WEBHOOK_URL", "DB_PWD", "A_DSN", "X_CREDS", "a_pat"],
+)  # fmt: skip
+def test_variables_that_are_called_like_secrets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "open sesame 4711")
+    assert name in secrets_in({"a": "x open sesame 4711 y"})[0]
+    assert without_secrets("x open sesame 4711 y") == f"x [{name}] y"
+
+
+def test_variables_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATH", "COMPAT", "AUTHOR", "OLDPWD", "PWD", "XAUTHORITY", "SSH_AUTH_SOCK", "KEYMAP"):
+        monkeypatch.setenv(name, "open sesame 4711")
+    assert not secrets_in({"a": "x open sesame 4711 y"})
+
+
+def test_a_secret_of_digits_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "1234567890")
+    assert secrets_in({"seed": 1234567890})
+    assert not secrets_in({"seed": 12345678})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://hooks.slack.com/services/T000/B000/XXXX", "https://discord.com/api/webhooks/123/abc",
+        "https://example.webhook.office.com/webhookb2/abc", "https://chat.googleapis.com/v1/spaces/AAA/messages?key=a",
+        "https://api.telegram.org/bot123:abc/sendMessage", "https://x.org/data.tar?X-Amz-Signature=0123456789abcdef",
+        "https://x.org/data.tar?a=b&token=0123456789", "https://0123456789abcdef0123@x.org/a.git",
+        "xoxb-123456789012-abcdefghijkl", "glpat-abcdefghij0123456789", "AIza" + "a" * 35, "sk-" + "a" * 40,
+        "npm_" + "a" * 36, "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.abc-def",
+    ],
+)  # fmt: skip
+def test_addresses_and_keys_that_are_secrets_by_themselves(text: str) -> None:
+    assert secrets_in({"a": text})
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    "word",
+    ["+a=${oc.env:NO_${oc.env:WANDB_API_KEY}}", "+a=${${oc.env:WANDB_API_KEY}}", "seed=${oc.env:WANDB_API_KEY}",
+     "+a=${oc.decode:'[${oc.env:WANDB_API_KEY}'}", "logger=${oc.env:WANDB_API_KEY}"],
+)  # fmt: skip
+def test_a_message_does_not_repeat_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert KEY not in refused(monkeypatch, capsys, word, "check=true")
+    key, _, value = word.lstrip("+").partition("=")
+    text = f"defaults: [{{override /{key}: '{value}'}}]" if key == "logger" else yaml.safe_dump({key: value})
+    words = elsewhere(tmp_path, f"# @package _global_\n{text}")
+    assert KEY not in refused(monkeypatch, capsys, *words, "check=true")
+
+
 def test_what_looks_like_a_secret_is_one_without_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
@@ -431,3 +676,75 @@ def test_what_looks_like_a_secret_is_one_without_its_variable(monkeypatch: pytes
         assert secrets_in([text])
     for text in ("outputs/a1b2", KEY[:39], "https://host/a.tar", "objective.views.flip=0.5", "author@host"):
         assert not secrets_in([text])
+
+
+# ------------------------------------------------------------------------------------------------------------ terminal
+
+
+@pytest.mark.parametrize("output", ["a[/x]b", "[bold]a", ":smile:", "a\u202eb"])
+def test_words_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = plain(Path("x"))
+    words["output"] = output
+    folder = run(typed(words), words, [])
+    said = capsys.readouterr().out
+    assert output.replace("\u202e", "\ufffd") in said.replace("\n", "")
+    assert str(folder).startswith(output)
+
+
+EVIL_NAME = "a\x1b[2J\x07[/x]b\u202e"
+
+
+def test_results_of_others_command_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every text of a result that is read is made evil; so is the name of its folder."""
+    found = json.loads((do(tmp_path / "one") / "result.json").read_text())
+
+    def evil(node: Any, key: str = "") -> Any:
+        if isinstance(node, dict):
+            return {name: evil(value, name) for name, value in node.items()}
+        if isinstance(node, list):
+            return [evil(each, key) for each in node]
+        free = ("objective", "backbone", "command", "overrides", "sweep", "git", "device", "dataset", "started")
+        return node + EVIL_NAME if isinstance(node, str) and key in free else node
+
+    folder = tmp_path / "two" / f"x{EVIL_NAME.replace('/', '')}"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(evil(found)))
+    (tmp_path / "two" / f"broken{EVIL_NAME.replace('/', '')}").mkdir()
+    (tmp_path / "two" / f"broken{EVIL_NAME.replace('/', '')}" / "result.json").write_text('{"schema": "\\u001b[2J"}')
+    for more in ([], ["--runs"], ["--markdown", "-"], ["--csv", "-"], ["--json", "-"], ["--where", EVIL_NAME]):
+        compare.main([str(tmp_path / "two"), str(tmp_path / "one"), *more])
+        said = capsys.readouterr()
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", said.out + said.err), more
+        assert "broken" in said.err
+
+
+def test_warnings_command_no_terminal(tmp_path: Path) -> None:
+    code = "import warnings; from ssl_runner.terminal import guard; guard(); warnings.warn('a\\x1b[2Jb')"
+    code += "; raise OSError('\\x1bc')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT).stderr
+    assert "a\ufffd[2Jb" in said
+    assert "OSError: \ufffdc" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("word", ["seed", "output", "+objective.evil", "objective.views", "sweep.jobs", "budget"])
+def test_no_value_is_repeated_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    for value in ("y" * 20_000, f"[{'y' * 9000},y]"):
+        for flags in ([], ["-m"]):
+            said = refused(monkeypatch, capsys, *flags, f"{word}={value}", "check=true")
+            assert len(said) < 6000
+
+
+def test_pillow_opens_no_format_that_runs_a_program(tmp_path: Path) -> None:
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(/etc/passwd) (r) file\nshowpage\n%%EOF\n"
+    with pytest.raises(ValueError, match="cannot identify"):
+        decode_bytes(eps, 8, 3)
+    for picture in ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "MPO"):
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(out, picture)
+        assert decode_bytes(out.getvalue(), 8, 3).shape == (3, 8, 8)

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
 from ssl_runner.reporting.results import RESULT, Run, write_atomically
 from ssl_runner.reporting.runs import find_runs, where
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
+from ssl_runner.terminal import Terminal, guard, plain, say
 
 
 class _AskedError(ValueError):
@@ -25,17 +24,18 @@ class _AskedError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where there is nothing to compare or the request cannot be met."""
+    guard()
     options = _parser().parse_args(argv)
     runs, problems = find_runs(options.path)
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        say(f"left out: {problem}")
     if not runs:
         places = ", ".join(str(path) for path in options.path)
         return _refuse(f"no finished run in {places}: no folder there has a readable {RESULT}")
     try:
         comparison = _asked(runs, options)
         for problem in comparison.problems:
-            print(f"note: {problem}", file=sys.stderr)
+            say(f"note: {problem}")
         comparison = comparison._replace(problems=(*problems, *comparison.problems))
         columns = comparison.columns if options.columns or options.all else headlines(comparison)
         alone = _write(comparison, columns, options)
@@ -87,18 +87,18 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
         write_comparison(options.html, comparison)
     for path, write in texts:
         if path == "-":
-            print(write(), end="")
+            print(plain(write()), end="")
     return any(path == "-" for path, _ in texts)
 
 
 def _print(comparison: Comparison, columns: Sequence[Column]) -> None:
     """In a terminal the table takes its width, or is cut in several; in a file or a pipe it takes all that it needs."""
-    console = Console(highlight=False)
+    console = Terminal()
     if console.is_terminal:
         console.print(*comparison_tables(comparison, console.width, columns))
     else:
         table = as_table(sheet(comparison, columns))
-        Console(width=table_width(table).maximum, highlight=False).print(table)
+        Terminal(width=table_width(table).maximum).print(table)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _option(name: str) -> Iterator[None]:
 
 
 def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     return 2
 
 

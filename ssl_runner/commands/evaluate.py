@@ -5,16 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
 
 from ssl_runner.commands.places import CONTENTS
 from ssl_runner.commands.refusals import hydra_main
 from ssl_runner.config import Config, ConfigError, compose, composed, typed, with_names
 from ssl_runner.metrics import DataRef
 from ssl_runner.names import current
+from ssl_runner.plain_yaml import read_yaml
 from ssl_runner.reporting.results import Result
+from ssl_runner.terminal import Terminal
 
 
 def task(cfg: DictConfig) -> None:
@@ -84,7 +84,7 @@ def again(asked: dict[str, Any]) -> None:
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     build.check_layers(config, encoder, spec)
 
-    console = Console(highlight=False)
+    console = Terminal()
     data = load(config, source)
     build.check_vocabulary(folder, data.spec)
     on = by_contents(on, plain, build.contents(config, source, data.spec))
@@ -126,7 +126,7 @@ def by_contents(on: DataRef, plain: Mapping[str, Any], now: Mapping[str, str]) -
     return replace(on, own=own, settings=settings)
 
 
-def told(on: DataRef, result: Result, found: str, console: Console) -> DataRef:
+def told(on: DataRef, result: Result, found: str, console: Terminal) -> DataRef:
     """The run's own data, unless they are not as it read them (`found` is their fingerprint now), which is said."""
     read = result.data.get("fingerprint")
     if read in (None, found):
@@ -148,10 +148,10 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
         where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
         raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = read_yaml(path.read_text(encoding="utf-8"))
         typed(plain)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([f"{str(path)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{str(path)!r} is damaged: {error}"]) from error
     except ConfigError as error:
         raise ConfigError([f"{str(path)!r}: {problem}" for problem in error.problems]) from error
     return folder, current(plain)

@@ -1,11 +1,14 @@
 """`ssl-preview objective=... dataset=...`: a picture of what `split` makes of a batch, before any training."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from ssl_runner.commands.refusals import hydra_main
 from ssl_runner.config import ConfigError, typed, with_names
+from ssl_runner.terminal import plain as plain_text
+from ssl_runner.terminal import say
 
 
 def task(cfg: DictConfig) -> None:
@@ -33,8 +36,8 @@ def task(cfg: DictConfig) -> None:
     name = f"{names['objective']}-{names['dataset']}"
     path = save_figure(Path(config.output) / "previews", name, figure, f"{names['objective']} on {names['dataset']}")
     if isinstance(figure, Passages):
-        print(passages_text(figure))
-    print(f"{path}: {figure.note}")
+        print(plain_text(passages_text(figure)))
+    say(f"{path}: {figure.note}", sys.stdout)
 
 
 def main() -> None:

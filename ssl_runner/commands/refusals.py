@@ -1,28 +1,28 @@
 """How a command says no: one line a problem, no traceback, exit code 2."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ssl_runner.config import ConfigError, compose, composing, conf_dir, version_base
+from ssl_runner.config import ConfigError, compose, composing, conf_dir
 from ssl_runner.locking import BusyError
 from ssl_runner.secrets import secrets_in
 from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, requeue, stoppable
+from ssl_runner.terminal import guard, say
 
-PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # where Hydra itself looks for them
+if TYPE_CHECKING:
+    from ssl_runner.composing import Loader
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong, without what could command a terminal, and end with exit code 2."""
+    """Say what is wrong, and end with exit code 2."""
     for problem in problems:
-        plain = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in problem)
-        print(f"error: {plain}", file=sys.stderr)
+        say(f"error: {problem}")
     sys.exit(2)
 
 
@@ -47,86 +47,67 @@ def refusals() -> Iterator[None]:
 
 def end(stop: Stopped) -> None:
     """Say that a run was stopped and how it goes on, and end with its exit code; under SLURM it is queued again."""
-    print(stop, file=sys.stderr)
+    say(stop)
     if stop.code == STOPPED and (queued := requeue()):
-        print(queued, file=sys.stderr)
+        say(queued)
     sys.exit(stop.code)
 
 
-def hydra_main(task: Callable[[DictConfig], None], name: str) -> None:
-    """Run `task(cfg)` under Hydra with conf/`name`.yaml, Hydra's own refusals in our words."""
-    import hydra
+Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
+
+
+def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
+    """Run `task(cfg)` with what the command line makes of conf/`name`.yaml, or `several` where that is many runs;
+    Hydra's own refusals in our words."""
     from hydra.errors import HydraException
 
-    def guarded(cfg: DictConfig) -> None:
-        with refusals():
-            task(cfg)
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions
-    try:
-        check_hydra(name)
-        hydra.main(version_base=version_base(), config_path=str(conf_dir()), config_name=name)(guarded)()
-    except ConfigError as error:
-        refuse(error.problems)
-    except HydraException as error:
-        refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
+    guard()
+    with refusals():
+        try:
+            _main(task, name, several)
+        except HydraException as error:
+            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
 
 
-def check_hydra(name: str) -> None:
-    """Refuse what Hydra itself would run or set, at the word of a config, before our task begins.
+def _main(task: Callable[[DictConfig], None], name: str, several: Several | None) -> None:
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
-    A config may come from elsewhere (--config-dir): its node `hydra` names callbacks and handlers of logs, which Hydra
-    builds whatever they are, and variables of the environment. Raises ConfigError, and Hydra's exceptions.
-    """
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path, get_args_parser
-    from hydra.core.config_search_path import SearchPathQuery
-    from hydra.types import RunMode
+    from ssl_runner.composing import Loader, application, compose_line, of_hydra, parsed, show
 
-    args = get_args_parser().parse_args()  # Hydra's own, lest a word be read in two ways
-    if args.help or args.hydra_help or args.info or args.shell_completion:
-        return  # nothing is run
+    parser = get_args_parser()
+    args = parser.parse_args()  # Hydra's own, so that its options mean here what they mean elsewhere
     if secret := secrets_in(args.overrides):
         raise ConfigError(secret)
     if args.experimental_rerun is not None:
         raise ConfigError(["--experimental-rerun reads a pickle, which can run code; a run's config.yaml says it all"])
     if args.config_path is not None:
         raise ConfigError(["--config-path would hide conf/; --config-dir adds a folder of yours to it"])
-    places = create_config_search_path(str(conf_dir()))
-    if args.config_dir is not None:
-        folder = os.path.abspath(args.config_dir)
-        places.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    loader = ConfigLoaderImpl(places)
-    with composing():
-        cfg = loader.load_configuration(
-            args.config_name or name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
-        )
-        problems = harmful(OmegaConf.to_container(cfg.hydra, resolve=False))
-    if problems:
-        raise ConfigError(problems)
-
-
-def harmful(hydra: Any) -> list[str]:
-    """What a config's node `hydra` must not hold."""
-    problems = [
-        f"hydra.{key}: it must be empty; a config can {what} by it"
-        for key, value, what in (
-            ("callbacks", hydra["callbacks"], "run any code"),
-            ("job.env_set", hydra["job"]["env_set"], "change the environment"),
-        )
-        if value
-    ]
-    problems += [
-        f"hydra.{key}.root: it must be null; a config can run any code by handlers of logs"
-        for key in ("hydra_logging", "job_logging")
-        if hydra[key].get("root") is not None
-    ]
-    problems += [
-        f"hydra.{key}._target_ is {hydra[key]['_target_']!r}; it must be a plugin of Hydra"
-        for key in ("sweeper", "launcher")
-        if not str(hydra[key]["_target_"]).startswith(PLUGINS)
-    ]
-    return problems
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError(["--resolve is of --cfg and --help: add one of them"])
+    asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
+    if sum(asked) > 1:
+        raise ConfigError(["only one of --run, --multirun, --cfg, --info and --shell-completion can be asked for"])
+    loader, name = Loader(args.config_dir), args.config_name or name
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        with composing():
+            show(loader, args, parser, name)
+        return
+    cfg, are_several = compose_line(loader, name, args.overrides, args.multirun)
+    lines = list(zip(parsed(args.overrides), args.overrides, strict=True))
+    if are_several and several is None:
+        raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
+    if are_several and several is not None:
+        hydra = [line for override, line in lines if of_hydra(override)]
+        several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
+        return
+    GlobalHydra.instance().initialize(application(loader))  # for what the task composes besides
+    try:
+        HydraConfig.instance().set_config(cfg)
+        task(cfg)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:

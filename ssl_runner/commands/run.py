@@ -42,6 +42,7 @@ from ssl_runner.reporting.results import (
     write_atomically,
     write_result,
 )  # fmt: skip
+from ssl_runner.terminal import Terminal
 from ssl_runner.world import LostError, joined, leave, meet, world
 
 if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
@@ -68,30 +69,25 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
     from ssl_runner.reporting.page import write_report
 
     here = world()
-    console = Console(highlight=False, quiet=here.rank > 0)
+    console = Terminal(quiet=here.rank > 0)
     source, spec = build.validate(config)
     device = device_of(config.trainer.accelerator)
     check_devices(config, spec, device)
     if config.trainer.monitor_examples and spec.classes == 0:
         unlabelled = f"dataset={config.names.get('dataset', '?')} has no labels"
         raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabelled}: set it to 0"])
+    config, plain = with_contents(config, plain, source, spec)
     if config.check:
+        check_resumes(config, run_folder(config, plain))
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
-    config, plain = with_contents(config, plain, source, spec)
     folder, note = place_of(config, plain, lambda: load(config, source).fingerprint())
     if note:
         console.print(f"note: {note}; this is another run", soft_wrap=True)
+    check_resumes(config, folder)
     if config.resume != "never":
         check_unchanged(folder, plain)
     done = finished(folder) if config.resume != "never" else None
-    if config.resume == "must" and done is None and not list(checkpoints.files(folder)):
-        raise ConfigError(
-            [
-                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
-                "that was begun, or set resume=auto"
-            ]
-        )
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
         if not (folder / REPORT).exists():  # it was stopped at the very end
@@ -112,6 +108,17 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
             raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
     show(console, folder, done)
     return folder
+
+
+def check_resumes(config: Config, folder: Path) -> None:
+    """Raise ConfigError where a run is to go on, and there is nothing to go on from."""
+    if config.resume == "must" and finished(folder) is None and not list(checkpoints.files(folder)):
+        raise ConfigError(
+            [
+                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
+                "that was begun, or set resume=auto"
+            ]
+        )
 
 
 def pretrain_along(config: Config, source: DataSource, folder: Path, console: Console) -> None:

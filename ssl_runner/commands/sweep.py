@@ -1,6 +1,6 @@
 """Several runs: plan them, skip what is finished, run the rest in processes of their own, compare them all.
 
-Hydra calls `sweep` for `-m` and for the presets of conf/sweep/ (through hydra_plugins/).
+`ssl-run` calls `sweep` for `-m` and for the presets of conf/sweep/.
 """
 
 import hashlib
@@ -30,6 +30,8 @@ from ssl_runner.sweeps.engines import engine
 from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
+from ssl_runner.sweeps.settings import check_settings
+from ssl_runner.terminal import Terminal
 
 MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
@@ -41,11 +43,12 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
     Raises ConfigError and Hydra's exceptions before anything is run or written.
     """
-    console = Console(highlight=False, markup=False)  # labels may hold brackets
+    console = Terminal()
     axes = read_axes(Composer(loader, name, hydra, []), arguments)
     composer = Composer(loader, name, hydra, axes.fixed)
     example = first(composer, axes)
     config = example.config
+    check_settings(config.sweep.engine, config.sweep.settings, arguments)
     folder = folder_of(config, axes)
     jobs: list[Job] = []
     if config.sweep.search == "optuna":
@@ -103,12 +106,14 @@ def first(composer: Composer, axes: Axes) -> Job:
 def rehearse(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
     """The later gates, for each setting once whatever its seeds: of those that fail, a label and why."""
     from ssl_runner import build
+    from ssl_runner.commands.run import check_resumes
 
     settings = {setting_of(job): job for job in reversed(jobs)}
     refused = {}
     for setting, job in list(settings.items())[:MOST_REHEARSED]:
         try:
             build.validate(job.config)
+            check_resumes(job.config, job.folder)
         except ConfigError as error:
             refused[setting] = (job.label, "; ".join(error.problems))
     return refused

@@ -4,7 +4,7 @@ import gzip
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 TIMES = 100  # a whole may be so many times as large as what is packed: texts and images reach 3 to 30, bombs 1000
@@ -13,6 +13,7 @@ MOST_MEMBERS = 10**6
 DAMAGE = (
     OSError,
     EOFError,
+    LookupError,
     RuntimeError,
     ValueError,
     NotImplementedError,
@@ -32,9 +33,9 @@ def check_size(unpacked: int, packed: int) -> None:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tar.gz into a folder.
 
-    What would lie elsewhere (an absolute path, "..", a link out of the folder) and what is no file, folder or such link
-    is refused, in a .zip put inside; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than
-    `TIMES` times its size and `FREE` bytes. Raises ValueError that names the archive, whatever is wrong with it.
+    What would lie elsewhere (an absolute path, "..") is refused, in a .zip put inside; so is a link, a device or a
+    pipe; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than `TIMES` times its size and
+    `FREE` bytes. Raises ValueError that names the archive, whatever is wrong with it.
     """
     try:
         _unzip(archive, folder) if archive.suffix == ".zip" else _untar(archive, folder)
@@ -58,6 +59,15 @@ def _untar(archive: Path, folder: Path) -> None:
         for number, member in enumerate(members):
             if number >= MOST_MEMBERS:
                 raise ValueError(f"it has more than {MOST_MEMBERS} members")
+            if not (member.isreg() or member.isdir()):  # a link may lead out, by a path too long to be resolved
+                raise ValueError(
+                    f"{member.name!r} is no file and no folder (type {member.type!r}): only those are unpacked"
+                )
+            parts = PurePosixPath(member.name).parts
+            if not parts:  # the folder itself
+                continue
+            if parts[0] == "/" or ".." in parts or "\0" in member.name:
+                raise ValueError(f"{member.name!r} would lie outside of the folder")
             members.extract(member, folder, filter="data")
 
 

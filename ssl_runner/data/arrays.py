@@ -69,6 +69,10 @@ class Arrays(DataSource):
     def contents(self) -> Contents:
         return {"path": {"": self.path}}
 
+    def count(self) -> int:
+        found = self._contents()
+        return found.train if "val" in found.parts else found.train - round(self.val_fraction * found.train)
+
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()
         try:

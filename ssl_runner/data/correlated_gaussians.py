@@ -44,6 +44,9 @@ class CorrelatedGaussians(DataSource):
     def contents(self) -> Contents:
         return {}
 
+    def count(self) -> int:
+        return self.examples - round(self.val_fraction * self.examples)
+
     def load(self) -> Mapping[SplitName, Examples]:
         generator = torch.Generator().manual_seed(self.seed)
         train, val = hold_out(self._draw(self.examples, generator), self.val_fraction, self.seed)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.data.decode import decode_all
+from ssl_runner.data.decode import FORMATS, decode_all
 from ssl_runner.data.folders import PARTS
 from ssl_runner.interfaces import VOID, Contents, DataSource, Examples, SplitName, VideoSpec
 
@@ -117,7 +117,7 @@ class Davis(DataSource):
         from PIL import Image, ImageOps
 
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 if image.mode not in ("P", "L"):
                     raise ValueError(f"its mode is {image.mode}, not P (a palette)")
                 fitted = ImageOps.fit(image, (self.side, self.side), Image.Resampling.NEAREST)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CACHE_FORMAT = 2  # to be raised when what is decoded changes
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # which run no program: EPS would Ghostscript
 TOGETHER = 512  # files in the hands of the workers at a time
 DEPTH = 16  # bits of a value as it is stored, of images of more than 8
 DIM = (
@@ -167,7 +168,7 @@ def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = 
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
+    with Image.open(file, formats=FORMATS) as opened:
         opened.draft(None, (2 * size, 2 * size))  # lets JPEG skip detail that is not needed
         upper = _upper_bytes(opened)
         image = ImageOps.exif_transpose(opened)

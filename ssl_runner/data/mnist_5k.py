@@ -37,6 +37,10 @@ class MNIST5k(DataSource):
     def contents(self) -> Contents:
         return {}
 
+    def count(self) -> int:
+        rest = 5000 - round(self.test_fraction * 5000)
+        return rest - round(self.val_fraction * rest)
+
     def load(self) -> Mapping[SplitName, Examples]:
         path = _file()
         try:

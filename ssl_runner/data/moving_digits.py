@@ -140,6 +140,9 @@ class MovingDigits(DataSource):
     def contents(self) -> Contents:
         return {f"images.{setting}": files for setting, files in self.images.contents().items()}
 
+    def count(self) -> int:
+        return self.clips["train"]
+
     def load(self) -> Mapping[SplitName, Examples]:
         held = self.images.load()
         splits = {split: self._load(split, held[split]) for split in SPLITS}

@@ -65,7 +65,7 @@ class TensorBoard(RunLogger):
         from PIL import Image
 
         for name, path in figures.items():
-            with Image.open(path) as picture:
+            with Image.open(path, formats=["PNG"]) as picture:
                 self._writer.add_image(f"figures/{name}", np.asarray(picture.convert("RGB")), dataformats="HWC")
 
     def finish(self, success: bool) -> None:

@@ -4,13 +4,13 @@ import hashlib
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
 from ssl_runner.metrics import Metric
+from ssl_runner.terminal import say
 
 STEP = "trainer/step"  # the horizontal axis of every curve
 TAG_LENGTH = 64  # characters; wandb refuses longer ones
@@ -225,7 +225,3 @@ def _shortened(text: str) -> str:
     if len(text) <= NAME_LENGTH:
         return text
     return f"{text[: NAME_LENGTH - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -73,16 +73,11 @@ def _by_contents(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read_config(run: Run) -> dict[str, Any]:
     """config.yaml of a run whose result does not hold it; empty where it cannot be read."""
-    import yaml
+    from ssl_runner.plain_yaml import read_yaml
 
     try:
-        from yaml import CSafeLoader as Loader
-    except ImportError:  # a PyYAML built without libyaml
-        from yaml import SafeLoader as Loader  # type: ignore[assignment]
-
-    try:
-        config = yaml.load((run.folder / "config.yaml").read_text(encoding="utf-8"), Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = read_yaml((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -62,13 +62,13 @@ def _run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def _swept(folder: Path, problems: list[str]) -> list[Path]:
-    import yaml
+    from ssl_runner.plain_yaml import read_yaml
 
     path = folder / SWEEP
     try:
-        runs = yaml.safe_load(path.read_text(encoding="utf-8"))["runs"]
+        runs = read_yaml(path.read_text(encoding="utf-8"))["runs"]
         return [folder.parent.parent / run for run in runs]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         problems.append(f"{path} cannot be read ({str(error).splitlines()[0]}); it must list its folders under runs:")
         return []
 

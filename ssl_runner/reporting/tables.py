@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import rich.box
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +25,7 @@ from ssl_runner.reporting.rows import (
 )
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.reporting.values import freeze, text
+from ssl_runner.terminal import Terminal
 
 NARROWEST = 12  # characters of a heading's line that are not broken
 WIDEST = 25  # characters of a line of a heading
@@ -134,7 +134,7 @@ def as_table(sheet: Sheet) -> Table:
 
 def table_width(table: Table) -> Measurement:
     """Characters a table takes: at least, every space a place to break, and at most."""
-    console = Console(width=10_000)
+    console = Terminal(width=10_000)
     return Measurement.get(console, console.options, table)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from ssl_runner.stopping import STOPPED, Stopped, stoppable
+from ssl_runner.terminal import guard, say, told
 
 BUSY = 75  # EX_TEMPFAIL
 LOST = 76  # another process of a run on several devices has failed
@@ -34,11 +35,12 @@ def write_job(file: Path, plain: Mapping[str, Any], overrides: Sequence[str], sw
 def read_job(file: Path) -> dict[str, Any]:
     """What `write_job` wrote. Raises ConfigError for a damaged file."""
     from ssl_runner.config import ConfigError
+    from ssl_runner.plain_yaml import read_yaml
 
     try:
-        job = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([f"{str(file)!r} is damaged: {str(error).splitlines()[0]}"]) from error
+        job = read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError([f"{str(file)!r} is damaged: {error}"]) from error
     texts = [job.get(key) for key in ("sweep", "label")] if isinstance(job, dict) else [None]
     overrides = job.get("overrides") if isinstance(job, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(each, str) for each in (*texts, *overrides)):
@@ -48,11 +50,12 @@ def read_job(file: Path) -> dict[str, Any]:
 
 def work(file: Path) -> int:
     """Do the run of `file`; returns an exit code."""
+    guard()
     try:
         with stoppable():
             return _work(file)
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        say(stop)
         return STOPPED
 
 
@@ -68,14 +71,14 @@ def _work(file: Path) -> int:
         run(typed(job.get("config")), job["config"], job["overrides"], Part(job["sweep"], job["label"]))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}")
         return LOST if isinstance(error, LostError) else 2
     except BusyError as error:
         if not error.said:
-            print(error, file=sys.stderr)
+            say(error)
         return BUSY
     except Exception:  # the last line of the log has to say what it was, and the exit code that it was
-        traceback.print_exc()
+        print(told(traceback.format_exc()), end="", file=sys.stderr)
         return 1
     return 0
 

@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from ssl_runner.composing import of_hydra
 from ssl_runner.config import Config, ConfigError, check_fit, composing, identity, run_folder, typed, with_names
 
 FITTING = "fitting"  # a preset's word for: every option of the group that goes with the rest
@@ -70,6 +71,8 @@ class Composer:
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The resolved config of the fixed overrides and these. Raises Hydra's exceptions and ConfigError."""
         parsed = self._parser.parse_overrides(list(overrides))
+        if own := [o.key_or_group for o in parsed if of_hydra(o)]:  # the command line's stand in `hydra`
+            raise ConfigError([f"sweep.params: {key}: a config may not set that" for key in own])
         groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if self.is_group(o))
         values = [o for o in parsed if not self.is_group(o)]
         if groups not in self._composed and all(o.type == OverrideType.CHANGE for o in values):

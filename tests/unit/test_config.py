@@ -4,6 +4,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import yaml
 
@@ -178,4 +179,40 @@ def test_every_config_file_is_reached_by_some_test() -> None:
         typed(compose([f"sweep={path.stem}"]))
         count += 1
     roots_and_domains = 2 + len(list((conf_dir() / "domain").glob("*.yaml")))
-    assert count + roots_and_domains + len(["hydra/sweeper/runs.yaml"]) == whole
+    assert count + roots_and_domains == whole
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "evaluation.knn.temperature=nan", "optimizer.lr=inf", "optimizer.weight_decay=inf", "trainer.clip_norm=nan",
+        "objective.loss.temperature=-inf", "budget.amount=1e400", "evaluation.linear.learning_rates=[1.0,nan]",
+        "optimizer.betas=[0.9,nan]", "sweep.params={objective.ratio:[0.1,inf]}", "sweep.settings={a:{b:nan}}",
+        "seed=9223372036854775808", "optimizer.lr=100000000000000000000", "sweep.settings={a:-100000000000000000000}",
+    ],
+)  # fmt: skip
+def test_every_number_is_finite_and_of_64_bits(word: str) -> None:
+    """Whatever the parameter is annotated with; the message names the key."""
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError, match=r"finite number|whole number of at most 64 bits") as said:
+        typed(compose(["evaluation=[knn,linear]", word]))
+    assert all(problem.startswith(key) for problem in said.value.problems)
+    typed(compose(["evaluation=[knn,linear]", "seed=9223372036854775807", "optimizer.lr=1e-300"]))
+
+
+def test_a_check_refuses_what_the_run_would_refuse(tmp_path: Path) -> None:
+    """Where nothing has to be read for that."""
+    from ssl_runner.commands.run import run
+
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((30, 8, 8), np.uint8), x_test=np.zeros((9, 8, 8), np.uint8))
+    words = ["check=true", "logger=none", "evaluation=[]", "controls=[]", f"output={tmp_path / 'out'}"]
+    for more, said in (
+        (["resume=must"], "no checkpoint to go on from"),
+        (["dataset=fake_images", "dataset.examples=40", "batch_size=64"], "batch_size is 64; it must be at most 36"),
+        (["dataset=arrays", f"dataset.path={tmp_path / 'a.npz'}", "batch_size=28"], "batch_size is 28; .* at most 27"),
+        (["batch_size=4000"], "at most 3600"),
+    ):
+        plain = compose([*words, *more])
+        with pytest.raises(ConfigError, match=said):
+            run(typed(plain), plain, [])
+    assert not (tmp_path / "out").exists()

@@ -35,7 +35,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     expected = files(ROOT / "ssl_runner", "ssl_runner") | files(ROOT / "conf", "ssl_runner/conf")
-    expected |= files(ROOT / "hydra_plugins", "hydra_plugins")
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == expected
     assert "ssl_runner/conf/config.yaml" in held
