@@ -93,6 +93,8 @@ def run(config: Config, plain: Mapping[str, Any], overrides: list[str], part: Pa
         if not (folder / REPORT).exists():  # it was stopped at the very end
             write_report(folder)
     elif here.size == 1 < config.trainer.devices:
+        with locked(folder):  # where it is in use, one process says so, before others are started
+            pass
         launch(config, plain, overrides, part.sweep, part.label)
         return folder
     else:
