@@ -25,4 +25,4 @@ def other_value(hint: Any) -> Any:
     if origin is list and get_args(kinds[0])[0] is ConfigSourceInfo:
         return [{"path": "evil", "schema": "file", "provider": "evil"}]
     values = {str: "evil", int: 7, bool: True, dict: {"evil": "evil"}, list: ["evil"]}
-    return values.get(origin, {"_target_": "os.mkdir", "path": "evil"})
+    return values.get(origin, {"_target_": "os.mkdir"})
