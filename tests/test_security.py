@@ -743,8 +743,8 @@ def test_no_value_is_repeated_whole(
 def test_pillow_opens_no_format_that_runs_a_program(tmp_path: Path) -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(/etc/passwd) (r) file\nshowpage\n%%EOF\n"
     with pytest.raises(ValueError, match="cannot identify"):
-        decode_bytes(eps, 8, 3)
+        decode_bytes(eps, 8, 3, None)
     for picture in ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "MPO"):
         out = io.BytesIO()
         Image.new("RGB", (8, 8), (9, 9, 9)).save(out, picture)
-        assert decode_bytes(out.getvalue(), 8, 3).shape == (3, 8, 8)
+        assert decode_bytes(out.getvalue(), 8, 3, None).pixels.shape == (3, 8, 8)

@@ -24,6 +24,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/reporting/axes.py": {
         "dotted keys of a config": ["shortest", "matching", "is_setting", "_path", "_lies_in"],
         "overrides of a command line": ["_by_overrides"],
+        "keys of contents, which are those of a config": ["_by_contents"],
     },
     "ssl_runner/reporting/comparison.py": {"dotted keys of a config": ["_section"], "an option's words": ["_ordered"]},
     "ssl_runner/reporting/comparison_figures.py": {
@@ -47,8 +48,9 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/commands/evaluate.py": {"dotted keys of a config": ["keep_own_settings"]},
     "ssl_runner/commands/failures.py": {"messages of other libraries": ["noted"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
+    "ssl_runner/commands/places.py": {"dotted keys of a config": ["place_of"]},
     "ssl_runner/commands/refusals.py": {
-        "messages of Hydra, and its words": ["explain", "hydra_main", "harmful"],
+        "messages of Hydra, and its words": ["explain", "hydra_main"],
         "dotted keys of a config": ["_keys"],
     },
     "ssl_runner/commands/sweep.py": {"dotted keys of a config": ["_never_matters", "folder_of"]},

@@ -1,6 +1,7 @@
 """`ssl-preview objective=... dataset=...`: a picture of what `split` makes of a batch, before any training."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -23,7 +24,7 @@ def task(cfg: DictConfig) -> None:
     from ssl_runner.figures import Passages
     from ssl_runner.reporting.plots import passages_text, save_figure
 
-    source, _ = build.validate(config)
+    source, _ = build.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
     try:
         examples = source.load()["val"]
     except ValueError as error:
