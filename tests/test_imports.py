@@ -21,7 +21,6 @@ OWN = {  # layer -> layers of this package that it may import
     "loggers": {"metrics", "terminal"},
     "optim": set(),
     "flops": {"interfaces"},
-    "memory": set(),
     "drawing": {"interfaces", "figures"},
     "precision": {"nn"},
     "flops": {"interfaces"},

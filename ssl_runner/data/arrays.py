@@ -18,7 +18,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyErro
 
 
 class _Contents(NamedTuple):
-    count: int  # of images of train
+    images: int  # of train
     parts: list[str]  # of "train", "val", "test": those that are there
     shape: tuple[int, ...]  # of one image, as stored
     axis: int | None  # of the channels in it; None: grey without a channel axis
@@ -60,7 +60,7 @@ class Arrays(DataSource):
 
     def count(self) -> int:
         found = self._contents()
-        return found.count if "val" in found.parts else found.count - round(self.val_fraction * found.count)
+        return found.images if "val" in found.parts else found.images - round(self.val_fraction * found.images)
 
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()

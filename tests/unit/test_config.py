@@ -194,7 +194,7 @@ def test_every_config_file_is_reached_by_some_test() -> None:
 def test_every_number_is_finite_and_of_64_bits(word: str) -> None:
     """Whatever the parameter is annotated with; the message names the key."""
     key = word.partition("=")[0]
-    with pytest.raises(ConfigError, match="finite number|whole number of at most 64 bits") as said:
+    with pytest.raises(ConfigError, match=r"finite number|whole number of at most 64 bits") as said:
         typed(compose(["evaluation=[knn,linear]", word]))
     assert all(problem.startswith(key) for problem in said.value.problems)
     typed(compose(["evaluation=[knn,linear]", "seed=9223372036854775807", "optimizer.lr=1e-300"]))
