@@ -128,7 +128,7 @@ def try_all(
     @settings(
         max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    @given(configs(), st.integers(0, 9))
+    @given(configs(), st.integers(0, 39))
     def each(case: tuple[dict[str, str], list[str], bool], number: int) -> None:
         files, words, must = case
         for old in place.rglob("*.yaml"):
