@@ -20,7 +20,7 @@ OWN = {  # layer -> layers of this package that it may import
     "reporting": {"figures", "metrics", "plain_yaml", "terminal"},
     "loggers": {"metrics", "terminal"},
     "optim": set(),
-    "flops": {"interfaces"},
+    "memory": set(),
     "drawing": {"interfaces", "figures"},
     "precision": {"nn"},
     "flops": {"interfaces"},
