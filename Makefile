@@ -32,7 +32,7 @@ format: .venv/.dev ## put the code in the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: simclr, text, probe, startup or sweep
+benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: simclr, text, precision, probe, startup or sweep
 	$(BIN)/python scripts/benchmark.py $(or $(ARGS),startup)
 
 wheel: $(BIN)/python ## build dist/*.whl

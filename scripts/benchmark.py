@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -49,9 +49,6 @@ from ssl_runner.data.module import DataModule
 from ssl_runner.data.video_folder import SUFFIXES
 from ssl_runner.evaluation.subject import FrozenSubject
 from ssl_runner.interfaces import (
-    MASK,
-    SPECIAL,
-    UNK,
     Batch,
     DataSource,
     DataSpec,
@@ -60,6 +57,7 @@ from ssl_runner.interfaces import (
     Features,
     ImageSpec,
     SplitName,
+    TextSpec,
 )
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.reporting.results import Name, Result, write_result
@@ -252,7 +250,7 @@ def hugging_face(config: Config, data: DataModule) -> float:
         labels = x
         if masked:
             asked = torch.rand(x.shape, device=device) < config.objective["ratio"]
-            x, labels = x.masked_fill(asked, MASK), x.masked_fill(~asked, -100)
+            x, labels = x.masked_fill(asked, data.spec.special.mask), x.masked_fill(~asked, -100)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = model(input_ids=x, labels=labels).loss
         optimizer.zero_grad()
@@ -314,22 +312,23 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
             rates["gensim, 2 workers"].append(count * epochs / seconds)
             for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
                 subject = FrozenSubject(encoder, data, seed=seed, device=torch.device("cpu"), batch_size=1)
-                found = judge(subject).metrics
-                quality[name].append(found["spearman@wordsim353"])
+                found = {metric.name: metric.value for metric in judge(subject).metrics}  # of one file of pairs
+                quality[name].append(found["spearman"])
         title = f"{objective}, {count:,} words, {epochs} epochs, vocabulary {data.spec.vocabulary:,}; words/s"
         table(title, rates, "ssl_runner")
         shown = Table("", "mean", *(f"seed {seed}" for seed in range(rounds)), title="Spearman, WordSim-353")
         for name, values in quality.items():
             shown.add_row(name, *(f"{value:.3f}" for value in (statistics.mean(values), *values)))
-        Console().print(shown, f"of {100 * found['coverage@wordsim353']:.1f} % of the pairs")
+        Console().print(shown, f"of {100 * found['coverage']:.1f} % of the pairs")
 
 
 def sentences_of(data: DataModule) -> list[list[str]]:
     """The corpus that is pretrained on, as gensim takes it: ids as text, a list a sentence, unknown words left out."""
     windows = data.examples("pretrain").data
     stream = torch.cat((windows[:, :-1].flatten(), windows[-1, -1:]))  # windows overlap by one
-    ends = ((stream < len(SPECIAL)) & (stream != UNK)).nonzero().flatten()
-    texts = [part[part >= len(SPECIAL)].tolist() for part in stream.tensor_split(ends)]
+    special = cast(TextSpec, data.spec).special
+    ends = (special.among(stream) & (stream != special.unk)).nonzero().flatten()
+    texts = [part[~special.among(part)].tolist() for part in stream.tensor_split(ends)]
     return [[str(word) for word in text] for text in texts if text]
 
 
@@ -473,9 +472,11 @@ class Step:
         label = torch.arange(self.count) % max(self.spec.classes, 1)
         return Batch(self.spec.to_input(self.examples), label, torch.arange(self.count))
 
-    def whole(self, steps: int, dtype: torch.dtype = torch.float32) -> float:
+    def whole(
+        self, steps: int, dtype: torch.dtype = torch.float32, clock: Callable[[], float] = time.monotonic
+    ) -> float:
         """Examples/s: split, loss, backward, the optimizer, and what moves afterwards."""
-        begun = time.monotonic()
+        begun = clock()
         for step in range(steps):
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
                 loss = self.model.loss(*self.model.split(self.batch()))
@@ -483,7 +484,7 @@ class Step:
             loss.value.backward()
             self.optimizer.step()
             self.model.after_step([loss.carry], step / steps)
-        return self.count * steps / (time.monotonic() - begun)
+        return self.count * steps / (clock() - begun)
 
     def encoder(self, steps: int) -> float:
         """Examples/s: what the encoder read in one loss, forward and backward."""
@@ -559,39 +560,41 @@ NETWORKS = (  # of each kind several, of sizes that are trained here: what is de
 def precisions(seconds: float, rounds: int, only: str) -> None:
     """A step of each network in float32 and in bfloat16, in turn; then the rows of this processor are written anew.
 
-    `seconds`: of a round in one precision, about. `only`: of networks whose words hold this, and nothing is written.
+    On one thread and by the time that it computes, which other work on the machine disturbs the least. `seconds`: of a
+    round in one precision, about. `only`: of networks whose words hold this; the rows of the others stay.
     """
     here = precision.processor()
     if here.feature is None:
         raise SystemExit("this processor does not compute in bfloat16: there is nothing to measure")
+    torch.set_num_threads(1)
     rows: list[precision.Measured] = []
     for words in (words for words in NETWORKS if only in words):
         config = typed(compose([*words.split(), "evaluation=[]", "controls=[]", "logger=none"]))
         _, spec = build.source(config)
         step = Step(config, spec)
-        rate = min(step.whole(1), step.whole(1))  # which warms up, too
+        rate = min(step.whole(1, clock=time.process_time) for _ in range(2))  # which warms up, too
         steps = max(1, round(seconds * rate / step.count))
-        both = {precision.name(dtype): partial(step.whole, steps, dtype) for dtype in precision.DTYPES.values()}
+        both = {what: partial(step.whole, steps, each, time.process_time) for what, each in precision.DTYPES.items()}
         rates = rounds_of(both, rounds)
         ratios = sorted(a / b for a, b in zip(rates["bfloat16"], rates["float32"], strict=True))
         found = {what: round(statistics.median(values), 1) for what, values in rates.items()}
         spread = dict(zip(("low", "ratio", "high"), (ratios[0], statistics.median(ratios), ratios[-1]), strict=True))
         row = precision.Measured(
             vendor=here.vendor, feature=here.feature, network=precision.kind(step.model), case=words, **found,
-            **{what: round(value, 3) for what, value in spread.items()}, threads=torch.get_num_threads(),
-            torch=torch.__version__,
+            **{what: round(value, 3) for what, value in spread.items()}, torch=str(torch.__version__),
         )  # fmt: skip
         rows.append(row)
         print(f"{row.network:14} {row.ratio:5.2f} ({row.low:.2f} to {row.high:.2f})  {words}", flush=True)
     for network in dict.fromkeys(row.network for row in rows):
         dtype, why = precision.on_processor(here, network, rows)
         print(f"{network}: {precision.name(dtype)}, {why}")
-    if not only:
-        others = [row for row in precision.table() if (row.vendor, row.feature) != here]
-        content = yaml.safe_dump({"rows": [asdict(row) for row in (*others, *rows)]}, sort_keys=False)
-        head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
-        precision.TABLE.write_text(head + content)
-        print(f"written: {precision.TABLE}")
+    known = [row for row in precision.table() if (row.vendor, row.feature) != here]
+    own = {row.case: row for row in (*precision.table(), *rows) if (row.vendor, row.feature) == here}
+    known += [own[words] for words in NETWORKS if words in own]
+    content = yaml.safe_dump({"rows": [asdict(row) for row in known]}, sort_keys=False)
+    head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
+    precision.TABLE.write_text(head + content)
+    print(f"written: {precision.TABLE}")
 
 
 def probe(rounds: int) -> None:
@@ -797,7 +800,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of word vectors")
     parser.add_argument("--minutes", type=float, default=11.0, help="of the run with checkpoints")
     parser.add_argument("--seconds", type=float, default=0.5, help="of a round of precision")
-    parser.add_argument("--only", default="", help="networks of precision whose words hold this; nothing is written")
+    parser.add_argument("--only", default="", help="of precision: networks whose words hold this")
     parser.add_argument("--pairs", help="file of WordSim-353; by default gensim's copy")
     parser.add_argument("overrides", nargs="*", help="of words and checkpoints: optimizer.lr=0.1")
     arguments = parser.parse_intermixed_args()

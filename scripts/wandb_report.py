@@ -15,7 +15,7 @@ from ssl_runner.config import NOT_IDENTITY
 from ssl_runner.loggers.wandb_run import STEP
 
 CURVES = ("train/loss", "val/loss", "val/knn_accuracy")
-RESULTS = ("pretrained/linear/accuracy", "random_start/linear/accuracy")  # what it came to, and its control
+RESULTS = ("pretrained/linear.accuracy", "random_start/linear.accuracy")  # what it came to, and its control
 WIDTH = 24  # of a row of panels, in the columns of a report
 
 

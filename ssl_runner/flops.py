@@ -29,7 +29,7 @@ def flops_of_batch(objective: Objective, batch: Batch, dtype: torch.dtype) -> in
                 loss = model.loss(*model.split(batch))
             if loss.value.requires_grad:
                 loss.value.backward()
-            model.after_step(loss.carry, 0.0)
+            model.after_step([loss.carry], 0.0)
     return counter.get_total_flops()
 
 

@@ -54,10 +54,15 @@ class Metric:
     value: float
     unit: Unit
     better: Better
-    headline: bool = False  # whether it is shown where there is room for little
+    headline: bool = False  # whether it is what a person looks at first
     split: Split = "test"  # that it was found on; a figure of "val" may guide a search, one of "test" never
     condition: Mapping[str, str | int | float] = field(default_factory=dict)  # {"labels": 0.01}, {"layer": -2}
     terms: Mapping[str, Any] = field(default_factory=dict)  # as `Protocol.terms`, of this metric alone
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is shown where there is room for little: a headline, of the test split."""
+        return self.headline and self.split == "test"
 
 
 def share(name: str, value: float, *, better: Better = Better.HIGHER, **fields: Any) -> Metric:

@@ -25,12 +25,12 @@ Feature = Literal["amx_tile", "avx512_bf16"]  # of processors, the stronger firs
 TABLE = Path(__file__).with_name("precision.yaml")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 LIGHTNING: dict[str, Literal["bf16-mixed", "32-true"]] = {"bfloat16": "bf16-mixed", "float32": "32-true"}  # its names
-WORTH = 1.1  # times as fast at least, in the mean of a kind's networks: what is as good as equal stays in float32
+WORTH = 1.2  # times as fast at least, in the mean of a kind's networks: what gains less stays in float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The speed of one network's training step in both precisions: a row of precision.yaml."""
+    """The speed of one network's training step in both precisions, on one thread: a row of precision.yaml."""
 
     vendor: str  # of the processor: "AuthenticAMD"
     feature: Feature  # the strongest it has
@@ -41,7 +41,6 @@ class Measured:
     ratio: float  # of bfloat16 over float32: the median over rounds in which they took turns
     low: float  # the least of these rounds
     high: float  # the greatest
-    threads: int
     torch: str  # version
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -33,6 +33,11 @@ def key(each: Metric) -> tuple[str, str, tuple[tuple[str, Any], ...]]:
 
 def keys(found: Finding) -> list[tuple[str, str, tuple[tuple[str, Any], ...]]]:
     return [key(each) for each in found.metrics]
+
+
+def by_name(metrics: Iterable[Metric]) -> dict[str, float]:
+    """Those of the test split that hold under no condition."""
+    return {each.name: each.value for each in metrics if each.split == "test" and not each.condition}
 
 
 def names(found: Finding) -> set[str]:

@@ -145,7 +145,7 @@ def half(part: Any, number: int) -> Any:
         own = [views[:, : COUNT // 2].flatten(), views[:, COUNT // 2 :].flatten()]
         far = torch.arange(views.numel(), part.priority.shape[1])
         part = part._replace(priority=part.priority[own[number]][:, torch.cat((*own, far))])
-    return Origin(cut(part.source), cut(part.label), part.member[: COUNT // 2], part.priority)
+    return Origin(cut(part.source), cut(part.label), part.member[:, : COUNT // 2], part.priority)
 
 
 def doubled(value: Tensor) -> Tensor:

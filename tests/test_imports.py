@@ -23,7 +23,6 @@ OWN = {  # layer -> layers of this package that it may import
     "memory": set(),
     "drawing": {"interfaces", "figures"},
     "precision": {"nn"},
-    "flops": {"interfaces"},
     "training": {"interfaces", "nn", "optim", "config", "precision"},
     "callbacks": {"interfaces", "nn", "training", "data", "evaluation", "reporting"},
     "checkpoints": set(),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import made_text
 import pytest
@@ -19,6 +20,8 @@ from ssl_runner.commands import evaluate, preview
 from ssl_runner.commands.run import run
 from ssl_runner.config import ConfigError, compose, run_folder, typed
 from ssl_runner.locking import BusyError, locked
+from ssl_runner.metrics import Metric
+from ssl_runner.reporting.protocols import elsewhere
 from ssl_runner.reporting.results import Result, read_result
 
 SMALL = [
@@ -34,8 +37,9 @@ def do(output: Path, *overrides: str) -> Path:
     return run(typed(plain), plain, list(overrides))
 
 
-def figures(result: Result) -> dict[tuple[str, str], dict[str, float]]:
-    return {(each.evaluator, each.subject): each.metrics for each in result.results}
+def figures(result: Result) -> dict[tuple[Any, ...], tuple[Metric, ...]]:
+    """By evaluator and subject; of data that are not the run's own, by what is said of them too."""
+    return {(each.evaluator, each.subject, *elsewhere(each.on).items()): each.metrics for each in result.results}
 
 
 def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
@@ -197,10 +201,11 @@ def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys:
         "dataset.examples=200",
     ]
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other], "evaluate"))
-    own = "knn on fake_images test_examples=200 classes=3 noise=0.1"
-    assert (own, "random_start") in figures(read_result(folder))
+    theirs = ("on", "fake_images"), ("test_examples", 200), ("classes", 3), ("noise", 0.1)
+    assert ("knn", "random_start", *theirs) in figures(read_result(folder))
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.seed=5"], "evaluate"))
-    assert {(own, "random_start"), (f"{own} seed=5", "random_start")} <= figures(read_result(folder)).keys()
+    found = figures(read_result(folder)).keys()
+    assert {("knn", "random_start", *theirs), ("knn", "random_start", *theirs, ("seed", 5))} <= found
     with pytest.raises(ConfigError, match="does not suit this encoder"):
         evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):
@@ -223,7 +228,8 @@ def test_texts_are_read_no_further_than_pretraining_has_shown_positions(
     evaluate.again(compose([f"run={folder}", *sts], "evaluate"))
     assert "evaluation.sts.length is 128: 23 tokens of a text are read" in capsys.readouterr().out.replace("\n", " ")
     found = [each.protocol for each in read_result(folder).results if each.evaluator == "sts"]
-    assert [(each["length"], each["read"], each["cut"]) for each in found] == [(128, 23, 0.25)] * 3
+    assert [each.terms["length"] for each in found] == [128] * 3
+    assert [(each.measured["read"], each.measured["cut"]) for each in found] == [(23, 0.25)] * 3
     with pytest.raises(
         ConfigError, match=r"dataset\.length is 25, and pretraining has shown .* no positions beyond 24"
     ):

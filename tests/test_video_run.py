@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from findings import by_name
 from made_video import write
 
 from ssl_runner import load_encoder
 from ssl_runner.commands import evaluate
 from ssl_runner.commands.run import run
 from ssl_runner.config import compose, typed
+from ssl_runner.metrics import DataRef
 from ssl_runner.reporting.results import read_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "video"
@@ -32,7 +34,7 @@ def check(folder: Path, clips: int) -> None:
     result = read_result(folder)
     assert result.status == "done"
     assert sum(result.data[split] for split in ("train", "val", "test")) == clips
-    found = {(each.evaluator, each.subject): each.metrics for each in result.results}
+    found = {(each.evaluator, each.subject): by_name(each.metrics) for each in result.results}
     assert 0 < found["prediction", "pretrained"]["psnr_copy"] < 100
     assert {"loss", "previous"} <= set(found["pretext", "pretrained"])
     assert "data:image/gif;base64," in (folder / "report.html").read_text()
@@ -55,17 +57,19 @@ def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
     ]  # fmt: skip
     plain = compose([*words, f"output={tmp_path}", "logger=csv"])
     folder = run(typed(plain), plain, [])
-    found = {(each.evaluator, each.subject): each.metrics for each in read_result(folder).results}
+    found = {(each.evaluator, each.subject): by_name(each.metrics) for each in read_result(folder).results}
     for name in ("linear", "knn", "few_label", "finetune", "label_propagation"):
         assert {subject for evaluator, subject in found if evaluator == name} >= {"pretrained", "random_start"}
     assert {"j", "f", "j_first_mask_kept"} <= set(found["label_propagation", "pretrained"])
     evaluate.again(compose([f"run={folder}", *data, "dataset.label=place", "evaluation=[knn]"], "evaluate"))
     other = ["dataset=moving_mnist", "dataset.clips=9"]
-    assert (
-        evaluate.merge(plain, compose([f"run={folder}", *other], "evaluate"), folder)[1] == " on moving_mnist clips=9"
-    )
-    found = {each.evaluator: each.protocol for each in read_result(folder).results}
-    assert len(found["knn on moving_digits label=place"]["fingerprint"]) == 16
+    on = evaluate.merge(plain, compose([f"run={folder}", *other], "evaluate"), folder)[1]
+    assert on == DataRef(dataset="moving_mnist", own=False, settings={"clips": 9})
+    others = [each.on for each in read_result(folder).results if not each.on.own]
+    assert others
+    assert {(each.dataset, each.settings["label"], len(each.fingerprint)) for each in others} == {
+        ("moving_digits", "place", 16)
+    }
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not in {REAL}")

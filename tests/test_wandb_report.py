@@ -15,7 +15,7 @@ from wandb_server import KEY, WandbServer, serve
 SCRIPT = Path(__file__).parents[1] / "scripts" / "wandb_report.py"
 HAS_PACKAGE = importlib.util.find_spec("wandb_workspaces") is not None
 GROUP = """ratios of "mae", it's"""
-ACCURACY = "pretrained/linear/accuracy"
+ACCURACY = "pretrained/linear.accuracy"
 
 
 @pytest.fixture

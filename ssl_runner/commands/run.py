@@ -180,7 +180,8 @@ def pretrain_and_evaluate(
         if "random_start" in config.controls:
             subjects[RANDOM_START] = build.untrained(config, data.spec, model.encoder)
         subjects |= bare(config, data)
-        on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=data.fingerprint(JUDGED))
+        fingerprint, judged = data.fingerprints(None, JUDGED)
+        on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=judged)
         evaluations, failures = evaluate(config, subjects, model, data, folder, console, on, cost["precision"])
         versions, git = environment()
         result = Result(
@@ -195,7 +196,7 @@ def pretrain_and_evaluate(
             cost=Cost(**cost, evaluation_seconds=round(time.monotonic() - begun, 2)),
             versions=versions,
             git=git,
-            data={"fingerprint": data.fingerprint()}
+            data={"fingerprint": fingerprint}
             | {s: len(data.examples(s).label) for s in SPLITS}
             | {"pretrain": data.spec.size},
             overrides=tuple(overrides),

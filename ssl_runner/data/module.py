@@ -47,7 +47,6 @@ class DataModule(pl.LightningDataModule):
         self.moving = False  # whether windows of running text begin elsewhere in each epoch
         self.seen = 0  # examples of the first epoch that a run which goes on has seen before
         self._splits: Mapping[SplitName, Examples] | None = None
-        self._digests: dict[int, bytes] = {}  # of tensors, by id: they stay as long as `_splits`
 
     def prepare_data(self) -> None:
         """Load on the first process of each machine, so that the others find what was downloaded or decoded."""
@@ -101,13 +100,21 @@ class DataModule(pl.LightningDataModule):
 
     def fingerprint(self, splits: Sequence[SplitName] | None = None) -> str:
         """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`."""
-        whole = hashlib.sha256()
-        for name, examples in sorted(self._load().items()):
-            for part in examples if splits is None or name in splits else ():
-                if id(part) not in self._digests:  # "pretrain" and "train" are often one tensor: read it once
-                    self._digests[id(part)] = _digest(part)
-                whole.update(name.encode() + self._digests[id(part)])
-        return whole.hexdigest()[:16]
+        return self.fingerprints(splits)[0]
+
+    def fingerprints(self, *chosen: Sequence[SplitName] | None) -> list[str]:
+        """As `fingerprint`, of several choices of splits; all data are read once."""
+        known: dict[int, bytes] = {}  # "pretrain" and "train" are often one tensor: read it once
+        found = []
+        for splits in chosen:
+            whole = hashlib.sha256()
+            for name, examples in sorted(self._load().items()):
+                for part in examples if splits is None or name in splits else ():
+                    if id(part) not in known:
+                        known[id(part)] = _digest(part)
+                    whole.update(name.encode() + known[id(part)])
+            found.append(whole.hexdigest()[:16])
+        return found
 
     def train_dataloader(self) -> Any:
         """A DataLoader, or what a source that streams gives in its place."""

@@ -19,7 +19,7 @@ from ssl_runner.nn.queue import Queue
 class Origin(NamedTuple):
     source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
     label: Tensor  # (V, B) int64: its label; -1 where unlabelled
-    member: Tensor  # (B,) int64: in the batch, the example whose group it counts to; itself but in the control
+    member: Tensor  # (V, B) int64: in the batch, the example whose group a view counts to; its own but in the control
     priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
 
@@ -96,7 +96,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
             )
         x = self.views(batch.data)
         source, label = (each.expand(len(x), -1) for each in (batch.index, batch.label))
-        member = torch.arange(len(batch.index), device=x.device)
+        member = torch.arange(len(batch.index), device=x.device).expand_as(source)
         anchors = source.numel()
         if self.negatives is None:
             return x, Origin(source, label, member, x.new_empty(anchors, 0))
@@ -113,14 +113,14 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         kept = torch.arange(count, device=x.device)
         place = torch.stack([kept, *(another(count, x.device) for _ in x[1:])])  # (V, B)
         view = torch.arange(len(x), device=x.device)[:, None]
-        member = torch.randperm(count, device=x.device)
+        member = torch.randperm(count, device=x.device).expand_as(y.source)
         return x[view, place], Origin(y.source.gather(1, place), y.label.gather(1, place), member, y.priority)
 
     def loss(self, x: Tensor, y: Origin) -> Loss:
         features = self.encoder(x.flatten(0, 1)).pooled
         z = self.projector(features)
         features = features.detach().unflatten(0, y.source.shape)
-        groups = self.positives(features, y.source[0], y.label[0])[y.member]
+        groups = self.positives(features, y.source[0], y.label[0])[y.member[0]]
         keys = z.detach()[-len(groups) :]
         group, label = groups.repeat(len(x)), y.label.flatten()
         others, other_group, other_label, first = z, group, label, 0

@@ -151,7 +151,7 @@ def _cells(settings: Sequence[Setting]) -> tuple[tuple[Column, ...], dict[tuple[
                 address=address(first.evaluator, first.metric, apart),
                 unit=first.metric.unit,
                 better=first.metric.better,
-                headline=any(all_runs[place][2].metric.headline for place in places),
+                headline=any(all_runs[place][2].metric.shown for place in places),
                 protocol=protocols.together([sections[place] for place in places]),
                 own=first.on.own,
             )
@@ -255,7 +255,7 @@ def sort(comparison: Comparison, by: str) -> Comparison:
     Columns are sorted best first, axes and costs ascending; ":asc" or ":desc" after the name says otherwise. Raises
     ValueError for what is none of these, or several.
     """
-    word, _, order = by.rpartition(":") if by.endswith((":asc", ":desc")) else (by, "", "")
+    word, order = _ordered(by)
     axes = matching(word, [axis.key for axis in comparison.axes])
     descending = False
     value: Callable[[Setting], Any]
@@ -278,6 +278,12 @@ def sort(comparison: Comparison, by: str) -> Comparison:
         return sections.index(setting.section), missing, 0 if missing else -number if descending else number
 
     return comparison._replace(settings=tuple(sorted(comparison.settings, key=place)))
+
+
+def _ordered(by: str) -> tuple[str, str]:
+    """What to sort by, and "asc" or "desc" where that is said after it."""
+    word, _, order = by.rpartition(":")
+    return (word, order) if order in ("asc", "desc") else (by, "")
 
 
 def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Column]:

@@ -163,7 +163,7 @@ def _rows(result: Result) -> Iterator[tuple[Row, bool]]:
             values = {evaluation.subject: metric.value for evaluation, metric in numbers}
             place = address(evaluation.evaluator, metric, {**elsewhere(evaluation.on), **differs})
             ordered = {subject: values[subject] for subject in sorted(values, key=subject_place)}
-            yield Row(place, metric.unit, metric.better, ordered), metric.headline
+            yield Row(place, metric.unit, metric.better, ordered), metric.shown
 
 
 def subjects(rows: Sequence[Row]) -> list[str]:

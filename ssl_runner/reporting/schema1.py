@@ -19,12 +19,12 @@ UNITS = {
     Unit.SHARE: SHARES,
     Unit.NATS: frozenset({"elbo", "importance_weighted", "kl", "seam_nats", "bound", "mutual_information"}),
     Unit.BITS: frozenset({"bits_per_character"}),
-    Unit.DB: frozenset({"psnr", "psnr_copy"}),
+    Unit.DB: frozenset({"psnr_pooled", "psnr_pooled_copy"}),
     Unit.CORRELATION: frozenset({"spearman", "pearson", "spearman_all", "matthews"}),
 }
 LOWER = frozenset({"loss", "mse", "perplexity", "perplexity_word", "bits_per_character"})
 HIGHER = SHARES - {"majority", "coverage", "explained_variance", "unknown", "chance"} | {
-    "nmi", "ari", "psnr", "ssim", "spearman", "pearson", "spearman_all", "elbo", "importance_weighted",
+    "nmi", "ari", "psnr_pooled", "ssim", "spearman", "pearson", "spearman_all", "elbo", "importance_weighted",
 }  # fmt: skip
 MEASURED = frozenset(  # of the run, the encoder, the data, the subset drawn; how a control answers
     {"seed", "width", "indices", "left out", "layer weights", "cut", "control", "train", "examples", "clusters",
@@ -41,6 +41,7 @@ TASK = {  # the settings of the objective that numbers depend on; None: all
     "mutual_information": frozenset({"views"}),
 }
 CONDITION = {"word_similarity": "file", "analogies": "section"}  # what stood after "@"
+POOLED = {"psnr": "psnr_pooled", "psnr_copy": "psnr_pooled_copy"}  # what was one error of all frames or images
 NUMBERED = {"prediction": "frame", "mutual_information": "candidates"}  # what stood after the last "_"
 
 
@@ -70,7 +71,7 @@ def _evaluation(found: Any, result: Mapping[str, Any]) -> Any:
     metrics = []
     for name, value in found["metrics"].items():
         metric = _metric(name, value, found)
-        _, _, condition = name.partition("@")
+        condition = next((each for each in subsets if name.endswith(f"@{each}")), "")
         if isinstance(subsets.get(condition), Mapping):
             own, picked, seen = _sorted(subsets[condition], probe)
             metric["terms"] = own
@@ -105,6 +106,8 @@ def address(evaluator: str, metric: str) -> Address:
         base, condition = base.removeprefix("val_"), {**condition, "split": "val"}
     if evaluator in NUMBERED and (numbered := re.fullmatch(r"(.+)_(\d+)", base)):
         base, condition = numbered[1], {**condition, NUMBERED[evaluator]: int(numbered[2])}
+    if evaluator in ("prediction", "reconstruction"):
+        base = POOLED.get(base, base)
     dataset, *settings = elsewhere.split(" ")
     apart = {ON: dataset, **dict(setting.partition("=")[::2] for setting in settings)} if elsewhere else {}
     return Address(evaluator, base, condition, apart)

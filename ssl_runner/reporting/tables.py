@@ -27,6 +27,7 @@ from ssl_runner.reporting.statistics import Interval
 from ssl_runner.reporting.values import freeze, text
 from ssl_runner.terminal import Terminal
 
+NARROWEST = 12  # characters of a heading's line that are not broken
 WIDEST = 25  # characters of a line of a heading
 LONGEST = 28  # characters before a name or a value goes on in the next line
 UNBEATEN, TIED, ONE = "*", "=", "¹"  # marks beside a number
@@ -121,7 +122,10 @@ def as_table(sheet: Sheet) -> Table:
     )
     for header, right in zip(sheet.headers, sheet.right, strict=True):
         justify: Literal["right", "left"] = "right" if right else "left"
-        table.add_column(Text(header), justify=justify, overflow="fold", max_width=None if right else LONGEST)
+        least = min(max(map(len, header.splitlines()), default=0), NARROWEST) if right else None
+        table.add_column(
+            Text(header), justify=justify, overflow="fold", min_width=least, max_width=None if right else LONGEST
+        )
     for row, cells in enumerate(sheet.rows):
         styled = [Text(cell, style="bold" if (row, place) in sheet.strong else "") for place, cell in enumerate(cells)]
         table.add_row(*styled, end_section=row in sheet.ends)

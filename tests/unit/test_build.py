@@ -16,6 +16,7 @@ from ssl_runner.commands.findings import same_reach
 from ssl_runner.config import Config, ConfigError, check_fit, compose, conf_dir, locate, typed
 from ssl_runner.evaluation.controls import BagOfWords
 from ssl_runner.interfaces import SpecialTokens, TextSpec
+from ssl_runner.views.image import ImageViews
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
 SMALL_FRAMES = ["dataset=moving_digits", "dataset.side=8", "dataset.digit_side=8", "backbone=per_frame",
@@ -78,7 +79,9 @@ def test_fine_tuning_takes_views_where_they_are_chosen(root: str, name: str) -> 
     plain, seen = (compose([f"evaluation=[{name}]", *more], root)["evaluation"][name] for more in ([], [chosen]))
     assert build.construct(plain).views is None
     views = build.construct(seen).views
-    assert {"views": 2, "flip": 0.5, "crop_scale": (0.2, 1.0)}.items() <= views.settings.items()
+    assert isinstance(views, ImageViews)
+    assert views(torch.rand(3, 3, 8, 8)).shape == (2, 3, 3, 8, 8)
+    assert (seen["views"]["flip"], list(seen["views"]["crop_scale"])) == (0.5, [0.2, 1.0])
 
 
 def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -30,8 +31,9 @@ class Copied(Objective[Tensor, Tensor]):
         self.norm(x.flatten(1))
         return Loss((self.layer(x) - self.copied(y)).square().mean(), {}, y.flatten(1))
 
-    def after_step(self, carry: Any, progress: float) -> None:
-        carry.mT @ carry
+    def after_step(self, carries: Sequence[Any], progress: float) -> None:
+        for carry in carries:
+            carry.mT @ carry
 
 
 class Attends(Objective[Tensor, Tensor]):

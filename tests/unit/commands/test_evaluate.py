@@ -17,6 +17,8 @@ from ssl_runner.commands import evaluate, findings
 from ssl_runner.commands.run import load, run
 from ssl_runner.config import compose, conf_dir, locate, typed
 from ssl_runner.interfaces import Encoder, ImageSpec, TextSpec, VectorSpec, VideoSpec
+from ssl_runner.reporting.address import Address
+from ssl_runner.reporting.protocols import elsewhere
 from ssl_runner.reporting.results import RANDOM_START, Evaluation, Name, Result, read_result, write_result
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
@@ -110,11 +112,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(folder: Path, act: Callable[[], object]) -> dict[str, Evaluation]:
-    """What is new of the pretrained encoder once `act` is done, by evaluator."""
-    before = {each.evaluator for each in read_result(folder).results}
+    """What is new of the pretrained encoder once `act` is done, by evaluator, and data that are not the run's own."""
+    before = {each.owner for each in read_result(folder).results}
     act()
-    found = {each.evaluator: each for each in read_result(folder).results if each.subject == "pretrained"}
-    return {name: each for name, each in found.items() if name not in before}
+    new = [each for each in read_result(folder).results if each.owner not in before and each.subject == "pretrained"]
+    return {str(Address(each.evaluator, "", {}, elsewhere(each.on))): each for each in new}
 
 
 @pytest.fixture
@@ -131,10 +133,10 @@ def command(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., di
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["evaluation=[finetune]", "evaluation.finetune.epochs=1"], ["finetune"]),
+        (["evaluation=[finetune]", "evaluation.finetune.epochs=1"], ["finetune."]),
         (
             ["dataset=moving_digits", "dataset.label=direction", "evaluation=[knn]"],
-            ["knn on moving_digits label=direction"],
+            ["knn.{on=moving_digits,label=direction}"],
         ),
     ],
     ids=["other evaluators", "another label"],
@@ -151,17 +153,17 @@ def test_the_examples_of_the_readme_in_a_process_of_their_own(
 
 
 def test_what_suits_the_data_is_asked_where_nothing_is_named(command: Callable[..., dict[str, Evaluation]]) -> None:
-    assert {"linear", "knn", "prediction"} <= command("controls=[]").keys()
+    assert {"linear.", "knn.", "prediction."} <= command("controls=[]").keys()
 
 
 def test_the_runs_own_data_are_as_the_run_had_them(command: Callable[..., dict[str, Evaluation]]) -> None:
     """Named alone, they are its own, and its objective is asked of them; with a label, all but the label is."""
-    assert list(command("dataset=moving_digits", "evaluation=[pretext]")) == ["pretext"]
+    assert list(command("dataset=moving_digits", "evaluation=[pretext]")) == ["pretext."]
     assert list(command("dataset=moving_digits", "dataset.label=speed", "evaluation=[knn]")) == [
-        "knn on moving_digits label=speed"
+        "knn.{on=moving_digits,label=speed}"
     ]
     assert list(command("dataset=moving_digits", "dataset.label=digit", "evaluation=[knn]")) == [  # as in the file
-        "knn on moving_digits label=digit"
+        "knn.{on=moving_digits,label=digit}"
     ]
 
 
@@ -175,7 +177,7 @@ def test_other_data_are_as_their_file_and_the_words_say(
     small = small.replace("test_clips: 1000", "test_clips: 9").replace("frames: 16 ", "frames: 4 ")
     (tmp_path / "dataset" / "mine.yaml").write_text(small.replace("\nseed: 0", "\nseed: ???"))
     words = ["--config-dir", str(tmp_path), "dataset=mine", "dataset.seed=5", "dataset.side=24", "evaluation=[knn]"]
-    assert list(command(*words)) == ["knn on mine side=24 seed=5"]
+    assert list(command(*words)) == ["knn.{on=mine,side=24,seed=5}"]
 
 
 def test_a_setting_of_the_runs_own_data_is_not_taken_away(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from findings import by_name
 from PIL import Image
 
 from ssl_runner.commands.run import run
@@ -121,7 +122,7 @@ def test_masks_are_carried_along_from_its_folder(root: Path, tmp_path: Path) -> 
         f"trainer.accelerator=cpu evaluation=[label_propagation] logger=none output={tmp_path / 'outputs'}"
     )
     plain = compose(words.split())
-    found = {each.subject: each.metrics for each in read_result(run(typed(plain), plain, [])).results}
+    found = {each.subject: by_name(each.metrics) for each in read_result(run(typed(plain), plain, [])).results}
     for subject in ("pretrained", "random_start"):
         assert 0 < found[subject]["j"] <= 1
         assert found[subject]["j_first_mask_kept"] == 1  # things stand still

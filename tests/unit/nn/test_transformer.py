@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ssl_runner.nn.transformer import Attention, Block, DyT, Transformer, norm_of
 
@@ -147,3 +148,26 @@ def test_dropout_drops_what_a_block_adds_and_only_in_training():
 def _without_dropout(block, x):
     x = x + block.attention(block.norm1(x))
     return x + block.mlp(block.norm2(x))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_on_a_cpu_is_computed_in_float32(causal, monkeypatch):
+    """In bfloat16 torch's kernel is slower there, backwards up to 14 times; what is given is still bfloat16."""
+    computed = []
+    kernel = functional.scaled_dot_product_attention
+
+    def watched(q, *args, **kwargs):
+        computed.append((q.dtype, torch.is_autocast_enabled("cpu")))
+        return kernel(q, *args, **kwargs)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", watched)
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2, causal=causal), torch.randn(3, 5, 8)
+    exact = attention(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = attention(x)
+    assert computed == [(torch.float32, False)] * 2
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0)
+    rounded.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in attention.parameters())

@@ -286,7 +286,7 @@ def gradients(number: int | None) -> dict[str, Tensor]:
     x, y = objective.split(data)
     if number is not None:
         part = slice(4 * number, 4 * number + 4)
-        y = y._replace(source=y.source[:, part], label=y.label[:, part], member=y.member[:4])
+        y = y._replace(source=y.source[:, part], label=y.label[:, part], member=y.member[:, :4])
         x = x[:, part]
     loss = objective.loss(x, y)
     loss.value.backward()

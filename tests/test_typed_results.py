@@ -1,0 +1,103 @@
+"""No meaning in a name: no part of a result is found by taking the name of a metric, an evaluator, a figure or a file
+apart.
+
+What takes text apart in these folders is listed below with what the text is. A new place is a question to its author:
+could the meaning be a field?
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+READ = ("ssl_runner/reporting", "ssl_runner/evaluation", "ssl_runner/commands", "scripts")
+APART = {"partition", "rpartition", "startswith", "endswith", "removeprefix", "removesuffix"}
+SPLIT = {"split", "rsplit"}
+PATTERNS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "compile", "split"}
+
+ALLOWED = {  # file: what is read there -> in which functions
+    "ssl_runner/reporting/schema1.py": {
+        "names of schema 1, which had their meaning in them": ["address", "_condition", "_evaluation"],
+    },
+    "ssl_runner/reporting/address.py": {"addresses, which are written there too": [""]},
+    "ssl_runner/reporting/values.py": {"values as a command line writes them": ["parse"]},
+    "ssl_runner/reporting/axes.py": {
+        "dotted keys of a config": ["shortest", "matching", "is_setting", "_path", "_lies_in"],
+        "overrides of a command line": ["_by_overrides"],
+    },
+    "ssl_runner/reporting/comparison.py": {"dotted keys of a config": ["_section"], "an option's words": ["_ordered"]},
+    "ssl_runner/reporting/comparison_figures.py": {
+        "dotted keys of a config": ["datasets"],
+        "a title, of which a file's name is made": ["comparison_figures"],
+    },
+    "ssl_runner/reporting/runs.py": {"an option's words": ["_condition"], "hidden folders": ["_run_folders"]},
+    "ssl_runner/reporting/exports.py": {"markup that is escaped": ["_escaped"]},
+    "ssl_runner/reporting/plots.py": {
+        "SVG as matplotlib writes it": ["draw_svg", "_suit_page"],
+        "columns of metrics.csv, named as wandb has them: part/metric": ["loss_curves", "_part"],
+    },
+    "ssl_runner/reporting/results.py": {"a last line without its end": ["read_metrics"]},
+    "ssl_runner/evaluation/analogies.py": {"a file's lines, and its names of sections": ["read_questions", "kind_of"]},
+    "ssl_runner/evaluation/scores.py": {"answers in words": ["", "plain_answer", "answer_f1"]},
+    "ssl_runner/evaluation/senses.py": {"a file's lines": ["read_uses"]},
+    "ssl_runner/evaluation/subject.py": {"a setting's value: pooled, or a number": ["named_layer"]},
+    "ssl_runner/evaluation/text_data.py": {"files' lines": ["read_conll", "read_rows"]},
+    "ssl_runner/evaluation/word_similarity.py": {"a file's lines": ["read_pairs"]},
+    "ssl_runner/commands/compare.py": {"an option's words": ["_words"]},
+    "ssl_runner/commands/evaluate.py": {"dotted keys of a config": ["keep_own_settings"]},
+    "ssl_runner/commands/failures.py": {"messages of other libraries": ["noted"]},
+    "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
+    "ssl_runner/commands/refusals.py": {
+        "messages of Hydra, and its words": ["explain", "hydra_main", "harmful"],
+        "dotted keys of a config": ["_keys"],
+    },
+    "ssl_runner/commands/sweep.py": {"dotted keys of a config": ["_never_matters", "folder_of"]},
+    "scripts/benchmark.py": {"a line that a command printed, and words of one": ["startup.first_step", "precisions"]},
+    "scripts/claims.py": {"a command": ["anywhere"]},
+    "scripts/wandb_report.py": {
+        "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_blocks"],
+        "an address of wandb: entity/project": ["report"],
+    },
+}  # fmt: skip
+
+
+def taken_apart(source: str) -> Iterator[str]:
+    """The function of each call that takes text apart. `split` counts where it is that of text, not of tensors."""
+    tree = ast.parse(source)
+    inside: dict[ast.AST, str] = {}
+    for node in ast.walk(tree):
+        own = node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+        for child in ast.iter_child_nodes(node):
+            inside[child] = ".".join(filter(None, [inside.get(node, ""), own]))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=name)) if name in PATTERNS:
+                yield inside[node]
+            case ast.Call(func=ast.Attribute(attr=name)) if name in APART:
+                yield inside[node]
+            case ast.Call(func=ast.Attribute(attr=name), args=[]) if name in SPLIT:
+                yield inside[node]
+            case ast.Call(func=ast.Attribute(attr=name), args=[ast.Constant(value=str()), *_]) if name in SPLIT:
+                yield inside[node]
+
+
+def test_no_result_is_read_from_a_name() -> None:
+    found = {
+        str(path.relative_to(ROOT)): names
+        for folder in READ
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (names := set(taken_apart(path.read_text(encoding="utf-8"))))
+    }
+    stated = {file: {name for names in reasons.values() for name in names} for file, reasons in ALLOWED.items()}
+    assert found == stated
+
+
+def test_what_takes_text_apart_is_seen() -> None:
+    source = """
+def share(metric):
+    return metric.startswith("accuracy")
+class A:
+    def at(self, name):
+        return name.partition("@"), re.match("x", name), name.split(), name.split("@"), tensors.split(3)
+"""
+    assert sorted(taken_apart(source)) == ["A.at"] * 4 + ["share"]
