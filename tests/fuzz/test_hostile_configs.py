@@ -147,7 +147,8 @@ def try_all(
         assert "\x1b" not in said
         assert len(said) < 20_000
         assert listing(place) == before
-        assert dict(os.environ) == environment
+        assert environment.items() <= os.environ.items()
+        assert all(name.startswith(("TORCH", "PYTORCH")) for name in os.environ.keys() - environment.keys())  # its own
 
     def composed(words: list[str]) -> str:
         """What is said of it; nothing, where it composes and does no harm."""
