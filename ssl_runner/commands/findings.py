@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from ssl_runner import build
+from ssl_runner import build, precision
 from ssl_runner.config import Config, ConfigError, class_name
 from ssl_runner.data.module import DataModule
 from ssl_runner.drawing import spread, task_figure
 from ssl_runner.evaluation.controls import BagOfWords, Pixels, PixelsOfClips
-from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.evaluation.subject import PRECISION, FrozenSubject
 from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import (
     Encoder,
@@ -88,7 +88,7 @@ def evaluate(
         )
         for name, encoder in subjects.items()
     }
-    computed = Precision(pretraining=pretraining, evaluation="float32")  # whatever trained
+    computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))
     found, failures = [], []
     figures: dict[tuple[str, str, str], dict[str, Figure]] = {}  # (evaluator, owner, title) -> subject -> figure
 

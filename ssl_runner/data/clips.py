@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_runner.data.folders import PARTS
 from ssl_runner.data.mapped import mapped
-from ssl_runner.interfaces import Examples, SplitName
+from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -40,6 +40,17 @@ class Cut(NamedTuple):
     rate: float | None  # frames that are kept of a second; None: all
     side: int  # S
     channels: Literal[1, 3]
+
+    def spec(self, names: tuple[str, ...]) -> VideoSpec:
+        """What such a clip is, of one of these classes."""
+        return VideoSpec(
+            frames=self.frames,
+            channels=self.channels,
+            height=self.side,
+            width=self.side,
+            classes=len(names),
+            class_names=names,
+        )
 
 
 def check_cut(cut: Cut) -> None:
@@ -62,6 +73,18 @@ class Clips(NamedTuple):
 class Loaded(NamedTuple):
     splits: dict[SplitName, Examples]
     videos: dict[SplitName, Tensor]  # (n,) int64: the number of each clip's video, which no other split has
+
+
+class ClipSource(DataSource):
+    """A dataset of clips that are cut out of files of videos: `interfaces.OfVideos`."""
+
+    _videos: Mapping[SplitName, Tensor] = {}  # `Loaded.videos`, after `load`
+
+    def videos(self, split: SplitName) -> Tensor:
+        """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
+        if not self._videos:
+            raise ValueError("the videos of clips are asked for before the clips were loaded")
+        return self._videos[split]
 
 
 def load_splits(

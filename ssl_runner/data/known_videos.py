@@ -8,10 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
-from ssl_runner.data.clips import Cut, check_cut, load_splits
-from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.data.clips import ClipSource, Cut, check_cut, load_splits
+from ssl_runner.interfaces import Contents, Examples, SplitName, VideoSpec
 
 
 class Video(NamedTuple):
@@ -28,7 +27,7 @@ class Listed(NamedTuple):
     test: list[Video]
 
 
-class KnownVideos(DataSource):
+class KnownVideos(ClipSource):
     """A published set under `root`, decoded once and cut in clips as `video_folder` does.
 
     name:
@@ -76,21 +75,11 @@ class KnownVideos(DataSource):
         self.cache = Path(cache).expanduser().absolute()
         self.val_fraction = val_fraction
         self.split_seed = split_seed
-        self._videos: Mapping[SplitName, Tensor] = {}
         self._listed: Listed | None = None
 
     @property
     def spec(self) -> VideoSpec:
-        names = self._lists().names
-        side = self.cut.side
-        return VideoSpec(
-            frames=self.cut.frames,
-            channels=self.cut.channels,
-            height=side,
-            width=side,
-            classes=len(names),
-            class_names=names,
-        )
+        return self.cut.spec(self._lists().names)
 
     def check(self) -> None:
         """Raise ValueError where a list or a video that it names is not there."""
@@ -115,12 +104,6 @@ class KnownVideos(DataSource):
         loaded = load_splits(self.root, "dataset.root", files, cut=self.cut, cache=self.cache, on_broken=self.on_broken)
         self._videos = loaded.videos
         return loaded.splits
-
-    def videos(self, split: SplitName) -> Tensor:
-        """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
-        if not self._videos:
-            raise ValueError("the videos of clips are asked for before the clips were loaded")
-        return self._videos[split]
 
     def _lists(self) -> Listed:
         if self._listed is None:

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from ssl_runner.data.clips import Cut, check_cut, load_splits
+from ssl_runner.data.clips import ClipSource, Cut, check_cut, load_splits
 from ssl_runner.data.folders import Labels, Splits, Tree
 from ssl_runner.data.splits import stratified
-from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.interfaces import Contents, Examples, SplitName, VideoSpec
 
 SUFFIXES = frozenset([".avi", ".mkv", ".mov", ".mp4", ".webm"])
 
 
-class VideoFolder(DataSource):
+class VideoFolder(ClipSource):
     """Videos under `path`, decoded once and cut in clips of `frames` frames, one every `stride` frames.
 
     The shorter side is scaled to `side` pixels, the centre square kept. With `rate` so many frames of a second are
@@ -55,20 +54,10 @@ class VideoFolder(DataSource):
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
-        self._videos: Mapping[SplitName, Tensor] = {}
 
     @property
     def spec(self) -> VideoSpec:
-        names = self.tree.class_names()
-        side = self.cut.side
-        return VideoSpec(
-            frames=self.cut.frames,
-            channels=self.cut.channels,
-            height=side,
-            width=side,
-            classes=len(names),
-            class_names=names,
-        )
+        return self.cut.spec(self.tree.class_names())
 
     def check(self) -> None:
         self.tree.check()
@@ -92,9 +81,3 @@ class VideoFolder(DataSource):
         )
         self._videos = loaded.videos
         return loaded.splits
-
-    def videos(self, split: SplitName) -> Tensor:
-        """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
-        if not self._videos:
-            raise ValueError("the videos of clips are asked for before the clips were loaded")
-        return self._videos[split]

@@ -141,7 +141,8 @@ def table_width(table: Table) -> Measurement:
 def headlines(comparison: Comparison) -> list[Column]:
     """The columns of headlines. Where settings are compared, those in which a single one has a number are left out, if
     another column is called alike: in units of its own each says nothing of the others (`alone`)."""
-    return [column for column in comparison.columns if column.headline and column not in alone(comparison)]
+    left_out = {column.key for column in alone(comparison)}
+    return [column for column in comparison.columns if column.headline and column.key not in left_out]
 
 
 def alone(comparison: Comparison) -> list[Column]:
