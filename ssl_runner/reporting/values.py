@@ -31,8 +31,8 @@ def freeze(value: Any) -> Any:
 def text(value: Any) -> str:
     """A value as a config writes it, no two alike. Text that would be read as something else is quoted.
 
-    >>> text(0.75), text(1e-05), text(True), text(None), text((128, 64)), text("mae"), text("64")
-    ('0.75', '1e-05', 'true', 'null', '[128,64]', 'mae', '"64"')
+    >>> text(0.75), text(1e-05), text(True), text(None), text((128, 64)), text("mae"), text("64"), text('"a')
+    ('0.75', '1e-05', 'true', 'null', '[128,64]', 'mae', '"64"', '"\\\\"a"')
     """
     match value:
         case None:
@@ -42,7 +42,8 @@ def text(value: Any) -> str:
         case list() | tuple():
             return f"[{','.join(map(text, value))}]"
         case str():
-            return value if parse(value) == value and not set(value) & set(",[]") else json.dumps(value)
+            plain = parse(value) == value and not set(value) & set(",[]") and value[:1] != '"'
+            return value if plain else json.dumps(value)
         case _:
             return str(value)
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from made_runs import made_metric
 
@@ -28,6 +28,7 @@ def test_an_address_reads_back(written: str, meant: Address) -> None:
     assert str(meant) == written
 
 
+@example("_", "_", {'"0': None}, {'"0': '"'})  # a quote that begins a word, and none that ends it
 @given(PLAIN, PLAIN, st.dictionaries(WORDS, VALUES, max_size=2), APART)
 def test_any_address_reads_back(evaluator: str, metric: str, condition: dict, apart: dict) -> None:
     meant = Address(evaluator, metric, condition, apart)
