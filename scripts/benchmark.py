@@ -40,15 +40,22 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ssl_runner import build, precision
-from ssl_runner.checkpoints import FOLDER, LAST, check, write
-from ssl_runner.commands.findings import device_of
-from ssl_runner.commands.run import fresh, pretrain, with_contents
-from ssl_runner.config import Config, ConfigError, compose, conf_dir, run_folder, typed, version_base
-from ssl_runner.data.clips import Cut, read_all
-from ssl_runner.data.module import DataModule
-from ssl_runner.data.video_folder import SUFFIXES
-from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.assembly import construct, export
+from ssl_runner.assembly.check import validate
+from ssl_runner.assembly.places import with_contents
+from ssl_runner.commands import sweep as sweep_command
+from ssl_runner.commands.job import forked
+from ssl_runner.commands.run import fresh
+from ssl_runner.config.compose import compose, version_base
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import Config, typed
+from ssl_runner.data.any.module import DataModule
+from ssl_runner.data.video.clips import Cut, read_all
+from ssl_runner.data.video.video_folder import SUFFIXES
+from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import (
     Batch,
     Contents,
@@ -58,22 +65,25 @@ from ssl_runner.interfaces import (
     Examples,
     Features,
     ImageSpec,
+    Objective,
     SplitName,
     TextSpec,
 )
 from ssl_runner.loggers.interface import Loggers
-from ssl_runner.reporting.results import Name, Result, write_result
-from ssl_runner.saving import Checkpoint
-from ssl_runner.sweeps import engines
-from ssl_runner.sweeps.job import forked
+from ssl_runner.results.result import Cost, Name, Pretraining, Result, write_result
+from ssl_runner.runtime.checkpoint_files import FOLDER, LAST, check, write
+from ssl_runner.runtime.devices import device_of
+from ssl_runner.sweeps.engines.local import Local
 from ssl_runner.sweeps.plan import Composer, Job, combinations, plan, read_axes
 from ssl_runner.sweeps.scheduler import Listed, Outcome, Running, run_jobs
+from ssl_runner.training import fit, precision
+from ssl_runner.training.checkpointing import Checkpoint
 
 WIDTHS, BATCH = [32, 64, 128], 256
 
 
 class ThreeChannels(DataSource):
-    """A grey dataset with its channel repeated, so that colour can be jittered."""
+    """A gray dataset with its channel repeated, so that color can be jittered."""
 
     def __init__(self, source: DataSource) -> None:
         self.source = source
@@ -105,19 +115,25 @@ def simclr_config(root: str, steps: int) -> Config:
     )  # fmt: skip
 
 
+def pretrained(config: Config, model: Objective, data: DataModule, folder: str) -> tuple[Pretraining, Cost]:
+    """Through the whole trainer, as `ssl-run` trains, in silence."""
+    optimizer_of = partial(construct.optimizer, config)
+    schedule, quiet = construct.schedule(config), Console(quiet=True)
+    return fit.pretrain(config, model, optimizer_of, schedule, data, Loggers([]), Path(folder), None, quiet)
+
+
 def ours(config: Config, data: DataModule) -> float:
     """Images/s through the whole trainer, as `ssl-run` trains."""
     with tempfile.TemporaryDirectory() as folder:
-        quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-        _, cost = pretrain(config, fresh(config, data), data, Loggers([]), Path(folder), None, quiet)
-    return cost["examples_per_second"]
+        _, cost = pretrained(config, fresh(config, data), data, folder)
+    return cost.examples_per_second
 
 
 def bare(config: Config, data: DataModule) -> float:
     """Images/s of a plain loop over the same objective, with the data in the device's memory."""
     device = device_of("auto")
     model = fresh(config, data).to(device)
-    optimizer = build.optimizer(config, model)
+    optimizer = construct.optimizer(config, model)
     images = data.examples("pretrain").data.to(device)
     dtype = precision.decide(config.trainer.precision, device, model).dtype
     label = torch.zeros(BATCH, dtype=torch.int64, device=device)
@@ -185,7 +201,7 @@ def lightly(config: Config, data: DataModule, layout: torch.memory_format) -> fl
 
 def simclr(root: str, steps: int, rounds: int) -> None:
     config = simclr_config(root, steps)
-    data = DataModule(ThreeChannels(build.construct(config.dataset)), batch_size=BATCH, seed=0)
+    data = DataModule(ThreeChannels(construct.construct(config.dataset)), batch_size=BATCH, seed=0)
     data.setup()
     # lightly is some ten times slower: fewer steps take as long
     slower = replace(config, budget=replace(config.budget, amount=max(steps // 5, 5)))
@@ -199,7 +215,7 @@ def simclr(root: str, steps: int, rounds: int) -> None:
         what["lightly, 2 workers"] = lambda: lightly(slower, data, torch.contiguous_format)
         what["lightly, and our layout"] = lambda: lightly(slower, data, torch.channels_last)
     rates = rounds_of(what, rounds)
-    title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and colour; images/s, {rounds} rounds"
+    title = f"SimCLR, convnet {WIDTHS}, batch {BATCH}, MNIST as 3 channels, crop and color; images/s, {rounds} rounds"
     table(title, rates, "ssl_runner")
 
 
@@ -218,7 +234,7 @@ def text_config(objective: str, backbone: str, batch: int, length: int, steps: i
 def hugging_face(config: Config, data: DataModule) -> float:
     """Tokens/s of a plain loop over Hugging Face's model of the same sizes, with the data in memory.
 
-    Its BERT normalises after each block rather than before, and once more the embedding rather than the output: as many
+    Its BERT normalizes after each block rather than before, and once more the embedding rather than the output: as many
     norms. Hidden tokens are drawn by two tensor operations, cheaper than its collator.
     """
     import transformers
@@ -272,7 +288,7 @@ def text(size: str, batch: int, length: int, steps: int, rounds: int) -> None:
         raise SystemExit("text: Hugging Face's transformers is not installed: pip install 'ssl-runner[benchmark]'")
     for objective, backbone in (("bert", f"bert_{size}"), ("language_model", f"gpt_{size}")):
         config = text_config(objective, backbone, batch, length, steps)
-        data = DataModule(build.construct(config.dataset), batch_size=batch, seed=0)
+        data = DataModule(construct.construct(config.dataset), batch_size=batch, seed=0)
         data.setup()
         what: dict[str, Callable[[], float]] = {
             "ssl_runner": partial(_tokens, config, data),
@@ -288,7 +304,7 @@ def _tokens(config: Config, data: DataModule) -> float:
 
 def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str]) -> None:
     """The presets on the CPU beside gensim on the same tokens; a round is a seed. `pairs`: a file of WordSim-353."""
-    from ssl_runner.evaluation.word_similarity import WordSimilarity
+    from ssl_runner.evaluation.text.word_similarity import WordSimilarity
 
     judge = WordSimilarity(pairs={"wordsim353": pairs}, restrict=None, case="fold")
     for objective in ("skip_gram", "cbow"):
@@ -304,15 +320,14 @@ def words(epochs: int, rounds: int, pairs: str | None, overrides: Sequence[str])
                     ]
                 )
             )  # fmt: skip
-            data = DataModule(build.construct(config.dataset), batch_size=config.batch_size, seed=seed)
+            data = DataModule(construct.construct(config.dataset), batch_size=config.batch_size, seed=seed)
             data.setup()
             texts = sentences_of(data)
             model = fresh(config, data)
             with tempfile.TemporaryDirectory() as folder:
-                quiet = Console(file=open("/dev/null", "w"))  # noqa: SIM115
-                _, cost = pretrain(config, model, data, Loggers([]), Path(folder), None, quiet)
+                _, cost = pretrained(config, model, data, folder)
             count = sum(map(len, texts))
-            rates["ssl_runner"].append(cost["examples_per_second"] * count / data.spec.size)
+            rates["ssl_runner"].append(cost.examples_per_second * count / data.spec.size)
             seconds, theirs = gensim_vectors(config, data.spec, texts)
             rates["gensim, 2 workers"].append(count * epochs / seconds)
             for name, encoder in zip(rates, (model.encoder, theirs), strict=True):
@@ -351,7 +366,7 @@ def gensim_vectors(config: Config, spec: DataSpec, texts: list[list[str]]) -> tu
     begun = time.monotonic()
     model.train(texts, total_examples=model.corpus_count, epochs=model.epochs)
     seconds = time.monotonic() - begun
-    encoder = build.encoder(config.backbone, spec)
+    encoder = construct.encoder(config.backbone, spec)
     with torch.no_grad():
         rows = torch.tensor([int(word) for word in model.wv.index_to_key])
         encoder.embedding.weight[rows] = torch.from_numpy(model.wv.vectors)
@@ -450,7 +465,7 @@ def objectives(steps: int, rounds: int) -> None:
         for backbone in ("convnet", "vit_micro"):
             config = typed(compose([*words, f"backbone={backbone}"]))
             try:
-                _, spec = build.validate(config)
+                _, spec = validate(config)
             except ConfigError:
                 continue  # they do not go together
             one = Step(config, spec)
@@ -467,8 +482,8 @@ class Step:
 
     def __init__(self, config: Config, spec: DataSpec) -> None:
         self.spec = replace(spec, size=4096)
-        self.model = build.objective(config, self.spec)
-        self.optimizer = build.optimizer(config, self.model)
+        self.model = construct.objective(config, self.spec)
+        self.optimizer = construct.optimizer(config, self.model)
         self.inputs: list[tuple[Callable, tuple, dict]] = []
         self.count = config.batch_size
         self.examples = self.spec.fake(self.count)
@@ -575,7 +590,7 @@ def precisions(seconds: float, rounds: int, only: str) -> None:
     rows: list[precision.Measured] = []
     for words in (words for words in NETWORKS if only in words):
         config = typed(compose([*words.split(), "evaluation=[]", "controls=[]", "logger=none"]))
-        _, spec = build.source(config)
+        _, spec = construct.source(config)
         step = Step(config, spec)
         rate = min(step.whole(1, clock=time.process_time) for _ in range(2))  # which warms up, too
         steps = max(1, round(seconds * rate / step.count))
@@ -597,7 +612,7 @@ def precisions(seconds: float, rounds: int, only: str) -> None:
     own = {row.case: row for row in (*precision.table(), *rows) if (row.vendor, row.feature) == here}
     known += [own[words] for words in NETWORKS if words in own]
     content = yaml.safe_dump({"rows": [asdict(row) for row in known]}, sort_keys=False)
-    head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/precision.py says what is what.\n"
+    head = "# Written by `python scripts/benchmark.py precision`; ssl_runner/training/precision.py says what is what.\n"
     precision.TABLE.write_text(head + content)
     print(f"written: {precision.TABLE}")
 
@@ -607,14 +622,14 @@ def probe(rounds: int) -> None:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    from ssl_runner.evaluation.logistic import Grid, fit_linear
+    from ssl_runner.evaluation.any.logistic import Grid, fit_linear
 
     generator = torch.Generator().manual_seed(0)
     n, width, classes = 72_000, 256, 10
     label = torch.randint(classes, (n,), generator=generator)
-    centre = torch.randn(classes, width, generator=generator) * 0.16
+    center = torch.randn(classes, width, generator=generator) * 0.16
     mix = torch.randn(width, width, generator=generator) / width**0.5
-    x = (centre[label] + torch.randn(n, width, generator=generator)) @ mix
+    x = (center[label] + torch.randn(n, width, generator=generator)) @ mix
     parts = {"train": slice(0, 60_000), "val": slice(60_000, 66_000), "test": slice(66_000, None)}
     (xt, yt), (xv, yv), (xe, ye) = ((x[p], label[p]) for p in parts.values())
     mean, std = xt.mean(0), xt.std(0)
@@ -695,7 +710,7 @@ def sweep() -> None:
     words += ["logger=none", "trainer.validations=0", "seed=range(0,20)"]
     rows = []
     for title, target in (("a second of sleep", second_long), ("a second of training, and all else of a run", forked)):
-        engines.job.forked = target
+        work = sweep_command.WORK._replace(forked=target)
         with (
             tempfile.TemporaryDirectory() as folder,
             initialize_config_dir(str(conf_dir()), version_base=version_base()),
@@ -704,7 +719,7 @@ def sweep() -> None:
             axes = read_axes(Composer(loader, "config", [], []), [*words, f"output={folder}"])
             jobs = plan(Composer(loader, "config", [], axes.fixed), axes, combinations(axes)).jobs
             watch = Watch()
-            outcomes = run_jobs(Listed(jobs), engines.Local(2, 20, "cpu"), watch, Path(folder), "benchmark")
+            outcomes = run_jobs(Listed(jobs), Local(work, 2, 20, "cpu"), watch, Path(folder), "benchmark")
             total = time.monotonic() - watch.begun
             first = min(o.seconds for o in outcomes)
             rows.append((title, sum(o.state == "done" for o in outcomes), total, watch.first - watch.begun, first))
@@ -764,7 +779,7 @@ def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
         "logger=none", *overrides,
     ]  # fmt: skip
     config = typed(compose(words))
-    data = DataModule(build.construct(config.dataset), batch_size=config.batch_size, seed=0)
+    data = DataModule(construct.construct(config.dataset), batch_size=config.batch_size, seed=0)
     data.setup()
     taken: list[float] = []
     write = Checkpoint.write
@@ -776,11 +791,9 @@ def checkpoints(minutes: float, overrides: Sequence[str]) -> None:
 
     Checkpoint.write = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        pretraining, cost = pretrain(
-            config, fresh(config, data), data, Loggers([]), Path(folder), None, Console(quiet=True)
-        )
+        pretraining, cost = pretrained(config, fresh(config, data), data, folder)
         megabytes = (Path(folder) / FOLDER / LAST).stat().st_size / 2**20
-    seconds = cost["seconds"] - taken[-1]
+    seconds = cost.seconds - taken[-1]
     between = taken[:-1]
     if not between:
         raise SystemExit(f"no checkpoint was written in {minutes:g} minutes; let it run for longer: --minutes")
@@ -798,22 +811,22 @@ def identity(root: str) -> None:
     words = ["dataset=mnist", f"dataset.root={root}", "dataset.download=false", "backbone=resnet18", "logger=none"]
     plain = compose(words)
     config = typed(plain)
-    source, spec = build.source(config)
+    source, spec = construct.source(config)
 
     def taken(act: Callable[[], object]) -> str:
         begun = time.process_time()
         act()
         return f"{time.process_time() - begun:.3f} s"
 
-    print(f"fingerprint of MNIST: {taken(lambda: with_contents(config, plain, source, spec))}")
+    print(f"fingerprint of MNIST: {taken(lambda: with_contents(RunRequest(config, plain), source, spec))}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / LAST
         state = {"state_dict": {str(n): torch.randn(1000, 1000) for n in range(32)}}
         print(f"a checkpoint of {32 * 4e6 / 2**20:.0f} MiB, written: {taken(lambda: write(state, file))}")
         print(f"its checksum compared: {taken(lambda: check(file))}")
-        encoder = build.random_start(config, spec)
-        print(f"encoder exported: {taken(lambda: build.export_encoder(Path(folder), encoder, config.backbone, spec))}")
-        print(f"its checksums compared: {taken(lambda: build.check_sums(Path(folder)))}")
+        encoder = construct.random_start(config, spec)
+        print(f"encoder exported: {taken(lambda: export.export_encoder(Path(folder), encoder, config.backbone, spec))}")
+        print(f"its checksums compared: {taken(lambda: export.check_sums(Path(folder)))}")
 
 
 def main() -> None:

@@ -31,9 +31,9 @@ from ssl_runner.reporting.comparison import compare
 from ssl_runner.reporting.comparison_figures import MOST_FIGURES, comparison_figures
 from ssl_runner.reporting.exports import summary_json
 from ssl_runner.reporting.plots import draw, save_figure
-from ssl_runner.reporting.results import PRETRAINED, RANDOM_START
 from ssl_runner.reporting.runs import find_runs
 from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results.result import PRETRAINED, RANDOM_START
 
 RECORDS = ROOT / "docs" / "claims"
 # ------------------------------------------------------------------------------------------------------ keep, and page

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from study import Claim, Column, asks, sign
 
-from ssl_runner.reporting import schema1
-from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.exports import pipes
-from ssl_runner.reporting.results import PRETRAINED, RANDOM_START
 from ssl_runner.reporting.rows import NOTHING
 from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results import schema1
+from ssl_runner.results.address import Address
+from ssl_runner.results.result import PRETRAINED, RANDOM_START
 
 TIED = " ="  # beside what is the best of its column, or not told apart from it
 

@@ -23,8 +23,8 @@ from methods_table import Table
 from study import ROOT, Group, Question, StudyError, elsewhere, fill, read_studies, said_of
 
 from ssl_runner.reporting import protocols
-from ssl_runner.reporting.results import Run, result_of
 from ssl_runner.reporting.runs import find_runs
+from ssl_runner.results.result import Run, result_of
 
 RECORDS = ROOT / "docs" / "runs"
 OUTPUTS = ROOT / "outputs" / "methods"

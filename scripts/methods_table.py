@@ -10,9 +10,9 @@ from study import Column, Group, StudyError, asks, check_marks, sign
 from ssl_runner.reporting.axes import describe
 from ssl_runner.reporting.comparison import Cell, Comparison, Setting, compare
 from ssl_runner.reporting.exports import pipes
-from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_START, Run
 from ssl_runner.reporting.rows import subject_name
 from ssl_runner.reporting.statistics import Interval, interval
+from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_START, Run
 
 TOLD_APART = {  # settings that a row names where runs of its objective differ in them
     "views": "objective/views",

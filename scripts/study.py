@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import jinja2
 import yaml
 
-from ssl_runner.reporting.address import ON, Address
-from ssl_runner.reporting.plain import from_plain
 from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results.address import ON, Address
+from ssl_runner.results.plain import from_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "scripts" / "studies"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssl_runner.config import NOT_IDENTITY
+from ssl_runner.config.identity import NOT_IDENTITY
 from ssl_runner.loggers.wandb_run import STEP
 
 CURVES = ("train/loss", "val/loss", "val/knn_accuracy")

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """`load_encoder` and `load_tokenizer`, without importing torch before they are asked for."""
     if name in ("load_encoder", "load_tokenizer"):
-        from ssl_runner import build
+        from ssl_runner.assembly import load
 
-        return getattr(build, name)
+        return getattr(load, name)
     raise AttributeError(f"module 'ssl_runner' has no attribute {name!r}")

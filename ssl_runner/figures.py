@@ -27,10 +27,10 @@ class Clips(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Points in the plane, coloured by class."""
+    """Points in the plane, colored by class."""
 
     points: np.ndarray  # (n, 2)
-    label: np.ndarray  # (n,) int; -1 where unlabelled
+    label: np.ndarray  # (n,) int; -1 where unlabeled
     names: Sequence[str] = ()  # the classes' names, by label
     note: str = ""
     texts: Sequence[str] = ()  # n short texts, written over the points as far as there is room, the first ones first
@@ -57,7 +57,7 @@ class Lines(NamedTuple):
     note: str = ""
     low: Mapping[str, Sequence[float]] = {}  # name of a curve -> len(x) values
     high: Mapping[str, Sequence[float]] = {}
-    references: Mapping[str, Sequence[float]] = {}  # drawn thin; one named like a curve has its colour
+    references: Mapping[str, Sequence[float]] = {}  # drawn thin; one named like a curve has its color
     points: Mapping[str, Sequence[Point]] = {}  # name of a curve -> the single results behind it
 
 
@@ -76,7 +76,7 @@ class Bars(NamedTuple):
 
 
 class HeatMap(NamedTuple):
-    """A table of numbers, the larger the stronger in colour."""
+    """A table of numbers, the larger the stronger in color."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -84,13 +84,13 @@ class HeatMap(NamedTuple):
     row_label: str
     column_label: str
     decimals: int = 1  # of the numbers written in the cells
-    span: tuple[float, float] | None = None  # values of the palest and the strongest colour; None: least and greatest
+    span: tuple[float, float] | None = None  # values of the palest and the strongest color; None: least and greatest
     note: str = ""
     points: Sequence[Point] = ()  # what cells lead to; x: the place of a column, y: of a row
 
 
 class Dots(NamedTuple):
-    """Results in the plane of two numbers, coloured by group, with an upright bar from `low` to `high`."""
+    """Results in the plane of two numbers, colored by group, with an upright bar from `low` to `high`."""
 
     points: Mapping[str, Sequence[Point]]  # by group
     x_label: str

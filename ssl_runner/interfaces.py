@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVa
 import torch
 from torch import Tensor, nn
 
-from ssl_runner import metrics
 from ssl_runner.figures import Figure
+from ssl_runner.results import metrics
 
 # ---------------------------------------------------------------------------------------------------------------- data
 
@@ -28,7 +28,7 @@ class DataSpec(ABC):
     """What one example is; known before any data are read."""
 
     kind: ClassVar[str]  # in words, for messages: "images"
-    classes: int = 0  # 0: unlabelled
+    classes: int = 0  # 0: unlabeled
     class_names: tuple[str, ...] = ()
     size: int = 0  # examples to pretrain on; 0: not known yet
 
@@ -157,14 +157,14 @@ class Examples(NamedTuple):
     """A whole split, in memory or memory-mapped."""
 
     data: Tensor  # (n, ...) as stored
-    label: Tensor  # (n,) int64; -1 where unlabelled
+    label: Tensor  # (n,) int64; -1 where unlabeled
 
 
 class Batch(NamedTuple):
     """A batch as the loader gives it: no views, no targets; those are the objective's business."""
 
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
-    label: Tensor  # (B,) int64; -1 where unlabelled
+    label: Tensor  # (B,) int64; -1 where unlabeled
     index: Tensor  # type: ignore[assignment]  # (B,) int64, the example's place in the split; hides tuple.index
 
 
@@ -206,7 +206,7 @@ class DataSource(ABC):
     @abstractmethod
     def load(self) -> Mapping[SplitName, Examples]:
         """Read (download, decode) all splits. "pretrain" is what is pretrained on: "train", with more where the dataset
-        has an unlabelled part. "val" is held out of train, stratified, seeded. Raises ValueError for damaged files."""
+        has an unlabeled part. "val" is held out of train, stratified, seeded. Raises ValueError for damaged files."""
 
 
 @runtime_checkable
@@ -402,7 +402,7 @@ def another(count: int, device: torch.device) -> Tensor:
 
 
 class Loss(NamedTuple):
-    value: Tensor  # () minimised
+    value: Tensor  # () minimized
     logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
     carry: Any = None  # what `after_step` absorbs of this batch: new keys, teacher means, counts
 
@@ -460,10 +460,10 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
     def after_step(self, carries: Sequence[Any], progress: float) -> None:
-        """Move what no gradient moves: momentum encoders, queues, centres. `progress` of the budget, in [0, 1].
+        """Move what no gradient moves: momentum encoders, queues, centers. `progress` of the budget, in [0, 1].
 
         `carries`: what `Loss.carry` was of each batch of the step, in their order; several with `trainer.accumulate`.
-        All batches of a step are of one size. What moves once a step (an average, a centre) moves by all of them at
+        All batches of a step are of one size. What moves once a step (an average, a center) moves by all of them at
         once, as it would by one batch that holds them all.
         """
 
@@ -498,7 +498,7 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
-class Foresees(Protocol):
+class PredictsFuture(Protocol):
     """An objective whose x are frames (B, P, C, H, W), and whose y are those that come after them."""
 
     def foresee(self, x: Tensor) -> Tensor:
@@ -589,7 +589,7 @@ class Finding(NamedTuple):
 
 
 class Subject(Protocol):
-    """A frozen encoder with labelled data: what an evaluator is given."""
+    """A frozen encoder with labeled data: what an evaluator is given."""
 
     encoder: Encoder  # in eval mode, on `device`; an evaluator leaves its weights and mode as they were
     data: Data

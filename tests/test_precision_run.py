@@ -7,10 +7,10 @@ import pytest
 import torch
 from small_runs import do, in_batch
 
-from ssl_runner import precision
-from ssl_runner.precision import Decision
-from ssl_runner.reporting.results import read_result
-from ssl_runner.stopping import Stopped
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime.signals import Stopped
+from ssl_runner.training import precision
+from ssl_runner.training.precision import Decision
 
 
 def test_controls_do_not_depend_on_the_precision_of_training(tmp_path: Path) -> None:

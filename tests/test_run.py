@@ -18,11 +18,15 @@ from safetensors.torch import load_file
 from ssl_runner import load_encoder
 from ssl_runner.commands import evaluate, preview
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, run_folder, typed
-from ssl_runner.locking import BusyError, locked
-from ssl_runner.metrics import Metric
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
 from ssl_runner.reporting.protocols import elsewhere
-from ssl_runner.reporting.results import Result, read_result
+from ssl_runner.results.metrics import Metric
+from ssl_runner.results.result import Result, read_result
+from ssl_runner.runtime.locks import BusyError, locked
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=200", "dataset.test_examples=80", "dataset.height=16", "dataset.width=16",
@@ -34,7 +38,7 @@ SMALL = [
 
 def do(output: Path, *overrides: str) -> Path:
     plain = compose([*SMALL, f"output={output}", *overrides])
-    return run(typed(plain), plain, list(overrides))
+    return run(RunRequest.of(plain, list(overrides)))
 
 
 def figures(result: Result) -> dict[tuple[Any, ...], tuple[Metric, ...]]:
@@ -132,7 +136,7 @@ def test_a_collapse_is_said_once_and_stops_where_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Under a floor that no features reach."""
-    monkeypatch.setattr("ssl_runner.callbacks.FLOORS", {"spread": 100.0})
+    monkeypatch.setattr("ssl_runner.training.collapse.FLOORS", {"spread": 100.0})
     do(tmp_path / "warned", "trainer.watch_every=2", "evaluation=[]")
     said = capsys.readouterr().out
     assert said.count("warning: collapse at step 4: spread is ") == 1
@@ -220,7 +224,7 @@ def test_texts_are_read_no_further_than_pretraining_has_shown_positions(
     asked = ["objective=language_model", "backbone=gpt_tiny", "backbone.depth=1", "backbone.dim=16", "backbone.heads=2"]
     rest = [each for each in SMALL if not each.startswith(("dataset", "backbone", "evaluation"))]
     plain = compose([*rest, *text, *asked, "backbone.positions=100", "evaluation=[geometry]", f"output={tmp_path}"])
-    folder = run(typed(plain), plain, [])
+    folder = run(RunRequest.of(plain))
     (tmp_path / "sts-dev.csv").write_text("x\tx\tx\tx\t1\tthe moon\ta song\nx\tx\tx\tx\t0\ta mouse\the moon\n")
     long = " ".join(["the moon"] * 20)
     (tmp_path / "sts-test.csv").write_text(f"x\tx\tx\tx\t1\t{long}\ta song\nx\tx\tx\tx\t0\ta mouse\the moon\n")
@@ -250,7 +254,7 @@ def test_reconstruction_is_inspected(tmp_path: Path) -> None:
     assert figures(read_result(folder)).keys() == {("reconstruction", "pretrained")}
 
 
-def test_unlabelled_data_are_evaluated_by_what_needs_no_labels(
+def test_unlabeled_data_are_evaluated_by_what_needs_no_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = do(tmp_path, "dataset.classes=0", "evaluation=image")

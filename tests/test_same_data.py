@@ -13,13 +13,17 @@ import yaml
 from PIL import Image
 from small_runs import weights
 
-from ssl_runner import checkpoints
 from ssl_runner.commands import evaluate
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, run_folder, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
 from ssl_runner.reporting.comparison import compare
-from ssl_runner.reporting.results import read_result, write_result
 from ssl_runner.reporting.runs import find_runs
+from ssl_runner.results.result import read_result, write_result
+from ssl_runner.runtime import checkpoint_files
 
 SMALL = [
     "logger=none", "budget.unit=steps", "budget.amount=3", "batch_size=16", "evaluation=[knn]", "controls=[]",
@@ -30,7 +34,7 @@ ARRAYS = ["dataset=arrays", "dataset.path=d.npz"]
 
 def do(*words: str) -> Path:
     plain = compose([*SMALL, *words])
-    return run(typed(plain), plain, list(words))
+    return run(RunRequest.of(plain, list(words)))
 
 
 def arrays(folder: Path, easy: bool) -> Path:
@@ -252,7 +256,7 @@ def test_a_config_cannot_say_what_files_hold(tmp_path: Path, at: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"dataset\.path: the files there are not those that the run was planned with"
     ):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def test_no_path_of_a_machine_is_part_of_an_identity(tmp_path: Path, at: Any) -> None:
@@ -263,7 +267,7 @@ def test_no_path_of_a_machine_is_part_of_an_identity(tmp_path: Path, at: Any) ->
     assert run_folder(typed(plain), plain) == folder
     plain["dataset"]["path"] = "/somewhere/else.npz"
     assert run_folder(typed(plain), plain) == folder
-    (newest,) = [checkpoints.find(folder).newest]
+    (newest,) = [checkpoint_files.find(folder).newest]
     assert newest is not None
     assert newest.contents == plain["contents"]
     assert json.loads((folder / "result.json").read_text())["config"]["contents"] == plain["contents"]

@@ -25,24 +25,30 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ssl_runner import build, load_encoder
+from ssl_runner import load_encoder
 from ssl_runner.__main__ import main
+from ssl_runner.assembly import construct, load
 from ssl_runner.commands import compare, evaluate, preview
 from ssl_runner.commands.evaluate import finished_run
+from ssl_runner.commands.job import work
 from ssl_runner.commands.run import run
-from ssl_runner.composing import Loader
-from ssl_runner.config import ConfigError, compose, run_folder, typed
-from ssl_runner.data import archives
-from ssl_runner.data.archives import unpack
-from ssl_runner.data.arrays import Arrays
-from ssl_runner.data.decode import decode_bytes
-from ssl_runner.data.known_images import KnownImages
-from ssl_runner.data.known_videos import hmdb51, kinetics, ucf101
-from ssl_runner.plain_yaml import read_yaml
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.loader import Loader
+from ssl_runner.config.plain_yaml import read_yaml
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
+from ssl_runner.config.secrets import secrets_in, without_secrets
+from ssl_runner.data.any import archives
+from ssl_runner.data.any.archives import unpack
+from ssl_runner.data.images.arrays import Arrays
+from ssl_runner.data.images.decode import decode_bytes
+from ssl_runner.data.images.known_images import KnownImages
+from ssl_runner.data.video.known_videos import hmdb51, kinetics, ucf101
 from ssl_runner.reporting.runs import find_runs
-from ssl_runner.secrets import secrets_in, without_secrets
-from ssl_runner.sweeps.job import work, write_job
-from ssl_runner.sweeps.settings import check_settings
+from ssl_runner.runtime.job_file import write_job
+from ssl_runner.sweeps.engines.settings import check_settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,7 +66,7 @@ def plain(output: Path, *overrides: str) -> dict[str, Any]:
 
 def do(output: Path, *overrides: str) -> Path:
     words = plain(output, *overrides)
-    return run(typed(words), words, list(overrides))
+    return run(RunRequest.of(words, list(overrides)))
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -95,7 +101,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
             with pytest.raises(ConfigError, match="damaged"):
                 do(tmp_path)
             with pytest.raises(ConfigError, match=r"last\.ckpt"):
-                build.read_checkpoint(checkpoint, torch.nn.Identity())  # type: ignore[arg-type]
+                load.read_checkpoint(checkpoint, torch.nn.Identity())  # type: ignore[arg-type]
     assert not proof.exists()
     pickle.loads(pickle.dumps(Boom(proof)))
     assert proof.exists()  # it would have
@@ -115,7 +121,10 @@ def test_a_malicious_encoder_runs_nothing(tmp_path: Path) -> None:
         {**content, "backbone": command},
         {**content, "backbone": content["backbone"] | {"widths": command}},
         {**content, "backbone": {"_target_": "ssl_runner.backbones.per_frame.PerFrame", "image": command}},
-        {**content, "backbone": {"_target_": "ssl_runner.sweeps.engines._Spawned", "command": ["true"], "log": "x"}},
+        {
+            **content,
+            "backbone": {"_target_": "ssl_runner.sweeps.engines.local._Spawned", "command": ["true"], "log": "x"},
+        },
         {**content, "spec": command},
     ):
         about.write_text(yaml.safe_dump(node))
@@ -170,10 +179,10 @@ def test_yaml_tags_run_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
                 "trainer", "trainer.compile", "budget", "sweep.settings", "domain", "start_from",
             )
         ),
-        ("backbone", "ssl_runner.build.os.mkdir"), ("backbone", "ssl_runner.sweeps.engines._Spawned"),
+        ("backbone", "ssl_runner.assembly.export.os.mkdir"), ("backbone", "ssl_runner.sweeps.engines.local._Spawned"),
         ("backbone", "ssl_runner.objectives.mae.MAE"), ("schedule", "torch.optim.SGD"),
-        ("optimizer", "torch.optim.os.mkdir"), ("logger.evil", "ssl_runner.sweeps.job.Path"),
-        ("objective", "ssl_runner.config.compose"), ("backbone", "ssl_runner.\0"),
+        ("optimizer", "torch.optim.os.mkdir"), ("logger.evil", "ssl_runner.commands.job.Path"),
+        ("objective", "ssl_runner.config.compose.compose"), ("backbone", "ssl_runner.\0"),
     ],
 )  # fmt: skip
 def test_a_target_is_on_the_allowlist_and_where_it_belongs(tmp_path: Path, place: str, target: str) -> None:
@@ -184,19 +193,21 @@ def test_a_target_is_on_the_allowlist_and_where_it_belongs(tmp_path: Path, place
         node = node[key]
     node[last] = {"_target_": target, "path": str(proof), "command": ["mkdir", str(proof)]}
     if place in ("sweep.settings", "domain"):  # plain mappings, of which no object is made
-        run(typed(words | {"check": True}), words, [])
+        run(RunRequest.of(words | {"check": True}))
     else:
         with pytest.raises(ConfigError, match=place.split(".")[0]):
-            run(typed(words | {"check": True}), words, [])
+            run(RunRequest.of(words | {"check": True}))
     assert not proof.exists()
     with pytest.raises(ConfigError, match="_target_"):
-        build.construct({"_target_": "os.mkdir", "path": str(proof)})
+        construct.construct({"_target_": "os.mkdir", "path": str(proof)})
 
 
 def test_a_job_s_config_goes_through_the_same_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = plain(tmp_path / "out")
     proof = tmp_path / "proof"
-    write_job(tmp_path / "job.yaml", words | {"objective": {"_target_": "os.mkdir", "path": str(proof)}}, [], "s", "a")
+    bad = words | {"objective": {"_target_": "os.mkdir", "path": str(proof)}}
+    request = RunRequest(typed(words), bad, (), "a", "s")
+    write_job(tmp_path / "job.yaml", request)
     assert work(tmp_path / "job.yaml") == 2
     assert "not allowed" in capsys.readouterr().err
     assert not proof.exists()
@@ -563,7 +574,7 @@ def test_pages_of_a_run_on_evil_names_run_no_script(tmp_path: Path) -> None:
     ]  # fmt: skip
     config = compose([*SMALL[5:], *words, "logger=csv"])
     config["output"] = str(output)
-    folder = run(typed(config), config, [f"output={output}", EVIL])
+    folder = run(RunRequest.of(config, [f"output={output}", EVIL]))
     (output / "broken").mkdir()
     (output / "broken" / "result.json").write_text(f'{{"schema": "{EVIL}"}}')
     assert compare.main([str(output), "--html", str(tmp_path / "all.html")]) == 0
@@ -594,7 +605,7 @@ def test_no_secret_of_the_environment_is_written(tmp_path: Path, monkeypatch: py
     """Every file that a run leaves, in wandb's folder too."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     words = compose([*SMALL, "logger=[wandb,tensorboard]", f"output={tmp_path}"])
-    folder = run(typed(words), words, [])
+    folder = run(RunRequest.of(words))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"config.yaml", "result.json", "report.html", "metrics.csv", "status.json"} <= {path.name for path in files}
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
@@ -698,7 +709,7 @@ def test_words_are_no_markup(
     monkeypatch.chdir(tmp_path)
     words = plain(Path("x"))
     words["output"] = output
-    folder = run(typed(words), words, [])
+    folder = run(RunRequest.of(words))
     said = capsys.readouterr().out
     assert output.replace("\u202e", "\ufffd") in said.replace("\n", "")
     assert str(folder).startswith(output)
@@ -732,7 +743,7 @@ def test_results_of_others_command_no_terminal(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_warnings_command_no_terminal(tmp_path: Path) -> None:
-    code = "import warnings; from ssl_runner.terminal import guard; guard(); warnings.warn('a\\x1b[2Jb')"
+    code = "import warnings; from ssl_runner.runtime.terminal import guard; guard(); warnings.warn('a\\x1b[2Jb')"
     code += "; raise OSError('\\x1bc')"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT).stderr
     assert "a\ufffd[2Jb" in said

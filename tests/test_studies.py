@@ -20,11 +20,13 @@ from methods_table import above
 from scipy import stats
 from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, asks, read_studies, read_study, sign
 
-from ssl_runner.config import check_fit, compose, typed
-from ssl_runner.metrics import DataRef
-from ssl_runner.reporting.address import read_address
-from ssl_runner.reporting.results import write_result
+from ssl_runner.config.compose import compose
+from ssl_runner.config.fit import check_fit
+from ssl_runner.config.schema import typed
 from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results.address import read_address
+from ssl_runner.results.metrics import DataRef
+from ssl_runner.results.result import write_result
 
 GROUPS = read_studies(Group, "methods")
 CLAIMS = read_studies(Claim, "claims")

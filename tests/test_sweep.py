@@ -16,12 +16,19 @@ import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from ssl_runner import checkpoints
+from ssl_runner.commands import sweep as sweep_command
 from ssl_runner.commands.sweep import sweep
-from ssl_runner.config import ConfigError, compose, conf_dir, run_folder, typed, version_base
-from ssl_runner.locking import is_held
-from ssl_runner.reporting.results import read_result
-from ssl_runner.sweeps import engines, scheduler
+from ssl_runner.config.compose import compose, version_base
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.runtime.locks import is_held
+from ssl_runner.sweeps import scheduler
+from ssl_runner.sweeps.engines.choose import engine
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=80", "dataset.test_examples=40", "dataset.height=8", "dataset.width=8",
@@ -47,7 +54,7 @@ def started(output: Path) -> Counter[str]:
 @pytest.fixture
 def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that says which jobs are to fail."""
-    monkeypatch.setattr(engines.job, "forked", faulty.forked)
+    monkeypatch.setattr(sweep_command, "WORK", sweep_command.WORK._replace(forked=faulty.forked))
     return tmp_path / "faults.json"
 
 
@@ -86,9 +93,11 @@ def test_a_sweep_survives_its_failures_and_goes_on(
     assert not started(tmp_path)
 
 
-HOLD = "import sys; from pathlib import Path; from ssl_runner.locking import locked\n"
+HOLD = "import sys; from pathlib import Path; from ssl_runner.runtime.locks import locked\n"
 HOLD += "with locked(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()\n"
-COMMAND = "import faulty\nfrom ssl_runner.sweeps import engines\nengines.job.forked = faulty.forked\n"
+COMMAND = (
+    "import faulty\nfrom ssl_runner.commands import sweep\nsweep.WORK = sweep.WORK._replace(forked=faulty.forked)\n"
+)
 COMMAND += "if __name__ == '__main__':\n    from ssl_runner.__main__ import main\n    main()\n"
 
 
@@ -150,7 +159,7 @@ def test_the_jobs_of_a_killed_sweep_end_within_seconds_with_their_state_saved(tm
     finally:
         for folder in filter(is_held, folders):
             os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
-    assert all(checkpoints.find(folder).newest for folder in folders)
+    assert all(checkpoint_files.find(folder).newest for folder in folders)
     for log in (tmp_path / "out" / "sweeps").rglob("*.log"):
         assert "stopped by SIGTERM after step" in log.read_text()
 
@@ -255,7 +264,7 @@ def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: py
     for package in ("submitit", "ray"):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ConfigError, match=rf"pip install 'ssl-runner\[{package}\]'"):
-            engines.engine(package, 1, 1, "cpu", {}, tmp_path)
+            engine(package, sweep_command.WORK, 1, 1, "cpu", {}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -279,12 +288,12 @@ def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_job_is_a_file_and_a_command(tmp_path: Path) -> None:
-    from ssl_runner.sweeps.job import write_job
+    from ssl_runner.runtime.job_file import write_job
 
     plain = compose([*SMALL, f"output={tmp_path / 'out'}"])
-    write_job(tmp_path / "job.yaml", plain, SMALL, "by-hand", "alone")
+    write_job(tmp_path / "job.yaml", RunRequest.of(plain, SMALL, "alone", "by-hand"))
     done = subprocess.run(
-        [sys.executable, "-m", "ssl_runner.sweeps.job", "job.yaml"],
+        [sys.executable, "-m", "ssl_runner.commands.job", "job.yaml"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-READ = ("ssl_runner/reporting", "ssl_runner/evaluation", "ssl_runner/commands", "scripts")
+READ = ("ssl_runner/results", "ssl_runner/reporting", "ssl_runner/evaluation", "ssl_runner/commands", "scripts")
 APART = {"partition", "rpartition", "startswith", "endswith", "removeprefix", "removesuffix"}
 SPLIT = {"split", "rsplit"}
 PATTERNS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "compile", "split"}
 
 ALLOWED = {  # file: what is read there -> in which functions
-    "ssl_runner/reporting/schema1.py": {
+    "ssl_runner/results/schema1.py": {
         "names of schema 1, which had their meaning in them": ["address", "_condition", "_evaluation"],
     },
-    "ssl_runner/reporting/address.py": {"addresses, which are written there too": [""]},
-    "ssl_runner/reporting/values.py": {"values as a command line writes them": ["parse"]},
+    "ssl_runner/results/address.py": {"addresses, which are written there too": [""]},
+    "ssl_runner/results/values.py": {"values as a command line writes them": ["parse"]},
     "ssl_runner/reporting/axes.py": {
         "dotted keys of a config": ["shortest", "matching", "is_setting", "_path", "_lies_in"],
         "overrides of a command line": ["_by_overrides"],
@@ -37,19 +37,19 @@ ALLOWED = {  # file: what is read there -> in which functions
         "SVG as matplotlib writes it": ["draw_svg", "_suit_page"],
         "columns of metrics.csv, named as wandb has them: part/metric": ["loss_curves", "_part"],
     },
-    "ssl_runner/reporting/results.py": {"a last line without its end": ["read_metrics"]},
-    "ssl_runner/evaluation/analogies.py": {"a file's lines, and its names of sections": ["read_questions", "kind_of"]},
-    "ssl_runner/evaluation/scores.py": {"answers in words": ["", "plain_answer", "answer_f1"]},
-    "ssl_runner/evaluation/senses.py": {"a file's lines": ["read_uses"]},
-    "ssl_runner/evaluation/subject.py": {"a setting's value: pooled, or a number": ["named_layer"]},
-    "ssl_runner/evaluation/text_data.py": {"files' lines": ["read_conll", "read_rows"]},
-    "ssl_runner/evaluation/word_similarity.py": {"a file's lines": ["read_pairs"]},
+    "ssl_runner/results/result.py": {"a last line without its end": ["read_metrics"]},
+    "ssl_runner/evaluation/text/analogies.py": {
+        "a file's lines, and its names of sections": ["read_questions", "kind_of"],
+    },
+    "ssl_runner/evaluation/any/scores.py": {"answers in words": ["", "plain_answer", "answer_f1"]},
+    "ssl_runner/evaluation/text/senses.py": {"a file's lines": ["read_uses"]},
+    "ssl_runner/evaluation/any/subject.py": {"a setting's value: pooled, or a number": ["named_layer"]},
+    "ssl_runner/evaluation/text/data.py": {"files' lines": ["read_conll", "read_rows"]},
+    "ssl_runner/evaluation/text/word_similarity.py": {"a file's lines": ["read_pairs"]},
     "ssl_runner/commands/compare.py": {"an option's words": ["_words"]},
     "ssl_runner/commands/evaluate.py": {"dotted keys of a config": ["keep_own_settings"]},
-    "ssl_runner/commands/failures.py": {"messages of other libraries": ["noted"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
-    "ssl_runner/commands/places.py": {"dotted keys of a config": ["place_of"]},
-    "ssl_runner/commands/refusals.py": {
+    "ssl_runner/commands/cli.py": {
         "messages of Hydra, and its words": ["explain", "hydra_main"],
         "dotted keys of a config": ["_keys"],
     },

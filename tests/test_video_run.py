@@ -10,9 +10,10 @@ from made_video import write
 from ssl_runner import load_encoder
 from ssl_runner.commands import evaluate
 from ssl_runner.commands.run import run
-from ssl_runner.config import compose, typed
-from ssl_runner.metrics import DataRef
-from ssl_runner.reporting.results import read_result
+from ssl_runner.config.compose import compose
+from ssl_runner.config.request import RunRequest
+from ssl_runner.results.metrics import DataRef
+from ssl_runner.results.result import read_result
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "video"
 SMALL = [
@@ -27,7 +28,7 @@ SMALL = [
 
 def do(tmp_path: Path, videos: Path) -> Path:
     plain = compose([*SMALL, f"dataset.path={videos}", f"dataset.cache={tmp_path / 'cache'}", f"output={tmp_path}"])
-    return run(typed(plain), plain, [])
+    return run(RunRequest.of(plain))
 
 
 def check(folder: Path, clips: int) -> None:
@@ -56,7 +57,7 @@ def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
         "trainer.validations=1", "trainer.precision=float32", "trainer.accelerator=cpu",
     ]  # fmt: skip
     plain = compose([*words, f"output={tmp_path}", "logger=csv"])
-    folder = run(typed(plain), plain, [])
+    folder = run(RunRequest.of(plain))
     found = {(each.evaluator, each.subject): by_name(each.metrics) for each in read_result(folder).results}
     for name in ("linear", "knn", "few_label", "finetune", "label_propagation"):
         assert {subject for evaluator, subject in found if evaluator == name} >= {"pretrained", "random_start"}

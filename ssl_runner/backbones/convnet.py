@@ -6,16 +6,16 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
-from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.normalize import Normalize
 
 Norm = Literal["batch", "group"]
 
 
 class ConvNet(MapEncoder):
-    """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalisation and ReLU, one a width.
+    """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalization and ReLU, one a width.
 
     Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each stage.
-    Convolutions: Kaiming, normal, fan-out. Pooling before normalisation leaves a quarter of the values to normalise;
+    Convolutions: Kaiming, normal, fan-out. Pooling before normalization leaves a quarter of the values to normalize;
     where the learned scale is positive the order changes nothing but the statistics.
     """
 
@@ -24,18 +24,18 @@ class ConvNet(MapEncoder):
         if not widths or min(widths) < 1:
             raise ValueError(f"backbone.widths is {list(widths)}; it must list at least one width, each at least 1")
         self.dim = widths[-1]
-        self.normalise = Normalise(spec.channels)
+        self.normalize = Normalize(spec.channels)
         pairs = zip([spec.channels, *widths[:-1]], widths, strict=True)
         self.stages = nn.ModuleList(_stage(n_in, n_out, norm) for n_in, n_out in pairs)
 
     def map(self, x: Tensor) -> Tensor:
-        x = self.normalise(x)
+        x = self.normalize(x)
         for stage in self.stages:
             x = stage(x)
         return x
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        x = self.normalise(x)
+        x = self.normalize(x)
         pooled = []
         for stage in self.stages:
             x = stage(x)

@@ -5,14 +5,14 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
-from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.normalize import Normalize
 
 Stem = Literal["auto", "small", "large"]
 SMALL = 64  # pixels; the longest shorter side to which `stem: auto` gives the small stem
 
 
 class ResNet(MapEncoder):
-    """A residual network of 18, 34 or 50 layers without its classifier, randomly initialised.
+    """A residual network of 18, 34 or 50 layers without its classifier, randomly initialized.
 
     He et al. 2015, https://arxiv.org/abs/1512.03385. `stem`:
       large  the paper's: 7 x 7 convolution and 3 x 3 max-pooling, both of stride 2; the grid is 1/32 of the image;
@@ -20,7 +20,7 @@ class ResNet(MapEncoder):
              appendix B.9); the grid is 1/8 of the image;
       auto   small where the shorter side of the dataset's images is at most 64 pixels, else large.
     `pooled` is the mean over the grid; `layers` that of each of the four stages. `note` says which stem it is.
-    Initialisation is torchvision's: convolutions Kaiming, normal, fan-out.
+    Initialization is torchvision's: convolutions Kaiming, normal, fan-out.
     """
 
     def __init__(self, spec: ImageSpec, *, depth: Literal[18, 34, 50], stem: Stem) -> None:
@@ -50,18 +50,18 @@ class ResNet(MapEncoder):
             f"{f'; chosen for images of {spec.height}x{spec.width} pixels' if stem == 'auto' else ''})"
         )
         self.dim = net.fc.in_features
-        self.normalise = Normalise(spec.channels)
+        self.normalize = Normalize(spec.channels)
         self.stem = nn.Sequential(conv, net.bn1, net.relu, *([] if small else [net.maxpool]))
         self.stages = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 
     def map(self, x: Tensor) -> Tensor:
-        x = self.stem(self.normalise(x))
+        x = self.stem(self.normalize(x))
         for stage in self.stages:
             x = stage(x)
         return x
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        x = self.stem(self.normalise(x))
+        x = self.stem(self.normalize(x))
         pooled = []
         for stage in self.stages:
             x = stage(x)

@@ -18,7 +18,7 @@ class GPT(CausalEncoder):
     Radford, Narasimhan, Salimans, Sutskever 2018, "Improving Language Understanding by Generative Pre-Training",
     https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf; pre-norm as in
     Radford et al. 2019 (GPT-2). Differs from the papers: no dropout of attention weights, which keeps attention in its
-    fused form; initialisation as in `nn.transformer`. Padding stands at the end, where no token before it sees it: it
+    fused form; initialization as in `nn.transformer`. Padding stands at the end, where no token before it sees it: it
     is computed like any other token, and costs as much.
     """
 
@@ -69,7 +69,7 @@ class BERT(TokenEncoder):
     Devlin, Chang, Lee, Toutanova 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding", https://arxiv.org/abs/1810.04805. Differs from the paper: pre-norm; no norm of the embeddings; a
     vector for the second segment alone, from zero on (there both have one, from N(0, 0.02^2) on; that of the first can
-    be taken into the positions); no dropout of attention weights; initialisation as in `nn.transformer`; the features
+    be taken into the positions); no dropout of attention weights; initialization as in `nn.transformer`; the features
     are the mean over the tokens, not the first one through a layer of its own.
 
     Padding is never looked at. On a CPU a batch without any is computed without a mask; on another device that would

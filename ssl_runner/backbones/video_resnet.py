@@ -5,21 +5,21 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import ClipEncoder, Features, VideoSpec
-from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.normalize import Normalize
 
 Convolution = Literal["3d", "2plus1d"]
 BETWEEN = 45  # channels between the two convolutions of the stem of R(2+1)D
 
 
 class VideoResNet(ClipEncoder):
-    """A residual network of 18 layers over space and time, without its classifier, randomly initialised.
+    """A residual network of 18 layers over space and time, without its classifier, randomly initialized.
 
     Tran, Wang, Torresani, Ray, LeCun, Paluri 2018, "A Closer Look at Spatiotemporal Convolutions for Action
     Recognition", https://arxiv.org/abs/1711.11248. `convolution`:
       3d       3 x 3 x 3 convolutions (R3D);
       2plus1d  each as a convolution over space and then one over time, with as many weights in all (R(2+1)D).
     Frames and clips may be of any size; the grid is 1/16 of the frame's height and width and 1/8 of the clip's length,
-    rounded up. `pooled` is the mean over the grid; `layers` that of each of the four stages. Initialisation is
+    rounded up. `pooled` is the mean over the grid; `layers` that of each of the four stages. Initialization is
     torchvision's: convolutions Kaiming, normal, fan-out.
     """
 
@@ -39,10 +39,10 @@ class VideoResNet(ClipEncoder):
                 maker = resnet.Conv2Plus1D
             case _:
                 raise ValueError(f"backbone.convolution is {convolution!r}; it must be 3d or 2plus1d")
-        # its initialisation is of all layers, the stem's among them
+        # its initialization is of all layers, the stem's among them
         net = resnet.VideoResNet(resnet.BasicBlock, [maker] * 4, [2, 2, 2, 2], lambda: stem)
         self.dim = net.fc.in_features
-        self.normalise = Normalise(spec.channels)
+        self.normalize = Normalize(spec.channels)
         self.stem = net.stem
         self.stages = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 
@@ -63,7 +63,7 @@ class VideoResNet(ClipEncoder):
 
     def _stem(self, x: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (B, 64, T, h, w)."""
-        return self.stem(self.normalise(x.flatten(0, 1)).unflatten(0, x.shape[:2]).transpose(1, 2))
+        return self.stem(self.normalize(x.flatten(0, 1)).unflatten(0, x.shape[:2]).transpose(1, 2))
 
 
 def _convolution(n_in: int, n_out: int, size: tuple[int, int, int], stride: tuple[int, int, int]) -> nn.Sequential:

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Features, ImageSpec, PatchEncoder
-from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.patches import gather_places, patchify
 from ssl_runner.nn.positions import sincos_2d
 from ssl_runner.nn.transformer import Transformer
@@ -18,7 +18,7 @@ MOST = 16  # patches along the shorter side above which `patch: null` refuses to
 class ViT(PatchEncoder):
     """A Transformer over patches of an image of one fixed size, with fixed 2-D sine-cosine positions.
 
-    Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and initialisation as in He et al. 2021 (MAE),
+    Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and initialization as in He et al. 2021 (MAE),
     https://arxiv.org/abs/2111.06377: all weights Xavier, uniform, all biases 0.
     Differs from the papers: there is no class token; `pooled` is the mean of the tokens that are encoded.
 
@@ -50,7 +50,7 @@ class ViT(PatchEncoder):
                 f"pixels: set backbone.patch to one of {', '.join(map(str, fits))}, or null"
             )
         self.grid = (spec.height // self.patch, spec.width // self.patch)
-        self.normalise = Normalise(spec.channels)
+        self.normalize = Normalize(spec.channels)
         self.embed = nn.Linear(self.patch * self.patch * spec.channels, dim)
         nn.init.xavier_uniform_(self.embed.weight)
         nn.init.zeros_(self.embed.bias)
@@ -63,7 +63,7 @@ class ViT(PatchEncoder):
             raise ValueError(
                 f"the images are of {x.shape[2]} x {x.shape[3]} pixels; the encoder was built for {height} x {width}"
             )
-        patches = patchify(self.normalise(x), self.patch)
+        patches = patchify(self.normalize(x), self.patch)
         positions = self.positions
         if keep is not None:
             patches, positions = gather_places(patches, keep), positions[keep]

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from ssl_runner.backbones.vit import choose_patch, divisors
 from ssl_runner.interfaces import Features, TubeEncoder, VideoSpec
-from ssl_runner.nn.normalise import Normalise
+from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.patches import gather_places, tubify
 from ssl_runner.nn.positions import sincos_3d
 from ssl_runner.nn.transformer import Transformer
@@ -53,7 +53,7 @@ class ViViT(TubeEncoder):
         self.size = (spec.height, spec.width)
         self.tube = (frames, side, side)
         self.grid = (spec.frames // frames, spec.height // side, spec.width // side)
-        self.normalise = Normalise(spec.channels)
+        self.normalize = Normalize(spec.channels)
         self.embed = nn.Linear(frames * side * side * spec.channels, dim)
         nn.init.xavier_uniform_(self.embed.weight)
         nn.init.zeros_(self.embed.bias)
@@ -66,7 +66,7 @@ class ViViT(TubeEncoder):
 
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
         self._check(x)
-        tubes = tubify(self.normalise(x.flatten(0, 1)).unflatten(0, x.shape[:2]), self.tube)
+        tubes = tubify(self.normalize(x.flatten(0, 1)).unflatten(0, x.shape[:2]), self.tube)
         positions = self.positions[: tubes.shape[1]]
         if keep is not None:
             tubes, positions = gather_places(tubes, keep), positions[keep]

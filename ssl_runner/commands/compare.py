@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
-from ssl_runner.reporting.results import RESULT, Run, write_atomically
 from ssl_runner.reporting.runs import find_runs, where
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
-from ssl_runner.terminal import Terminal, guard, plain, say
+from ssl_runner.results.result import RESULT, Run, write_atomically
+from ssl_runner.runtime.terminal import Terminal, guard, plain, say
 
 
 class _AskedError(ValueError):

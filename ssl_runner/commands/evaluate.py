@@ -7,14 +7,16 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssl_runner.commands.places import CONTENTS
-from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import Config, ConfigError, compose, composed, typed, with_names
-from ssl_runner.metrics import DataRef
-from ssl_runner.names import current
-from ssl_runner.plain_yaml import read_yaml
-from ssl_runner.reporting.results import Result
-from ssl_runner.terminal import Terminal
+from ssl_runner.commands.cli import hydra_main
+from ssl_runner.config.compose import compose, composed, with_names
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.names import current
+from ssl_runner.config.plain_yaml import read_yaml
+from ssl_runner.config.request import CONTENTS
+from ssl_runner.config.schema import Config, typed
+from ssl_runner.results.metrics import DataRef
+from ssl_runner.results.result import Result
+from ssl_runner.runtime.terminal import Terminal
 
 
 def task(cfg: DictConfig) -> None:
@@ -55,25 +57,25 @@ def again(asked: dict[str, Any]) -> None:
     folder, plain = finished_run(asked["run"])
     config, on = merge(plain, asked, folder)
 
-    from ssl_runner import build
-    from ssl_runner.commands.findings import bare, evaluate
-    from ssl_runner.commands.places import finished
-    from ssl_runner.commands.run import JUDGED, load, show
+    from ssl_runner.assembly import check, construct, export, load
+    from ssl_runner.assembly.places import finished
+    from ssl_runner.commands.evaluations import bare, evaluate
+    from ssl_runner.commands.run import JUDGED, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
     from ssl_runner.reporting.page import write_report
-    from ssl_runner.reporting.results import PRETRAINED, RANDOM_START, write_result
+    from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
 
     result = finished(folder)
     if result is None:
         raise ConfigError([f"run: {str(folder)!r} holds no finished run; the same ssl-run command goes on with it"])
-    source, spec = build.source(config)
+    source, spec = construct.source(config)
     try:
-        encoder = build.load_encoder(folder)
+        encoder = load.load_encoder(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    build.evaluations(config, spec)
+    check.evaluations(config, spec)
     if isinstance(spec, TextSpec):
-        known = cast(TextSpec, build.exported_spec(folder))
+        known = cast(TextSpec, export.exported_spec(folder))
         if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
             raise ConfigError(
                 [
@@ -82,23 +84,23 @@ def again(asked: dict[str, Any]) -> None:
                 ]
             )
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
-    build.check_layers(config, encoder, spec)
+    check.check_layers(config, encoder, spec)
 
     console = Terminal()
-    data = load(config, source)
-    build.check_vocabulary(folder, data.spec)
-    on = by_contents(on, plain, build.contents(config, source, data.spec))
+    data = load.load_data(config, source)
+    check.check_vocabulary(folder, data.spec)
+    on = by_contents(on, plain, check.contents(config, source, data.spec))
     if on.own:
         on = told(on, result, data.fingerprint(), console)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
-        subjects[RANDOM_START] = build.untrained(typed(plain), build.exported_spec(folder), encoder)
+        subjects[RANDOM_START] = construct.untrained(typed(plain), export.exported_spec(folder), encoder)
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if on.own and checkpoint.is_file():
-        model = build.objective(typed(plain), data.spec)
-        build.read_checkpoint(checkpoint, model)
+        model = construct.objective(typed(plain), data.spec)
+        load.read_checkpoint(checkpoint, model)
     on = replace(on, fingerprint=data.fingerprint(JUDGED))
     found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)
     new = {(each.owner, each.subject) for each in found}
@@ -114,7 +116,7 @@ def again(asked: dict[str, Any]) -> None:
 def by_contents(on: DataRef, plain: Mapping[str, Any], now: Mapping[str, str]) -> DataRef:
     """The same data, with what files hold in place of where they lie: moved, a run's own data are its own.
 
-    `plain`: the run's config; `now`: what `build.contents` says of the data.
+    `plain`: the run's config; `now`: what `check.contents` says of the data.
     """
     known = plain.get(CONTENTS) or {}
     settings: dict[str, Any] = {}
@@ -202,7 +204,7 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
     {'label': 'direction', 'speeds': (1, 2)}
     """
     from ssl_runner.reporting.axes import is_setting
-    from ssl_runner.reporting.values import flat
+    from ssl_runner.results.values import flat
 
     before = dict(flat(known))
     return {

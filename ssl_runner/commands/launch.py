@@ -12,20 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ssl_runner import build
-from ssl_runner.config import Config, ConfigError
+from ssl_runner.assembly import construct
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import Config
 from ssl_runner.interfaces import CountEncoder, DataSpec
-from ssl_runner.locking import BusyError
-from ssl_runner.stopping import REQUESTS, STOPPED, Stopped, handled
-from ssl_runner.sweeps.job import BUSY, LOST, write_job
-from ssl_runner.world import world
+from ssl_runner.runtime.distributed import world
+from ssl_runner.runtime.job_file import BUSY, LOST, write_job
+from ssl_runner.runtime.locks import BusyError
+from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, handled
 
 GRACE = 5.0  # seconds in which the others may end by themselves, and say why, when one has failed
 LOOK = 0.1  # seconds between two looks at the processes
@@ -76,7 +77,7 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     problems = []
     if config.trainer.compile:
         problems.append("trainer.strategy is fsdp, which has not been tried compiled: set trainer.compile=false")
-    model = build.objective(config, spec)
+    model = construct.objective(config, spec)
     numbers = [name for name, parameter in model.named_parameters() if not parameter.ndim]
     if isinstance(model.encoder, CountEncoder):
         problems.append(
@@ -91,21 +92,21 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     return problems
 
 
-def launch(config: Config, plain: Mapping[str, Any], overrides: Sequence[str], sweep: str, label: str) -> None:
+def launch(request: RunRequest) -> None:
     """Do a run in `trainer.devices` processes; returns when it is done.
 
     Raises ConfigError, BusyError, Stopped or SystemExit where it is not; the process at fault has said why.
     """
-    size = config.trainer.devices
+    size = request.config.trainer.devices
     with tempfile.TemporaryDirectory(prefix="ssl-run-") as place:
         file = Path(place) / "run.yaml"
-        write_job(file, plain, overrides, sweep, label)
+        write_job(file, request)
         about = {
             "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // size, 1))),
         }  # fmt: skip
-        command = [sys.executable, "-m", "ssl_runner.sweeps.job", str(file), "--tied"]
+        command = [sys.executable, "-m", "ssl_runner.commands.job", str(file), "--tied"]
         processes = [
             subprocess.Popen(
                 command,

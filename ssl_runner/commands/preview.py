@@ -6,10 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ssl_runner.commands.refusals import hydra_main
-from ssl_runner.config import ConfigError, typed, with_names
-from ssl_runner.terminal import plain as plain_text
-from ssl_runner.terminal import say
+from ssl_runner.commands.cli import hydra_main
+from ssl_runner.config.compose import with_names
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import typed
+from ssl_runner.runtime.terminal import plain as plain_text
+from ssl_runner.runtime.terminal import say
 
 
 def task(cfg: DictConfig) -> None:
@@ -19,18 +21,18 @@ def task(cfg: DictConfig) -> None:
 
     import torch
 
-    from ssl_runner import build
-    from ssl_runner.drawing import spread, task_figure
+    from ssl_runner.assembly import check, construct
     from ssl_runner.figures import Passages
     from ssl_runner.reporting.plots import passages_text, save_figure
+    from ssl_runner.training.task_figures import spread, task_figure
 
-    source, _ = build.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
+    source, _ = check.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
     try:
         examples = source.load()["val"]
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     spec = source.spec  # of text, known exactly once it is read
-    model = build.objective(config, spec)
+    model = construct.objective(config, spec)
     torch.manual_seed(config.seed)
     figure = task_figure(model, spread(examples, spec, 8, torch.device("cpu")), spec, predict=False)
     names = config.names

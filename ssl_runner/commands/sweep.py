@@ -18,24 +18,31 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from rich.console import Console
 
-from ssl_runner.commands.places import finished
-from ssl_runner.config import NOT_IDENTITY, Config, ConfigError, file_name, identity
-from ssl_runner.locking import locked
+from ssl_runner.assembly.places import check_resumes, finished
+from ssl_runner.commands import job as one
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import NOT_IDENTITY, identity
+from ssl_runner.config.paths import file_name
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import Config
 from ssl_runner.reporting.comparison import Comparison, compare
-from ssl_runner.reporting.results import RANDOM_START, Run, write_atomically
 from ssl_runner.reporting.tables import comparison_tables, headlines
-from ssl_runner.stopping import STOPPED, requeue
+from ssl_runner.results.result import RANDOM_START, Run, write_atomically
+from ssl_runner.runtime.locks import locked
+from ssl_runner.runtime.signals import STOPPED, requeue
+from ssl_runner.runtime.terminal import Terminal
 from ssl_runner.sweeps.board import Board, outcome_table
-from ssl_runner.sweeps.engines import engine
-from ssl_runner.sweeps.plan import Axes, Composer, Job, combinations, plan, read_axes, short_names
+from ssl_runner.sweeps.engines.choose import engine
+from ssl_runner.sweeps.engines.interface import Work
+from ssl_runner.sweeps.engines.settings import check_settings
+from ssl_runner.sweeps.plan import Axes, Composer, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
-from ssl_runner.sweeps.settings import check_settings
-from ssl_runner.terminal import Terminal
 
 MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
 SWEEP = "sweep.yaml"
+WORK = Work(one.__name__, one.forked, "ssl_runner.commands.preload")
 
 
 def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
@@ -50,10 +57,10 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     config = example.config
     check_settings(config.sweep.engine, config.sweep.settings, arguments)
     folder = folder_of(config, axes)
-    jobs: list[Job] = []
+    jobs: list[RunRequest] = []
     if config.sweep.search == "optuna":
         source: Source = Guided(composer, axes, config, folder)
-        done: list[Job] = []
+        done: list[RunRequest] = []
         for label, problem in rehearse([example]).values():
             raise ConfigError([f"{label}: {problem}"])
     else:
@@ -84,7 +91,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     sys.exit(code)
 
 
-def first(composer: Composer, axes: Axes) -> Job:
+def first(composer: Composer, axes: Axes) -> RunRequest:
     """One of the runs, for the settings that all share. Raises ConfigError where no combination goes together."""
     if axes.intervals:
         middle = {key: str((interval.low + interval.high) / 2) for key, interval in axes.intervals.items()}
@@ -103,23 +110,22 @@ def first(composer: Composer, axes: Axes) -> Job:
     return tried.jobs[0]
 
 
-def rehearse(jobs: Sequence[Job]) -> dict[str, tuple[str, str]]:
+def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
     """The later gates, for each setting once whatever its seeds: of those that fail, a label and why."""
-    from ssl_runner import build
-    from ssl_runner.commands.run import check_resumes
+    from ssl_runner.assembly import check
 
     settings = {setting_of(job): job for job in reversed(jobs)}
     refused = {}
     for setting, job in list(settings.items())[:MOST_REHEARSED]:
         try:
-            build.validate(job.config)
-            check_resumes(job.config, job.folder)
+            check.validate(job.config)
+            check_resumes(job)
         except ConfigError as error:
             refused[setting] = (job.label, "; ".join(error.problems))
     return refused
 
 
-def setting_of(job: Job) -> str:
+def setting_of(job: RunRequest) -> str:
     """The same for runs that differ in their seed alone."""
     return identity({**job.plain, "seed": 0})
 
@@ -128,8 +134,8 @@ def work(
     config: Config,
     axes: Axes,
     source: Source,
-    jobs: Sequence[Job],
-    done: Sequence[Job],
+    jobs: Sequence[RunRequest],
+    done: Sequence[RunRequest],
     arguments: Sequence[str],
     console: Console,
 ) -> int:
@@ -144,6 +150,7 @@ def work(
     if source.waiting():
         runner = engine(
             settings.engine,
+            WORK,
             settings.jobs,
             source.waiting(),
             config.trainer.accelerator,
@@ -162,7 +169,7 @@ def work(
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    summarise(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
+    summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
     console.print(outcome_table(outcomes, len(done)))
     if isinstance(source, Guided):
         console.print(source.best())
@@ -196,7 +203,7 @@ def _never_matters(key: str) -> bool:
 
 
 def write_sweep(
-    folder: Path, config: Config, axes: Axes, arguments: Sequence[str], started: str, jobs: Sequence[Job]
+    folder: Path, config: Config, axes: Axes, arguments: Sequence[str], started: str, jobs: Sequence[RunRequest]
 ) -> None:
     """What `ssl-compare` reads of a sweep: its command, axes, and runs relative to the output folder."""
     output = Path(config.output)
@@ -211,7 +218,7 @@ def write_sweep(
     write_atomically(folder / SWEEP, yaml.safe_dump(about, sort_keys=False, width=120))
 
 
-def summarise(folder: Path, jobs: Sequence[Job], config: Config, console: Console) -> None:
+def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> None:
     """Compare all finished runs: in the terminal, as a page, and as a run of its own in wandb."""
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.loggers.wandb_sweep import log_comparison

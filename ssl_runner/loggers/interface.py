@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl_runner.metrics import Metric
+from ssl_runner.results.metrics import Metric
 
 
 class RunContext(NamedTuple):
@@ -35,7 +35,7 @@ class RunLogger(ABC):
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write numbers measured at a step (optimiser steps so far). The name "epoch" is kept for the epoch."""
+        """Write numbers measured at a step (optimizer steps so far). The name "epoch" is kept for the epoch."""
 
     @abstractmethod
     def finish(self, success: bool) -> None:

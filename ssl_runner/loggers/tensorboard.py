@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
-from ssl_runner.metrics import Metric
+from ssl_runner.results.metrics import Metric
 
 
 class TensorBoard(RunLogger):

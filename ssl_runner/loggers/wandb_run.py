@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
-from ssl_runner.metrics import Metric
-from ssl_runner.terminal import say
+from ssl_runner.results.metrics import Metric
+from ssl_runner.runtime.terminal import say
 
 STEP = "trainer/step"  # the horizontal axis of every curve
 TAG_LENGTH = 64  # characters; wandb refuses longer ones

@@ -11,7 +11,7 @@ from ssl_runner.losses.precision import float32
 def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
     """Assign examples to prototypes so that each prototype is used alike: (..., B, K) -> (..., B, K), rows sum to 1.
 
-    The Q that maximises <Q, scores> + epsilon entropy(Q) among those whose rows sum to 1 and whose columns sum to
+    The Q that maximizes <Q, scores> + epsilon entropy(Q) among those whose rows sum to 1 and whose columns sum to
     B / K, approached by dividing columns and rows by their sums in turn; logarithms keep it from overflowing. After the
     last iteration only the rows' sums are exact.
 

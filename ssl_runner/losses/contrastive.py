@@ -83,20 +83,20 @@ def lifted(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float) -> Tensor:
 
 
 @float32
-def nce(sim: Tensor, pos: Tensor, neg: Tensor, log_normaliser: Tensor, log_noise: Tensor) -> Tensor:
+def nce(sim: Tensor, pos: Tensor, neg: Tensor, log_normalizer: Tensor, log_noise: Tensor) -> Tensor:
     r"""Tell each positive from noise, one candidate at a time: a logistic regression. Nats per positive pair.
 
         G_ij = (s_ij - c) - log(k p_noise(j)),   k the number of negatives (noise samples) of anchor i
         loss = mean over pairs (i, j) of  -log sigma(G_ij) - sum_{k in neg(i)} log(1 - sigma(G_ik))
 
-    The model p(j | i) = e^{s_ij - c} need not be normalised: at the optimum c is the log of its normaliser.
+    The model p(j | i) = e^{s_ij - c} need not be normalized: at the optimum c is the log of its normalizer.
     Gutmann, Hyvarinen 2010, "Noise-contrastive estimation: A new estimation principle for unnormalized statistical
     models", https://proceedings.mlr.press/v9/gutmann10a.html, eq. 3; k: Gutmann, Hyvarinen 2012.
 
-    `log_normaliser` c and `log_noise` log p_noise are broadcast over (N, M).
+    `log_normalizer` c and `log_noise` log p_noise are broadcast over (N, M).
     """
     noise_samples = neg.sum(dim=1, keepdim=True, dtype=sim.dtype).clamp_min(1)
-    logit = sim - log_normaliser - noise_samples.log() - log_noise
+    logit = sim - log_normalizer - noise_samples.log() - log_noise
     of_noise = (F.softplus(logit) * neg).sum(dim=1, keepdim=True)
     return _mean(F.softplus(-logit) + of_noise, pos)
 
@@ -141,12 +141,12 @@ def debiased_info_nce(sim: Tensor, pos: Tensor, neg: Tensor, *, prior: float, le
 
 
 @float32
-def soft_nearest_neighbours(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
-    """Want a positive as the neighbour of each anchor, drawn in proportion to e^s; nats per anchor.
+def soft_nearest_neighbors(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+    """Want a positive as the neighbor of each anchor, drawn in proportion to e^s; nats per anchor.
 
         loss = mean over anchors i of  -log( sum_{j in pos(i)} e^{s_ij} / sum_{k in pos(i) or neg(i)} e^{s_ik} )
 
-    Salakhutdinov, Hinton 2007, "Learning a Nonlinear Embedding by Preserving Class Neighbourhood Structure",
+    Salakhutdinov, Hinton 2007, "Learning a Nonlinear Embedding by Preserving Class Neighborhood Structure",
     https://proceedings.mlr.press/v2/salakhutdinov07a.html; Frosst, Papernot, Hinton 2019, "Analyzing and Improving
     Representations with the Soft Nearest Neighbor Loss", https://arxiv.org/abs/1902.01889, eq. 1: s = -|a - b|^2 / T.
     With one positive an anchor it is InfoNCE.

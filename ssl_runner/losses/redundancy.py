@@ -17,10 +17,10 @@ def cross_correlation(a: Tensor, b: Tensor) -> Tensor:
 
     A dimension without variance correlates with none.
     """
-    return _standardise(a).T @ _standardise(b) / len(a)
+    return _standardize(a).T @ _standardize(b) / len(a)
 
 
-def _standardise(z: Tensor) -> Tensor:
+def _standardize(z: Tensor) -> Tensor:
     """Mean 0 and variance 1 over the batch."""
     z = z - z.mean(0)
     return z * (z.square().mean(0) + EPS).rsqrt()

@@ -140,20 +140,20 @@ class NCE(WithTemperature):
     """`contrastive.nce` with noise that is uniform over the n candidates of an anchor. Nats per positive pair.
 
     The model is p(j | i) = e^{s_ij / temperature - c} / n: c is the log of the mean of e^{s / temperature} over the
-    noise, and s / temperature - c estimates log p(j | i) / p_noise(j). `log_normaliser`: c; None learns it, from 0.
+    noise, and s / temperature - c estimates log p(j | i) / p_noise(j). `log_normalizer`: c; None learns it, from 0.
     """
 
-    def __init__(self, *, temperature: float, learn_temperature: bool, log_normaliser: float | None) -> None:
+    def __init__(self, *, temperature: float, learn_temperature: bool, log_normalizer: float | None) -> None:
         super().__init__(temperature=temperature, learn_temperature=learn_temperature)
-        start = torch.tensor([0.0 if log_normaliser is None else float(log_normaliser)])
-        self.log_normaliser = nn.Parameter(start, requires_grad=log_normaliser is None)
+        start = torch.tensor([0.0 if log_normalizer is None else float(log_normalizer)])
+        self.log_normalizer = nn.Parameter(start, requires_grad=log_normalizer is None)
 
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         log_count = (pos + (neg > 0)).sum(dim=1, keepdim=True).clamp_min(1).log()
-        return contrastive.nce(self.temperature(sim), pos, neg, self.log_normaliser + log_count, -log_count)
+        return contrastive.nce(self.temperature(sim), pos, neg, self.log_normalizer + log_count, -log_count)
 
     def watched(self) -> dict[str, Tensor]:
-        return super().watched() | {"log_normaliser": self.log_normaliser.detach().squeeze()}
+        return super().watched() | {"log_normalizer": self.log_normalizer.detach().squeeze()}
 
 
 class InfoNCE(WithTemperature):
@@ -177,11 +177,11 @@ class InfoNCE(WithTemperature):
         return contrastive.debiased_info_nce(logits, pos, neg, prior=self.prior, least=least)
 
 
-class SoftNearestNeighbours(WithTemperature):
-    """`contrastive.soft_nearest_neighbours` of similarities divided by a temperature. Nats per anchor."""
+class SoftNearestNeighbors(WithTemperature):
+    """`contrastive.soft_nearest_neighbors` of similarities divided by a temperature. Nats per anchor."""
 
     def forward(self, sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
-        return contrastive.soft_nearest_neighbours(self.temperature(sim), pos, neg)
+        return contrastive.soft_nearest_neighbors(self.temperature(sim), pos, neg)
 
 
 class SupCon(WithTemperature):

@@ -1,4 +1,4 @@
-"""Centres of groups of points, for each of several sets."""
+"""Centers of groups of points, for each of several sets."""
 
 import torch
 from torch import Tensor
@@ -9,12 +9,12 @@ SAME = 1e-3  # of a set's reach: points nearer to each other are one, for they d
 
 
 def kmeans(points: Tensor, count: int) -> Tensor:
-    """The centres of `count` groups of points, for each set by itself: (B, N, D) -> (B, count, D). Nothing is drawn.
+    """The centers of `count` groups of points, for each set by itself: (B, N, D) -> (B, count, D). Nothing is drawn.
 
-    The first centre is the point farthest from the mean, each further one that farthest from all before (Gonzalez 1985,
-    https://doi.org/10.1016/0304-3975(85)90224-5), so that few points far from all others have a centre too; then
-    Lloyd's algorithm (Lloyd 1982, https://doi.org/10.1109/TIT.1982.1056489) takes 10 steps. A centre without points
-    stays. Where a set has fewer different points than `count`, the centres to spare lie beyond all points.
+    The first center is the point farthest from the mean, each further one that farthest from all before (Gonzalez 1985,
+    https://doi.org/10.1016/0304-3975(85)90224-5), so that few points far from all others have a center too; then
+    Lloyd's algorithm (Lloyd 1982, https://doi.org/10.1109/TIT.1982.1056489) takes 10 steps. A center without points
+    stays. Where a set has fewer different points than `count`, the centers to spare lie beyond all points.
     """
     rows = torch.arange(len(points), device=points.device)
     mean = points.mean(dim=1)
@@ -27,15 +27,15 @@ def kmeans(points: Tensor, count: int) -> Tensor:
         distance = torch.minimum(distance, (points - chosen[-1][:, None]).norm(dim=2))
         farthest, place = distance.max(dim=1, keepdim=True)
         chosen.append(torch.where(farthest > SAME * reach, points[rows, place[:, 0]], beyond))
-    centres = torch.stack(chosen, dim=1)
+    centers = torch.stack(chosen, dim=1)
     for _ in range(STEPS):
-        member = F.one_hot(nearest(points, centres), count).to(points.dtype)  # (B, N, count)
+        member = F.one_hot(nearest(points, centers), count).to(points.dtype)  # (B, N, count)
         size = member.sum(dim=1)[..., None]
-        centres = torch.where(size > 0, member.mT @ points / size.clamp_min(1), centres)
-    return centres
+        centers = torch.where(size > 0, member.mT @ points / size.clamp_min(1), centers)
+    return centers
 
 
-def nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Which centre of its set each point is nearest to, of equally near ones the first: (B, N, D), (B, K, D) -> (B, N)
+def nearest(points: Tensor, centers: Tensor) -> Tensor:
+    """Which center of its set each point is nearest to, of equally near ones the first: (B, N, D), (B, K, D) -> (B, N)
     int64."""
-    return torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=2)
+    return torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=2)

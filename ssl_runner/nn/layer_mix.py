@@ -15,7 +15,7 @@ class LayerMix(nn.Module):
     Raises ValueError for another number of layers, and for layers of different shapes. Peters, Neumann, Iyyer, Gardner,
     Clark, Lee, Zettlemoyer 2018, "Deep contextualized word representations", https://arxiv.org/abs/1802.05365,
     equation 1.
-    Differs from the paper: the layers are not normalised first (there a choice), and w is not drawn towards 0.
+    Differs from the paper: the layers are not normalized first (there a choice), and w is not drawn towards 0.
     """
 
     def __init__(self, count: int) -> None:

@@ -10,10 +10,10 @@ Norm = Literal["batch", "layer", "none"]
 
 
 class MLP(nn.Module):
-    """Linear layers with a normalisation and a ReLU between them: (B, widths[0]) -> (B, widths[-1]).
+    """Linear layers with a normalization and a ReLU between them: (B, widths[0]) -> (B, widths[-1]).
 
-    `norm` follows every layer but the last; `last_norm="batch"` adds a batch normalisation without scale and shift
-    after the last one, as the projector of SimSiam has it. Linear layers before a batch normalisation have no bias: it
+    `norm` follows every layer but the last; `last_norm="batch"` adds a batch normalization without scale and shift
+    after the last one, as the projector of SimSiam has it. Linear layers before a batch normalization have no bias: it
     would be subtracted again. Weights: Kaiming, normal, fan-in; biases: zero.
     """
 

@@ -37,7 +37,7 @@ class Augmentation(Positives):
 
 
 class Label(Positives):
-    """Views of all examples with one label; an unlabelled example (-1) is only like itself."""
+    """Views of all examples with one label; an unlabeled example (-1) is only like itself."""
 
     def forward(self, features: Tensor, source: Tensor, label: Tensor) -> Tensor:
         return torch.where(label < 0, alone(source), label)
@@ -46,14 +46,14 @@ class Label(Positives):
 class PseudoLabel(Positives):
     """Views of all examples in one cluster of the encoder's features: k-means, a little further with every batch.
 
-    Clusters are of the mean over views of features scaled to length 1, by Euclidean distance. Each step moves a centre
+    Clusters are of the mean over views of features scaled to length 1, by Euclidean distance. Each step moves a center
     to the mean of its members, an average over steps that forgets by `momentum`; a cluster that holds under a tenth of
     an even share starts again at a random example. Until `warmup`, a part of the budget, is over an example is only
     like itself: the clusters of an untrained encoder mean little.
     Caron, Bojanowski, Joulin, Douze 2018, "Deep Clustering for Unsupervised Learning of Visual Features",
     https://arxiv.org/abs/1807.05520 (clusters as labels); Sculley 2010, "Web-Scale K-Means Clustering",
     https://doi.org/10.1145/1772690.1772862 (by batches).
-    Differs from the papers: clusters are positives rather than classes to predict, and centres forget.
+    Differs from the papers: clusters are positives rather than classes to predict, and centers forget.
     """
 
     sums: Tensor  # (K, D) of members, per example of a batch, averaged over steps
@@ -93,9 +93,9 @@ class PseudoLabel(Positives):
         self.ready.fill_(progress >= self.warmup)
 
     def _nearest(self, points: Tensor) -> Tensor:
-        """(B, D) -> (B,) the nearest centre."""
-        centres = self.sums / self.shares.clamp_min(1e-12)[:, None]
-        return torch.addmm(centres.square().sum(dim=1), points, centres.T, alpha=-2).argmin(dim=1)
+        """(B, D) -> (B,) the nearest center."""
+        centers = self.sums / self.shares.clamp_min(1e-12)[:, None]
+        return torch.addmm(centers.square().sum(dim=1), points, centers.T, alpha=-2).argmin(dim=1)
 
 
 def _points(features: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Prototypes(nn.Module):
     """Cosine of each embedding with each of `count` learned prototypes: (..., D) -> (..., count), in float32.
 
-    A linear layer whose input and rows are scaled to length 1 when they are read; DINO's last layer, weight-normalised
+    A linear layer whose input and rows are scaled to length 1 when they are read; DINO's last layer, weight-normalized
     with a gain of 1, is the same.
     """
 

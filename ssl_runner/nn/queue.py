@@ -12,12 +12,12 @@ class Queue(nn.Module):
 
     He, Fan, Wu, Xie, Girshick 2020, "Momentum Contrast for Unsupervised Visual Representation Learning",
     https://arxiv.org/abs/1911.05722, algorithm 1. Until they are overwritten the places hold random unit vectors, drawn
-    by the constructor, labelled -1; `filled` tells them apart.
+    by the constructor, labeled -1; `filled` tells them apart.
     Differs from the paper: the size need not be a multiple of the batch's.
     """
 
     keys: Tensor  # (size, D)
-    labels: Tensor  # (size,) int64; -1 where unlabelled
+    labels: Tensor  # (size,) int64; -1 where unlabeled
     pointer: Tensor  # () int64: the place that is overwritten next
     pushed: Tensor  # () int64: keys pushed so far
 

@@ -1,4 +1,4 @@
-"""Batch normalisation by the batch of all processes that train together."""
+"""Batch normalization by the batch of all processes that train together."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from ssl_runner.nn.gather import gather, ranks
 
 
 def synced(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module`, its batch normalisations by the examples of all processes; parameters and buffers are the same objects.
+    """`module`, its batch normalizations by the examples of all processes; parameters and buffers are the same objects.
 
     On a GPU these are torch's own; they take no other tensors, for which there are those below. One process: as it is.
     """
@@ -35,7 +35,7 @@ class SyncedBatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
-            raise ValueError(f"a batch normalisation reads (B, C, ...); it got {input.dim()} dimensions")
+            raise ValueError(f"a batch normalization reads (B, C, ...); it got {input.dim()} dimensions")
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or ranks() == 1:
@@ -44,10 +44,10 @@ class SyncedBatchNorm(_BatchNorm):
         over = [0, *range(2, input.dim())]
         channels = [1, -1, *[1] * (input.dim() - 2)]
         mean = gather(input.mean(over)[None]).mean(0)
-        centred = input - mean.view(channels)
-        variance = gather(centred.square().mean(over)[None]).mean(0)
+        centerd = input - mean.view(channels)
+        variance = gather(centerd.square().mean(over)[None]).mean(0)
         self._track(mean, variance, ranks() * input.numel() // len(mean))
-        normal = centred * (variance + self.eps).rsqrt().view(channels)
+        normal = centerd * (variance + self.eps).rsqrt().view(channels)
         if not self.affine:
             return normal
         return normal * self.weight.view(channels) + self.bias.view(channels)

@@ -10,7 +10,7 @@ Norm = Literal["layer", "rms", "dyt"]
 
 
 class DyT(nn.Module):
-    """Squash each feature instead of normalising it: (..., D) -> (..., D), y = weight * tanh(alpha x) + bias.
+    """Squash each feature instead of normalizing it: (..., D) -> (..., D), y = weight * tanh(alpha x) + bias.
 
     `alpha` is one number, learned from 0.5 on; `weight` and `bias` are of width D, from 1 and 0 on. Zhu, Chen, He,
     LeCun, Liu 2025, "Transformers without Normalization", https://arxiv.org/abs/2503.10622, algorithm 1.
@@ -106,7 +106,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """`depth` blocks and a last norm: (B, N, D) -> (B, N, D). `causal`: token n sees only tokens <= n.
 
-    Initialisation: `init_linear`. `seen`: see `Attention`.
+    Initialization: `init_linear`. `seen`: see `Attention`.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialise a linear layer: Xavier, uniform, as MAE does; leave any other module. For `nn.Module.apply`.
+    """Initialize a linear layer: Xavier, uniform, as MAE does; leave any other module. For `nn.Module.apply`.
 
     ViT's deviation of 0.02 suits a width of 768: at 96 it leaves attention all but uniform for hundreds of steps.
     """

@@ -15,11 +15,11 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.losses.tokens import mean_of_real, token_nll
-from ssl_runner.metrics import RIGHT, Kind
 from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
 from ssl_runner.nn.vocabulary import TokenScores
+from ssl_runner.results.metrics import RIGHT, Kind
 
 LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a whole
 

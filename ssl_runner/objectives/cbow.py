@@ -14,12 +14,12 @@ class Around(NamedTuple):
     pairs: Tensor  # (B, T, T) bool: which places, the second, are around each, the first
 
 
-class Centre(NamedTuple):
+class Center(NamedTuple):
     word: Tensor  # (B, T) int64; MASK where none is asked for
     noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
 
 
-class CBOW(Objective[Around, Centre]):
+class CBOW(Objective[Around, Center]):
     """Predict each word from the mean of the words around it.
 
         x = {w_j: 0 < |i - j| <= r_i},   y = w_i,   r_i ~ U{1, ..., window},   loss = -log p(y | x)      nats per word
@@ -55,17 +55,17 @@ class CBOW(Objective[Around, Centre]):
         self.subsampling = Subsampling(word_counts(spec), spec.special, threshold=subsample)
         self.window = DynamicWindow(window, spec.special)
 
-    def split(self, batch: Batch) -> tuple[Around, Centre]:
+    def split(self, batch: Batch) -> tuple[Around, Center]:
         kept = self.subsampling(batch.data)
         word = batch.data.masked_fill(~kept, self.mask)
         pairs = self.window(batch.data, kept)
-        return Around(word, pairs), Centre(word.masked_fill(~pairs.any(dim=2), self.mask), self.output.draw(len(word)))
+        return Around(word, pairs), Center(word.masked_fill(~pairs.any(dim=2), self.mask), self.output.draw(len(word)))
 
-    def shuffle(self, x: Around, y: Centre) -> tuple[Around, Centre]:
+    def shuffle(self, x: Around, y: Center) -> tuple[Around, Center]:
         """Each place asks for the word of another place of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
-    def loss(self, x: Around, y: Centre) -> Loss:
+    def loss(self, x: Around, y: Center) -> Loss:
         around = self.encoder.embedding(x.word)
         pairs = x.pairs.to(around.dtype)
         v = pairs @ around / pairs.sum(dim=2, keepdim=True).clamp_min(1)

@@ -18,7 +18,7 @@ from ssl_runner.nn.queue import Queue
 
 class Origin(NamedTuple):
     source: Tensor  # (V, B) int64: the place in the data of the example that a view is of
-    label: Tensor  # (V, B) int64: its label; -1 where unlabelled
+    label: Tensor  # (V, B) int64: its label; -1 where unlabeled
     member: Tensor  # (V, B) int64: in the batch, the example whose group a view counts to; its own but in the control
     priority: Tensor  # (V * B, M) in [0, 2): of its M candidates an anchor takes the first as negatives; M = 0: all
 
@@ -86,7 +86,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         self.hardness = hardness
         self.queue = Queue(queue, projector[-1]) if queue else None
         self.all_ranks = ranks == "all"
-        self.labelled = spec.classes > 0
+        self.labeled = spec.classes > 0
 
     def split(self, batch: Batch) -> tuple[Tensor, Origin]:
         """x (V, B, C, h, w) or the like."""
@@ -144,7 +144,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         sim = self.similarity(z, others)
         value = self.rule(sim, pos, neg if self.hardness == 0 else hard_weights(sim.detach(), neg, self.hardness))
         logs = watched(sim.detach(), self.rule.critic(sim.detach()), pos, neg) | self.rule.watched()
-        if self.labelled:
+        if self.labeled:
             near = neg[:, : len(other_label)]  # the queue's labels are not kept
             logs["false_negatives"] = (near & (label[:, None] == other_label)).sum() / near.sum().clamp_min(1)
         return Loss(value, logs, Moved(features, keys, groups))

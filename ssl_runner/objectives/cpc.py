@@ -135,9 +135,9 @@ def _scores(expected: Tensor, own: Tensor, others: Tensor) -> Tensor:
 
 
 class RowContext(nn.Module):
-    """Summarise a grid from above: (B, D, rows, columns) -> (B, dim, rows, columns); a place sees no row below its own.
+    """Summarize a grid from above: (B, D, rows, columns) -> (B, dim, rows, columns); a place sees no row below its own.
 
-    `depth` residual convolutions, each over the row above and its own, and three columns. No normalisation: over the
+    `depth` residual convolutions, each over the row above and its own, and three columns. No normalization: over the
     grid it would tell of the rows below.
     """
 

@@ -17,15 +17,15 @@ class CPCVideo(Objective[Tensor, Tensor]):
         loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction
 
     z runs over the K next blocks of every clip, a clip's own other blocks among them. g is a recurrent network (GRU).
-    Products of vectors are divided by sqrt(D). Each block is a view of its own, cropped and recoloured by itself. Of
+    Products of vectors are divided by sqrt(D). Each block is a view of its own, cropped and recolored by itself. Of
     blocks as they are (`objective/views=frames`) more are told right, and less of what is in them is learned.
 
     van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
     https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation
     Learning by Dense Predictive Coding", https://arxiv.org/abs/1909.04656.
     Differs from the papers: a block is one vector, not a map of them; each step ahead has its own matrix, nothing is
-    predicted from predictions; each block has a crop and colours of its own (Han et al.: one crop of the whole clip,
-    colours of each frame).
+    predicted from predictions; each block has a crop and colors of its own (Han et al.: one crop of the whole clip,
+    colors of each frame).
     """
 
     def __init__(

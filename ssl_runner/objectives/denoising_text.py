@@ -19,11 +19,11 @@ class DenoisingText(Objective[Tensor, Tensor]):
     the part `mask` becomes MASK; special tokens stay. All that the decoder learns of y is in the encoder's pooled
     vector and in the words before the next one, of which it does not see the part `word_dropout` in training.
 
-    Hill, Cho, Korhonen 2016, "Learning Distributed Representations of Sentences from Unlabelled Data",
+    Hill, Cho, Korhonen 2016, "Learning Distributed Representations of Sentences from Unlabeled Data",
     https://arxiv.org/abs/1602.03483 (words left out and moved, the sentence as one vector); Lewis et al. 2019, "BART",
     https://arxiv.org/abs/1910.13461, section 2.2 (masking, deletion); Wang, Reimers, Gurevych 2021, "TSDAE",
     https://arxiv.org/abs/2104.06979 (the pooled vector of a Transformer alone).
-    Differs from the papers: Hill et al. swap neighbours, BART moves whole sentences and its decoder sees all tokens of
+    Differs from the papers: Hill et al. swap neighbors, BART moves whole sentences and its decoder sees all tokens of
     the encoder, for which the vector of the sentence need say nothing; the decoder is a GRU.
     """
 

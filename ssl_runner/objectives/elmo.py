@@ -9,12 +9,12 @@ from ssl_runner.interfaces import Batch, BiCausalEncoder, Loss, Objective, TextS
 from ssl_runner.losses.tokens import mean_of_real, token_nll
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     next: Tensor  # (B, T - 1) int64: what follows each token but the last
     previous: Tensor  # (B, T - 1) int64: what stands before each token but the first; PAD where that is PAD
 
 
-class ELMo(Objective[Tensor, Neighbours]):
+class ELMo(Objective[Tensor, Neighbors]):
     """Predict each token of a text from those before it, and from those after it, by one softmax.
 
         x = t,   y = (t_2 ... t_T, t_1 ... t_{T-1})
@@ -38,22 +38,22 @@ class ELMo(Objective[Tensor, Neighbours]):
         self.pad = spec.special.pad
         self.softmax = nn.Linear(encoder.dim // 2, spec.vocabulary)
 
-    def split(self, batch: Batch) -> tuple[Tensor, Neighbours]:
+    def split(self, batch: Batch) -> tuple[Tensor, Neighbors]:
         """x (B, T) int64."""
         t = batch.data
-        return t, Neighbours(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == self.pad, self.pad))
+        return t, Neighbors(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == self.pad, self.pad))
 
-    def loss(self, x: Tensor, y: Neighbours) -> Loss:
+    def loss(self, x: Tensor, y: Neighbors) -> Loss:
         forward, backward = (
             mean_of_real(token_nll(scores, target, self.pad), target, self.pad)
             for scores, target in zip(self._scores(x), y, strict=True)
         )
         return Loss(forward + backward, {"forward": forward.detach(), "backward": backward.detach()})
 
-    def predict(self, x: Tensor) -> Neighbours:
-        """The most probable neighbours of each token; padding where it is one."""
+    def predict(self, x: Tensor) -> Neighbors:
+        """The most probable neighbors of each token; padding where it is one."""
         following, previous = (scores.argmax(dim=2) for scores in self._scores(x))
-        return Neighbours(
+        return Neighbors(
             following.masked_fill(x[:, :-1] == self.pad, self.pad), previous.masked_fill(x[:, 1:] == self.pad, self.pad)
         )
 

@@ -16,7 +16,7 @@ from ssl_runner.views.holes import Shape, holes
 
 
 class Context(NamedTuple):
-    image: Tensor  # (B, C, H, W), the hole mid-grey
+    image: Tensor  # (B, C, H, W), the hole mid-gray
     hole: Tensor  # (B, 1, H, W) bool: the pixels that are asked for
 
 
@@ -37,7 +37,7 @@ class Inpainting(Objective[Context, Tensor]):
 
     Differs from the paper: the judge's loss is not multiplied by w (for Adam that only changes epsilon's part); no
     border of the hole is weighted more; free shapes are blobs of smooth noise, not outlines of objects; the judge is
-    normalised by groups of channels, not over the batch; what is hidden is mid-grey, not the mean of the data.
+    normalized by groups of channels, not over the batch; what is hidden is mid-gray, not the mean of the data.
     """
 
     def __init__(

@@ -29,13 +29,13 @@ class Jigsaw(Objective[Tensor, Tensor]):
 
     What could be answered without knowing what is shown is closed by a setting each: `tile` below 1 leaves gaps of
     random width (edges that go on), `statistics: equal` gives each tile the same mean and deviation (shades that go
-    on), `grey` shows part of the images without colour (chromatic aberration).
-    An encoder's batch normalisation keeps the statistics of tiles, and whole images are evaluated with them;
+    on), `gray` shows part of the images without color (chromatic aberration).
+    An encoder's batch normalization keeps the statistics of tiles, and whole images are evaluated with them;
     backbone.norm=group has none.
 
     Differs from the paper: the set is a group with a proven distance, not the outcome of a greedy search; features of a
-    tile are the mean over its grid, and a perceptron of one hidden layer, with batch normalisation, reads all nine; the
-    channels of colour images are not shifted against each other.
+    tile are the mean over its grid, and a perceptron of one hidden layer, with batch normalization, reads all nine; the
+    channels of color images are not shifted against each other.
     """
 
     order: Tensor  # (P, 9) int64: place i of the puzzle shows tile order[y, i]
@@ -48,7 +48,7 @@ class Jigsaw(Objective[Tensor, Tensor]):
         permutations: int,
         tile: float,
         statistics: Statistics,
-        grey: float,
+        gray: float,
         head: int,
     ) -> None:
         super().__init__()
@@ -61,26 +61,26 @@ class Jigsaw(Objective[Tensor, Tensor]):
         self.cell = min(spec.height, spec.width) // SIDE  # pixels
         if self.cell < 1:
             raise ValueError(f"dataset: images are {spec.height} x {spec.width}; a jigsaw needs {SIDE} pixels a side")
-        if not 0 <= grey <= 1:
-            raise ValueError(f"objective.grey is {grey}; it must lie in [0, 1]")
+        if not 0 <= gray <= 1:
+            raise ValueError(f"objective.gray is {gray}; it must lie in [0, 1]")
         if head < 1:
             raise ValueError(f"objective.head is {head}; it must be at least 1")
         self.side = max(round(tile * self.cell), 1)  # pixels
         self.statistics = statistics
-        self.grey = grey
+        self.gray = gray
         self.encoder = encoder
         self.register_buffer("order", order, persistent=False)
         self.head = MLP([SIDE * SIDE * encoder.dim, head, permutations], norm="batch")
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (B, C, 3 side, 3 side) the shuffled tiles put together; y (B,) int64 permutations."""
-        image = self._some_grey(batch.data)
+        image = self._some_gray(batch.data)
         y = torch.randint(len(self.order), (len(image),), device=image.device)
         top, left = self._places(len(image), image.shape[2], 0), self._places(len(image), image.shape[3], 1)
         chosen = self.order[y]
         tiles = crops(image, top.gather(1, chosen), left.gather(1, chosen), self.side)  # (9, B, C, side, side)
         if self.statistics == "equal":
-            tiles = _standardise(tiles)
+            tiles = _standardize(tiles)
         tiles = tiles.unflatten(0, (SIDE, SIDE)).permute(2, 3, 0, 4, 1, 5)  # (B, C, row, side, column, side)
         return tiles.flatten(4, 5).flatten(2, 3), y
 
@@ -105,16 +105,16 @@ class Jigsaw(Objective[Tensor, Tensor]):
         begin = (length - SIDE * self.cell) // 2 + cell * self.cell  # the puzzle is cut from the middle
         return begin + torch.randint(self.cell - self.side + 1, (count, SIDE * SIDE), device=device)
 
-    def _some_grey(self, image: Tensor) -> Tensor:
-        """Take the colour from part of the images, (B, C, H, W) -> the same shape."""
-        if self.grey == 0 or image.shape[1] != 3:
+    def _some_gray(self, image: Tensor) -> Tensor:
+        """Take the color from part of the images, (B, C, H, W) -> the same shape."""
+        if self.gray == 0 or image.shape[1] != 3:
             return image
-        chosen = torch.rand(len(image), device=image.device) < self.grey
+        chosen = torch.rand(len(image), device=image.device) < self.gray
         return torch.where(chosen[:, None, None, None], luma(image)[:, None], image)
 
 
-def _standardise(tiles: Tensor) -> Tensor:
+def _standardize(tiles: Tensor) -> Tensor:
     """Give each tile of (9, B, C, side, side) the same mean and deviation over its values; flat tiles stay flat."""
     dims = (2, 3, 4)
-    centred = tiles - tiles.mean(dims, keepdim=True)
-    return (MEAN + DEVIATION * centred / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)
+    centerd = tiles - tiles.mean(dims, keepdim=True)
+    return (MEAN + DEVIATION * centerd / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)

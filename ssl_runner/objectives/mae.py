@@ -16,7 +16,7 @@ GRID_RATIO = 0.75  # what `mask: grid` hides, where both sides of the grid are e
 
 
 class Visible(NamedTuple):
-    image: Tensor  # (B, C, H, W), hidden patches grey: the encoder reads only the kept ones
+    image: Tensor  # (B, C, H, W), hidden patches gray: the encoder reads only the kept ones
     keep: Tensor  # (B, K) int64 places of the kept patches, row-major
 
 
@@ -30,12 +30,12 @@ class MAE(Objective[Visible, Hidden]):
 
         x = t[keep],   y = t[hidden],   loss = |y - d(f(x))|^2                          mean per value of hidden patches
 
-    `target`: y as it is, in [0, 1] (pixels), or less its patch's mean and over its deviation (normalised). `mask`: what
+    `target`: y as it is, in [0, 1] (pixels), or less its patch's mean and over its deviation (normalized). `mask`: what
     is hidden is drawn place by place (random), in rectangles (block), or all but every second patch of every second row
     (grid). He, Chen, Xie, Li, Dollar, Girshick 2022, "Masked Autoencoders Are Scalable Vision Learners",
     https://arxiv.org/abs/2111.06377, section 4.1 and figure 6.
     Differs from the paper: the features are the mean of the patch tokens, without a class token; no random crops. With
-    normalised targets nothing says the mean and deviation of a hidden patch: `predict` draws it with those of all
+    normalized targets nothing says the mean and deviation of a hidden patch: `predict` draws it with those of all
     visible pixels of the image.
     """
 
@@ -46,7 +46,7 @@ class MAE(Objective[Visible, Hidden]):
         *,
         ratio: float,
         mask: Literal["random", "block", "grid"],
-        target: Literal["pixels", "normalised"],
+        target: Literal["pixels", "normalized"],
         decoder_dim: int,
         decoder_depth: int,
         decoder_heads: int,
@@ -66,9 +66,9 @@ class MAE(Objective[Visible, Hidden]):
                     f"set objective.ratio={GRID_RATIO}"
                 )
             self.kept = ((encoder.grid[0] + 1) // 2) * ((encoder.grid[1] + 1) // 2)
-        if target == "normalised" and encoder.patch**2 * spec.channels < 2:
+        if target == "normalized" and encoder.patch**2 * spec.channels < 2:
             raise ValueError(
-                "objective.target is normalised, and a patch of one value has no deviation: set "
+                "objective.target is normalized, and a patch of one value has no deviation: set "
                 "objective.target=pixels, or backbone.patch to 2 or more"
             )
         self.encoder = encoder
@@ -99,7 +99,7 @@ class MAE(Objective[Visible, Hidden]):
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
         target = patchify(y.image, self.patch)
-        if self.target == "normalised":
+        if self.target == "normalized":
             target = (target - target.mean(dim=2, keepdim=True)) / deviation(target)
         error = squared_error(self._decode(x), target).mean(dim=2)
         return Loss((error * y.hidden).sum() / y.hidden.sum())
@@ -107,7 +107,7 @@ class MAE(Objective[Visible, Hidden]):
     def predict(self, x: Visible) -> Hidden:
         seen = patchify(x.image, self.patch)
         guess = self._decode(x).to(seen.dtype)
-        if self.target == "normalised":
+        if self.target == "normalized":
             visible = gather_places(seen, x.keep).flatten(1)[:, None]
             guess = guess * deviation(visible) + visible.mean(dim=2, keepdim=True)
         hidden = self._hidden(x.keep)

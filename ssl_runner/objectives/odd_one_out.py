@@ -26,7 +26,7 @@ class OddOneOut(Objective[Tensor, Tensor]):
     Fernando, Bilen, Gavves, Gould 2017, "Self-Supervised Video Representation Learning With Odd-One-Out Networks",
     https://arxiv.org/abs/1611.06646, with the fusion of streams by concatenation.
     Differs from the paper: the encoder reads frames, not the differences of frames or images that sum them up; a
-    perceptron of one hidden layer, with batch normalisation, reads all.
+    perceptron of one hidden layer, with batch normalization, reads all.
     """
 
     orders: Tensor  # (P, F) int64: the wrong orders

@@ -1,4 +1,4 @@
-"""Which of eight neighbours of a patch is this other patch?"""
+"""Which of eight neighbors of a patch is this other patch?"""
 
 from typing import Literal
 
@@ -11,36 +11,36 @@ from ssl_runner.losses.classification import accuracy, cross_entropy
 from ssl_runner.nn.mlp import MLP
 from ssl_runner.views.augment import crops
 
-NEIGHBOURS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0))
+NEIGHBORS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0))
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # lenses shift an image's green against its red and blue
 NOISE = 0.01  # standard deviation of dropped channels, as a part of the kept one's
 
-Colour = Literal["keep", "drop", "project"]
+Color = Literal["keep", "drop", "project"]
 
 
 class RelativePosition(Objective[Tensor, Tensor]):
-    """Predict which of the eight neighbours of a patch another patch of the same image is.
+    """Predict which of the eight neighbors of a patch another patch of the same image is.
 
-        x = (patch of t, its neighbour y),   y ~ U{0 ... 7},   loss = -log p(y | x)                       nats per pair
+        x = (patch of t, its neighbor y),   y ~ U{0 ... 7},   loss = -log p(y | x)                       nats per pair
 
-    Neighbours are numbered row by row: 0 above to the left, 1 above ... 7 below to the right.
+    Neighbors are numbered row by row: 0 above to the left, 1 above ... 7 below to the right.
     Doersch, Gupta, Efros 2015, "Unsupervised Visual Representation Learning by Context Prediction",
     https://arxiv.org/abs/1505.05192.
 
     What could be answered without knowing what is shown is closed by a setting each: `gap` (edges that go on from patch
-    to patch), `jitter` (lines that go on beyond the gap), `colour` (chromatic aberration, which tells where in the
-    picture a patch lies: all but one channel become noise, or the green-magenta axis is projected out). Grey images
-    have no colour to drop. The neighbour is drawn first, then a place for both in the image: as in the paper's grid, a
-    patch at the border has fewer neighbours, so that a patch which shows that it lies there is half an answer.
-    An encoder's batch normalisation keeps the statistics of patches, and whole images are evaluated with them;
+    to patch), `jitter` (lines that go on beyond the gap), `color` (chromatic aberration, which tells where in the
+    picture a patch lies: all but one channel become noise, or the green-magenta axis is projected out). Gray images
+    have no color to drop. The neighbor is drawn first, then a place for both in the image: as in the paper's grid, a
+    patch at the border has fewer neighbors, so that a patch which shows that it lies there is half an answer.
+    An encoder's batch normalization keeps the statistics of patches, and whole images are evaluated with them;
     backbone.norm=group has none.
 
     Differs from the paper: patches are not shrunk and enlarged again at random; features of a patch are the mean over
-    its grid, and a perceptron of one hidden layer, with batch normalisation, reads both; dropped channels are noise
-    about mid-grey, not about the mean of the data.
+    its grid, and a perceptron of one hidden layer, with batch normalization, reads both; dropped channels are noise
+    about mid-gray, not about the mean of the data.
     """
 
-    neighbours: Tensor  # (8, 2) int64: how far down and to the right, in patches
+    neighbors: Tensor  # (8, 2) int64: how far down and to the right, in patches
     axis: Tensor  # (3, 1, 1) of length 1: green against magenta
 
     def __init__(
@@ -51,7 +51,7 @@ class RelativePosition(Objective[Tensor, Tensor]):
         patch: float,
         gap: float,
         jitter: float,
-        colour: Colour,
+        color: Color,
         head: int,
     ) -> None:
         super().__init__()
@@ -73,34 +73,34 @@ class RelativePosition(Objective[Tensor, Tensor]):
             )
         if head < 1:
             raise ValueError(f"objective.head is {head}; it must be at least 1")
-        self.colour = colour
+        self.color = color
         self.encoder = encoder
-        self.head = MLP([2 * encoder.dim, head, len(NEIGHBOURS)], norm="batch")
-        self.register_buffer("neighbours", torch.tensor(NEIGHBOURS), persistent=False)
+        self.head = MLP([2 * encoder.dim, head, len(NEIGHBORS)], norm="batch")
+        self.register_buffer("neighbors", torch.tensor(NEIGHBORS), persistent=False)
         self.register_buffer("axis", F.normalize(torch.tensor(GREEN_MAGENTA), dim=0).view(3, 1, 1), persistent=False)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (2, B, C, side, side): the patch, its neighbour; y (B,) int64."""
+        """x (2, B, C, side, side): the patch, its neighbor; y (B,) int64."""
         image = batch.data
-        y = torch.randint(len(NEIGHBOURS), (len(image),), device=image.device)
-        down, right = self.neighbours[y].unbind(1)
+        y = torch.randint(len(NEIGHBORS), (len(image),), device=image.device)
+        down, right = self.neighbors[y].unbind(1)
         top, left = self._places(down, image.shape[2]), self._places(right, image.shape[3])
-        return self._colours(crops(image, top, left, self.side)), y
+        return self._colors(crops(image, top, left, self.side)), y
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         logits = self._logits(x)
-        chance = torch.full((), 1 / len(NEIGHBOURS), device=logits.device)
+        chance = torch.full((), 1 / len(NEIGHBORS), device=logits.device)
         return Loss(cross_entropy(logits, y), {"accuracy": accuracy(logits, y), "chance": chance})
 
     def predict(self, x: Tensor) -> Tensor:
         return self._logits(x).argmax(dim=1)
 
     def _logits(self, x: Tensor) -> Tensor:
-        patch, neighbour = self.encoder(x.flatten(0, 1)).pooled.chunk(2)
-        return self.head(torch.cat([patch, neighbour], dim=1))
+        patch, neighbor = self.encoder(x.flatten(0, 1)).pooled.chunk(2)
+        return self.head(torch.cat([patch, neighbor], dim=1))
 
     def _places(self, direction: Tensor, length: int) -> Tensor:
-        """Draw where patch and neighbour begin along one axis: directions (B,) of -1, 0, 1 -> (B, 2) pixels."""
+        """Draw where patch and neighbor begin along one axis: directions (B,) of -1, 0, 1 -> (B, 2) pixels."""
         shift = direction * (self.side + self.gap)
         shift = shift + torch.randint(-self.jitter, self.jitter + 1, shift.shape, device=shift.device)
         low, high = (-shift).clamp_min(0), length - self.side - shift.clamp_min(0)
@@ -108,11 +108,11 @@ class RelativePosition(Objective[Tensor, Tensor]):
         first = torch.minimum(first, high)  # in float32 the largest part of n below 1 times n may round to n
         return torch.stack([first, first + shift], dim=1)
 
-    def _colours(self, patches: Tensor) -> Tensor:
-        """Drop or project colours of (2, B, 3, side, side) patches, each by itself."""
-        if self.colour == "keep" or patches.shape[2] != 3:
+    def _colors(self, patches: Tensor) -> Tensor:
+        """Drop or project colors of (2, B, 3, side, side) patches, each by itself."""
+        if self.color == "keep" or patches.shape[2] != 3:
             return patches
-        if self.colour == "project":
+        if self.color == "project":
             along = (patches * self.axis).sum(dim=2, keepdim=True)
             return (patches - along * self.axis).clamp(0, 1)
         chosen = torch.randint(3, patches.shape[:2], device=patches.device)[:, :, None, None, None]

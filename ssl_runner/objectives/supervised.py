@@ -20,7 +20,7 @@ class Supervised(Objective[Tensor, Tensor]):
         if spec.classes < 2:
             raise ValueError(
                 f"objective=supervised needs labels, and this dataset has {spec.classes} classes; "
-                "choose a labelled dataset, or a self-supervised objective"
+                "choose a labeled dataset, or a self-supervised objective"
             )
         self.encoder = encoder
         self.views = views

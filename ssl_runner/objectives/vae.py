@@ -33,7 +33,7 @@ class VAE(Objective[Seen, Tensor]):
     "beta-VAE", https://openreview.net/forum?id=Sy2fzU9gl; annealing: Bowman et al. 2016, "Generating Sentences from a
     Continuous Space", https://arxiv.org/abs/1511.06349.
     Differs from the papers: convolutional; Gaussian pixels have one fixed deviation; with Bernoulli pixels the encoder
-    reads the grey image, as evaluations do, and not the drawn one (any q gives a bound).
+    reads the gray image, as evaluations do, and not the drawn one (any q gives a bound).
     """
 
     weight: Tensor  # (), w

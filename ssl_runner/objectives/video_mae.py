@@ -14,7 +14,7 @@ from ssl_runner.nn.patches import deviation, gather_places, tubify, untubify
 
 
 class Visible(NamedTuple):
-    clip: Tensor  # (B, T, C, H, W), hidden tubes grey: the encoder reads only the kept ones
+    clip: Tensor  # (B, T, C, H, W), hidden tubes gray: the encoder reads only the kept ones
     keep: Tensor  # (B, K) int64 places of the kept tubes, row-major, time first
 
 
@@ -33,7 +33,7 @@ class VideoMAE(Objective[Visible, Hidden]):
     `mean_error` in the logs is what the mean of the hidden values of the batch would cost: what is to be beaten.
     Tong, Song, Wang, Wang 2022, "VideoMAE", https://arxiv.org/abs/2203.12602, section 3.2; random: Feichtenhofer, Fan,
     Li, He 2022, "Masked Autoencoders As Spatiotemporal Learners", https://arxiv.org/abs/2205.09113.
-    Differs from the papers: no class token, no random crops; small networks. With normalised targets `predict` draws a
+    Differs from the papers: no class token, no random crops; small networks. With normalized targets `predict` draws a
     hidden tube with the mean and deviation of all visible pixels of the clip.
     """
 
@@ -44,7 +44,7 @@ class VideoMAE(Objective[Visible, Hidden]):
         *,
         ratio: float,
         mask: Literal["tube", "random"],
-        target: Literal["pixels", "normalised"],
+        target: Literal["pixels", "normalized"],
         decoder_dim: int,
         decoder_depth: int,
         decoder_heads: int,
@@ -60,11 +60,11 @@ class VideoMAE(Objective[Visible, Hidden]):
             )
         if mask not in ("tube", "random"):
             raise ValueError(f"objective.mask is {mask!r}; it must be tube or random")
-        if target not in ("pixels", "normalised"):
-            raise ValueError(f"objective.target is {target!r}; it must be pixels or normalised")
-        if target == "normalised" and math.prod(encoder.tube) * spec.channels < 2:
+        if target not in ("pixels", "normalized"):
+            raise ValueError(f"objective.target is {target!r}; it must be pixels or normalized")
+        if target == "normalized" and math.prod(encoder.tube) * spec.channels < 2:
             raise ValueError(
-                "objective.target is normalised, and a tube of one value has no deviation: set "
+                "objective.target is normalized, and a tube of one value has no deviation: set "
                 "objective.target=pixels, or backbone.patch to 2 or more"
             )
         self.encoder = encoder
@@ -97,7 +97,7 @@ class VideoMAE(Objective[Visible, Hidden]):
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
         target = tubify(y.clip, self.tube)
-        if self.target == "normalised":
+        if self.target == "normalized":
             target = (target - target.mean(dim=2, keepdim=True)) / deviation(target)
         error = squared_error(self._decode(x), target).mean(dim=2)
         asked = y.hidden.sum()
@@ -108,7 +108,7 @@ class VideoMAE(Objective[Visible, Hidden]):
     def predict(self, x: Visible) -> Hidden:
         seen = tubify(x.clip, self.tube)
         guess = self._decode(x).to(seen.dtype)
-        if self.target == "normalised":
+        if self.target == "normalized":
             visible = gather_places(seen, x.keep).flatten(1)[:, None]
             guess = guess * deviation(visible) + visible.mean(dim=2, keepdim=True)
         hidden = self._hidden(x.keep)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from ssl_runner.names import current
-from ssl_runner.reporting.results import Run
-from ssl_runner.reporting.values import flat, is_number, parse
+from ssl_runner.config.names import current
+from ssl_runner.results.result import Run
+from ssl_runner.results.values import flat, is_number, parse
 
 # No settings of a run, nor what lies beneath them: what cannot change its result (config.NOT_IDENTITY), how it is
 # judged (that is protocol), and the seed.
@@ -73,7 +73,7 @@ def _by_contents(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read_config(run: Run) -> dict[str, Any]:
     """config.yaml of a run whose result does not hold it; empty where it cannot be read."""
-    from ssl_runner.plain_yaml import read_yaml
+    from ssl_runner.config.plain_yaml import read_yaml
 
     try:
         config = read_yaml((run.folder / "config.yaml").read_text(encoding="utf-8"))

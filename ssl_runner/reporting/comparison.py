@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ssl_runner.metrics import Better, Unit
 from ssl_runner.reporting import protocols
-from ssl_runner.reporting.address import Address, address, read_address
 from ssl_runner.reporting.axes import Axis, describe, find_axes, matching
 from ssl_runner.reporting.protocols import Number, numbers
-from ssl_runner.reporting.results import PRETRAINED, Run
 from ssl_runner.reporting.rows import NOTHING, show, subject_name, subject_place
 from ssl_runner.reporting.statistics import ALPHA, Interval, holm, interval, paired_p
-from ssl_runner.reporting.values import text
+from ssl_runner.results.address import Address, address, read_address
+from ssl_runner.results.metrics import Better, Unit
+from ssl_runner.results.result import PRETRAINED, Run
+from ssl_runner.results.values import text
 
 COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; keys of results.Cost
 

@@ -16,14 +16,21 @@ import numpy as np
 
 from ssl_runner.figures import Bars, Dots, HeatMap, Lines, Point
 from ssl_runner.figures import Drawn as Figure
-from ssl_runner.metrics import Better, Unit
-from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
-from ssl_runner.reporting.results import METRICS, PRETRAINED, RANDOM_START, ResultError, Run, read_metrics
 from ssl_runner.reporting.rows import label, show, show_interval
-from ssl_runner.reporting.values import freeze, text
+from ssl_runner.results.address import Address
+from ssl_runner.results.metrics import Better, Unit
+from ssl_runner.results.result import (
+    METRICS,
+    PRETRAINED,
+    RANDOM_START,
+    ResultError,
+    Run,
+    read_metrics,
+)
+from ssl_runner.results.values import freeze, text
 
 MAIN = Address("linear", "accuracy")  # the column to draw first, where there is one
 MOST_FIGURES = 12  # that are shown
@@ -274,14 +281,14 @@ def _merged(starts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
 def _plane(
     group: Group, column: Column, places: Sequence[Place], x_label: str, log_x: bool, note: str, named: bool = False
 ) -> Dots:
-    """A dot a setting, coloured by the first option in which the settings differ."""
+    """A dot a setting, colored by the first option in which the settings differ."""
     scale = _scale(column.unit)
     option = next(filter(_names_option, group.axes), None)
     telling = _telling(group, group.axes, group.settings)
     groups: dict[str, list[Place]] = {}
     for place in places:
         groups.setdefault(say_value(place.setting.values.get(option.key)) if option else "", []).append(place)
-    if len(groups) > MOST_CURVES:  # more than there are colours
+    if len(groups) > MOST_CURVES:  # more than there are colors
         groups = {"": list(places)}
 
     def point(place: Place) -> Point:
@@ -356,9 +363,9 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     if swept and not column.better.sign:
         return  # there is no best
     best: dict[tuple[str, str], tuple[Setting, Cell]] = {}  # by (label, series)
-    labelled, others = _labelled(group, choices)
+    labeled, others = _labeled(group, choices)
     for setting, cell in group.found(column):  # best first
-        best.setdefault((setting_name(setting, labelled), setting_name(setting, others)), (setting, cell))
+        best.setdefault((setting_name(setting, labeled), setting_name(setting, others)), (setting, cell))
     if len(best) < 2:
         return
     names = sorted({name for _, name in best})
@@ -396,7 +403,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     )
 
 
-def _labelled(group: Group, choices: Sequence[Axis]) -> tuple[list[Axis], list[Axis]]:
+def _labeled(group: Group, choices: Sequence[Axis]) -> tuple[list[Axis], list[Axis]]:
     """The axis that labels bars, and those that are series beside each other: where each goes with each."""
     if len(choices) > 1:
         first = max(choices, key=lambda axis: len(_values(group, axis)))

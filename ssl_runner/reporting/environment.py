@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from ssl_runner.reporting.results import Git
+from ssl_runner.results.result import Git
 
 PACKAGES = (
     "ssl-runner", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy",

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ssl_runner.reporting.comparison import COSTS, Cell, Comparison
-from ssl_runner.reporting.plain import to_plain
-from ssl_runner.reporting.results import PRETRAINED
 from ssl_runner.reporting.rows import subject_place
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.reporting.tables import Sheet
-from ssl_runner.reporting.values import text
+from ssl_runner.results.plain import to_plain
+from ssl_runner.results.result import PRETRAINED
+from ssl_runner.results.values import text
 
 RUN_COSTS = (*COSTS, "evaluation_seconds", "parameters", "device", "precision")  # keys of results.Cost
 LATEX = {

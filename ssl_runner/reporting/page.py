@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import jinja2
 
-from ssl_runner.metrics import Better, Metric, Unit
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
@@ -28,18 +27,6 @@ from ssl_runner.reporting.comparison_figures import (
 )
 from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves, read_about
 from ssl_runner.reporting.protocols import apart, elsewhere, quantity
-from ssl_runner.reporting.results import (
-    METRICS,
-    PRETRAINED,
-    RANDOM_START,
-    REPORT,
-    Evaluation,
-    ResultError,
-    Run,
-    read_metrics,
-    read_result,
-    write_atomically,
-)
 from ssl_runner.reporting.rows import (
     NOTHING,
     Row,
@@ -51,7 +38,20 @@ from ssl_runner.reporting.rows import (
     subjects,
 )
 from ssl_runner.reporting.tables import headlines
-from ssl_runner.reporting.values import text
+from ssl_runner.results.metrics import Better, Metric, Unit
+from ssl_runner.results.result import (
+    METRICS,
+    PRETRAINED,
+    RANDOM_START,
+    REPORT,
+    Evaluation,
+    ResultError,
+    Run,
+    read_metrics,
+    read_result,
+    write_atomically,
+)
+from ssl_runner.results.values import text
 
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
@@ -234,7 +234,7 @@ def _environment() -> jinja2.Environment:
         "moment": lambda iso: iso[:16].replace("T", " "),
     }
     environment.globals |= {
-        "colours": {"light": LIGHT, "dark": DARK},
+        "colors": {"light": LIGHT, "dark": DARK},
         "LONG_PROTOCOL": LONG_PROTOCOL,
         "LONG_TABLE": LONG_TABLE,
         "NOTHING": NOTHING,

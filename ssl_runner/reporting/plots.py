@@ -1,8 +1,8 @@
 """Draw figures as PNG or SVG: no window, no global state of matplotlib, the same picture on every machine.
 
-A PNG is drawn for a light or for a dark page; an SVG takes its colours from the page. Figures are about 10.5 cm wide
-with text of 9 points, so that they can be read on a phone as well as on a desk. Colours can be told apart by
-colour-blind readers (after Okabe and Ito, and Paul Tol); curves differ in their dashes too, and classes are named where
+A PNG is drawn for a light or for a dark page; an SVG takes its colors from the page. Figures are about 10.5 cm wide
+with text of 9 points, so that they can be read on a phone as well as on a desk. Colors can be told apart by
+color-blind readers (after Okabe and Ito, and Paul Tol); curves differ in their dashes too, and classes are named where
 they lie.
 """
 
@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from PIL import Image
 
 from ssl_runner.figures import Bars, Clips, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
-from ssl_runner.reporting.results import write_atomically
+from ssl_runner.results.result import write_atomically
 
 WIDTH = 4.1  # inches
 DPI = 200
@@ -49,7 +49,7 @@ CHARACTER = 0.6 * TEXT / 72  # inches a character is wide, about
 
 
 class Theme(NamedTuple):
-    """Colours of the page a figure stands on; the page's style sheet has the same."""
+    """Colors of the page a figure stands on; the page's style sheet has the same."""
 
     paper: str
     ink: str
@@ -95,7 +95,7 @@ def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
 def draw_svg(figure: Drawn, name: str) -> str:
     """The same drawing as an <svg> element to stand in a page. `name`: unique on the page; its ids begin with it.
 
-    Colours are the style sheet's variables, so that one drawing suits a light and a dark page; text is text, in the
+    Colors are the style sheet's variables, so that one drawing suits a light and a dark page; text is text, in the
     page's font. Each `Point` says its title where one points at it, and leads to its link.
     """
     svg = io.BytesIO()
@@ -137,17 +137,17 @@ def _canvas(figure: Drawn, theme: Theme) -> Canvas:
             assert_never(figure)
 
 
-VARIABLES = {  # colour of the light theme -> the style sheet's name for it
+VARIABLES = {  # color of the light theme -> the style sheet's name for it
     LIGHT.paper: "var(--paper)",
     LIGHT.ink: "var(--ink)",
     LIGHT.muted: "var(--muted)",
     LIGHT.grid: "var(--line)",
-    **{colour: f"var(--curve-{place})" for place, colour in enumerate(LIGHT.curves)},
+    **{color: f"var(--curve-{place})" for place, color in enumerate(LIGHT.curves)},
 }
 
 
 def _suit_page(element: ElementTree.Element, name: str) -> None:
-    """Make an element of matplotlib's SVG one of a page: its ids, its colours, its font, its link."""
+    """Make an element of matplotlib's SVG one of a page: its ids, its colors, its font, its link."""
     given = element.attrib
     if "id" in given:
         given["id"] = f"{name}-{given['id']}"
@@ -317,9 +317,9 @@ def animate(figure: Clips) -> bytes:
     longest, count = _of_clips(figure)
     rows = []
     for row in figure.rows.values():
-        colour = row if row.ndim == 5 else np.repeat(row[..., None], 3, axis=-1)
+        color = row if row.ndim == 5 else np.repeat(row[..., None], 3, axis=-1)
         times = max(1, math.ceil(FRAME / row.shape[3]))
-        large = (colour.clip(0, 1) * 255).round().astype(np.uint8).repeat(times, axis=2).repeat(times, axis=3)
+        large = (color.clip(0, 1) * 255).round().astype(np.uint8).repeat(times, axis=2).repeat(times, axis=3)
         framed = np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0)), constant_values=128)
         held = framed[:, np.minimum(np.arange(longest), framed.shape[1] - 1)]  # (n, T, H, W, 3)
         rows.append(np.concatenate(list(held[:count]), axis=2))
@@ -350,9 +350,9 @@ def _fit(words: str, width: float) -> tuple[str, float]:
 
 
 def _write(
-    canvas: Canvas, x: float, y: float, words: str, size: float, colour: str, height: float, align: str = "left"
+    canvas: Canvas, x: float, y: float, words: str, size: float, color: str, height: float, align: str = "left"
 ) -> None:
-    canvas.text(x / WIDTH, y / height, words, size=size, color=colour, ha=align, va="baseline", parse_math=False)
+    canvas.text(x / WIDTH, y / height, words, size=size, color=color, ha=align, va="baseline", parse_math=False)
 
 
 def _scatter(figure: Scatter, theme: Theme) -> Canvas:
@@ -370,13 +370,13 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
     order = {label: place for place, label in enumerate(label for label in found if label >= 0)}
     for label in found:
         points = figure.points[figure.label == label]
-        colour = to_hex(theme.muted if label < 0 else _class_colour(order[label], len(order), theme))
+        color = to_hex(theme.muted if label < 0 else _class_color(order[label], len(order), theme))
         axes.scatter(
-            points[:, 0], points[:, 1], s=size, color=colour, alpha=0.8, linewidths=0, zorder=1 if label < 0 else 2
+            points[:, 0], points[:, 1], s=size, color=color, alpha=0.8, linewidths=0, zorder=1 if label < 0 else 2
         )
         if label >= 0 and len(order) <= MOST_NAMES:
             name = figure.names[label] if label < len(figure.names) else str(label)
-            _tag(axes, _densest(points), name, colour, theme)
+            _tag(axes, _densest(points), name, color, theme)
     if figure.texts:
         _same_length("texts", figure.texts, figure.label.tolist())
         _write_over(axes, figure.points, figure.texts, theme)
@@ -399,11 +399,11 @@ def _write_over(axes: Axes, points: np.ndarray, texts: Sequence[str], theme: The
             shown.set_parse_math(False)
 
 
-def _tag(axes: Axes, place: np.ndarray, name: str, colour: str, theme: Theme) -> None:
-    """A class's name on a ground of its colour."""
-    red, green, blue = to_rgb(colour)
+def _tag(axes: Axes, place: np.ndarray, name: str, color: str, theme: Theme) -> None:
+    """A class's name on a ground of its color."""
+    red, green, blue = to_rgb(color)
     ink = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.55 else "#ffffff"
-    box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": theme.paper, "linewidth": 1}
+    box = {"boxstyle": "round,pad=0.25", "facecolor": color, "edgecolor": theme.paper, "linewidth": 1}
     axes.text(
         place[0], place[1], name, size=TEXT, weight="bold", color=ink, ha="center", va="center", bbox=box, zorder=3
     ).set_parse_math(False)
@@ -417,7 +417,7 @@ def _densest(points: np.ndarray) -> np.ndarray:
     return points[np.exp(-square / near).sum(1).argmax()]
 
 
-def _class_colour(place: int, classes: int, theme: Theme) -> Any:
+def _class_color(place: int, classes: int, theme: Theme) -> Any:
     if classes <= len(theme.classes):
         return theme.classes[place]
     return colormaps["viridis"](0.15 + 0.8 * place / (classes - 1))  # too many to tell apart anyhow
@@ -447,13 +447,13 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
         there = np.isfinite(y)  # a curve logged at fewer steps is drawn through the gaps
-        colour, dash = styles[name]
+        color, dash = styles[name]
         marker = "o" if there.sum() <= 12 and name not in figure.points else ""
-        axes.plot(x[there], y[there], dash, color=colour, linewidth=1.5, marker=marker, markersize=3)
+        axes.plot(x[there], y[there], dash, color=color, linewidth=1.5, marker=marker, markersize=3)
         if name in figure.low and name in figure.high:
             band = [np.asarray(edge[name], dtype=float)[there] for edge in (figure.low, figure.high)]
-            axes.fill_between(x[there], *band, color=colour, alpha=0.16, linewidth=0)
-        _dot(axes, figure.points.get(name, ()), 12, colour)
+            axes.fill_between(x[there], *band, color=color, alpha=0.16, linewidth=0)
+        _dot(axes, figure.points.get(name, ()), 12, color)
     for name, values in figure.references.items():
         y = np.asarray(values, dtype=float)
         there = np.isfinite(y)
@@ -474,10 +474,10 @@ def _bars(figure: Bars, theme: Theme) -> Canvas:
         raise ValueError("no bars to draw")
     thick, gap = 0.19, 0.1  # inches
     group = thick * len(figure.values) + gap
-    colours = {name: _style(place, theme)[0] for place, name in enumerate(figure.values)}
+    colors = {name: _style(place, theme)[0] for place, name in enumerate(figure.values)}
     handles: list[Artist] = []
     if len(figure.values) > 1:
-        handles += [Patch(color=colour, label=name) for name, colour in colours.items()]
+        handles += [Patch(color=color, label=name) for name, color in colors.items()]
     left = 0.12 + CHARACTER * min(LONGEST_LABEL, max(len(label) for label in figure.labels))
     canvas, axes = _plane(group * len(figure.labels), left, handles, theme, grid="x")
     width = WIDTH - left
@@ -488,7 +488,7 @@ def _bars(figure: Bars, theme: Theme) -> Canvas:
         y = [(gap / 2 + (place + 0.5) * thick) / group + label for label in range(len(figure.labels))]
         low, high = figure.low.get(name, nothing), figure.high.get(name, nothing)
         marks = figure.references.get(name, nothing)
-        axes.barh(y, np.nan_to_num(values), 0.84 * thick / group, color=colours[name], linewidth=0)
+        axes.barh(y, np.nan_to_num(values), 0.84 * thick / group, color=colors[name], linewidth=0)
         for at, value, least, most, mark in zip(y, values, low, high, marks, strict=True):
             if math.isfinite(mark):
                 half = 0.5 * thick / group
@@ -577,12 +577,12 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
     for kind, edges in (("low", figure.low), ("high", figure.high)):
         for name, values in edges.items():
             _same_length(f"{kind} {name!r}", values, figure.points.get(name, ()))
-    colours = {name: _style(place, theme)[0] for place, name in enumerate(figure.points)}
+    colors = {name: _style(place, theme)[0] for place, name in enumerate(figure.points)}
     handles: list[Artist] = []
-    if len(colours) > 1:
+    if len(colors) > 1:
         handles += [
-            Line2D([], [], color=colour, linestyle="", marker="o", markersize=4, label=name)
-            for name, colour in colours.items()
+            Line2D([], [], color=color, linestyle="", marker="o", markersize=4, label=name)
+            for name, color in colors.items()
         ]
     canvas, axes = _plane(2.6, 0.155 * WIDTH, handles, theme)
     axes.margins(0.06)
@@ -593,8 +593,8 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
         if name in figure.low and name in figure.high:
             for point, low, high in zip(points, figure.low[name], figure.high[name], strict=True):
                 if math.isfinite(high - low):
-                    axes.plot([point.x, point.x], [low, high], color=colours[name], linewidth=1.2, alpha=0.6)
-        _dot(axes, points, 24, colours[name])
+                    axes.plot([point.x, point.x], [low, high], color=colors[name], linewidth=1.2, alpha=0.6)
+        _dot(axes, points, 24, colors[name])
         named += [point for point in points if point.name and math.isfinite(point.x) and math.isfinite(point.y)]
     _mark(axes, ())
     if len(named) <= MOST_NAMED_DOTS:
@@ -649,7 +649,7 @@ def _same_length(what: str, values: Sequence[Any], places: Sequence[Any]) -> Non
 
 
 def _style(place: int, theme: Theme) -> tuple[str, Dash]:
-    """Colour and dash of a curve: they come round only together."""
+    """Color and dash of a curve: they come round only together."""
     return theme.curves[place % len(theme.curves)], DASHES[place % len(DASHES)]
 
 
@@ -713,18 +713,18 @@ def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
     axes.set_ylabel(_cut(y_label, 30), size=TEXT, color=theme.muted, parse_math=False)
 
 
-def _dot(axes: Axes, points: Sequence[Point], size: float, colour: str) -> None:
+def _dot(axes: Axes, points: Sequence[Point], size: float, color: str) -> None:
     there = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     if there:
         x, y = [point.x for point in there], [point.y for point in there]
-        drawn = axes.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3, clip_on=False)
+        drawn = axes.scatter(x, y, s=size, color=color, linewidths=0, zorder=3, clip_on=False)
         drawn.set_urls([_url(point) for point in there])
 
 
-def _plain(texts: Iterable[Text], colour: str) -> None:
+def _plain(texts: Iterable[Text], color: str) -> None:
     """Show words as they are, a $ included."""
     for text in texts:
-        text.set(parse_math=False, color=colour)
+        text.set(parse_math=False, color=color)
 
 
 def _cut(words: str, most: int) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from ssl_runner.metrics import DataRef, Metric
-from ssl_runner.reporting.address import ON
-from ssl_runner.reporting.results import PRETRAINED, Evaluation, Result
-from ssl_runner.reporting.values import freeze
+from ssl_runner.results.address import ON
+from ssl_runner.results.metrics import DataRef, Metric
+from ssl_runner.results.result import PRETRAINED, Evaluation, Result
+from ssl_runner.results.values import freeze
 
 MOST_KEYS = 3  # of a protocol that stand in an address
 LONGEST = 60  # characters of them

@@ -7,12 +7,19 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ssl_runner.metrics import Better, Metric, Unit
-from ssl_runner.reporting.address import ON, Address, address
 from ssl_runner.reporting.protocols import apart, elsewhere, quantity
-from ssl_runner.reporting.results import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_START, Evaluation, Result
 from ssl_runner.reporting.statistics import Interval
-from ssl_runner.reporting.values import freeze, text
+from ssl_runner.results.address import ON, Address, address
+from ssl_runner.results.metrics import Better, Metric, Unit
+from ssl_runner.results.result import (
+    BAG_OF_WORDS,
+    PIXELS,
+    PRETRAINED,
+    RANDOM_START,
+    Evaluation,
+    Result,
+)
+from ssl_runner.results.values import freeze, text
 
 SUBJECTS = {  # in the order of columns
     PRETRAINED: "pretrained",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_runner.reporting.axes import Description, describe, matching
-from ssl_runner.reporting.results import METRICS, RESULT, ResultError, Run, read_result
-from ssl_runner.reporting.values import is_number, parse, text
+from ssl_runner.results.result import METRICS, RESULT, ResultError, Run, read_result
+from ssl_runner.results.values import is_number, parse, text
 
 SWEEP = "sweep.yaml"  # of <output>/sweeps/<name>/: names its runs, as seen from <output>
 ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
@@ -62,7 +62,7 @@ def _run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def _swept(folder: Path, problems: list[str]) -> list[Path]:
-    from ssl_runner.plain_yaml import read_yaml
+    from ssl_runner.config.plain_yaml import read_yaml
 
     path = folder / SWEEP
     try:

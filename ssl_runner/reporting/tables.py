@@ -12,9 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ssl_runner.metrics import Unit
 from ssl_runner.reporting.comparison import COSTS, Cell, Column, Comparison
-from ssl_runner.reporting.results import RANDOM_START, Result
 from ssl_runner.reporting.rows import (
     NOTHING,
     result_rows,
@@ -24,8 +22,10 @@ from ssl_runner.reporting.rows import (
     subjects,
 )
 from ssl_runner.reporting.statistics import Interval
-from ssl_runner.reporting.values import freeze, text
-from ssl_runner.terminal import Terminal
+from ssl_runner.results.metrics import Unit
+from ssl_runner.results.result import RANDOM_START, Result
+from ssl_runner.results.values import freeze, text
+from ssl_runner.runtime.terminal import Terminal
 
 NARROWEST = 12  # characters of a heading's line that are not broken
 WIDEST = 25  # characters of a line of a heading

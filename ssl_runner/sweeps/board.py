@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ssl_runner.reporting.status import Status, read_status
-from ssl_runner.sweeps.plan import Job
+from ssl_runner.config.request import RunRequest
+from ssl_runner.results.status import Status, read_status
 from ssl_runner.sweeps.scheduler import Outcome, Running
 
 REFRESH = 0.5  # seconds
@@ -38,7 +38,7 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def started(self, job: Job) -> None:
+    def started(self, job: RunRequest) -> None:
         if not self._live:
             self._console.print(f"started  {job.label}", soft_wrap=True)
 

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -17,8 +17,11 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_runner.composing import of_hydra
-from ssl_runner.config import Config, ConfigError, check_fit, composing, identity, run_folder, typed, with_names
+from ssl_runner.config.compose import composing, with_names
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.fit import check_fit
+from ssl_runner.config.loader import of_hydra
+from ssl_runner.config.request import CONTENTS, RunRequest
 
 FITTING = "fitting"  # a preset's word for: every option of the group that goes with the rest
 SEED = "seed"
@@ -40,17 +43,6 @@ class Axes(NamedTuple):
     choices: dict[str, list[str]]  # key -> what may stand behind its equals sign
     intervals: dict[str, Interval]
     fitting: frozenset[str]  # keys whose options were found: combinations that do not go together are left out
-
-
-class Job(NamedTuple):
-    """One run of a sweep."""
-
-    label: str  # what tells it apart from the others: "ratio=0.75 s0"
-    overrides: tuple[str, ...]  # that compose it
-    plain: dict[str, Any]  # composed, resolved
-    config: Config
-    identity: str
-    folder: Path
 
 
 class Composer:
@@ -194,13 +186,13 @@ def combinations(axes: Axes) -> list[dict[str, str]]:
 
 
 class Plan(NamedTuple):
-    jobs: list[Job]
+    jobs: list[RunRequest]
     left_out: list[str]  # why, of combinations that do not go together
 
 
 def plan(composer: Composer, axes: Axes, chosen: Iterable[Mapping[str, str]]) -> Plan:
     """The runs of some combinations, each once. Raises ConfigError for those that are wrong, all at once."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, RunRequest] = {}
     problems: dict[str, str] = {}  # each once, with the first run that has it
     left_out: dict[str, str] = {}
     swept = [key for key in (*axes.choices, *axes.intervals) if len(axes.choices.get(key, "**")) > 1]
@@ -211,39 +203,36 @@ def plan(composer: Composer, axes: Axes, chosen: Iterable[Mapping[str, str]]) ->
         overrides = [f"{key}={value}" for key, value in values.items()]
         try:
             plain = composer(overrides)
-            config = typed(plain)
+            request = RunRequest.of(plain, (*composer.fixed, *overrides), label or "run")
         except ConfigError as error:
             problems |= {problem: label for problem in error.problems if problem not in problems}
             continue
         try:
-            check_fit(config)
+            check_fit(request.config)
         except ConfigError as error:
             unfit = left_out if axes.fitting else problems
             unfit |= {problem: label for problem in error.problems if problem not in unfit}
             continue
-        config, plain, folder = placed(config, plain)
-        found = identity(plain)
-        if found not in jobs:
-            jobs[found] = Job(label or "run", (*composer.fixed, *overrides), plain, config, found, folder)
+        request = on_files(request)
+        jobs.setdefault(request.identity, request)
     if problems:
         raise ConfigError([f"{label}: {problem}" if label else problem for problem, label in problems.items()])
     return Plan(list(jobs.values()), list(left_out))
 
 
-def placed(config: Config, plain: dict[str, Any]) -> tuple[Config, dict[str, Any], Path]:
-    """A run's config with the fingerprints of its files, and its folder. Where files cannot be read, which is said when
-    the run is rehearsed, it has none."""
-    from ssl_runner import build
-    from ssl_runner.commands.places import CONTENTS, place_of
-    from ssl_runner.commands.run import load, with_contents
+def on_files(request: RunRequest) -> RunRequest:
+    """A run with the fingerprints of its files, and its folder. Where files cannot be read, which is said when the run
+    is rehearsed, it has none."""
+    from ssl_runner.assembly import construct
+    from ssl_runner.assembly.load import load_data
+    from ssl_runner.assembly.places import placed, with_contents
 
     try:
-        source, spec = build.source(config)
-        config, plain = with_contents(config, plain, source, spec)
-        return config, plain, place_of(config, plain, lambda: load(config, source).fingerprint()).folder
+        source, spec = construct.source(request.config)
+        found = with_contents(request, source, spec)
+        return placed(found, lambda: load_data(found.config, source).fingerprint())[0]
     except (ConfigError, ValueError, OSError):
-        plain = {**plain, CONTENTS: {}}
-        return config, plain, run_folder(config, plain)
+        return replace(request, plain={**request.plain, CONTENTS: {}})
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

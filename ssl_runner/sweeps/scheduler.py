@@ -4,16 +4,17 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from ssl_runner.commands.places import finished
-from ssl_runner.locking import is_held
-from ssl_runner.reporting.results import Result
-from ssl_runner.stopping import REQUESTS, STOPPED
-from ssl_runner.sweeps.engines import Engine, Handle
-from ssl_runner.sweeps.job import BUSY, write_job
-from ssl_runner.sweeps.plan import Job
+from ssl_runner.assembly.places import finished
+from ssl_runner.config.request import RunRequest
+from ssl_runner.results.result import Result
+from ssl_runner.runtime.job_file import BUSY, write_job
+from ssl_runner.runtime.locks import is_held
+from ssl_runner.runtime.signals import REQUESTS, STOPPED
+from ssl_runner.sweeps.engines.interface import Engine, Handle
 
 POLL = 0.05  # seconds between two looks at the jobs
 RETRY = 5.0  # seconds before a run that another process does is looked at again
@@ -30,7 +31,7 @@ State = Literal["done", "failed", "skipped", "pruned", "stopped"]
 class Outcome(NamedTuple):
     """What became of a job."""
 
-    job: Job
+    job: RunRequest
     state: State
     why: str = ""  # of a failure: its last line; of what was skipped: who did it
     log: Path | None = None
@@ -40,13 +41,13 @@ class Outcome(NamedTuple):
 class Source(Protocol):
     """Where jobs come from: a list, or a search that learns from results."""
 
-    def next(self) -> Job | None:
+    def next(self) -> RunRequest | None:
         """The next job; None where there is none, or none before another one ends."""
 
     def ended(self, outcome: Outcome, result: Result | None) -> None:
         """Take note of an end; `result` where the run is finished."""
 
-    def hopeless(self, job: Job) -> bool:
+    def hopeless(self, job: RunRequest) -> bool:
         """Whether a running job should be stopped, for what its curve shows."""
 
     def waiting(self) -> int:
@@ -58,7 +59,7 @@ class Watcher(Protocol):
 
     def show(self, running: Sequence["Running"], outcomes: Sequence[Outcome], waiting: int) -> None: ...
 
-    def started(self, job: Job) -> None: ...
+    def started(self, job: RunRequest) -> None: ...
 
     def ended(self, outcome: Outcome) -> None: ...
 
@@ -66,7 +67,7 @@ class Watcher(Protocol):
 
 
 class Running(NamedTuple):
-    job: Job
+    job: RunRequest
     handle: Handle
     log: Path
     since: float
@@ -75,16 +76,16 @@ class Running(NamedTuple):
 class Listed:
     """A `Source` of jobs that are known beforehand."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[RunRequest]) -> None:
         self._jobs = list(jobs)[::-1]
 
-    def next(self) -> Job | None:
+    def next(self) -> RunRequest | None:
         return self._jobs.pop() if self._jobs else None
 
     def ended(self, outcome: Outcome, result: Result | None) -> None:
         pass
 
-    def hopeless(self, job: Job) -> bool:
+    def hopeless(self, job: RunRequest) -> bool:
         return False
 
     def waiting(self) -> int:
@@ -105,13 +106,13 @@ def run_jobs(source: Source, engine: Engine, watcher: Watcher, folder: Path, swe
     """Run all jobs of `source`; job files and logs go to `folder`. Raises Interrupted."""
     running: list[Running] = []
     outcomes: list[Outcome] = []
-    busy: list[tuple[float, Job]] = []  # runs that another process does, and when to look again
+    busy: list[tuple[float, RunRequest]] = []  # runs that another process does, and when to look again
 
-    def begin(job: Job) -> None:
+    def begin(job: RunRequest) -> None:
         file = folder / "jobs" / f"{job.identity}.yaml"
         log = folder / "logs" / f"{_file_name(job.label)}-{job.identity}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        write_job(file, job.plain, job.overrides, sweep, job.label)
+        write_job(file, replace(job, sweep=sweep))
         handle = engine.start(file, log, job.config.trainer.devices)
         running.append(Running(job, handle, log, time.monotonic()))
         watcher.started(job)

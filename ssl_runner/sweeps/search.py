@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_runner.commands.places import finished
-from ssl_runner.config import Config, ConfigError
-from ssl_runner.metrics import Better
-from ssl_runner.reporting.address import Address, address, read_address
+from ssl_runner.assembly.places import finished
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import Config
 from ssl_runner.reporting.protocols import numbers
-from ssl_runner.reporting.results import METRICS, Result, ResultError, read_metrics
-from ssl_runner.sweeps.plan import SEED, Axes, Composer, Job, combinations, plan
+from ssl_runner.results.address import Address, address, read_address
+from ssl_runner.results.metrics import Better
+from ssl_runner.results.result import METRICS, Result, ResultError, read_metrics
+from ssl_runner.sweeps.plan import SEED, Axes, Composer, RunRequest, combinations, plan
 from ssl_runner.sweeps.scheduler import Outcome
 
 LOOK = 2.0  # seconds between two looks at a running job's curve
@@ -119,7 +120,7 @@ class Guided:
                 self._study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
         return self._study
 
-    def next(self) -> Job | None:
+    def next(self) -> RunRequest | None:
         while self.waiting() > 0:
             trial = self.study.ask(self._distributions)
             values = {key: f"{v:.6g}" if isinstance(v, float) else str(v) for key, v in trial.params.items()}
@@ -149,7 +150,7 @@ class Guided:
             if outcome.state == "stopped":
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
 
-    def hopeless(self, job: Job) -> bool:
+    def hopeless(self, job: RunRequest) -> bool:
         when, told = self._looked.get(job.identity, (0.0, 0))
         if self._config.sweep.pruner == "none" or time.monotonic() - when < LOOK:
             return False

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601; torchvision's first weight is 0.2989, so its grey is up to 1e-4 darker
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601; torchvision's first weight is 0.2989, so its gray is up to 1e-4 darker
 
 
 def resample(x: Tensor, box: Tensor, flip: Tensor, angle: Tensor | None, size: tuple[int, int]) -> Tensor:
     """Rotate, crop, resize and flip in one bilinear reading: (N, C, H, W) -> (N, C, *size).
 
-    The image is turned counter-clockwise about its centre by `angle` degrees (None: by none), black where there is
+    The image is turned counter-clockwise about its center by `angle` degrees (None: by none), black where there is
     nothing; `box` (N, 4) = (top, left, height, width) in pixels, not necessarily whole, is cut from it, resized to
     `size`, and mirrored left to right where `flip` (bool).
 
@@ -53,9 +53,9 @@ def crops(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 
 
 def _places(start: Tensor, length: Tensor, count: int) -> Tensor:
-    """Centres of `count` equal cells of [start, start + length), (N, count), counted in pixels from the first's centre.
+    """Centers of `count` equal cells of [start, start + length), (N, count), counted in pixels from the first's center.
 
-    As in a crop that is resized, nothing beyond the crop's outermost pixel centres is read.
+    As in a crop that is resized, nothing beyond the crop's outermost pixel centers is read.
     """
     start, length = start[:, None], length[:, None]
     cells = (torch.arange(count, device=start.device, dtype=start.dtype) + 0.5) / count
@@ -63,32 +63,32 @@ def _places(start: Tensor, length: Tensor, count: int) -> Tensor:
 
 
 def luma(x: Tensor) -> Tensor:
-    """Grey value of each pixel, (N, C, H, W) -> (N, H, W): the channels' mean where these are not red, green, blue."""
+    """Gray value of each pixel, (N, C, H, W) -> (N, H, W): the channels' mean where these are not red, green, blue."""
     if x.shape[1] != 3:
         return x.mean(1)
     red, green, blue = x.unbind(1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def adjust_colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Multiply brightness, then contrast, then saturation by a factor >= 0; 1 is neutral, saturation 0 is greyscale.
+def adjust_color(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Multiply brightness, then contrast, then saturation by a factor >= 0; 1 is neutral, saturation 0 is grayscale.
 
         y = b x,   z = c y + (1 - c) mean(luma(y)),   out = s z + (1 - s) luma(z),   clamped to [0, 1]
 
     in the closed form out = b c s x + b c (1 - s) luma(x) + (1 - c) b mean(luma(x)). Clamped once, at the end; a chain
     of functions clamps in between too. Images of other than three channels have no saturation to adjust.
     """
-    grey = luma(x)
-    mean = grey.mean((1, 2))
+    gray = luma(x)
+    mean = gray.mean((1, 2))
     gain, shift = brightness * contrast, (1 - contrast) * brightness * mean
     if x.shape[1] != 3:
         return (x * _wide(gain, x)).add_(_wide(shift, x)).clamp_(0, 1)
-    grey = (grey * _wide(gain * (1 - saturation), grey)).add_(_wide(shift, grey))
-    return torch.addcmul(grey[:, None], x, _wide(gain * saturation, x)).clamp_(0, 1)
+    gray = (gray * _wide(gain * (1 - saturation), gray)).add_(_wide(shift, gray))
+    return torch.addcmul(gray[:, None], x, _wide(gain * saturation, x)).clamp_(0, 1)
 
 
 def adjust_hue(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of red-green-blue images by `turns` of the colour circle, in [-0.5, 0.5]; 0 is neutral.
+    """Turn the hue of red-green-blue images by `turns` of the color circle, in [-0.5, 0.5]; 0 is neutral.
 
     HSV's value and saturation stay. With lo, hi the least and greatest of (r, g, b) and t(n) the circular distance from
     the new hue to that of channel n (red 0, green 1/3, blue 2/3), channel n becomes

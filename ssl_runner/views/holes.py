@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Shape = Literal["centre", "blocks", "free", "top", "bottom", "left", "right"]
+Shape = Literal["center", "blocks", "free", "top", "bottom", "left", "right"]
 BLOBS = 4  # places a side of the noise from which free shapes are made: fewer, larger shapes
 
 
 def holes(shape: Shape, part: float, blocks: int, like: Tensor) -> Tensor:
     """Hide `part` of each image of `like` (n, C, H, W): (n, 1, H, W) bool, on its device.
 
-    centre                    a rectangle in the middle, of the image's proportions
+    center                    a rectangle in the middle, of the image's proportions
     blocks                    `blocks` such rectangles, `part` together less where they overlap, each anywhere
     free                      blobs: the lowest `part` of smooth noise
     top, bottom, left, right  that side's rows or columns
@@ -22,7 +22,7 @@ def holes(shape: Shape, part: float, blocks: int, like: Tensor) -> Tensor:
     row = torch.arange(height, device=like.device)[:, None]
     column = torch.arange(width, device=like.device)
     match shape:
-        case "centre":
+        case "center":
             high, wide = _rectangle(part, height, width)
             top, left = (height - high) // 2, (width - wide) // 2
             hole = (row >= top) & (row < top + high) & (column >= left) & (column < left + wide)

@@ -10,10 +10,10 @@ from ssl_runner.views import augment
 
 
 class ImageViews(Views):
-    """Draw views by rotation, crop, flip, colour jitter, grey, blur, solarization, cutout and noise, in this order.
+    """Draw views by rotation, crop, flip, color jitter, gray, blur, solarization, cutout and noise, in this order.
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
-    https://arxiv.org/abs/2002.05709 (crop, flip, jitter, greyscale, blur); Grill et al. 2020,
+    https://arxiv.org/abs/2002.05709 (crop, flip, jitter, grayscale, blur); Grill et al. 2020,
     https://arxiv.org/abs/2006.07733 (solarization); DeVries, Taylor 2017, https://arxiv.org/abs/1708.04552 (cutout).
 
     Differs from the papers: the jitter's order is fixed (hue, brightness, contrast, saturation) and clamps once; a
@@ -21,8 +21,8 @@ class ImageViews(Views):
     (others draw both and reject what does not fit); crops need not begin or end at whole pixels; what is cut out is
     black.
 
-    `flip`, `jitter`, `grey`, `blur`, `solarize` and `cutout` are probabilities, each drawn per example and view; what
-    has probability 0 costs nothing. Hue, saturation and grey leave images alone that are not red-green-blue. All draws
+    `flip`, `jitter`, `gray`, `blur`, `solarize` and `cutout` are probabilities, each drawn per example and view; what
+    has probability 0 costs nothing. Hue, saturation and gray leave images alone that are not red-green-blue. All draws
     are from torch's global generator on the images' device.
     """
 
@@ -40,7 +40,7 @@ class ImageViews(Views):
         contrast: float,
         saturation: float,
         hue: float,
-        grey: float,
+        gray: float,
         blur: float,
         blur_sigma: tuple[float, float],
         solarize: float,
@@ -55,7 +55,7 @@ class ImageViews(Views):
         _range("crop_scale", crop_scale, 1)
         _range("crop_ratio", crop_ratio, math.inf)
         _within("rotation", rotation, 0, 180)
-        chances = {"flip": flip, "jitter": jitter, "grey": grey, "blur": blur, "solarize": solarize, "cutout": cutout}
+        chances = {"flip": flip, "jitter": jitter, "gray": gray, "blur": blur, "solarize": solarize, "cutout": cutout}
         for key, value in chances.items():
             _within(key, value, 0, 1)
         for key, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation}.items():
@@ -69,7 +69,7 @@ class ImageViews(Views):
         self.crop_scale, self.crop_ratio = tuple(crop_scale), tuple(crop_ratio)
         self.rotation, self.flip = rotation, flip
         self.jitter, self.strengths, self.hue = jitter, (brightness, contrast, saturation), hue
-        self.grey = grey
+        self.gray = gray
         self.blur, self.blur_sigma = blur, tuple(blur_sigma)
         self.solarize, self.solarize_threshold = solarize, solarize_threshold
         self.cutout, self.cutout_size = cutout, cutout_size
@@ -82,7 +82,7 @@ class ImageViews(Views):
         """
         if x.ndim != 4:
             raise ValueError("these views are of images, and the data are not: choose others (objective/views=video)")
-        # Positions and colours in half precision would be off by whole pixels and shades: autocast is for networks.
+        # Positions and colors in half precision would be off by whole pixels and shades: autocast is for networks.
         with torch.autocast(x.device.type, enabled=False):
             views = x.to(torch.promote_types(x.dtype, torch.float32)).repeat(self.views, 1, 1, 1)
             views = self._distort(self._place(views)).clamp_(0, 1)
@@ -111,9 +111,9 @@ class ImageViews(Views):
         return torch.stack((top, left, box_height, box_width), dim=1)
 
     def _distort(self, x: Tensor) -> Tensor:
-        """Change values: jitter, greyscale, blur, solarization, cutout, noise. (N, C, H, W) -> the same shape."""
-        if self.jitter > 0 or (self.grey > 0 and x.shape[1] == 3):
-            x = self._colour(x)
+        """Change values: jitter, grayscale, blur, solarization, cutout, noise. (N, C, H, W) -> the same shape."""
+        if self.jitter > 0 or (self.gray > 0 and x.shape[1] == 3):
+            x = self._color(x)
         if self.blur > 0:
             radius = min(math.ceil(3 * self.blur_sigma[1]), x.shape[2] - 1, x.shape[3] - 1)
             x = augment.gaussian_blur(x, _uniform(x, *self.blur_sigma) * _chosen(x, self.blur), radius)
@@ -125,18 +125,18 @@ class ImageViews(Views):
             x = augment.gaussian_noise(x, torch.full((len(x),), self.noise, device=x.device))
         return x
 
-    def _colour(self, x: Tensor) -> Tensor:
-        """Jitter and grey: (N, C, h, w) -> the same shape. Grey is saturation 0."""
+    def _color(self, x: Tensor) -> Tensor:
+        """Jitter and gray: (N, C, h, w) -> the same shape. Gray is saturation 0."""
         jitter = _chosen(x, self.jitter)
         if self.jitter > 0 and self.hue > 0 and x.shape[1] == 3:
             x = augment.adjust_hue(x, _uniform(x, -self.hue, self.hue) * jitter)
         brightness, contrast, saturation = (
             torch.where(jitter, _uniform(x, max(0, 1 - strength), 1 + strength), 1.0) for strength in self.strengths
         )
-        return augment.adjust_colour(x, brightness, contrast, torch.where(_chosen(x, self.grey), 0.0, saturation))
+        return augment.adjust_color(x, brightness, contrast, torch.where(_chosen(x, self.gray), 0.0, saturation))
 
     def _holes(self, x: Tensor) -> Tensor:
-        """Draw squares for cutout, their centres uniform in the image: (N, 4) = (top, left, height, width), pixels."""
+        """Draw squares for cutout, their centers uniform in the image: (N, 4) = (top, left, height, width), pixels."""
         height, width = x.shape[2:]
         side = round(self.cutout_size * min(height, width)) * _chosen(x, self.cutout)
         top = (_uniform(x, 0, height).floor() - side // 2).to(side.dtype)

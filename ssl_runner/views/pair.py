@@ -9,10 +9,10 @@ from ssl_runner.interfaces import Views
 from ssl_runner.views import augment
 from ssl_runner.views.image import ImageViews
 
-Augmentation = Literal["none", "crop", "cutout", "colour", "noise", "blur", "rotate"]
+Augmentation = Literal["none", "crop", "cutout", "color", "noise", "blur", "rotate"]
 NOTHING: dict[str, Any] = {  # `ImageViews` that leaves images as they are
     "views": 1, "size": None, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "rotation": 0.0, "flip": 0.0,
-    "jitter": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grey": 0.0,
+    "jitter": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "gray": 0.0,
     "blur": 0.0, "blur_sigma": (1.0, 1.0), "solarize": 0.0, "solarize_threshold": 1.0,
     "cutout": 0.0, "cutout_size": 0.0, "noise": 0.0,
 }  # fmt: skip
@@ -25,7 +25,7 @@ class PairViews(Views):
         views = (second(first(x)), second'(first'(x)))              branches = both, drawn independently
 
     The same name twice is applied once: a matrix of `first` by `second` has the single augmentations on its diagonal.
-    crop: crop, resize, mirror. cutout: black out a square. colour: jitter, and at times grey. noise: Gaussian. blur:
+    crop: crop, resize, mirror. cutout: black out a square. color: jitter, and at times gray. noise: Gaussian. blur:
     Gaussian. rotate: by one, two or three quarter turns, as likely; what leaves an image that is not square is lost.
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
@@ -52,16 +52,16 @@ class PairViews(Views):
         contrast: float,
         saturation: float,
         hue: float,
-        grey: float,
+        gray: float,
         noise: float,
         blur_sigma: tuple[float, float],
     ) -> None:
         super().__init__()
-        colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue, "grey": grey}
+        color = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue, "gray": gray}
         known: dict[str, Views] = {  # all are built, so that a bad number is refused whichever are chosen
             "crop": ImageViews(**NOTHING | {"crop_scale": crop_scale, "crop_ratio": crop_ratio, "flip": flip}),
             "cutout": ImageViews(**NOTHING | {"cutout": 1.0, "cutout_size": cutout_size}),
-            "colour": ImageViews(**NOTHING | {"jitter": jitter} | colour),
+            "color": ImageViews(**NOTHING | {"jitter": jitter} | color),
             "noise": ImageViews(**NOTHING | {"noise": noise}),
             "blur": ImageViews(**NOTHING | {"blur": 1.0, "blur_sigma": blur_sigma}),
             "rotate": QuarterTurns(),
@@ -88,7 +88,7 @@ class PairViews(Views):
 
 
 class QuarterTurns(Views):
-    """One view of each image, turned about its centre by 90, 180 or 270 degrees; black where there is nothing."""
+    """One view of each image, turned about its center by 90, 180 or 270 degrees; black where there is nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (1, B, C, H, W) in [0, 1], of the same type."""

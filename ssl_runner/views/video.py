@@ -10,11 +10,11 @@ from ssl_runner.views.pair import NOTHING
 
 
 class ClipViews(Views):
-    """Draw views of clips: frames at an even distance, from one crop, in one jitter of colours.
+    """Draw views of clips: frames at an even distance, from one crop, in one jitter of colors.
 
-        view = colour(crop(t[start + stride (0, 1, ..., frames - 1)]))
+        view = color(crop(t[start + stride (0, 1, ..., frames - 1)]))
 
-    Every view has a start, a stride, a crop and colours of its own, the same for all of its frames, so that what moves
+    Every view has a start, a stride, a crop and colors of its own, the same for all of its frames, so that what moves
     in it is what moved in the clip. Strides are drawn from 1 to `stride`, or to the greatest with which `frames` frames
     fit into the clip; starts from all with which they then do. `frames: null` is half of the clip's, rounded up.
 
@@ -23,7 +23,7 @@ class ClipViews(Views):
     SimCLR and BYOL: Feichtenhofer, Fan, Xiong, Girshick, He 2021, "A Large-Scale Study on Unsupervised Spatiotemporal
     Representation Learning", https://arxiv.org/abs/2104.14558.
     Differs from the papers: starts are drawn independently and evenly (Qian et al. prefer views that are near in time);
-    strides differ from view to view; no blur. Crops and colours differ from the images' as in `ImageViews`; contrast is
+    strides differ from view to view; no blur. Crops and colors differ from the images' as in `ImageViews`; contrast is
     towards the mean of the whole view, not of each frame.
 
     All draws are from torch's global generator on the clips' device.
@@ -44,7 +44,7 @@ class ClipViews(Views):
         contrast: float,
         saturation: float,
         hue: float,
-        grey: float,
+        gray: float,
     ) -> None:
         super().__init__()
         for key, value in (("views", views), ("frames", 1 if frames is None else frames), ("stride", stride)):
@@ -54,9 +54,9 @@ class ClipViews(Views):
         self.frames = frames
         self.stride = stride
         place = {"size": size, "crop_scale": crop_scale, "crop_ratio": crop_ratio, "flip": flip}
-        colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue, "grey": grey}
+        color = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue, "gray": gray}
         self.place = ImageViews(**NOTHING | place)
-        self.colour = ImageViews(**NOTHING | {"jitter": jitter} | colour)
+        self.color = ImageViews(**NOTHING | {"jitter": jitter} | color)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C, H, W) in [0, 1] -> (V, B, t, C, h, w) in [0, 1], of the same type.
@@ -66,11 +66,11 @@ class ClipViews(Views):
         if x.ndim != 5:
             raise ValueError("these views are of clips, and the data are not: choose others (objective/views=natural)")
         clips = take(x, self._places(x)).flatten(0, 1)  # (V B, t, C, H, W)
-        # What has one place for all frames sees them as channels, what has one colour as one tall image.
+        # What has one place for all frames sees them as channels, what has one color as one tall image.
         placed = self.place(clips.flatten(1, 2))[0].unflatten(1, clips.shape[1:3])
         tall = placed.transpose(1, 2)  # (V B, C, t, h, w)
-        coloured = self.colour(tall.flatten(2, 3))[0].unflatten(2, tall.shape[2:4])
-        return coloured.transpose(1, 2).unflatten(0, (self.views, len(x)))
+        colored = self.color(tall.flatten(2, 3))[0].unflatten(2, tall.shape[2:4])
+        return colored.transpose(1, 2).unflatten(0, (self.views, len(x)))
 
     def _places(self, x: Tensor) -> Tensor:
         """Draw which frames each view shows: (V, B, t) int64."""

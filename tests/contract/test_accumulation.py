@@ -1,7 +1,7 @@
 """A step of two batches is the step of one batch that holds both: every objective, in float64, through the trainer.
 
-That is what `trainer.accumulate` promises where a loss reads single examples. Here backbones normalise by groups, and
-batch normalisation in heads is in eval mode: in training it is by the batch at hand. Texts are of one length. `APART`
+That is what `trainer.accumulate` promises where a loss reads single examples. Here backbones normalize by groups, and
+batch normalization in heads is in eval mode: in training it is by the batch at hand. Texts are of one length. `APART`
 says for which objectives it cannot hold nevertheless, and why; docs/scaling.md says so too.
 """
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 
-from ssl_runner import checkpoints
-from ssl_runner.config import Budget, conf_dir
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.schema import Budget
 from ssl_runner.interfaces import Batch, Objective, VectorSpec
-from ssl_runner.optim import Constant
-from ssl_runner.reporting.results import read_result
-from ssl_runner.training import Clock, Pretrainer
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.training.optim import Constant
+from ssl_runner.training.pretrainer import Clock, Pretrainer
 
 IN_BATCH = "negatives are the other examples of the batch"
 OVER_BATCH = "the loss is of a statistic over the batch"
@@ -93,5 +94,5 @@ def test_every_batch_of_a_step_is_in_the_queue(tmp_path: Path) -> None:
     """8 steps of 4 batches of 32."""
     folder = do(tmp_path, "objective=moco", "objective.queue=2048", "trainer.accumulate=4", "dataset.examples=1500")
     assert read_result(folder).pretraining.examples == 1024
-    state = torch.load(checkpoints.files(folder)[0], weights_only=True)["state_dict"]
+    state = torch.load(checkpoint_files.files(folder)[0], weights_only=True)["state_dict"]
     assert state["objective.queue.pushed"] == 1024

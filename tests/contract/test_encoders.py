@@ -31,18 +31,18 @@ SMALLER = {  # parameters that cost time and change no promise
     "vit_small": {"depth": 2},
     "resnet34": {"depth": 18},
 }
-IMAGES = {"grey 28": (1, 28, 28), "colour 32": (3, 32, 32), "colour 64": (3, 64, 64), "grey 32 x 64": (1, 32, 64)}
-CLIPS = {"grey clips": (4, 1, 16, 16), "colour clips": (4, 3, 16, 32)}
+IMAGES = {"gray 28": (1, 28, 28), "color 32": (3, 32, 32), "color 64": (3, 64, 64), "gray 32 x 64": (1, 32, 64)}
+CLIPS = {"gray clips": (4, 1, 16, 16), "color clips": (4, 3, 16, 32)}
 SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
 FEWER = {  # large ones are not tried at every size, others read no images
     "mlp": ["vectors"],
-    "resnet18": ["grey 28", "colour 32"],
-    "resnet34": ["colour 32"],
-    "resnet50": ["colour 32"],
-    "vit_small": ["colour 32"],
-    "r3d18": ["grey clips"],
-    "r2plus1d18": ["colour clips"],
-    "vivit_tiny": ["grey clips"],
+    "resnet18": ["gray 28", "color 32"],
+    "resnet34": ["color 32"],
+    "resnet50": ["color 32"],
+    "vit_small": ["color 32"],
+    "r3d18": ["gray clips"],
+    "r2plus1d18": ["color clips"],
+    "vivit_tiny": ["gray clips"],
 }
 
 
@@ -87,13 +87,13 @@ def spec_of(size: str) -> DataSpec:
 
 @cache
 def original(name: str, size: str) -> Encoder:
-    """An encoder whose running statistics are of a few batches, in eval mode, normalising as it would in a run."""
+    """An encoder whose running statistics are of a few batches, in eval mode, normalizing as it would in a run."""
     torch.manual_seed(0)
     encoder = build(name, spec_of(size), SMALLER.get(name, {}))
     if size in IMAGES or size in CLIPS:
         channels = SPECS[size][-3]
-        inner = getattr(encoder, "image", encoder)  # which normalises
-        inner.normalise.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
+        inner = getattr(encoder, "image", encoder)  # which normalizes
+        inner.normalize.fit(torch.full((channels,), 0.4), torch.full((channels,), 0.3))
     with torch.no_grad():
         encoder(torch.rand(4, *SPECS[size]))
     return encoder.eval()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import ssl_runner.evaluation
 import ssl_runner.interfaces
-from ssl_runner.evaluation.controls import Pixels
-from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.evaluation.any.controls import Pixels
+from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import (
     Batch,
     Bounds,
@@ -249,10 +249,10 @@ def test_pixels_are_evaluated_alike(name):
 
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and not class_of(name).needs_labels])
 def test_labels_are_not_needed_where_that_is_said(name):
-    asked, unlabelled = subject(net()), subject(net())
-    for split, examples in unlabelled.data.splits.items():
-        unlabelled.data.splits[split] = Examples(examples.data, torch.full_like(examples.label, -1))
-    assert build(name)(asked).metrics == build(name)(unlabelled).metrics
+    asked, unlabeled = subject(net()), subject(net())
+    for split, examples in unlabeled.data.splits.items():
+        unlabeled.data.splits[split] = Examples(examples.data, torch.full_like(examples.label, -1))
+    assert build(name)(asked).metrics == build(name)(unlabeled).metrics
 
 
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and class_of(name).needs_labels])

@@ -11,8 +11,11 @@ import pytest
 import torch
 import yaml
 
-from ssl_runner import build
-from ssl_runner.config import Config, compose, conf_dir, locate, typed
+from ssl_runner.assembly import construct
+from ssl_runner.config.compose import compose
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.schema import Config, typed
+from ssl_runner.config.signatures import locate
 from ssl_runner.interfaces import (
     Batch,
     BiCausalEncoder,
@@ -38,7 +41,7 @@ READERS = {  # of text: kind of encoder -> one that is small
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
 }
-CLIPS = ["dataset=moving_digits", "dataset.colour=true", "dataset.frames=16", "dataset.side=16", "dataset.digit_side=8",
+CLIPS = ["dataset=moving_digits", "dataset.color=true", "dataset.frames=16", "dataset.side=16", "dataset.digit_side=8",
          "dataset.clips=16", "dataset.val_clips=4", "dataset.test_clips=4"]  # fmt: skip
 OF_MAPS = ["backbone=per_frame", "backbone.image.widths=[8,16]"]  # for what does not read the pooled vector
 WATCHERS = {  # of clips, likewise
@@ -67,12 +70,12 @@ def config(name: str) -> Config:
 @pytest.fixture(params=OBJECTIVES)
 def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     chosen = config(request.param)
-    source, spec = build.source(chosen)
+    source, spec = construct.source(chosen)
     data = source.load()["train"]
     if isinstance(spec, TextSpec):  # exact once it is read, as in a run
         spec = replace(source.spec, size=len(data.label))
     batch = Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
-    return build.objective(chosen, spec), batch
+    return construct.objective(chosen, spec), batch
 
 
 def tensors(value: object) -> list[torch.Tensor]:
@@ -227,7 +230,7 @@ def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_docstring_says_the_equation(name: str) -> None:
-    from ssl_runner.config import locate
+    from ssl_runner.config.signatures import locate
 
     text = locate(config(name).objective["_target_"]).__doc__
     assert text
@@ -249,13 +252,13 @@ def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: P
     if name == "bert":
         more.append(f"objective.next_sentence={int(example == 'window')}")
     chosen = typed(compose([*SMALL, *made_text.overrides(), *more, *backbone]))
-    source, _ = build.source(chosen)
+    source, _ = construct.source(chosen)
     data = source.load()["train"]
     spec = replace(source.spec, size=len(data.label))
     assert spec.special == made_bert.IDS
     ids = spec.to_input(data.data[:16])
     assert set(ids[spec.special.among(ids)].tolist()) <= {0, 101, 102}
-    objective = build.objective(chosen, spec)
+    objective = construct.objective(chosen, spec)
     assert torch.isfinite(loss(objective, Batch(ids, data.label[:16], torch.arange(16))))
     x, y = objective.split(Batch(ids, data.label[:16], torch.arange(16)))
     for part in (x, y):

@@ -9,9 +9,12 @@ from objective_cases import made
 from small_runs import do
 from torch import nn
 
-from ssl_runner import build, load_encoder
+from ssl_runner import load_encoder
+from ssl_runner.assembly import construct, export
 from ssl_runner.commands import run as command
-from ssl_runner.config import compose, conf_dir, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import Objective
 
 OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
@@ -40,11 +43,11 @@ def owners() -> list[str]:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported encoder of other weights and other statistics than a run on fake images begins with."""
     config = typed(compose(["dataset=fake_images", "backbone.widths=[4,8]", "logger=none", "evaluation=[]", "seed=7"]))
-    _, spec = build.source(config)
-    encoder = build.random_start(config, spec)
-    build.fit_statistics(encoder, lambda: (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])))
+    _, spec = construct.source(config)
+    encoder = construct.random_start(config, spec)
+    construct.fit_statistics(encoder, lambda: (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])))
     folder = tmp_path_factory.mktemp("start")
-    build.export_encoder(folder / "encoder", encoder, config.backbone, spec)
+    export.export_encoder(folder / "encoder", encoder, config.backbone, spec)
     return folder
 
 
@@ -81,9 +84,9 @@ def test_the_log_says_whose_statistics_they_are(
 ) -> None:
     model = begun(tmp_path / "from", monkeypatch, "objective=byol", f"start_from={start}")
     said = " ".join(capsys.readouterr().out.split())
-    assert f"has the weights of {start}, and images are normalised by its statistics, not by those of this" in said
-    assert model.encoder.normalise.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert f"has the weights of {start}, and images are normalized by its statistics, not by those of this" in said
+    assert model.encoder.normalize.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
     model = begun(tmp_path / "random", monkeypatch, "objective=byol")
     assert "start_from" not in capsys.readouterr().out
     for encoder in (model.encoder, *copies(model)):
-        assert encoder.normalise.mean.tolist() == pytest.approx([0.5] * 3, abs=0.1)  # of this dataset
+        assert encoder.normalize.mean.tolist() == pytest.approx([0.5] * 3, abs=0.1)  # of this dataset

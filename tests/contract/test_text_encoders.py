@@ -7,8 +7,9 @@ import torch
 import yaml
 from special_ids import CLS, MASK, PAD, SEP
 
-from ssl_runner import build
-from ssl_runner.config import conf_dir, locate
+from ssl_runner.assembly import construct
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.signatures import locate
 from ssl_runner.interfaces import (
     BiCausalEncoder,
     CausalEncoder,
@@ -32,7 +33,7 @@ KINDS = (TokenEncoder, CausalEncoder, BiCausalEncoder, WordEncoder, CountEncoder
 @pytest.fixture(params=NODES)
 def encoder(request: pytest.FixtureRequest) -> TextEncoder:
     torch.manual_seed(0)
-    return build.encoder(NODES[request.param] | SMALLER.get(request.param, {}), SPEC).eval()
+    return construct.encoder(NODES[request.param] | SMALLER.get(request.param, {}), SPEC).eval()
 
 
 @pytest.fixture

@@ -16,12 +16,15 @@ import pytest
 import torch
 from findings import check, keys, node_of
 
-from ssl_runner import build
-from ssl_runner.config import compose, conf_dir, locate, typed
-from ssl_runner.data.text import TextFile
-from ssl_runner.evaluation.controls import BagOfWords
-from ssl_runner.evaluation.senses import senses_text
-from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.assembly import construct
+from ssl_runner.config.compose import compose
+from ssl_runner.config.paths import options
+from ssl_runner.config.schema import typed
+from ssl_runner.config.signatures import locate
+from ssl_runner.data.text.texts import TextFile
+from ssl_runner.evaluation.any.controls import BagOfWords
+from ssl_runner.evaluation.any.subject import FrozenSubject
+from ssl_runner.evaluation.text.senses import senses_text
 from ssl_runner.interfaces import (
     Bounds,
     Encoder,
@@ -36,7 +39,7 @@ from ssl_runner.interfaces import (
     Writes,
 )  # fmt: skip
 
-NODES = {path.stem: node_of(path.stem) for path in sorted((conf_dir() / "evaluation").glob("*.yaml"))}
+NODES = {name: node_of(name) for name in options("evaluation")}
 NODES = {name: node for name, node in NODES.items() if "_target_" in node}
 CLASS = {name: locate(node["_target_"]) for name, node in NODES.items()}
 OBJECTIVES = {  # who can do what an inspection asks for
@@ -118,10 +121,10 @@ def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path") == "???":
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
-    return build.construct(node | SMALLER.get(name, {}) | changes)
+    return construct.construct(node | SMALLER.get(name, {}) | changes)
 
 
-class Labelled:
+class Labeled:
     """Made sentences, by whether the moon or the king is in them; and words that people compared, in the corpus."""
 
     def __init__(self, example: str, published: bool) -> None:
@@ -159,11 +162,11 @@ class Labelled:
 
 
 @cache
-def data(example: str, published: bool = False) -> Labelled:
-    return Labelled(example, published)
+def data(example: str, published: bool = False) -> Labeled:
+    return Labeled(example, published)
 
 
-def objective(name: str, published: bool = False) -> tuple[Objective, Labelled]:
+def objective(name: str, published: bool = False) -> tuple[Objective, Labeled]:
     """One that the evaluation can be asked of, at its random start."""
     needs = get_type_hints(CLASS[name].__call__)["objective"] if name not in EVALUATORS else FillsIn
     overrides = OBJECTIVES[needs]
@@ -171,14 +174,14 @@ def objective(name: str, published: bool = False) -> tuple[Objective, Labelled]:
     loaded = data(example, published)
     more = ["objective.next_sentence=0"] if example == "sentence" and needs is FillsIn else []
     chosen = typed(compose([*made_text.overrides(), "evaluation=[]", "logger=none", *overrides, *more]))
-    return build.objective(chosen, loaded.spec), copy.copy(loaded)
+    return construct.objective(chosen, loaded.spec), copy.copy(loaded)
 
 
-def subject(encoder: Encoder, loaded: Labelled) -> FrozenSubject:
+def subject(encoder: Encoder, loaded: Labeled) -> FrozenSubject:
     return FrozenSubject(encoder, loaded, seed=0, device=torch.device("cpu"), batch_size=16)
 
 
-def ask(name: str, whole: Objective, loaded: Labelled, **changes: Any) -> Finding:
+def ask(name: str, whole: Objective, loaded: Labeled, **changes: Any) -> Finding:
     asked = subject(whole.encoder, loaded)
     evaluation = evaluator(name, **changes)
     return evaluation(asked) if name in EVALUATORS else evaluation(whole, asked)
@@ -221,7 +224,7 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "analogies", "masked_words", "neighbours", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
+    "analogies", "masked_words", "neighbors", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
     "text_classification", "text_interpolation", "text_samples", "word_similarity",
 ])  # fmt: skip
 def test_a_published_tokenizer_can_be_used(name: str) -> None:

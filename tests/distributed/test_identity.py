@@ -140,7 +140,7 @@ def test_the_two_would_differ_without_what_is_gathered(tasks: dict[str, tuple[Ob
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(3), nn.BatchNorm2d(3, affine=False), nn.BatchNorm1d(3, momentum=None)])
-def test_one_process_keeps_its_batch_normalisation(norm: nn.Module) -> None:
+def test_one_process_keeps_its_batch_normalization(norm: nn.Module) -> None:
     assert synced(norm, torch.device("cpu")) is norm
     x = torch.randn(4, 3, 5) if isinstance(norm, nn.BatchNorm1d) else torch.randn(4, 3, 5, 5)
     other = SyncedBatchNorm(norm)

@@ -15,15 +15,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssl_runner import build
+from ssl_runner.assembly import construct
 from ssl_runner.commands.launch import passed_on, watch
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, run_folder, typed
-from ssl_runner.data.tensors import EpochOrder, Share
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
+from ssl_runner.data.any.tensors import EpochOrder, Share
 from ssl_runner.interfaces import Objective
-from ssl_runner.locking import locked
-from ssl_runner.reporting.results import read_result
-from ssl_runner.sweeps.job import LOST
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime.job_file import LOST
+from ssl_runner.runtime.locks import locked
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=100", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
@@ -93,7 +97,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_two_processes_leave_what_one_does(two: tuple[Path, str], tmp_path: Path) -> None:
     folder, said = two
     plain = compose([*SMALL, f"output={tmp_path}"])
-    alone = run(typed(plain), plain, [])
+    alone = run(RunRequest.of(plain))
     assert alone.name == folder.name  # devices are no part of what a run is
     files = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (alone, folder)]
     assert files[0] == files[1]
@@ -201,36 +205,36 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     plain = compose([*SMALL[:-3], f"output={tmp_path}", "trainer.devices=2", *words])
     with pytest.raises(ConfigError, match=message):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def test_tables_of_counts_are_not_shared_out(tmp_path: Path) -> None:
     words = ["objective=ngram", "backbone=ngram", "trainer.accelerator=cpu", "evaluation=[]", *made_text.overrides()]
     plain = compose([*words, f"output={tmp_path}", *SHARED])
     with pytest.raises(ConfigError, match=r"strategy is fsdp, and backbone=ngram counts in tables"):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def test_parameters_that_cannot_be_shared_out_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = build.objective
+    built = construct.objective
 
     def with_a_number(*given: Any) -> Objective:
         objective = built(*given)
         objective.register_parameter("scale", torch.nn.Parameter(torch.ones(())))
         return objective
 
-    monkeypatch.setattr(build, "objective", with_a_number)
+    monkeypatch.setattr(construct, "objective", with_a_number)
     plain = compose([*SMALL, f"output={tmp_path}", *SHARED])
     with pytest.raises(ConfigError, match=r"fsdp, and scale of objective=autoencoder has no dimension"):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def test_devices_that_are_not_there_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssl_runner.commands.findings.device_of", lambda accelerator: torch.device("cuda", 0))
+    monkeypatch.setattr("ssl_runner.commands.run.device_of", lambda accelerator: torch.device("cuda", 0))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     plain = compose([*SMALL, f"output={tmp_path}", "trainer.devices=2", "trainer.accelerator=auto"])
     with pytest.raises(ConfigError, match=r"trainer.devices is 2, and this machine has 1 \(cuda\)"):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def test_another_number_than_was_started_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +242,7 @@ def test_another_number_than_was_started_is_refused(tmp_path: Path, monkeypatch:
         monkeypatch.setenv(name, str(value))
     plain = compose([*SMALL, f"output={tmp_path}", "trainer.devices=2"])
     with pytest.raises(ConfigError, match=r"trainer\.devices is 2, and 4 processes were started"):
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
 
 def started(*programs: str) -> list["subprocess.Popen[bytes]"]:

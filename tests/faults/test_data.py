@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 from small_runs import in_batch, job_that_loses, place_of, weights
 
-from ssl_runner import checkpoints
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, typed
-from ssl_runner.sweeps import job
-from ssl_runner.sweeps.engines import PRELOADED
+from ssl_runner.commands.sweep import WORK
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.request import RunRequest
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.runtime.job_file import write_job
 
 USUAL = [
     "evaluation=[]", "controls=[]", "logger=csv", "trainer.accelerator=cpu", "trainer.precision=float32",
@@ -25,7 +27,7 @@ USUAL = [
 
 
 def shards(root: Path) -> list[str]:
-    """Four shards of ten grey images to train on, and the config's words for them."""
+    """Four shards of ten gray images to train on, and the config's words for them."""
     for name in ("train-0", "train-1", "train-2", "train-3", "val", "test"):
         with tarfile.open(root / f"{name}.tar", "w") as archive:
             for place in range(10):
@@ -49,7 +51,7 @@ def test_a_shard_that_is_lost_ends_the_run_and_mended_it_goes_on(tmp_path: Path,
 
     def do(output: str) -> Path:
         plain = compose([*words, f"output={tmp_path / output}"])
-        return run(typed(plain), plain, [])
+        return run(RunRequest.of(plain))
 
     whole = do("whole")
     contents = {path: path.read_bytes() for path in tmp_path.glob("train-*.tar")}
@@ -66,7 +68,7 @@ def test_a_shard_that_is_lost_ends_the_run_and_mended_it_goes_on(tmp_path: Path,
     assert ".tar' cannot be read to its end: " in message
     assert ("unexpected end of data" if cut else "No such file or directory") in message
     (folder,) = (tmp_path / "out").glob("*/*")
-    step = checkpoints.find(folder).newest.step
+    step = checkpoint_files.find(folder).newest.step
     assert 1 < step < 16
     assert message.endswith(f"step {step} is saved; the same command goes on from there")
     for path, content in contents.items():
@@ -83,17 +85,17 @@ def test_a_mapped_file_that_is_lost(tmp_path: Path, vanish: bool) -> None:
         "budget.amount=8", *USUAL, f"output={tmp_path / 'out'}",
     ])  # fmt: skip
     whole = {**plain, "output": str(tmp_path / "whole")}
-    place = run(typed(whole), whole, [])
+    place = run(RunRequest.of(whole))
     file, log = tmp_path / "job.yaml", tmp_path / "log.txt"
-    job.write_job(file, plain, [], "", "")
+    write_job(file, RunRequest.of(plain))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([WORK.preload])
     process = context.Process(target=job_that_loses, args=(str(file), str(log), str(tmp_path / "cache"), vanish))
     process.start()
     process.join(300)
     folder = place_of(plain)
     assert process.exitcode == (0 if vanish else -signal.SIGBUS), log.read_text()
     if not vanish:
-        assert checkpoints.find(folder).newest.step == 3
-        run(typed(plain), plain, [])
+        assert checkpoint_files.find(folder).newest.step == 3
+        run(RunRequest.of(plain))
     assert weights(folder) == weights(place)

@@ -16,11 +16,11 @@ import pytest
 import torch
 from small_runs import do, folder_of, in_batch, rows, weights
 
-from ssl_runner import checkpoints
-from ssl_runner.commands.refusals import refusals
-from ssl_runner.config import ConfigError
+from ssl_runner.commands.cli import refusals
+from ssl_runner.config.errors import ConfigError
 from ssl_runner.interfaces import Batch, Loss
-from ssl_runner.training import Pretrainer
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.training.pretrainer import Pretrainer
 
 OFTEN = "trainer.checkpoint_steps=2"
 
@@ -77,14 +77,14 @@ def test_ctrl_c_twice_does_not_wait(
     ended = said(capsys, tmp_path, twice, OFTEN)
     signal.signal(signal.SIGINT, before)
     assert ended == (130, "interrupted; the same command goes on from the last checkpoint, where there is one\n")
-    assert checkpoints.find(folder_of(tmp_path)).newest.step == 4
+    assert checkpoint_files.find(folder_of(tmp_path)).newest.step == 4
 
 
 def test_a_request_outside_of_pretraining_is_heeded_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
     with monkeypatch.context() as once:
-        once.setattr("ssl_runner.commands.findings.evaluate", lambda *_: signal.raise_signal(signal.SIGTERM))
+        once.setattr("ssl_runner.commands.evaluations.evaluate", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(SystemExit, match="143"), refusals():
             do(tmp_path)
     assert capsys.readouterr().err == (
@@ -144,7 +144,7 @@ def test_a_file_that_may_not_grow(
     part = folder / "checkpoints" / "last.part"
     assert error == f"error: File too large: {part}; step 4 is saved; the same command goes on from there\n"
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "last-1.ckpt"}
-    assert checkpoints.find(folder).newest.step == 4
+    assert checkpoint_files.find(folder).newest.step == 4
     assert weights(do(tmp_path)) == weights(whole)
 
 
@@ -176,7 +176,7 @@ def test_a_full_disk(
     assert re.fullmatch(
         f"error: No space left on device: {file}; step 4 is saved; the same command goes on from there\n", error
     ), error
-    assert checkpoints.find(folder).newest.step == 4
+    assert checkpoint_files.find(folder).newest.step == 4
     assert not [path for path in folder.rglob("*") if path.suffix in (".part", ".tmp")]
     filler.unlink()
     again = do(small_disk / "out")

@@ -13,10 +13,12 @@ import made_text
 import pytest
 from small_runs import SMALL, place_of, rows, weights
 
-from ssl_runner import checkpoints
-from ssl_runner.config import compose
-from ssl_runner.sweeps import job
-from ssl_runner.sweeps.engines import PRELOADED
+from ssl_runner.commands import job
+from ssl_runner.commands.sweep import WORK
+from ssl_runner.config.compose import compose
+from ssl_runner.config.request import RunRequest
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.runtime.job_file import write_job
 
 KILLS = 20
 OBJECTIVES: dict[str, list[str]] = {
@@ -43,7 +45,7 @@ class Jobs:
         plain = compose([*common, *overrides, *OFTEN, f"output={place / 'out'}"])
         self.folder = place_of(plain)
         self.file, self.log = place / "job.yaml", place / "log.txt"
-        job.write_job(self.file, plain, overrides, "", "")
+        write_job(self.file, RunRequest.of(plain, overrides))
         self.context = multiprocessing.get_context("forkserver")
 
     def begin(self) -> multiprocessing.Process:
@@ -74,7 +76,7 @@ def _server() -> None:
     """Have the process there that jobs are forked from, with its imports done: moments are those of a run."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([WORK.preload])
     process = context.Process(target=os.getpid)
     process.start()
     process.join()
@@ -99,7 +101,7 @@ def stop_often(place: Path, overrides: list[str], number: int, times: int) -> No
             early = {-number} if not writes else set()  # nobody hears a process that has not begun
             assert process.exitcode in codes | early, cut.log.read_text()
             left -= process.exitcode in (143, -signal.SIGKILL)
-            found = checkpoints.find(cut.folder)
+            found = checkpoint_files.find(cut.folder)
             assert not found.damaged
             steps.append(0 if found.newest is None else found.newest.step)
         cut.end()

@@ -11,6 +11,7 @@ STEPS = 10_000
 RUN = """
 import json, resource, sys
 from pathlib import Path
+from ssl_runner.config.request import RunRequest
 from ssl_runner.commands.run import run
 from ssl_runner.config import compose, typed
 from ssl_runner.loggers.metrics_file import MetricsFile
@@ -24,7 +25,7 @@ def log_metrics(self, metrics, step):
 
 MetricsFile.log_metrics = log_metrics
 plain = compose(sys.argv[2:])
-run(typed(plain), plain, [])
+run(RunRequest.of(plain))
 Path(sys.argv[1]).write_text(json.dumps(written))
 """
 SMALL = [

@@ -7,11 +7,11 @@ import pytest
 import torch
 from small_runs import do, folder_of, in_batch, rows, weights
 
-from ssl_runner import checkpoints
-from ssl_runner.config import ConfigError
-from ssl_runner.reporting.results import read_result
-from ssl_runner.stopping import Stopped
-from ssl_runner.training import Pretrainer
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.runtime.signals import Stopped
+from ssl_runner.training.pretrainer import Pretrainer
 
 TWO = ["trainer.accumulate=2", "budget.amount=4"]  # steps of two batches; the last of an epoch is of one
 
@@ -54,7 +54,7 @@ def test_stopped_after_every_step(
 def test_an_exception_saves_the_state_before_the_failing_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, more: list[str]
 ) -> None:
-    """In the second batch of a step of two, after batch normalisation has moved in both."""
+    """In the second batch of a step of two, after batch normalization has moved in both."""
 
     def fail(module: Pretrainer) -> None:
         module.objective.encoder(torch.rand(4, 3, 8, 8))  # moves the running statistics
@@ -64,7 +64,7 @@ def test_an_exception_saves_the_state_before_the_failing_step(
         do(tmp_path, *more)
     step = 2 if more else 4  # the third step is of batches 4 and 5
     assert failure.value.__notes__ == [f"step {step} is saved; the same command goes on from there"]
-    assert checkpoints.find(folder_of(tmp_path, *more)).newest.step == step
+    assert checkpoint_files.find(folder_of(tmp_path, *more)).newest.step == step
     same(do(tmp_path, *more), request.getfixturevalue("accumulated" if more else "whole"))
 
 
@@ -80,7 +80,7 @@ def test_an_exception_while_weights_move_leaves_the_last_checkpoint(
     ):
         do(tmp_path, "trainer.checkpoint_steps=3")
     assert failure.value.__notes__ == ["step 3 is saved; the same command goes on from there"]
-    assert checkpoints.find(folder_of(tmp_path)).newest.step == 3
+    assert checkpoint_files.find(folder_of(tmp_path)).newest.step == 3
     same(do(tmp_path), whole)
 
 
@@ -90,12 +90,12 @@ def test_checkpoints_are_written_every_so_many_steps_and_the_last_are_kept(
     with in_batch(8, lambda _: 1 / 0), pytest.raises(ZeroDivisionError):
         do(tmp_path, "trainer.checkpoint_steps=2", "trainer.checkpoints=3")
     folder = folder_of(tmp_path)
-    found = {path.name: checkpoints.verify(path) for path in checkpoints.files(folder)}
+    found = {path.name: checkpoint_files.verify(path) for path in checkpoint_files.files(folder)}
     assert [(name, reached.step) for name, reached in found.items()] == [
         ("last.ckpt", 7), ("last-1.ckpt", 6), ("last-2.ckpt", 4),
     ]  # fmt: skip
     same(do(tmp_path), whole)
-    assert len(checkpoints.files(folder)) == 2
+    assert len(checkpoint_files.files(folder)) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
@@ -104,7 +104,7 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(
 ) -> None:
     with in_batch(5, lambda _: signal.raise_signal(signal.SIGTERM)), pytest.raises(Stopped):
         do(tmp_path, "trainer.checkpoint_steps=2")
-    newest = checkpoints.files(folder_of(tmp_path))[0]
+    newest = checkpoint_files.files(folder_of(tmp_path))[0]
     content = bytearray(newest.read_bytes())
     weight = torch.load(newest, weights_only=True)["state_dict"]["objective.head.weight"]
     content[content.index(weight.numpy().tobytes()) + 2] ^= 1

@@ -13,9 +13,13 @@ import torch
 from small_runs import do
 from torch import Tensor
 
-from ssl_runner import build, checkpoints, load_encoder
-from ssl_runner.commands.run import load
-from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner import load_encoder
+from ssl_runner.assembly import construct, export
+from ssl_runner.assembly.load import load_data
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import typed
+from ssl_runner.runtime import checkpoint_files
 
 FLIPS = 2000
 QUICK = FLIPS // 10
@@ -66,8 +70,8 @@ def of_checkpoint(run: Path, tmp_path: Path, flips: int) -> Counter[str]:
 
     def read() -> str:
         try:
-            found = checkpoints.verify(file)
-            state = checkpoints.load(file, mmap=False)
+            found = checkpoint_files.verify(file)
+            state = checkpoint_files.load(file, mmap=False)
         except ValueError as error:
             raise ConfigError([f"{file}: {error}"]) from error
         return plain(state["state_dict"]) + repr(found)
@@ -83,7 +87,7 @@ def of_encoder(folder: Path, flips: int) -> Counter[str]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
 
     def read() -> str:
-        return plain(load_encoder(folder).state_dict()) + repr(build.exported_spec(folder))
+        return plain(load_encoder(folder).state_dict()) + repr(export.exported_spec(folder))
 
     return try_all(files, read, ValueError, flips)
 
@@ -98,10 +102,10 @@ def test_of_an_encoder(run: Path, tmp_path: Path) -> None:
 def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "backbone.dim=16", "backbone.depth=1"]
     config = typed(compose([*words, "backbone.heads=2", "logger=none", "batch_size=8"]))
-    source, _ = build.source(config)
-    spec = load(config, source).spec
+    source, _ = construct.source(config)
+    spec = load_data(config, source).spec
     folder = tmp_path_factory.mktemp("text") / "encoder"
-    build.export_encoder(folder, build.objective(config, spec).encoder, config.backbone, spec)
+    export.export_encoder(folder, construct.objective(config, spec).encoder, config.backbone, spec)
     return folder
 
 
@@ -118,7 +122,7 @@ def test_of_a_checkpoint_of_an_older_version(run: Path, tmp_path: Path) -> None:
 
     def read() -> str:
         try:
-            return plain(checkpoints.load(file, mmap=False)["state_dict"])
+            return plain(checkpoint_files.load(file, mmap=False)["state_dict"])
         except ValueError as error:
             raise ConfigError([f"{file}: {error}"]) from error
 
@@ -158,7 +162,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(run: Path, tmp_path: P
         content = bytearray(file.read_bytes())
         content[int(place * len(content))] ^= 4
         file.write_bytes(content)
-        found = checkpoints.find(copy)
+        found = checkpoint_files.find(copy)
         assert list(found.damaged) == [file]
         assert found.newest is not None
         assert (found.newest.path.name, found.newest.step) == ("last-1.ckpt", 1)

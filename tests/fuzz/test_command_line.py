@@ -15,18 +15,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_runner.__main__ import main
-from ssl_runner.commands.refusals import explain
+from ssl_runner.commands.cli import explain
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, conf_dir, locate, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import options
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.signatures import locate
 
 AXES = (
     "dataset", "objective", "backbone", "evaluation", "optimizer", "schedule", "logger", "trainer", "experiment",
 )  # fmt: skip
-OPTIONS = {axis: sorted(path.stem for path in (conf_dir() / axis).glob("*.yaml")) for axis in AXES}
+OPTIONS = {axis: list(options(axis)) for axis in AXES}
 
 
 def target(axis: str, option: str) -> type[Any]:
-    return locate(yaml.safe_load((conf_dir() / axis / f"{option}.yaml").read_text())["_target_"])
+    return locate(yaml.safe_load(options(axis)[option].read_text())["_target_"])
 
 
 def fitting() -> list[tuple[str, str, str]]:
@@ -89,7 +93,8 @@ WORDS = st.sampled_from([
     "${objective}", "${dataset.path}", "${hydra:runtime.cwd}", "${oc.decode:'[1'}", "${oc.select:nope,1}", "${a:b}",
     "${oc.dict.keys:objective}", "${batch_size", "${${seed}}", "${.lr}", "${..seed}", "${seed}${seed}",
     "[]", "[1]", "[1,2]", "[[1],[2]]", "[1,[2,[3,[4]]]]", "[a,null,1.5]", "[0]", "[-1,-1]", "[1,2", "1,2", "a,b,",
-    "{}", "{a:1}", "{a:{b:{c:[1]}}}", "{_target_:os.system,command:x}", "{_target_:ssl_runner.optim.Constant}", "{1:2}",
+    "{}", "{a:1}", "{a:{b:{c:[1]}}}", "{_target_:os.system,command:x}", "{1:2}",
+    "{_target_:ssl_runner.training.optim.Constant}",
     "ünïcödé", "日本語", "🙂", "‮evil", "a b", "a\tb", "a\nb", "\x00", "\x1b[31m", "'", '"', "\\", "%s", "%(x)s", "{0}",
     "<script>alert(1)</script>", "a=b", "==", "#x", "@x", "&x", "*x", "!!python/object/apply:os.system [x]",
     "range(1,3)", "choice(1,2)", "interval(0,1)", "glob(*)", "sort(3,1)", "int('x')", "cast(1)", "float(1", "rm -rf x",
@@ -131,7 +136,7 @@ KNOWN = sorted({key for option in ("simclr", "bert", "mae") for key in keys(comp
 OWN = {  # the keys of each option's own file
     (axis, path.stem): sorted(keys(yaml.safe_load(path.read_text()) or {}))
     for axis in ("dataset", "objective", "backbone", "optimizer", "schedule")
-    for path in (conf_dir() / axis).glob("*.yaml")
+    for path in options(axis).values()
 }
 FITTING = fitting()
 
@@ -169,7 +174,7 @@ def result(words: list[str]) -> str:
     """What the command does with it: compose, hold against the gates, say no. Raises whatever would be a traceback."""
     try:
         plain = compose(words)
-        run(typed(plain), plain, words)
+        run(RunRequest.of(plain, words))
     except ConfigError as error:
         said = error.problems
     except HydraException as error:

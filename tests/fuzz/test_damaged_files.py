@@ -25,12 +25,18 @@ from damage import damaged
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_runner import build, load_encoder
+from ssl_runner import load_encoder
+from ssl_runner.assembly import construct, export, load
+from ssl_runner.assembly.load import load_data
 from ssl_runner.commands import compare
 from ssl_runner.commands.evaluate import finished_run
-from ssl_runner.commands.run import load, run
-from ssl_runner.config import ConfigError, compose, run_folder, typed
-from ssl_runner.data.download import Remote, fetch_files
+from ssl_runner.commands.run import run
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import run_folder
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
+from ssl_runner.data.any.download import Remote, fetch_files
 from ssl_runner.reporting.page import write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # it says what it leaves out
@@ -57,8 +63,8 @@ def dataset(*words: str) -> Callable[[Path], object]:
                 compose([*words_, "logger=none", "evaluation=[]", "batch_size=4", f"output={folder}"])
             )
         shutil.rmtree(folder / "cache", ignore_errors=True)
-        found, _ = build.source(known[folder])
-        next(iter(load(known[folder], found).train_dataloader()))
+        found, _ = construct.source(known[folder])
+        next(iter(load_data(known[folder], found).train_dataloader()))
 
     return read
 
@@ -229,14 +235,14 @@ def small_run(folder: Path) -> list[str]:
 
 def did(folder: Path) -> Path:
     plain = compose(small_run(folder))
-    made = run(typed(plain), plain, [])
+    made = run(RunRequest.of(plain))
     made.rename(folder / "run")
     return folder / "run"
 
 
 def encoders(folder: Path) -> Kind:
     state = load_file(did(folder) / "encoder" / "encoder.safetensors")
-    (folder / "run" / "encoder" / build.SUMS).unlink()  # as of an older version: what it holds has to be understood
+    (folder / "run" / "encoder" / export.SUMS).unlink()  # as of an older version: what it holds has to be understood
     about = yaml.safe_load((folder / "run" / "encoder" / "config.yaml").read_text())
     wrong = []
 
@@ -273,19 +279,19 @@ def text_encoders(folder: Path) -> Kind:
     config = typed(
         compose([*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "logger=none", "batch_size=8"])
     )
-    found, _ = build.source(config)
-    spec = load(config, found).spec
-    model = build.objective(config, spec)
-    build.export_encoder(folder / "encoder", model.encoder, config.backbone, spec)
-    (folder / "encoder" / build.SUMS).unlink()
+    found, _ = construct.source(config)
+    spec = load_data(config, found).spec
+    model = construct.objective(config, spec)
+    export.export_encoder(folder / "encoder", model.encoder, config.backbone, spec)
+    (folder / "encoder" / export.SUMS).unlink()
 
     def read(place: Path) -> None:
         load_encoder(place)
-        build.load_tokenizer(place)
+        load.load_tokenizer(place)
         again = typed(
             compose([*made_text.overrides(), f"dataset.tokenizer={place}", "objective=bert", "backbone=bert_tiny"])
         )
-        _ = build.source(again)
+        _ = construct.source(again)
 
     tokens = [b"[]", b"{}", b'{"counts": 3, "starts": null}', b'{"counts": [], "starts": []}', b"null"]
     files = ["encoder/tokenizer.json", "encoder/tokens.json"]
@@ -302,7 +308,7 @@ def checkpoints(folder: Path) -> Kind:
         target = run_folder(typed(plain), plain)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(place / "run", target)
-        run(typed(plain), plain, [])
+        run(RunRequest.of(plain))
 
     content = (made / "checkpoints" / "last.ckpt").read_bytes()
     state = torch.load(io.BytesIO(content), weights_only=True)

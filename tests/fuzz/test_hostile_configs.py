@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from ssl_runner.__main__ import main
-from ssl_runner.composing import Loader, compose_line
-from ssl_runner.config import ConfigError
-from ssl_runner.terminal import shown
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.loader import Loader, compose_line
+from ssl_runner.runtime.terminal import shown
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 KEYS = hydra_schema.keys()
@@ -26,7 +26,7 @@ TOP = sorted({key.split(".")[0] for key in KEYS})
 WORDS = st.sampled_from([
     "${oc.env:SOME_API_KEY}", "proof", "../proof", "/tmp/proof", "", "null", "pkg://antigravity", "file:///etc", "???",
     "${now:%f}", "${hydra:runtime.cwd}", "${nope}", "a[/x]b", "\x1b[2J", "MULTIRUN", "RUN", "x" * 500, "true", "*", "@",
-    "sweep.settings.setup=[touch proof]", "+hydra.job.env_set.X=1", "os.mkdir", "ssl_runner.config.compose",
+    "sweep.settings.setup=[touch proof]", "+hydra.job.env_set.X=1", "os.mkdir", "ssl_runner.config.compose.compose",
 ])  # fmt: skip
 OBJECTS = st.sampled_from([
     {"_target_": "os.mkdir", "path": "proof"}, {"_target_": "subprocess.Popen", "args": ["touch", "proof"]},

@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssl_runner.data.arrays import Arrays
-from ssl_runner.data.documents import Table
-from ssl_runner.data.image_folder import ImageFolder
-from ssl_runner.data.text import TextTable
+from ssl_runner.data.images.arrays import Arrays
+from ssl_runner.data.images.image_folder import ImageFolder
+from ssl_runner.data.text.documents import Table
+from ssl_runner.data.text.texts import TextTable
 
 SPLIT = {"train": ("train", "Train", "TRAIN", "training"), "val": ("val", "valid", "validation", "Dev"),
          "test": ("test", "TEST", "testing")}  # fmt: skip

@@ -14,11 +14,13 @@ from small_runs import do, folder_of, in_batch, rows, weights
 from torch import Tensor
 
 from ssl_runner.commands.run import run
-from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.request import RunRequest
 from ssl_runner.interfaces import Batch, Objective
-from ssl_runner.optim import lay_out
-from ssl_runner.reporting.results import read_result
-from ssl_runner.stopping import Stopped
+from ssl_runner.results.result import read_result
+from ssl_runner.runtime.signals import Stopped
+from ssl_runner.training.optim import lay_out
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that CUDA reaches")
 
@@ -43,7 +45,7 @@ RUNS = {
     "next word": [*TEXTS, "objective=language_model", "backbone=gpt_tiny", "evaluation=[perplexity,senses]"],
     "words": [
         *TEXTS, "objective=skip_gram", "backbone=word_vectors", "optimizer=adagrad",
-        "evaluation=[word_similarity,neighbours]",
+        "evaluation=[word_similarity,neighbors]",
     ],
     "video": [
         *CLIPS, "objective=next_frame", "backbone=per_frame",
@@ -103,7 +105,7 @@ def test_a_step_never_waits_for_the_device(case: str) -> None:
 def test_a_run_and_its_evaluations(kind: str, tmp_path: Path) -> None:
     words = [*RUNS[kind], "budget.unit=steps", "budget.amount=40", "logger=csv", f"output={tmp_path}"]
     plain = compose(words)
-    result = read_result(run(typed(plain), plain, words))
+    result = read_result(run(RunRequest.of(plain, words)))
     assert result.cost.device == torch.cuda.get_device_name()
     found = {each.evaluator for each in result.results if each.subject == "pretrained"}
     assert found == set(plain["evaluation"])

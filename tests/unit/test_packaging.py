@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(wheel: zi
     assert "ssl_runner/reporting/report.html.j2" in held
 
 
-def test_the_wheel_says_its_licence_and_its_python(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_says_its_license_and_its_python(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = wheel.read(name).decode()
     assert "\nLicense-Expression: MIT\n" in metadata

@@ -20,7 +20,7 @@ def test_there_is_one_layer_a_stage():
     assert [tuple(layer.shape) for layer in features.layers] == [(2, 4), (2, 6), (2, 8)]
 
 
-def test_a_stage_is_convolution_pooling_normalisation_relu():
+def test_a_stage_is_convolution_pooling_normalization_relu():
     torch.manual_seed(0)
     net = ConvNet(ImageSpec(channels=1, height=6, width=6), widths=[2], norm="batch").train()
     conv, _, norm, _ = net.stages[0]
@@ -37,10 +37,10 @@ def test_a_stage_is_convolution_pooling_normalisation_relu():
             for s in (2 * j, 2 * j + 1)
         ]
         cells[b, c, i, j] = torch.stack(sums).max()
-    centred = (cells - cells.mean((0, 2, 3), keepdim=True)) / (
+    centerd = (cells - cells.mean((0, 2, 3), keepdim=True)) / (
         cells.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
     ).sqrt()
-    expected = (centred * norm.weight.view(2, 1, 1) + norm.bias.view(2, 1, 1)).clamp(min=0)
+    expected = (centerd * norm.weight.view(2, 1, 1) + norm.bias.view(2, 1, 1)).clamp(min=0)
     torch.testing.assert_close(net.map(x), expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(net(x).pooled, expected.mean((2, 3)), atol=1e-5, rtol=1e-4)
 
@@ -56,7 +56,7 @@ def test_the_statistics_of_the_data_change_nothing_once_the_data_are_scaled_back
     net = ConvNet(SPEC, widths=[4], norm="batch").eval()
     x = torch.rand(2, 3, 8, 8)
     before = net(x).pooled
-    net.normalise.fit(torch.full((3,), 0.5), torch.full((3,), 0.25))
+    net.normalize.fit(torch.full((3,), 0.5), torch.full((3,), 0.25))
     torch.testing.assert_close(net(x * 0.25 + 0.5).pooled, before)
 
 

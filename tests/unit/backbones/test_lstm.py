@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_runner.backbones.lstm import LSTM, BiLSTM
 from ssl_runner.interfaces import TextSpec
-from ssl_runner.precision import bfloat16_on_cpu
+from ssl_runner.training.precision import bfloat16_on_cpu
 
 SPEC = TextSpec(length=9, vocabulary=40)
 LENGTHS = (9, 4, 1, 6)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
 
-from ssl_runner import build
+from ssl_runner.assembly import export, load
 from ssl_runner.backbones.ngram import NGram
 from ssl_runner.interfaces import TextSpec
 
@@ -185,8 +185,8 @@ def test_an_exported_encoder_is_the_same(tmp_path: Path) -> None:
     tokenizer = Tokenizer(WordLevel({str(number): number for number in range(V)}, unk_token="1"))
     encoder, spec = absorbed(ROWS), TextSpec(length=T, vocabulary=V, size=40, tokenizer=tokenizer.to_str())
     node = {"_target_": "ssl_runner.backbones.ngram.NGram", "order": 3, "discount": None}
-    build.export_encoder(tmp_path, encoder, node, spec)
-    loaded = build.load_encoder(tmp_path)
+    export.export_encoder(tmp_path, encoder, node, spec)
+    loaded = load.load_encoder(tmp_path)
     assert torch.equal(loaded(HELD_OUT).tokens, encoder(HELD_OUT).tokens)
 
 

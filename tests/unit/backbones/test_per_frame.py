@@ -1,12 +1,15 @@
 import pytest
 import torch
 
-from ssl_runner import build
+from ssl_runner.assembly import check, construct
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.backbones.mlp import VectorMLP
 from ssl_runner.backbones.per_frame import PerFrame
 from ssl_runner.backbones.vit import ViT
-from ssl_runner.config import ConfigError, compose, conf_dir, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import FrameEncoder, ImageSpec, VectorSpec, VideoSpec
 
 SPEC = VideoSpec(frames=4, channels=3, height=8, width=12)
@@ -87,7 +90,7 @@ def test_every_image_backbone_can_be_chosen(name):
     assert chosen["names"]["backbone/image"] == name
     assert chosen["backbone"]["image"] == compose([f"backbone={name}"])["backbone"]
     with torch.device("meta"):
-        made = build.encoder(typed(chosen).backbone, VideoSpec(frames=4, channels=1, height=32, width=32))
+        made = construct.encoder(typed(chosen).backbone, VideoSpec(frames=4, channels=1, height=32, width=32))
     assert isinstance(made, FrameEncoder)
 
 
@@ -98,4 +101,4 @@ def test_no_image_backbone_is_forgotten():
 
 def test_it_does_not_read_images():
     with pytest.raises(ConfigError, match="backbone=per_frame reads video clips; dataset=fake_images is images"):
-        build.validate(typed(compose(["backbone=per_frame", "dataset=fake_images", "evaluation=[]", "logger=none"])))
+        check.validate(typed(compose(["backbone=per_frame", "dataset=fake_images", "evaluation=[]", "logger=none"])))

@@ -45,7 +45,7 @@ def test_with_the_large_stem_it_is_torchvisions():
         torch.testing.assert_close(ours(x).pooled, theirs(x))
 
 
-def test_grey_images_are_read():
+def test_gray_images_are_read():
     net = ResNet(spec(28, channels=1), depth=18, stem="auto").eval()
     with torch.inference_mode():
         features = net(torch.rand(2, 1, 28, 28), layers=True)

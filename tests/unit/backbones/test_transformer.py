@@ -5,7 +5,7 @@ from texts import bert, text_spec
 from torch import Tensor
 
 from ssl_runner.backbones.transformer import BERT, GPT
-from ssl_runner.evaluation.text_data import encode_texts
+from ssl_runner.evaluation.text.data import encode_texts
 from ssl_runner.interfaces import TextEncoder, TextSpec
 
 SPEC = TextSpec(length=12, vocabulary=40)

@@ -38,12 +38,12 @@ def test_the_grid_is_an_eighth_of_the_time_and_a_sixteenth_of_the_sides(clip, gr
         assert net.map(torch.rand(1, frames, 1, height, width)).shape == (1, 512, *grid)
 
 
-def test_the_input_is_normalised_by_channel():
+def test_the_input_is_normalized_by_channel():
     net = VideoResNet(spec(), convolution="3d").eval()
     x, mean, std = torch.rand(1, 4, 3, 16, 16), torch.tensor([0.2, 0.4, 0.6]), torch.tensor([0.1, 0.2, 0.5])
     with torch.inference_mode():
         by_hand = net(torch.stack([(x[:, :, c] - mean[c]) / std[c] for c in range(3)], dim=2)).pooled
-        net.normalise.fit(mean, std)
+        net.normalize.fit(mean, std)
         torch.testing.assert_close(net(x).pooled, by_hand)
 
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from special_ids import PAD
 
-from ssl_runner import build
+from ssl_runner.assembly import construct
 from ssl_runner.backbones.word_vectors import WordVectors
-from ssl_runner.config import ConfigError, compose, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import Batch, TextSpec
 
 SPEC = TextSpec(length=5, vocabulary=20)
@@ -68,12 +70,12 @@ def test_sparse_gradients_need_an_optimizer_that_takes_them(words: list[str], fi
     objective = ["dataset=wiki_sample", "objective=skip_gram", "backbone=word_vectors", "backbone.gradient=sparse"]
     config = typed(compose([*objective, "evaluation=[]", "logger=none", *words]))
     spec = TextSpec(length=8, vocabulary=20)
-    model = build.objective(config, spec)
+    model = construct.objective(config, spec)
     if not fits:
         with pytest.raises(ConfigError, match=r"backbone\.gradient is sparse, which optimizer=.* does not take"):
-            build.optimizer(config, model)
+            construct.optimizer(config, model)
         return
-    optimizer = build.optimizer(config, model)
+    optimizer = construct.optimizer(config, model)
     data = spec.to_input(spec.fake(4))
     model.loss(*model.split(Batch(data, data[:, 0], torch.arange(4)))).value.backward()
     optimizer.step()

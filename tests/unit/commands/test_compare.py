@@ -12,7 +12,7 @@ from made_runs import made_config, made_metric, made_run
 import ssl_runner.reporting.page
 from ssl_runner.commands.compare import main
 from ssl_runner.reporting.comparison import Comparison
-from ssl_runner.reporting.results import write_result
+from ssl_runner.results.result import write_result
 
 Captured = pytest.CaptureFixture[str]
 

@@ -12,14 +12,26 @@ import torch
 import yaml
 from torch import Tensor
 
-from ssl_runner import build
+from ssl_runner.assembly import construct, export
+from ssl_runner.assembly.load import load_data
 from ssl_runner.commands import evaluate, findings
-from ssl_runner.commands.run import load, run
-from ssl_runner.config import compose, conf_dir, locate, typed
+from ssl_runner.commands.run import run
+from ssl_runner.config.compose import compose
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.request import RunRequest
+from ssl_runner.config.schema import typed
+from ssl_runner.config.signatures import locate
 from ssl_runner.interfaces import Encoder, ImageSpec, TextSpec, VectorSpec, VideoSpec
-from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.protocols import elsewhere
-from ssl_runner.reporting.results import RANDOM_START, Evaluation, Name, Result, read_result, write_result
+from ssl_runner.results.address import Address
+from ssl_runner.results.result import (
+    RANDOM_START,
+    Evaluation,
+    Name,
+    Result,
+    read_result,
+    write_result,
+)
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
 SHALLOWER = {"vit_tiny": 1, "vit_small": 1, "vivit_tiny": 1, "bert_small": 1, "gpt_small": 1, "resnet34": 18}
@@ -65,16 +77,16 @@ def test_the_random_start_is_that_of_the_run(backbone: str, tmp_path: Path, aske
         words.append(f"backbone.depth={SHALLOWER[backbone]}")
     plain = compose(words)
     config = typed(plain)
-    source, _ = build.source(config)
-    data = load(config, source)
-    start = build.random_start(config, data.spec)
+    source, _ = construct.source(config)
+    data = load_data(config, source)
+    start = construct.random_start(config, data.spec)
     if not isinstance(data.spec, TextSpec):
-        build.fit_statistics(start, data.statistics)
-    trained = build.random_start(config, data.spec)
+        construct.fit_statistics(start, data.statistics)
+    trained = construct.random_start(config, data.spec)
     trained.load_state_dict(
         {n: v + 1 if v.is_floating_point() and v.ndim > 1 else v for n, v in start.state_dict().items()}
     )
-    build.export_encoder(tmp_path / "encoder", trained, config.backbone, data.spec)
+    export.export_encoder(tmp_path / "encoder", trained, config.backbone, data.spec)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
     about = Name(dataset="d", objective="o", backbone=backbone)
     write_result(tmp_path, Result(identity="i", name=about, seed=3, status="done", command="", started="2026-01-01"))
@@ -87,11 +99,11 @@ def test_the_random_start_is_that_of_the_run(backbone: str, tmp_path: Path, aske
 
 def test_the_two_commands_evaluate_the_same_random_start(tmp_path: Path, asked: dict[str, Encoder]) -> None:
     plain = compose([*SMALL, "evaluation=[]", f"output={tmp_path}"])
-    folder = run(typed(plain), plain, [])
+    folder = run(RunRequest.of(plain))
     before = state(asked.pop(RANDOM_START))
     evaluate.again(compose([f"run={folder}", "evaluation=[]"], "evaluate"))
     after = state(asked[RANDOM_START])
-    assert before["image.normalise.std"].tolist() != [1.0]
+    assert before["image.normalize.std"].tolist() != [1.0]
     assert before.keys() == after.keys()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
@@ -108,7 +120,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = compose([*SMALL, "evaluation=[geometry]", f"output={tmp_path_factory.mktemp('outputs')}"])
-    return run(typed(plain), plain, [])
+    return run(RunRequest.of(plain))
 
 
 def told(folder: Path, act: Callable[[], object]) -> dict[str, Evaluation]:

@@ -1,4 +1,4 @@
-"""A small labelled dataset, and encoders of which the right answer is known."""
+"""A small labeled dataset, and encoders of which the right answer is known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.evaluation.subject import FrozenSubject
+from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import Encoder, Examples, Features, ImageSpec
 
 CLASSES = 4

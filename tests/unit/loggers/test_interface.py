@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ssl_runner.loggers.interface import Loggers, RunLogger
-from ssl_runner.metrics import Metric, share
+from ssl_runner.results.metrics import Metric, share
 
 CONF = Path(__file__).parents[3] / "conf"
 

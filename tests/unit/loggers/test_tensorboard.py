@@ -8,7 +8,7 @@ from PIL import Image
 
 from ssl_runner.loggers.interface import RunContext
 from ssl_runner.loggers.tensorboard import TensorBoard
-from ssl_runner.metrics import share
+from ssl_runner.results.metrics import share
 
 
 def read(folder: Path) -> Any:

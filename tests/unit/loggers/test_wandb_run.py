@@ -17,7 +17,7 @@ from wandb_server import KEY, WandbServer
 
 from ssl_runner.loggers.interface import RunContext
 from ssl_runner.loggers.wandb_run import WandbRun
-from ssl_runner.metrics import Better, Metric, Unit, share
+from ssl_runner.results.metrics import Better, Metric, Unit, share
 
 ACCURACY = "pretrained/knn.accuracy"
 SETTINGS: dict[str, Any] = {
@@ -141,7 +141,7 @@ def test_on_a_terminal_nothing_is_asked(context: RunContext, tmp_path: Path) -> 
         "from pathlib import Path\n"
         "from ssl_runner.loggers.interface import RunContext\n"
         "from ssl_runner.loggers.wandb_run import WandbRun\n"
-        "from ssl_runner.metrics import share\n"
+        "from ssl_runner.results.metrics import share\n"
         f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
         f"run = WandbRun(context, **{SETTINGS!r})\n"
         "run.open(); run.log_metrics({'loss': 1.0}, 1); run.finish(True); print('done')\n"
@@ -495,7 +495,7 @@ def test_if_wandb_dies_the_run_goes_on_with_one_warning(context: RunContext, tmp
         "from pathlib import Path\n"
         "from ssl_runner.loggers.interface import RunContext\n"
         "from ssl_runner.loggers.wandb_run import WandbRun\n"
-        "from ssl_runner.metrics import share\n"
+        "from ssl_runner.results.metrics import share\n"
         f"context = RunContext(Path({str(context.folder)!r}), Path({str(context.outputs)!r}), 'n', (), 'i', 0)\n"
         f"run = WandbRun(context, **{SETTINGS | {'mode': 'offline'}!r})\n"
         "run.open(); run.log_metrics({'loss': 1.0}, 1)\n"

@@ -78,7 +78,7 @@ def test_weights_of_negatives_count_them_several_times(z: Tensor) -> None:
     copies = torch.arange(12).repeat_interleave(torch.arange(12))
     for rule in (
         info_nce,
-        rules.soft_nearest_neighbours,
+        rules.soft_nearest_neighbors,
         rules.supervised_contrastive,
         lambda *args: rules.nce(*args, torch.tensor(0.3), torch.tensor(-1.0)),
         lambda *args: rules.pair(*args, attract=1.0, repel=0.1),
@@ -226,7 +226,7 @@ def test_nce_against_a_double_loop(z: Tensor) -> None:
     assert ours.item() == pytest.approx(sum(terms) / len(terms), rel=1e-6)
 
 
-def test_nce_recovers_the_normaliser_of_a_gaussian() -> None:
+def test_nce_recovers_the_normalizer_of_a_gaussian() -> None:
     """Model e^{-t^2 / 2 - c}, data from it, noise from a wider Gaussian: c is log sqrt(2 pi)."""
     torch.manual_seed(0)
     data, noise = torch.randn(4000, dtype=torch.float64), 2 * torch.randn(40_000, dtype=torch.float64)
@@ -251,7 +251,7 @@ def test_nce_recovers_the_normaliser_of_a_gaussian() -> None:
     assert c.item() == pytest.approx(math.log(math.sqrt(2 * math.pi)), abs=0.02)
 
 
-def test_nce_is_least_at_the_normaliser_of_a_discrete_model() -> None:
+def test_nce_is_least_at_the_normalizer_of_a_discrete_model() -> None:
     """In expectation, whatever the noise: data and noise enter as weights."""
     torch.manual_seed(1)
     score = torch.randn(1, 7, dtype=torch.float64)
@@ -265,14 +265,14 @@ def test_nce_is_least_at_the_normaliser_of_a_discrete_model() -> None:
         )
 
 
-def test_soft_nearest_neighbours_against_a_double_loop(z: Tensor, distance: Tensor) -> None:
+def test_soft_nearest_neighbors_against_a_double_loop(z: Tensor, distance: Tensor) -> None:
     """Frosst et al., eq. 1, with temperature 3."""
     terms = []
     for i in range(12):
         weight = [math.exp(-(distance[i, k].item() ** 2) / 3) for k in range(12)]
         same = sum(weight[k] for k in range(12) if k != i and LABELS[k] == LABELS[i])
         terms.append(-math.log(same / sum(weight[k] for k in range(12) if k != i)))
-    ours = rules.soft_nearest_neighbours(-distance.square() / 3, *masks(LABELS))
+    ours = rules.soft_nearest_neighbors(-distance.square() / 3, *masks(LABELS))
     assert ours.item() == pytest.approx(sum(terms) / 12, rel=1e-10)
 
 
@@ -292,7 +292,7 @@ def test_with_one_positive_three_rules_are_one(z: Tensor) -> None:
     sim = cosine_similarity(z, z) / 0.2
     pos, neg = masks(torch.arange(6).repeat(2))
     expected = info_nce(sim, pos, neg).item()
-    assert rules.soft_nearest_neighbours(sim, pos, neg).item() == pytest.approx(expected, rel=1e-12)
+    assert rules.soft_nearest_neighbors(sim, pos, neg).item() == pytest.approx(expected, rel=1e-12)
     assert rules.supervised_contrastive(sim, pos, neg).item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -334,7 +334,7 @@ EVERY = {
     "nce": lambda *a: rules.nce(*a, torch.tensor(0.0), torch.tensor(0.0)),
     "info_nce": info_nce,
     "debiased": lambda *a: rules.debiased_info_nce(*a, prior=0.1, least=torch.tensor(-5.0)),
-    "soft_nn": rules.soft_nearest_neighbours,
+    "soft_nn": rules.soft_nearest_neighbors,
     "supcon": rules.supervised_contrastive,
 }
 

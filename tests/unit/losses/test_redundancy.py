@@ -69,10 +69,10 @@ def test_vicreg_against_loops(pair: tuple[Tensor, Tensor]) -> None:
     invariance = mean([(a[i][j] - b[i][j]) ** 2 for i in range(n) for j in range(d)])
     hinges, power = [], 0.0
     for z in (a, b):
-        centre = [mean([row[j] for row in z]) for j in range(d)]
+        center = [mean([row[j] for row in z]) for j in range(d)]
         for j in range(d):
             for k in range(d):
-                cov = sum((row[j] - centre[j]) * (row[k] - centre[k]) for row in z) / (n - 1)
+                cov = sum((row[j] - center[j]) * (row[k] - center[k]) for row in z) / (n - 1)
                 if j == k:
                     hinges.append(max(0.0, 1 - math.sqrt(cov + 1e-4)))
                 else:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.losses import contrastive
-from ssl_runner.losses.rules import NCE, InfoNCE, Lifted, NPair, Pair, SoftNearestNeighbours, SupCon, Triplet
+from ssl_runner.losses.rules import NCE, InfoNCE, Lifted, NPair, Pair, SoftNearestNeighbors, SupCon, Triplet
 from ssl_runner.losses.similarity import cosine_similarity
 
 
@@ -20,9 +20,9 @@ def case() -> tuple[Tensor, Tensor, Tensor]:
     return cosine_similarity(z, z), same & ~torch.eye(8, dtype=torch.bool), ~same
 
 
-@pytest.mark.parametrize("rule", [InfoNCE, SoftNearestNeighbours, SupCon, NCE])
+@pytest.mark.parametrize("rule", [InfoNCE, SoftNearestNeighbors, SupCon, NCE])
 def test_a_learned_temperature_starts_where_a_fixed_one_is(rule: type, case: tuple[Tensor, Tensor, Tensor]) -> None:
-    extra = {InfoNCE: {"prior": 0.0}, NCE: {"log_normaliser": None}}.get(rule, {})
+    extra = {InfoNCE: {"prior": 0.0}, NCE: {"log_normalizer": None}}.get(rule, {})
     fixed, learned = (rule(temperature=0.3, learn_temperature=each, **extra) for each in (False, True))
     assert fixed(*case).item() == pytest.approx(learned(*case).item(), rel=1e-6)
     assert "temperature" not in fixed.watched()
@@ -58,18 +58,18 @@ def test_the_critic_is_what_the_loss_reads(case: tuple[Tensor, Tensor, Tensor]) 
     assert NPair()(sim, pos, neg) == InfoNCE(temperature=1.0, learn_temperature=False, prior=0.0)(sim, pos, neg)
 
 
-def test_the_normaliser_is_of_the_mean_over_candidates(case: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_the_normalizer_is_of_the_mean_over_candidates(case: tuple[Tensor, Tensor, Tensor]) -> None:
     """G = s / tau - c - log k, whatever the number of candidates."""
     sim, pos, neg = case
-    rule = NCE(temperature=0.5, learn_temperature=False, log_normaliser=0.7)
+    rule = NCE(temperature=0.5, learn_temperature=False, log_normalizer=0.7)
     ours = rule(sim, pos, neg)
     logit = sim / 0.5 - 0.7 - math.log(6)
     expected = torch.nn.functional.softplus(-logit)[pos].mean() + torch.nn.functional.softplus(logit)[neg].sum() / 8
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert not rule.log_normaliser.requires_grad
-    learned = NCE(temperature=0.5, learn_temperature=False, log_normaliser=None)
-    assert learned.log_normaliser.requires_grad
-    assert learned.watched()["log_normaliser"] == 0
+    assert not rule.log_normalizer.requires_grad
+    learned = NCE(temperature=0.5, learn_temperature=False, log_normalizer=None)
+    assert learned.log_normalizer.requires_grad
+    assert learned.watched()["log_normalizer"] == 0
 
 
 def test_a_prior_debiases_with_the_least_cosine(case: tuple[Tensor, Tensor, Tensor]) -> None:

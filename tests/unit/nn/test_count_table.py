@@ -28,7 +28,7 @@ def test_sums_are_those_of_a_dictionary() -> None:
     assert (table.keys >= 0).sum() == sum(amount > 0 for amount in truth.values())  # nothing is kept of a 0
 
 
-def test_neighbouring_keys_are_spread() -> None:
+def test_neighboring_keys_are_spread() -> None:
     table = CountTable(2**16)
     keys = torch.cat([torch.arange(20_000), torch.arange(12_000) * 8000])  # half of the places, as pairs of words come
     table.add(keys.unique(), torch.ones(len(keys.unique())))

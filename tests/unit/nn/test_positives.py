@@ -24,7 +24,7 @@ def test_by_augmentation_every_example_is_alone() -> None:
     assert (group < 0).all()
 
 
-def test_by_label_the_unlabelled_are_alone() -> None:
+def test_by_label_the_unlabeled_are_alone() -> None:
     group = Label()(torch.zeros(2, 5, 6), torch.tensor([7, 0, 3, 9, 2]), torch.tensor([1, 0, -1, 1, -1]))
     assert group[0] == group[3] == 1
     assert group[1] == 0
@@ -37,7 +37,7 @@ def pseudo(warmup: float = 0.0, clusters: int = 3) -> PseudoLabel:
 
 
 def test_clusters_are_found_and_views_of_one_example_share_theirs() -> None:
-    positives = pseudo(clusters=6)  # more centres than clusters: none may hold two kinds
+    positives = pseudo(clusters=6)  # more centers than clusters: none may hold two kinds
     for _ in range(60):
         positives.update(clusters(48)[0], progress=0.5)
     features, kind = clusters(90)
@@ -58,11 +58,11 @@ def test_until_the_warm_up_is_over_an_example_is_alone() -> None:
     assert (positives(features, source, label) >= 0).all()
 
 
-def test_a_centre_is_the_forgetting_mean_of_its_members() -> None:
+def test_a_center_is_the_forgetting_mean_of_its_members() -> None:
     positives = pseudo(clusters=2)
     far = torch.zeros(1, 4, 6)
     far[0, :2, 0], far[0, 2:, 1] = 1, 1
-    positives.sums.copy_(torch.eye(2, 6) / 2)  # a centre at each of the two places
+    positives.sums.copy_(torch.eye(2, 6) / 2)  # a center at each of the two places
     positives.shares.fill_(0.5)
     before = positives.sums / positives.shares[:, None]
     moved = far.clone()
@@ -73,7 +73,7 @@ def test_a_centre_is_the_forgetting_mean_of_its_members() -> None:
     torch.testing.assert_close(after[1], before[1])
 
 
-def test_a_centre_that_nobody_joins_starts_again_at_an_example() -> None:
+def test_a_center_that_nobody_joins_starts_again_at_an_example() -> None:
     positives = pseudo(clusters=2)
     features, _ = clusters(30)
     positives.update(features, progress=0.0)
@@ -81,8 +81,8 @@ def test_a_centre_that_nobody_joins_starts_again_at_an_example() -> None:
         positives.sums[1] = -100
     for _ in range(40):
         positives.update(features, progress=0.0)
-    centres = positives.sums / positives.shares[:, None]
-    assert centres.abs().max() < 1.1
+    centers = positives.sums / positives.shares[:, None]
+    assert centers.abs().max() < 1.1
     assert positives(features, torch.arange(30), torch.arange(30)).unique().numel() == 2
 
 

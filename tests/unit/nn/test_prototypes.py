@@ -17,7 +17,7 @@ def test_scores_are_cosines_whatever_the_lengths() -> None:
                 assert scores[v, i, k].item() == pytest.approx((u @ w / u.norm() / w.norm()).item(), abs=1e-6)
 
 
-def test_it_is_a_weight_normalised_layer_of_gain_one() -> None:
+def test_it_is_a_weight_normalized_layer_of_gain_one() -> None:
     prototypes = Prototypes(3, 4)
     layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 4, bias=False))
     with torch.no_grad():

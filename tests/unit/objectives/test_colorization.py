@@ -1,4 +1,4 @@
-"""Colorization: classes, weights against loops over colours, what is seen and what is not."""
+"""Colorization: classes, weights against loops over colors, what is seen and what is not."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import Batch, ImageSpec
-from ssl_runner.nn.colour import rgb_to_lab
-from ssl_runner.objectives.colorization import Colorization, Colours
+from ssl_runner.nn.color import rgb_to_lab
+from ssl_runner.objectives.colorization import Colorization, Colors
 
 
 def colorization(channels: int = 3, **settings: object) -> Colorization:
@@ -32,7 +32,7 @@ def test_the_encoder_sees_lightness_alone() -> None:
     assert torch.equal(y.image, batch().data)
 
 
-def test_a_cell_has_the_mean_colour_of_its_pixels() -> None:
+def test_a_cell_has_the_mean_color_of_its_pixels() -> None:
     _, y = colorization().split(batch())
     lab = rgb_to_lab(batch().data)
     assert y.ab.shape == (6, 2, 4, 6)
@@ -42,38 +42,38 @@ def test_a_cell_has_the_mean_colour_of_its_pixels() -> None:
             torch.testing.assert_close(y.ab[:, :, i, j], mean, atol=1e-4, rtol=1e-4)
 
 
-def test_classes_are_the_nearest_centres() -> None:
-    """Of colours that exist: the centre of the square they lie in."""
+def test_classes_are_the_nearest_centers() -> None:
+    """Of colors that exist: the center of the square they lie in."""
     task = colorization()
     ab = rgb_to_lab(torch.rand(1, 3, 50, 50))[:, 1:]
     classes = task.classes(ab)
     for i in range(50):
         for j in range(50):
-            distance = (task.centres - ab[0, :, i, j]).abs().max(dim=1).values  # a square is a ball of this distance
+            distance = (task.centers - ab[0, :, i, j]).abs().max(dim=1).values  # a square is a ball of this distance
             assert classes[0, i, j] == distance.argmin()
 
 
-def test_colours_that_do_not_exist_go_to_the_nearest_that_does() -> None:
+def test_colors_that_do_not_exist_go_to_the_nearest_that_does() -> None:
     task = colorization()
     far = torch.tensor([[500.0, 0.0], [-500.0, -500.0]]).view(2, 2, 1, 1)
     edge = torch.tensor([[140.0, 0.0], [-140.0, -140.0]])  # the table's ends: 7 squares of 20 each way
-    expected = torch.cdist(edge, task.centres).argmin(dim=1)
+    expected = torch.cdist(edge, task.centers).argmin(dim=1)
     assert torch.equal(task.classes(far).flatten(), expected)
 
 
 def test_weights_start_at_one() -> None:
-    torch.testing.assert_close(colorization().weights(), torch.ones(len(colorization().centres)))
+    torch.testing.assert_close(colorization().weights(), torch.ones(len(colorization().centers)))
 
 
-def test_weights_against_a_loop_over_colours() -> None:
+def test_weights_against_a_loop_over_colors() -> None:
     task = colorization(uniform=0.3)
-    centres, q = task.centres.tolist(), len(task.centres)
+    centers, q = task.centers.tolist(), len(task.centers)
     prior = torch.rand(q).square()
     prior /= prior.sum()
     task.after_step([prior], 0.5)
     smoothed = [0.0] * q
     for i in range(q):
-        spread = [math.exp(-(math.dist(centres[i], centres[j]) ** 2) / (2 * 10.0**2)) for j in range(q)]
+        spread = [math.exp(-(math.dist(centers[i], centers[j]) ** 2) / (2 * 10.0**2)) for j in range(q)]
         for j in range(q):
             smoothed[j] += prior[i].item() * spread[j] / sum(spread)
     assert sum(smoothed) == pytest.approx(1)
@@ -84,19 +84,19 @@ def test_weights_against_a_loop_over_colours() -> None:
 
 def test_a_uniform_prior_rebalances_nothing() -> None:
     task = colorization(uniform=1.0)
-    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
-    torch.testing.assert_close(task.weights(), torch.ones(len(task.centres)))
+    task.after_step([torch.eye(len(task.centers))[3]], 0.0)
+    torch.testing.assert_close(task.weights(), torch.ones(len(task.centers)))
 
 
-def test_rare_colours_count_more() -> None:
+def test_rare_colors_count_more() -> None:
     task = colorization(uniform=0.1)
-    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
+    task.after_step([torch.eye(len(task.centers))[3]], 0.0)
     assert task.weights().argmin() == 3
 
 
 def test_the_prior_is_the_mean_over_batches() -> None:
     task = colorization()
-    carried = [torch.rand(len(task.centres)) for _ in range(4)]
+    carried = [torch.rand(len(task.centers)) for _ in range(4)]
     for carry in carried:
         task.after_step([carry], 0.0)
     torch.testing.assert_close(task.prior, torch.stack(carried).mean(dim=0))
@@ -104,12 +104,12 @@ def test_the_prior_is_the_mean_over_batches() -> None:
 
 def test_the_loss_and_what_it_carries() -> None:
     task = colorization()
-    task.after_step([torch.eye(len(task.centres))[3]], 0.0)
+    task.after_step([torch.eye(len(task.centers))[3]], 0.0)
     x, y = task.split(batch())
     loss = task.loss(x, y)
     log_p, target, weight = task._logits(x).log_softmax(dim=1), task.classes(y.ab), task.weights()
-    assert log_p.shape == (6, len(task.centres), 4, 6)
-    terms, count = [], torch.zeros(len(task.centres))
+    assert log_p.shape == (6, len(task.centers), 4, 6)
+    terms, count = [], torch.zeros(len(task.centers))
     for b in range(6):
         for i in range(4):
             for j in range(6):
@@ -127,22 +127,22 @@ def test_predictions_are_annealed_means() -> None:
     with torch.no_grad():
         predicted, p = task.predict(x), task._logits(x).softmax(dim=1)
     sharp = p**2 / (p**2).sum(dim=1, keepdim=True)
-    ab = sum(sharp[:, q, None] * task.centres[q, :, None, None] for q in range(len(task.centres)))
-    assert isinstance(predicted, Colours)
+    ab = sum(sharp[:, q, None] * task.centers[q, :, None, None] for q in range(len(task.centers)))
+    assert isinstance(predicted, Colors)
     torch.testing.assert_close(predicted.ab, ab, atol=1e-3, rtol=1e-4)
     assert predicted.image.shape == (6, 3, 16, 24)
 
 
-def test_a_cold_prediction_is_the_most_probable_colour_at_the_given_lightness() -> None:
+def test_a_cold_prediction_is_the_most_probable_color_at_the_given_lightness() -> None:
     task = colorization(temperature=1e-6).eval()
     torch.nn.init.zeros_(task.after[1].weight)
     torch.nn.init.zeros_(task.after[1].bias)
-    task.after[1].bias.data[int((task.centres == torch.tensor([0.0, 0.0])).all(dim=1).nonzero())] = 1.0
+    task.after[1].bias.data[int((task.centers == torch.tensor([0.0, 0.0])).all(dim=1).nonzero())] = 1.0
     x, _ = task.split(batch())
     with torch.no_grad():
         image = task.reconstruct(x)
     torch.testing.assert_close(rgb_to_lab(image)[:, 0], 100 * x[:, 0], atol=0.02, rtol=0)
-    assert (image.max(dim=1).values - image.min(dim=1).values).max() < 1e-3  # grey
+    assert (image.max(dim=1).values - image.min(dim=1).values).max() < 1e-3  # gray
 
 
 @pytest.mark.parametrize(

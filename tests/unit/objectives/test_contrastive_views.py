@@ -12,8 +12,11 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_runner import build
-from ssl_runner.config import ConfigError, compose, conf_dir, typed
+from ssl_runner.assembly import check, construct
+from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import Batch, Encoder, Features, ImageSpec, Views
 from ssl_runner.losses.rules import InfoNCE, NPair
 from ssl_runner.nn.positives import Augmentation, Label, Positives, PseudoLabel
@@ -84,9 +87,9 @@ def embed(objective: ContrastiveViews, x: Tensor) -> Tensor:
 def test_by_default_it_is_nt_xent() -> None:
     """The cross-entropy of each view's twin among all other views of the batch, at SimCLR's temperature."""
     config = typed(compose(["dataset=fake_images", "evaluation=[]", "backbone.widths=[8,16]"]))
-    source, spec = build.source(config)
+    source, spec = construct.source(config)
     examples = source.load()["train"]
-    objective = build.objective(config, spec)
+    objective = construct.objective(config, spec)
     batch = Batch(spec.to_input(examples.data[:32]), examples.label[:32], torch.arange(32))
     x, y = objective.split(batch)
     loss = objective.loss(x, y)
@@ -206,9 +209,9 @@ SMALL = ["dataset=fake_images", "evaluation=[]", "logger=none", "backbone.widths
 
 def made(*overrides: str) -> tuple[ContrastiveViews, Batch]:
     config = typed(compose([*SMALL, *overrides]))
-    source, spec = build.source(config)
+    source, spec = construct.source(config)
     data = source.load()["train"]
-    return build.objective(config, spec), Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
+    return construct.objective(config, spec), Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
 
 
 CASES = (
@@ -249,7 +252,7 @@ def test_every_choice_trains_and_moves_state_after_a_step_only(case: str) -> Non
     assert values[-1] < values[0]
 
 
-def test_unlabelled_data_have_no_rate_of_false_negatives() -> None:
+def test_unlabeled_data_have_no_rate_of_false_negatives() -> None:
     objective, data = made("dataset.classes=0")
     assert "false_negatives" not in objective.loss(*objective.split(data)).logs
 
@@ -270,7 +273,7 @@ def test_what_is_refused(change: dict[str, object], said: str) -> None:
 
 def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="batch_size is 1"):
-        build.validate(typed(compose([*SMALL, "batch_size=1"])))
+        check.validate(typed(compose([*SMALL, "batch_size=1"])))
 
 
 def on_rank(number: int, port: int, folder: str) -> None:

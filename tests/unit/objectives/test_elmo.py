@@ -23,7 +23,7 @@ def batch() -> Batch:
     return Batch(data, torch.full((4,), -1), torch.arange(4))
 
 
-def test_the_loss_is_that_of_each_neighbour_alone() -> None:
+def test_the_loss_is_that_of_each_neighbor_alone() -> None:
     """Each is predicted from the part of the text that it may see, cut out: nothing else can have been looked at."""
     objective, t = model(), batch().data
     forward, backward = [], []
@@ -56,7 +56,7 @@ def test_one_softmax_and_one_embedding_are_of_both_directions() -> None:
     assert [name for name, p in model().encoder.named_parameters() if p.shape[0] == 30] == ["embedding.weight"]
 
 
-def test_the_targets_are_the_neighbours() -> None:
+def test_the_targets_are_the_neighbors() -> None:
     x, y = model().split(batch())
     t = batch().data
     assert torch.equal(x, t)

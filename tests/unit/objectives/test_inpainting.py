@@ -14,7 +14,7 @@ SPEC = ImageSpec(channels=3, height=16, width=24)
 def inpainting(encoder: Encoder | None = None, **settings: object) -> Inpainting:
     torch.manual_seed(0)
     given = {
-        "hole": "centre", "part": 0.25, "blocks": 3, "decoder_widths": [16, 8], "adversary": 0.1,
+        "hole": "center", "part": 0.25, "blocks": 3, "decoder_widths": [16, 8], "adversary": 0.1,
         "judge_widths": [8, 16], "judge_lr_scale": 0.1,
     }  # fmt: skip
     return Inpainting(encoder or ConvNet(SPEC, widths=[8, 16], norm="group"), SPEC, **(given | settings))
@@ -25,7 +25,7 @@ def batch() -> Batch:
     return Batch(data, torch.zeros(4), torch.arange(4))
 
 
-@pytest.mark.parametrize("hole", ["centre", "blocks", "free", "top", "bottom", "left", "right"])
+@pytest.mark.parametrize("hole", ["center", "blocks", "free", "top", "bottom", "left", "right"])
 def test_only_what_lies_outside_the_hole_is_seen(hole: str) -> None:
     x, y = inpainting(hole=hole).split(batch())
     where = x.hole.expand_as(y)
@@ -132,7 +132,7 @@ def test_patch_encoders_can_fill_holes_too() -> None:
     ("settings", "said"),
     [
         ({"part": 1.0}, r"objective\.part is 1\.0; it must lie in \(0, 1\)"),
-        ({"part": 0.0005}, r"objective\.part is 0\.0005; with objective\.hole=centre that is no pixel of"),
+        ({"part": 0.0005}, r"objective\.part is 0\.0005; with objective\.hole=center that is no pixel of"),
         ({"blocks": 0}, r"objective\.blocks is 0; it must be at least 1"),
         ({"adversary": 1.0}, r"objective\.adversary is 1\.0; it must lie in \[0, 1\)"),
         ({"judge_lr_scale": 0.0}, r"objective\.judge_lr_scale is 0\.0; it must be above 0"),

@@ -12,7 +12,7 @@ from ssl_runner.objectives.jigsaw import Jigsaw
 def jigsaw(channels: int = 3, **settings: object) -> Jigsaw:
     torch.manual_seed(0)
     spec = ImageSpec(channels=channels, height=32, width=40)
-    given = {"permutations": 72, "tile": 0.8, "statistics": "keep", "grey": 0.0, "head": 16} | settings
+    given = {"permutations": 72, "tile": 0.8, "statistics": "keep", "gray": 0.0, "head": 16} | settings
     return Jigsaw(ConvNet(spec, widths=[8], norm="batch"), spec, **given)
 
 
@@ -71,12 +71,12 @@ def test_equal_statistics() -> None:
     torch.testing.assert_close(tiles[1:].std(3, correction=0), torch.full((5, 3, 3), 0.25), atol=0.01, rtol=0)
 
 
-def test_part_of_the_images_is_grey() -> None:
+def test_part_of_the_images_is_gray() -> None:
     torch.manual_seed(0)
-    x, _ = jigsaw(grey=0.3).split(batch(torch.rand(1000, 3, 32, 40)))
-    grey = ((x[:, 0] == x[:, 1]) & (x[:, 1] == x[:, 2])).all(dim=(1, 2))
-    assert abs(grey.float().mean().item() - 0.3) < 5 * 0.0145  # sqrt(0.3 x 0.7 / 1000)
-    jigsaw(channels=1, grey=1.0).split(batch(torch.rand(3, 1, 32, 40)))
+    x, _ = jigsaw(gray=0.3).split(batch(torch.rand(1000, 3, 32, 40)))
+    gray = ((x[:, 0] == x[:, 1]) & (x[:, 1] == x[:, 2])).all(dim=(1, 2))
+    assert abs(gray.float().mean().item() - 0.3) < 5 * 0.0145  # sqrt(0.3 x 0.7 / 1000)
+    jigsaw(channels=1, gray=1.0).split(batch(torch.rand(3, 1, 32, 40)))
 
 
 def test_permutations_are_drawn_alike() -> None:
@@ -91,7 +91,7 @@ def test_permutations_are_drawn_alike() -> None:
         ({"permutations": 1}, r"objective\.permutations: 1 permutations are asked for; there must be 2 to 1512"),
         ({"permutations": 2000}, r"objective\.permutations: 2000"),
         ({"tile": 1.5}, r"objective\.tile is 1\.5; it must lie in \(0, 1\]"),
-        ({"grey": 2.0}, r"objective\.grey is 2\.0; it must lie in \[0, 1\]"),
+        ({"gray": 2.0}, r"objective\.gray is 2\.0; it must lie in \[0, 1\]"),
         ({"head": 0}, r"objective\.head is 0; it must be at least 1"),
     ],
 )
@@ -105,5 +105,5 @@ def test_images_too_small_for_nine_tiles_are_refused() -> None:
     with pytest.raises(ValueError, match="images are 2 x 9; a jigsaw needs 3 pixels a side"):
         Jigsaw(
             ConvNet(spec, widths=[8], norm="batch"),
-            spec, permutations=9, tile=1.0, statistics="keep", grey=0.0, head=8,
+            spec, permutations=9, tile=1.0, statistics="keep", gray=0.0, head=8,
         )  # fmt: skip

@@ -19,7 +19,7 @@ def mae(**settings: object) -> MAE:
     return MAE(encoder, SPEC, decoder_dim=16, decoder_depth=1, decoder_heads=2, **given)
 
 
-@pytest.mark.parametrize("target", ["pixels", "normalised"])
+@pytest.mark.parametrize("target", ["pixels", "normalized"])
 def test_the_loss_is_the_error_of_hidden_patches(target: str) -> None:
     objective = mae(target=target)
     x, y = objective.split(BATCH)
@@ -30,15 +30,15 @@ def test_the_loss_is_the_error_of_hidden_patches(target: str) -> None:
             if n not in x.keep[b].tolist():
                 row, column = divmod(n, 6)
                 patch = BATCH.data[b, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].permute(1, 2, 0).flatten()
-                if target == "normalised":
+                if target == "normalized":
                     patch = (patch - patch.mean()) / (patch.std(correction=1) ** 2 + 1e-6).sqrt()
                 errors.append((guess[b, n] - patch).square().mean())
     assert len(errors) == 4 * 18
     torch.testing.assert_close(objective.loss(x, y).value, torch.stack(errors).mean())
 
 
-def test_the_shade_and_contrast_of_a_patch_do_not_change_its_normalised_loss() -> None:
-    objective = mae(target="normalised")
+def test_the_shade_and_contrast_of_a_patch_do_not_change_its_normalized_loss() -> None:
+    objective = mae(target="normalized")
     x, y = objective.split(BATCH)
     other = objective.loss(x, Hidden(0.2 + 0.5 * y.image, y.hidden)).value
     torch.testing.assert_close(other, objective.loss(x, y).value, rtol=1e-3, atol=0)
@@ -49,18 +49,18 @@ def test_a_patch_of_one_value_has_no_deviation() -> None:
     encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0)
     settings = {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     MAE(encoder, spec, target="pixels", **settings)
-    with pytest.raises(ValueError, match=r"objective\.target is normalised, and a patch of one value"):
-        MAE(encoder, spec, target="normalised", **settings)
+    with pytest.raises(ValueError, match=r"objective\.target is normalized, and a patch of one value"):
+        MAE(encoder, spec, target="normalized", **settings)
 
 
 def test_flat_patches_have_a_finite_loss() -> None:
-    objective = mae(target="normalised")
+    objective = mae(target="normalized")
     value = objective.loss(*objective.split(BATCH._replace(data=torch.zeros(4, 3, 16, 24)))).value
     value.backward()
     assert torch.isfinite(value)
 
 
-@pytest.mark.parametrize("target", ["pixels", "normalised"])
+@pytest.mark.parametrize("target", ["pixels", "normalized"])
 def test_a_prediction_keeps_what_is_visible(target: str) -> None:
     objective = mae(target=target)
     x, y = objective.split(BATCH)
@@ -71,9 +71,9 @@ def test_a_prediction_keeps_what_is_visible(target: str) -> None:
     assert not torch.equal(ours[y.hidden], theirs[y.hidden])
 
 
-def test_a_normalised_prediction_is_drawn_in_the_shades_of_the_visible_pixels() -> None:
+def test_a_normalized_prediction_is_drawn_in_the_shades_of_the_visible_pixels() -> None:
     """A guess of 0 in every place is the mean of what is seen."""
-    objective = mae(target="normalised")
+    objective = mae(target="normalized")
     for parameter in objective.decoder.predict.parameters():
         torch.nn.init.zeros_(parameter)
     x, y = objective.split(BATCH)
@@ -87,8 +87,8 @@ def test_a_normalised_prediction_is_drawn_in_the_shades_of_the_visible_pixels() 
 def test_every_mask_hides_its_part(mask: str, hidden: int) -> None:
     x, y = mae(mask=mask).split(BATCH)
     assert y.hidden.sum(dim=1).tolist() == [hidden] * 4
-    grey = (patchify(x.image, 4) == 0.5).all(dim=2)
-    assert torch.equal(grey, y.hidden)
+    gray = (patchify(x.image, 4) == 0.5).all(dim=2)
+    assert torch.equal(gray, y.hidden)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 1.5, 0.99])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, ClipEncoder, Features, Foresees, VideoSpec
+from ssl_runner.interfaces import Batch, ClipEncoder, Features, PredictsFuture, VideoSpec
 from ssl_runner.losses.adversarial import judge_loss, maker_loss
 from ssl_runner.nn.conv_lstm import ConvLSTM
 from ssl_runner.objectives.next_frame import NextFrame
@@ -74,7 +74,7 @@ def test_loss_by_hand(predictor: str, error: str) -> None:
     assert found.logs["previous"].item() == pytest.approx(still.item(), rel=1e-5)
     assert torch.equal(task.foresee(x), drawn.clamp(0, 1))
     assert torch.equal(task.predict(x), task.foresee(x))
-    assert isinstance(task, Foresees)
+    assert isinstance(task, PredictsFuture)
 
 
 def test_changes_add_up_from_the_last_frame() -> None:

@@ -1,4 +1,4 @@
-"""Relative position: patches are where they are said to be, shortcuts close, all eight neighbours are drawn."""
+"""Relative position: patches are where they are said to be, shortcuts close, all eight neighbors are drawn."""
 
 import pytest
 import torch
@@ -6,13 +6,13 @@ from torch import Tensor
 
 from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.interfaces import Batch, ImageSpec
-from ssl_runner.objectives.relative_position import NEIGHBOURS, RelativePosition
+from ssl_runner.objectives.relative_position import NEIGHBORS, RelativePosition
 
 
 def objective(channels: int = 3, height: int = 32, width: int = 40, **settings: object) -> RelativePosition:
     torch.manual_seed(0)
     spec = ImageSpec(channels=channels, height=height, width=width)
-    given = {"patch": 0.25, "gap": 0.5, "jitter": 0.25, "colour": "keep", "head": 16} | settings
+    given = {"patch": 0.25, "gap": 0.5, "jitter": 0.25, "color": "keep", "head": 16} | settings
     return RelativePosition(ConvNet(spec, widths=[8], norm="batch"), spec, **given)
 
 
@@ -39,7 +39,7 @@ def test_patches_lie_where_the_answer_says() -> None:
         assert torch.equal(part[:, 0], (corner[:, 0, None, None] + torch.arange(8.0)[:, None]).expand(500, 8, 8))
         assert torch.equal(part[:, 1], (corner[:, 1, None, None] + torch.arange(8.0)).expand(500, 8, 8))
     moved = second - first
-    jitter = moved - 12 * torch.tensor(NEIGHBOURS)[y]
+    jitter = moved - 12 * torch.tensor(NEIGHBORS)[y]
     assert jitter.abs().max() == 2
     assert set(jitter.flatten().tolist()) == {-2, -1, 0, 1, 2}
     assert set(y.tolist()) == set(range(8))
@@ -51,26 +51,26 @@ def test_patches_lie_where_the_answer_says() -> None:
 def test_without_gap_and_jitter_patches_touch() -> None:
     x, y = objective(gap=0.0, jitter=0.0).split(batch(where()))
     moved = x[1, :, :2, 0, 0] - x[0, :, :2, 0, 0]
-    assert torch.equal(moved, 8.0 * torch.tensor(NEIGHBOURS)[y])
+    assert torch.equal(moved, 8.0 * torch.tensor(NEIGHBORS)[y])
 
 
-def test_neighbours_are_drawn_alike() -> None:
+def test_neighbors_are_drawn_alike() -> None:
     torch.manual_seed(0)
     _, y = objective().split(batch(torch.zeros(8000, 3, 32, 40)))
     assert (torch.bincount(y, minlength=8) - 1000).abs().max() < 5 * 30  # deviation: sqrt(8000 x 1/8 x 7/8) = 29.6
 
 
-def test_projected_colours_have_no_green_against_magenta() -> None:
+def test_projected_colors_have_no_green_against_magenta() -> None:
     torch.manual_seed(0)
     data = 0.3 + 0.4 * torch.rand(20, 3, 32, 40)  # far enough from 0 and 1 for nothing to be clamped
-    task, plain = objective(colour="project"), objective()
+    task, plain = objective(color="project"), objective()
     torch.manual_seed(5)
     x, _ = task.split(batch(data))
     torch.manual_seed(5)
     unchanged, _ = plain.split(batch(data))
     red, green, blue = x.unbind(2)
     torch.testing.assert_close(red + blue, 2 * green)
-    was, is_ = unchanged.unbind(2), x.unbind(2)  # what is orthogonal to the axis stays: grey, and red against blue
+    was, is_ = unchanged.unbind(2), x.unbind(2)  # what is orthogonal to the axis stays: gray, and red against blue
     torch.testing.assert_close(is_[0] - is_[2], was[0] - was[2])
     torch.testing.assert_close(sum(is_), sum(was))
 
@@ -78,7 +78,7 @@ def test_projected_colours_have_no_green_against_magenta() -> None:
 def test_dropped_channels_are_noise_and_one_is_kept() -> None:
     torch.manual_seed(0)
     data = torch.rand(300, 3, 32, 40)
-    task, plain = objective(colour="drop"), objective()
+    task, plain = objective(color="drop"), objective()
     torch.manual_seed(5)
     x, _ = task.split(batch(data))
     torch.manual_seed(5)
@@ -92,13 +92,13 @@ def test_dropped_channels_are_noise_and_one_is_kept() -> None:
     assert noise[~same].std().item() == pytest.approx(0.01 * deviation.item(), rel=0.05)
 
 
-@pytest.mark.parametrize("colour", ["drop", "project"])
-def test_grey_images_have_no_colour_to_drop(colour: str) -> None:
+@pytest.mark.parametrize("color", ["drop", "project"])
+def test_gray_images_have_no_color_to_drop(color: str) -> None:
     data = torch.rand(5, 1, 32, 40)
     torch.manual_seed(2)
     expected = objective(channels=1).split(batch(data))[0]
     torch.manual_seed(2)
-    assert torch.equal(objective(channels=1, colour=colour).split(batch(data))[0], expected)
+    assert torch.equal(objective(channels=1, color=color).split(batch(data))[0], expected)
 
 
 def test_which_patch_is_which_matters_to_the_head() -> None:

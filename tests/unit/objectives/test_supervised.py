@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssl_runner import build
+from ssl_runner.assembly import check
 from ssl_runner.backbones.convnet import ConvNet
-from ssl_runner.config import compose, typed
+from ssl_runner.config.compose import compose
+from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import Batch, ImageSpec
 from ssl_runner.objectives.supervised import Supervised
 from ssl_runner.views.image import ImageViews
@@ -61,6 +62,6 @@ def test_without_views_an_image_is_seen_as_it_is() -> None:
 )
 def test_views_are_those_that_suit_the_data_or_are_chosen(overrides: list[str], flip: float | None) -> None:
     plain = compose(["objective=supervised", "dataset=mnist_5k", "evaluation=[]", "logger=none", *overrides])
-    build.validate(typed(plain))
+    check.validate(typed(plain))
     views = plain["objective"]["views"]
     assert (views and (views["flip"], views["views"])) == (flip if flip is None else (flip, 2))

@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from ssl_runner.interfaces import Batch, Features, FrameEncoder, VideoSpec
-from ssl_runner.nn.colour import rgb_to_lab
+from ssl_runner.nn.color import rgb_to_lab
 from ssl_runner.objectives.tracking_by_colorization import TrackingByColorization
 
-SETTINGS = {"references": 2, "step": 1, "cell": 2, "colours": 4, "width": 8}
+SETTINGS = {"references": 2, "step": 1, "cell": 2, "colors": 4, "width": 8}
 
 
 class Cells(FrameEncoder):
@@ -38,26 +38,26 @@ def batch(clips: torch.Tensor) -> Batch:
 
 
 def patchwork(count: int, frames: int = 3, shift: int = 2) -> torch.Tensor:
-    """Cells of four colours of different lightness that move `shift` pixels to the right each frame, and round."""
+    """Cells of four colors of different lightness that move `shift` pixels to the right each frame, and round."""
     palette = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.7, 0.1], [0.1, 0.1, 0.5], [0.9, 0.9, 0.2]])
     cells = palette[torch.randint(4, (count, 4, 4))].permute(0, 3, 1, 2)
     picture = cells.repeat_interleave(2, 2).repeat_interleave(2, 3)
     return torch.stack([picture.roll(shift * t, dims=3) for t in range(frames)], dim=1)
 
 
-def test_x_is_grey_and_knows_colours_of_earlier_frames_alone():
+def test_x_is_gray_and_knows_colors_of_earlier_frames_alone():
     clips = patchwork(5, frames=4)
     x, y = task(frames=4).split(batch(clips))
-    assert x.grey.shape == (5, 3, 3, 8, 8)
-    assert torch.equal(x.grey, x.grey[:, :, :1].expand_as(x.grey))
+    assert x.gray.shape == (5, 3, 3, 8, 8)
+    assert torch.equal(x.gray, x.gray[:, :, :1].expand_as(x.gray))
     assert x.reference.shape == (5, 2, 3, 8, 8)
-    assert x.colour.shape == (5, 2, 4, 4)
-    assert y.colour.shape == (5, 4, 4)
+    assert x.color.shape == (5, 2, 4, 4)
+    assert y.color.shape == (5, 4, 4)
     for i in range(5):
         start = next(s for s in range(2) if torch.equal(clips[i, s : s + 2], x.reference[i]))
         assert torch.equal(y.image[i], clips[i, start + 2])
         lightness = rgb_to_lab(clips[i, start : start + 3])[:, :1] / 100
-        torch.testing.assert_close(x.grey[i], lightness.repeat(1, 3, 1, 1))
+        torch.testing.assert_close(x.gray[i], lightness.repeat(1, 3, 1, 1))
 
 
 def test_frames_are_a_step_apart_and_every_start_comes():
@@ -67,16 +67,16 @@ def test_frames_are_a_step_apart_and_every_start_comes():
     assert {tuple(each) for each in (shown * 6).round().int().tolist()} == {(0, 2, 4), (1, 3, 5)}
 
 
-def test_equal_colours_have_one_number_in_all_frames_of_a_clip():
+def test_equal_colors_have_one_number_in_all_frames_of_a_clip():
     clips = patchwork(6)
     x, y = task().split(batch(clips))
     ab = rgb_to_lab(clips.flatten(0, 1))[:, 1:, ::2, ::2].unflatten(0, (6, 3))  # (6, 3, 2, 4, 4)
     for i in range(6):
-        numbers = torch.cat([x.colour[i], y.colour[i][None]]).flatten()
-        colours = ab[i].permute(0, 2, 3, 1).flatten(0, 2)
-        same = torch.cdist(colours, colours) < 1
+        numbers = torch.cat([x.color[i], y.color[i][None]]).flatten()
+        colors = ab[i].permute(0, 2, 3, 1).flatten(0, 2)
+        same = torch.cdist(colors, colors) < 1
         assert torch.equal(numbers[:, None] == numbers, same)
-        torch.testing.assert_close(x.centres[i][numbers], colours, atol=0.1, rtol=0)
+        torch.testing.assert_close(x.centers[i][numbers], colors, atol=0.1, rtol=0)
 
 
 def test_the_loss_is_that_of_pointing_by_loops():
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_pointing_by_loops():
     found = objective.loss(x, y)
     total = right = 0.0
     for i in range(2):
-        vectors = objective.embed(objective.encoder.map(x.grey[i : i + 1])[0].transpose(0, 1))  # (3, E, 4, 4)
+        vectors = objective.embed(objective.encoder.map(x.gray[i : i + 1])[0].transpose(0, 1))  # (3, E, 4, 4)
         for row in range(4):
             for column in range(4):
                 asked = vectors[2, :, row, column]
@@ -93,9 +93,9 @@ def test_the_loss_is_that_of_pointing_by_loops():
                 weight = torch.stack([asked @ vectors[t, :, r, c] / 8**0.5 for t, r, c in places]).softmax(0)
                 p = torch.zeros(4)
                 for w, (t, r, c) in zip(weight, places, strict=True):
-                    p[x.colour[i, t, r, c]] += w.detach()
-                total -= torch.log(p[y.colour[i, row, column]] + 1e-6).item()
-                right += float(p.argmax() == y.colour[i, row, column])
+                    p[x.color[i, t, r, c]] += w.detach()
+                total -= torch.log(p[y.color[i, row, column]] + 1e-6).item()
+                right += float(p.argmax() == y.color[i, row, column])
     assert found.value.item() == pytest.approx(total / 32, rel=1e-4)
     assert found.logs["accuracy"].item() == pytest.approx(right / 32)
 
@@ -104,7 +104,7 @@ def test_unmoved_is_copying_from_the_same_place():
     still, moving = patchwork(8, shift=0), patchwork(64)
     objective = task()
     assert objective.loss(*objective.split(batch(still))).logs["unmoved"].item() == 1
-    # a neighbour's colour is its own by chance in one of four
+    # a neighbor's color is its own by chance in one of four
     assert abs(objective.loss(*objective.split(batch(moving))).logs["unmoved"].item() - 0.25) < 0.06
 
 
@@ -120,25 +120,25 @@ def test_it_learns_to_point():
     assert found.logs["unmoved"].item() < 0.4
     x, y = objective.split(batch(patchwork(4)))
     predicted = objective.predict(x)
-    assert (predicted.colour == y.colour).float().mean() > 0.95
-    grey = (x.grey[:, -1] - y.image).abs().mean()
-    assert (predicted.image - y.image).abs().mean() < 0.5 * grey  # colours bleed into neighbouring cells
+    assert (predicted.color == y.color).float().mean() > 0.95
+    gray = (x.gray[:, -1] - y.image).abs().mean()
+    assert (predicted.image - y.image).abs().mean() < 0.5 * gray  # colors bleed into neighboring cells
 
 
 def test_another_grid_is_resized_to_cells():
     x, y = (objective := task(cell=4)).split(batch(patchwork(2)))
-    assert y.colour.shape == (2, 2, 2)
+    assert y.color.shape == (2, 2, 2)
     assert objective.loss(x, y).value.isfinite()
 
 
-def test_grey_clips_are_refused():
+def test_gray_clips_are_refused():
     spec = VideoSpec(frames=3, channels=1, height=8, width=8)
-    with pytest.raises(ValueError, match=r"clips have 1 channel; .* dataset\.colour=true"):
+    with pytest.raises(ValueError, match=r"clips have 1 channel; .* dataset\.color=true"):
         TrackingByColorization(Cells(), spec, **SETTINGS)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("references", 0), ("step", 0), ("cell", 0), ("cell", 9), ("colours", 1), ("width", 0)]
+    ("key", "value"), [("references", 0), ("step", 0), ("cell", 0), ("cell", 9), ("colors", 1), ("width", 0)]
 )
 def test_bad_values_are_refused_by_name(key, value):
     with pytest.raises(ValueError, match=rf"^objective\.{key} is {value};"):

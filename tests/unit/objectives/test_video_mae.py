@@ -48,7 +48,7 @@ def test_masks(mask: str, kept: int) -> None:
             assert torch.equal(x.clip[part], given.data[part] if i in places else torch.full((2, 1, 4, 4), 0.5))
 
 
-@pytest.mark.parametrize("target", ["pixels", "normalised"])
+@pytest.mark.parametrize("target", ["pixels", "normalized"])
 def test_loss_against_a_loop(target: str) -> None:
     task = make(target=target)
     x, y = task.split(batch())
@@ -58,7 +58,7 @@ def test_loss_against_a_loop(target: str) -> None:
         for i in range(12):
             if y.hidden[b, i]:
                 t = tubes[b, i]
-                if target == "normalised":
+                if target == "normalized":
                     t = (t - t.mean()) / (t.var(correction=1) + 1e-6).sqrt()
                 errors.append((guess[b, i] - t).square().mean())
                 wanted.append(t)

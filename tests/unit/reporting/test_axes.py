@@ -8,9 +8,9 @@ import pytest
 import yaml
 from made_runs import made_config, made_run
 
-from ssl_runner.config import NOT_IDENTITY
+from ssl_runner.config.identity import NOT_IDENTITY
 from ssl_runner.reporting.axes import NOT_A_SETTING, Axis, Description, describe, find_axes, matching, shortest
-from ssl_runner.reporting.values import parse, text
+from ssl_runner.results.values import parse, text
 
 
 def axes(*configs: dict[str, Any]) -> list[Axis]:

@@ -7,10 +7,10 @@ import pytest
 from made_runs import made_config, made_metric, made_run, seeds
 from scipy import stats
 
-from ssl_runner.metrics import Better, DataRef
 from ssl_runner.reporting.comparison import Cell, Comparison, compare, each_run, select, sort
-from ssl_runner.reporting.results import Cost, Run
 from ssl_runner.reporting.statistics import interval
+from ssl_runner.results.metrics import Better, DataRef
+from ssl_runner.results.result import Cost, Run
 
 GOOD, CLOSE, BAD = [0.90, 0.91, 0.92, 0.93], [0.91, 0.90, 0.92, 0.92], [0.70, 0.72, 0.71, 0.74]
 

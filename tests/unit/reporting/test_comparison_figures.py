@@ -7,8 +7,6 @@ from comparisons import ERROR, KNN, LINEAR, RANK, compared
 from scipy import stats
 
 from ssl_runner.figures import Bars, Dots, Figure, HeatMap, Lines
-from ssl_runner.metrics import Better, Unit
-from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.comparison import Column, Comparison
 from ssl_runner.reporting.comparison_figures import (
     MOST_CURVES,
@@ -18,6 +16,8 @@ from ssl_runner.reporting.comparison_figures import (
     log_scale,
     save_comparison_figures,
 )
+from ssl_runner.results.address import Address
+from ssl_runner.results.metrics import Better, Unit
 
 RATIOS = [0.25, 0.5, 0.75]
 

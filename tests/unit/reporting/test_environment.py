@@ -7,7 +7,7 @@ import pytest
 
 from ssl_runner.reporting import environment as module
 from ssl_runner.reporting.environment import environment
-from ssl_runner.reporting.results import Git
+from ssl_runner.results.result import Git
 
 
 def git(folder: Path, *words: str) -> str:

@@ -9,12 +9,13 @@ import pytest
 from comparisons import ERROR, KNN, LINEAR, compared
 
 from ssl_runner.figures import Clips, Lines, Pictures, Scatter
-from ssl_runner.metrics import DataRef, Protocol, share
-from ssl_runner.reporting.address import Address
 from ssl_runner.reporting.comparison import Comparison
 from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
-from ssl_runner.reporting.results import (
+from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results.address import Address
+from ssl_runner.results.metrics import DataRef, Protocol, share
+from ssl_runner.results.result import (
     Cost,
     Evaluation,
     Git,
@@ -24,7 +25,6 @@ from ssl_runner.reporting.results import (
     ResultError,
     write_result,
 )
-from ssl_runner.reporting.statistics import Interval
 
 EVIL = "<script>alert(1)</script>"
 

@@ -14,11 +14,11 @@ from PIL import Image
 from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
 from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
 
-GREY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
+GRAY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
 FILM = np.random.default_rng(0).random((3, 5, 4, 6))
 FIGURES = {
     "clips": Clips({"x": FILM[:, :3], "y": np.stack([FILM] * 3, axis=-1)}, {"y": ["a", "$^", "b" * 90]}, gap=2),
-    "pictures": Pictures({"x": GREY, "y": np.stack([GREY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
+    "pictures": Pictures({"x": GRAY, "y": np.stack([GRAY] * 3, axis=-1)}, {"x": ["a", "b" * 90, "$^"]}, "A note."),
     "scatter": Scatter(np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 4 - 1, ["$x^$", "b"], "Points."),
     "lines": Lines([1, 10, 100], {"$a_^": [1, 2, 3], "b": [math.nan, 1, math.inf]}, "x", "y", True, "Curves."),
     "band": Lines(
@@ -159,12 +159,12 @@ def test_shapes_that_are_not_as_promised_are_refused(figure: Figure, message: st
         draw(figure)
 
 
-def test_each_class_is_drawn_in_its_colour() -> None:
+def test_each_class_is_drawn_in_its_color() -> None:
     points = np.random.default_rng(0).normal(size=(400, 2))
     shown = pixels(draw(Scatter(points, np.arange(400) % 10)))
-    colours = {tuple(pixel) for pixel in shown.reshape(-1, 3)}
+    colors = {tuple(pixel) for pixel in shown.reshape(-1, 3)}
     wanted = [tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in LIGHT.classes]
-    assert set(wanted) <= colours
+    assert set(wanted) <= colors
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
@@ -285,7 +285,7 @@ def test_bars_end_where_their_values_say() -> None:
     assert lengths[-1] / lengths[0] == pytest.approx(2, rel=0.02)
 
 
-def test_the_largest_number_of_a_heat_map_is_strongest_in_colour() -> None:
+def test_the_largest_number_of_a_heat_map_is_strongest_in_color() -> None:
     cells = re.findall(r"opacity: ([\d.]+)", svg_of("heat map"))
     assert [float(cell) for cell in cells] == sorted(map(float, cells))
     assert len(cells) == 5

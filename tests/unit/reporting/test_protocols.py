@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from made_runs import made_metric, made_run
 
-from ssl_runner.metrics import DataRef, Metric, Precision, Protocol
 from ssl_runner.reporting.protocols import Number, apart, columns, numbers, together
-from ssl_runner.reporting.results import Evaluation, Result
+from ssl_runner.results.metrics import DataRef, Metric, Precision, Protocol
+from ssl_runner.results.result import Evaluation, Result
 
 
 def found(subject: str, value: float, **terms: Any) -> Evaluation:

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from made_runs import made_metric
 
-from ssl_runner.metrics import Better, DataRef, Metric, Protocol, Unit
-from ssl_runner.reporting.address import Address
-from ssl_runner.reporting.results import Evaluation, Name, Result
 from ssl_runner.reporting.rows import Row, result_rows, show, show_difference, show_interval, subject_name, subjects
 from ssl_runner.reporting.statistics import Interval
+from ssl_runner.results.address import Address
+from ssl_runner.results.metrics import Better, DataRef, Metric, Protocol, Unit
+from ssl_runner.results.result import Evaluation, Name, Result
 
 
 def result(*found: Evaluation) -> Result:

@@ -6,8 +6,8 @@ import pytest
 from made_runs import made_config, made_run
 
 from ssl_runner.reporting.comparison import compare
-from ssl_runner.reporting.results import write_result
 from ssl_runner.reporting.runs import find_runs, where
+from ssl_runner.results.result import write_result
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ssl_runner.reporting.comparison import compare, each_run, sort
-from ssl_runner.reporting.results import Cost, Run
 from ssl_runner.reporting.tables import (
     as_table,
     comparison_tables,
@@ -16,6 +15,7 @@ from ssl_runner.reporting.tables import (
     sheet,
     table_width,
 )
+from ssl_runner.results.result import Cost, Run
 
 GOOD, CLOSE, BAD = [0.90, 0.91, 0.92], [0.91, 0.90, 0.92], [0.70, 0.72, 0.71]
 STARTS = [0.80, 0.81, 0.81]

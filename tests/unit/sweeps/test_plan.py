@@ -9,7 +9,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from ssl_runner.config import ConfigError, conf_dir, version_base, with_names
+from ssl_runner.config.compose import version_base, with_names
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import conf_dir
 from ssl_runner.sweeps.plan import Axes, Composer, Interval, combinations, plan, read_axes, short_names
 
 

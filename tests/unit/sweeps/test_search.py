@@ -10,9 +10,11 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 
-from ssl_runner.config import ConfigError, conf_dir, version_base
-from ssl_runner.metrics import Better, DataRef, Metric, Unit, share
-from ssl_runner.reporting.results import Evaluation, Name, Result
+from ssl_runner.config.compose import version_base
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import conf_dir
+from ssl_runner.results.metrics import Better, DataRef, Metric, Unit, share
+from ssl_runner.results.result import Evaluation, Name, Result
 from ssl_runner.sweeps.plan import Axes, Composer, Interval, read_axes
 from ssl_runner.sweeps.scheduler import Outcome
 from ssl_runner.sweeps.search import Guided, draw

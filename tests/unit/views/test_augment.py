@@ -1,7 +1,7 @@
 """Each operation against torchvision's functional form, example by example, for fixed parameters.
 
-Tolerances: 1e-5 for the same computation in another order of float32 operations; 2e-4 where grey values enter, as
-torchvision's grey weights sum to 0.9999 and ours to 1.
+Tolerances: 1e-5 for the same computation in another order of float32 operations; 2e-4 where gray values enter, as
+torchvision's gray weights sum to 0.9999 and ours to 1.
 """
 
 import pytest
@@ -13,13 +13,13 @@ from torchvision.transforms import InterpolationMode
 from ssl_runner.views import augment
 
 SAME = {"atol": 1e-5, "rtol": 0}
-GREY = {"atol": 2e-4, "rtol": 0}
+GRAY = {"atol": 2e-4, "rtol": 0}
 ONE = torch.ones(5)
 
 
 @pytest.fixture
 def images() -> Tensor:
-    """Five different images, red-green-blue, 20 high and 26 wide, with flat and grey regions."""
+    """Five different images, red-green-blue, 20 high and 26 wide, with flat and gray regions."""
     x = torch.rand(5, 3, 20, 26, generator=torch.Generator().manual_seed(0))
     x[:, :, :4, :4] = 0.3
     x[:, :, :4, 4:8] = 0.0
@@ -103,47 +103,47 @@ def test_squares_as_torchvision(images: Tensor) -> None:
             assert torch.equal(out[k, n], oracle.crop(x, int(top[n, k]), int(left[n, k]), 6, 6))
 
 
-# -------------------------------------------------------------------------------------------------------------- colour
+# -------------------------------------------------------------------------------------------------------------- color
 
 FACTORS = [0.0, 0.4, 1.0, 1.3, 2.5]
 
 
 def test_brightness_as_torchvision(images: Tensor) -> None:
-    out = augment.adjust_colour(images, tensor(FACTORS), ONE, ONE)
+    out = augment.adjust_color(images, tensor(FACTORS), ONE, ONE)
     expected = [oracle.adjust_brightness(x, f) for x, f in zip(images, FACTORS, strict=True)]
     torch.testing.assert_close(out, torch.stack(expected), **SAME)
 
 
 def test_contrast_as_torchvision(images: Tensor) -> None:
-    out = augment.adjust_colour(images, ONE, tensor(FACTORS), ONE)
+    out = augment.adjust_color(images, ONE, tensor(FACTORS), ONE)
     expected = [oracle.adjust_contrast(x, f) for x, f in zip(images, FACTORS, strict=True)]
-    torch.testing.assert_close(out, torch.stack(expected), **GREY)
+    torch.testing.assert_close(out, torch.stack(expected), **GRAY)
 
 
 def test_saturation_as_torchvision(images: Tensor) -> None:
-    out = augment.adjust_colour(images, ONE, ONE, tensor(FACTORS))
+    out = augment.adjust_color(images, ONE, ONE, tensor(FACTORS))
     expected = [oracle.adjust_saturation(x, f) for x, f in zip(images, FACTORS, strict=True)]
-    torch.testing.assert_close(out, torch.stack(expected), **GREY)
+    torch.testing.assert_close(out, torch.stack(expected), **GRAY)
 
 
-def test_saturation_zero_is_greyscale(images: Tensor) -> None:
-    out = augment.adjust_colour(images, ONE, ONE, 0 * ONE)
-    torch.testing.assert_close(out, oracle.rgb_to_grayscale(images, num_output_channels=3), **GREY)
+def test_saturation_zero_is_grayscale(images: Tensor) -> None:
+    out = augment.adjust_color(images, ONE, ONE, 0 * ONE)
+    torch.testing.assert_close(out, oracle.rgb_to_grayscale(images, num_output_channels=3), **GRAY)
     assert (out == out[:, :1]).all()
 
 
 def test_the_chain_as_torchvision_where_nothing_is_clamped(images: Tensor) -> None:
     x = 0.4 + 0.2 * images
     b, c, s = tensor([0.9, 1.1, 1.2, 0.8, 1.0]), tensor([1.2, 0.7, 1.0, 0.9, 1.3]), tensor([0.5, 1.3, 0.0, 1.0, 1.5])
-    out = augment.adjust_colour(x, b, c, s)
+    out = augment.adjust_color(x, b, c, s)
     for view, image, *factors in zip(out, x, b.tolist(), c.tolist(), s.tolist(), strict=True):
         expected = oracle.adjust_contrast(oracle.adjust_brightness(image, factors[0]), factors[1])
-        torch.testing.assert_close(view, oracle.adjust_saturation(expected, factors[2]), **GREY)
+        torch.testing.assert_close(view, oracle.adjust_saturation(expected, factors[2]), **GRAY)
 
 
 def test_one_channel_has_brightness_and_contrast_but_no_saturation(images: Tensor) -> None:
     x, b, c = images[:, :1], [0.5, 1.0, 1.4, 0.9, 1.0], [0.7, 1.2, 0.6, 1.0, 0.0]
-    out = augment.adjust_colour(x, tensor(b), tensor(c), 0 * ONE)
+    out = augment.adjust_color(x, tensor(b), tensor(c), 0 * ONE)
     for view, image, brightness, contrast in zip(out, x, b, c, strict=True):
         bright = image * brightness
         expected = (contrast * bright + (1 - contrast) * bright.mean()).clamp(0, 1)
@@ -158,10 +158,10 @@ def test_hue_as_torchvision(images: Tensor) -> None:
 
 
 def test_hue_by_hand() -> None:
-    red, orange, grey = [1.0, 0.0, 0.0], [0.8, 0.4, 0.0], [0.5, 0.5, 0.5]
-    x = tensor([red, orange, grey])[:, :, None, None]
+    red, orange, gray = [1.0, 0.0, 0.0], [0.8, 0.4, 0.0], [0.5, 0.5, 0.5]
+    x = tensor([red, orange, gray])[:, :, None, None]
     out = augment.adjust_hue(x, tensor([1 / 3, 1 / 6, 0.2]))[:, :, 0, 0]
-    torch.testing.assert_close(out, tensor([[0.0, 1.0, 0.0], [0.4, 0.8, 0.0], grey]), **SAME)
+    torch.testing.assert_close(out, tensor([[0.0, 1.0, 0.0], [0.4, 0.8, 0.0], gray]), **SAME)
 
 
 def test_solarize_as_torchvision(images: Tensor) -> None:
@@ -214,7 +214,7 @@ def test_noise_has_its_own_strength_per_example() -> None:
 NEUTRAL = {
     "resample": lambda x: augment.resample(x, whole(x), no(x), None, (20, 26)),
     "resample by 0 degrees": lambda x: augment.resample(x, whole(x), no(x), 0 * ONE, (20, 26)),
-    "adjust_colour": lambda x: augment.adjust_colour(x, ONE, ONE, ONE),
+    "adjust_color": lambda x: augment.adjust_color(x, ONE, ONE, ONE),
     "adjust_hue": lambda x: augment.adjust_hue(x, 0 * ONE),
     "gaussian_blur": lambda x: augment.gaussian_blur(x, 0 * ONE, 3),
     "solarize": lambda x: augment.solarize(x, 2 * ONE),

@@ -19,7 +19,7 @@ def drawn(shape: str, part: float = 0.25, blocks: int = 4) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("shape", "rows", "columns"),
     [
-        ("centre", (4, 12), (6, 18)), ("top", (0, 4), (0, 24)), ("bottom", (12, 16), (0, 24)),
+        ("center", (4, 12), (6, 18)), ("top", (0, 4), (0, 24)), ("bottom", (12, 16), (0, 24)),
         ("left", (0, 16), (0, 6)), ("right", (0, 16), (18, 24)),
     ],
 )  # fmt: skip
@@ -62,5 +62,5 @@ def test_each_image_has_its_own(shape: str) -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"objective\.hole is 'round'; it must be one of centre, blocks, free, top"):
+    with pytest.raises(ValueError, match=r"objective\.hole is 'round'; it must be one of center, blocks, free, top"):
         holes("round", 0.5, 1, IMAGES)

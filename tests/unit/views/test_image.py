@@ -23,7 +23,7 @@ NOTHING: dict[str, Any] = {
     "contrast": 0.4,
     "saturation": 0.4,
     "hue": 0.1,
-    "grey": 0.0,
+    "gray": 0.0,
     "blur": 0.0,
     "blur_sigma": (0.1, 2.0),
     "solarize": 0.0,
@@ -37,7 +37,7 @@ EACH: dict[str, dict[str, Any]] = {
     "rotation": {"rotation": 30.0},
     "flip": {"flip": 0.5},
     "jitter": {"jitter": 0.8},
-    "grey": {"grey": 0.5},
+    "gray": {"gray": 0.5},
     "blur": {"blur": 0.5},
     "solarize": {"solarize": 0.5},
     "cutout": {"cutout": 0.5},
@@ -77,7 +77,7 @@ def test_equal_images_come_out_different(name: str) -> None:
     x = alike(8)
     out = make(views=2, **EACH[name])(x).flatten(0, 1)
     different = {tuple(view.flatten().mul(1e4).round().tolist()) for view in out}
-    at_least = 2 if name in ("flip", "grey", "solarize") else 5  # these have two outcomes
+    at_least = 2 if name in ("flip", "gray", "solarize") else 5  # these have two outcomes
     assert len(different) >= at_least
     assert (out != x.repeat(2, 1, 1, 1)).flatten(1).any(1).sum() >= 4
 
@@ -205,7 +205,7 @@ def test_rotation_stays_within_its_bound() -> None:
     assert abs(angle.mean()) < 1.5
 
 
-@pytest.mark.parametrize("name", ["flip", "grey", "blur", "solarize", "cutout", "jitter"])
+@pytest.mark.parametrize("name", ["flip", "gray", "blur", "solarize", "cutout", "jitter"])
 @pytest.mark.parametrize("probability", [0.2, 1.0])
 def test_probabilities(name: str, probability: float) -> None:
     torch.manual_seed(0)
@@ -231,8 +231,8 @@ def test_cutout_covers_its_square_and_reaches_every_place() -> None:
 
 def test_brightness_has_its_range_and_hue_turns_both_ways() -> None:
     torch.manual_seed(0)
-    grey = torch.full((2000, 1, 2, 2), 0.5)
-    level = make(jitter=1.0, brightness=0.4)(grey)[0, :, 0, 0, 0]
+    gray = torch.full((2000, 1, 2, 2), 0.5)
+    level = make(jitter=1.0, brightness=0.4)(gray)[0, :, 0, 0, 0]
     assert 0.3 <= level.min() < 0.31
     assert 0.69 < level.max() <= 0.7
     red = torch.tensor([0.5, 0.0, 0.0])[None, :, None, None].expand(2000, 3, 2, 2)
@@ -242,10 +242,10 @@ def test_brightness_has_its_range_and_hue_turns_both_ways() -> None:
     assert (torch.minimum(green, blue) < 1e-6).all()
 
 
-def test_one_channel_ignores_colour() -> None:
+def test_one_channel_ignores_color() -> None:
     torch.manual_seed(0)
     x = images(channels=1)
-    out = make(jitter=1.0, brightness=0.0, contrast=0.0, saturation=1.0, hue=0.5, grey=1.0)(x)[0]
+    out = make(jitter=1.0, brightness=0.0, contrast=0.0, saturation=1.0, hue=0.5, gray=1.0)(x)[0]
     torch.testing.assert_close(out, x, atol=1e-6, rtol=0)
 
 
@@ -266,7 +266,7 @@ def test_one_channel_ignores_colour() -> None:
         ("rotation", 181.0),
         ("flip", 1.5),
         ("jitter", -0.1),
-        ("grey", math.nan),
+        ("gray", math.nan),
         ("blur", 2.0),
         ("solarize", -1.0),
         ("cutout", 1.01),

@@ -77,16 +77,16 @@ def test_the_second_is_applied_to_what_the_first_leaves() -> None:
 
 def test_the_numbers_reach_their_augmentation() -> None:
     """Each in turn, with values of which the outcome is known."""
-    grey, red = torch.full((400, 1, 8, 8), 0.5), torch.zeros(400, 3, 8, 8)
+    gray, red = torch.full((400, 1, 8, 8), 0.5), torch.zeros(400, 3, 8, 8)
     red[:, 0] = 0.5
-    level = drawn(make("colour", "colour", jitter=1.0, brightness=0.2, contrast=0.0), grey)[0, :, 0, 0, 0]
+    level = drawn(make("color", "color", jitter=1.0, brightness=0.2, contrast=0.0), gray)[0, :, 0, 0, 0]
     assert 0.4 <= level.min() < 0.405
     assert 0.595 < level.max() <= 0.6
-    assert drawn(make("noise", "noise", noise=0.05), grey)[0].std().item() == pytest.approx(0.05, rel=0.02)
-    still = {"jitter": 0.0, "grey": 1.0}
-    luma = drawn(make("colour", "colour", **still), red)[0]
+    assert drawn(make("noise", "noise", noise=0.05), gray)[0].std().item() == pytest.approx(0.05, rel=0.02)
+    still = {"jitter": 0.0, "gray": 1.0}
+    luma = drawn(make("color", "color", **still), red)[0]
     torch.testing.assert_close(luma, torch.full_like(luma, 0.5 * 0.299))
-    assert (drawn(make("cutout", "cutout", cutout_size=0.25), grey)[0] == 0).flatten(1).sum(1).max() == 4
+    assert (drawn(make("cutout", "cutout", cutout_size=0.25), gray)[0] == 0).flatten(1).sum(1).max() == 4
     x = images()
     blurred = drawn(make("blur", "blur", blur_sigma=(0.7, 0.7)), x)[0]
     torch.testing.assert_close(blurred, augment.gaussian_blur(x, torch.full((6,), 0.7), radius=3))
@@ -156,7 +156,7 @@ def test_it_never_waits_for_the_device() -> None:
         {"second": "jitter"},
         {"branches": "none"},
         {"crop_scale": (0.5, 1.5)},
-        {"grey": 1.5},
+        {"gray": 1.5},
         {"noise": -0.1},
         {"blur_sigma": (2.0, 1.0)},
         {"cutout_size": 1.5},

@@ -10,9 +10,9 @@ from ssl_runner.views.video import ClipViews
 
 STILL = {
     "views": 2, "frames": None, "stride": 1, "size": None, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0),
-    "flip": 0.0, "jitter": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grey": 0.0,
+    "flip": 0.0, "jitter": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "gray": 0.0,
 }  # fmt: skip
-JITTER = {"jitter": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "grey": 0.3}
+JITTER = {"jitter": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "gray": 0.3}
 
 
 def numbered(count: int, frames: int) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_what_changes_is_alike_in_all_frames(channels, size):
     assert views.max() <= 1
 
 
-def test_colours_of_a_still_clip_are_those_of_its_image():
+def test_colors_of_a_still_clip_are_those_of_its_image():
     """Of a clip that does not move, contrast is towards the same mean: the frames are what `ImageViews` draws."""
     still = torch.rand(5, 1, 3, 8, 8).expand(-1, 4, -1, -1, -1)
     clips = ClipViews(**STILL | JITTER | {"views": 1, "frames": 1})
@@ -68,7 +68,7 @@ def test_colours_of_a_still_clip_are_those_of_its_image():
     torch.manual_seed(3)
     ours = clips(still)[0, :, 0]
     torch.manual_seed(3)
-    clips._places(still)  # what it draws before the colours
+    clips._places(still)  # what it draws before the colors
     torch.testing.assert_close(ours, images(still[:, 0])[0])
 
 

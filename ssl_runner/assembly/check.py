@@ -1,0 +1,156 @@
+"""The last gates: constructors, and one step on fake examples, before anything is downloaded."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ssl_runner.assembly.construct import construct, loggers, objective, optimizer, schedule, source
+from ssl_runner.assembly.contents import fingerprint
+from ssl_runner.assembly.export import encoder_folder, exported_files, exported_spec
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.fit import check_fit, unfit_evaluations
+from ssl_runner.config.schema import Config
+from ssl_runner.data.any.tensors import fake_batch
+from ssl_runner.interfaces import (
+    DataSource,
+    DataSpec,
+    Encoder,
+    Evaluator,
+    Inspection,
+    Objective,
+    TextSpec,
+)
+from ssl_runner.loggers.interface import RunContext
+
+
+def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
+    """A fingerprint of the files behind each setting that leads to some: dataset, `start_from`, evaluations.
+
+    What is to be downloaded first is left out. Raises ConfigError where one cannot be read.
+    """
+    files = {f"dataset.{setting}": named for setting, named in found.contents().items()}
+    if config.start is not None:
+        files["start_from"] = exported_files(encoder_folder(config.start))
+    unfit = unfit_evaluations(config, spec)
+    made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
+    for name, each in made.items():
+        if isinstance(each, Evaluator):
+            files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+    try:
+        return {key: fingerprint(named) for key, named in files.items()}
+    except OSError as error:
+        raise ConfigError([f"{error.filename} cannot be read: {error.strerror}"]) from error
+
+
+class Evaluations(NamedTuple):
+    evaluators: dict[str, Evaluator]
+    inspections: dict[str, Inspection]
+    left_out: dict[str, str]  # name -> why
+
+
+def evaluations(config: Config, spec: DataSpec) -> Evaluations:
+    """What is asked of the encoder afterwards. Raises ConfigError for what does not fit, unless `unfit=skip`."""
+    left_out = unfit_evaluations(config, spec)
+    if left_out and config.unfit == "refuse":
+        fit = ",".join(name for name in config.evaluation if name not in left_out)
+        hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
+        raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
+    made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
+    try:
+        for each in made.values():
+            each.check(spec)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    return Evaluations(
+        {name: each for name, each in made.items() if isinstance(each, Evaluator)},
+        {name: each for name, each in made.items() if isinstance(each, Inspection)},
+        left_out,
+    )
+
+
+def validate(config: Config) -> tuple[DataSource, DataSpec]:
+    """The later gates: what goes together, constructors, and one step on fake examples. Nothing is downloaded.
+
+    Raises ConfigError.
+    """
+    check_fit(config)
+    found, spec = source(config)
+    count = found.count()
+    if count is not None and config.batch_size > count:
+        raise ConfigError(
+            [f"batch_size is {config.batch_size}; it must be at most {count}, the examples to pretrain on"]
+        )
+    schedule(config)
+    loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
+    evaluations(config, spec)
+    if config.start_from is not None:
+        check_vocabulary(Path(config.start_from), spec)
+    model = objective(config, spec, config.start)
+    optimizer(config, model)
+    rehearse(model, spec, config)
+    check_layers(config, model.encoder, spec)
+    return found, spec
+
+
+def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
+    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError.
+
+    On the CPU in bfloat16 if that is asked for: torch's LSTM, for one, is refused by processors without AVX-512.
+    """
+    count = min(config.batch_size, 2)
+    elsewhere = config.trainer.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    half = config.trainer.precision == "bfloat16" and not elsewhere
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                value = model.loss(*model.split(fake_batch(spec, count))).value
+        except (ValueError, RuntimeError) as error:
+            named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
+            prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
+            hint = (
+                "; this processor may not do that in bfloat16: set trainer.precision=float32" if half and prefix else ""
+            )
+            raise ConfigError([f"{prefix}{str(error).splitlines()[0]}{hint}"]) from error
+    if value.shape != ():
+        raise ConfigError(
+            [f"objective={config.names.get('objective')}: its loss has shape {tuple(value.shape)}, not ()"]
+        )
+
+
+def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
+    """Whether the encoder reads such data, and has the layers that evaluations read. Raises ConfigError."""
+    asked = {name: str(node["layer"]) for name, node in config.evaluation.items() if "layer" in node}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            count = len(model(spec.to_input(spec.fake(2)), layers=True).layers)
+    except (ValueError, RuntimeError) as error:
+        named = config.names.get("dataset")
+        raise ConfigError([f"dataset={named} does not suit this encoder: {str(error).splitlines()[0]}"]) from error
+    # Not every evaluation can mix layers: those that cannot refuse it themselves, in their constructors.
+    known = {"pooled", "mix", *(str(-i) for i in range(1, count + 1))}
+    problems = [
+        f"evaluation.{name}.layer is {layer}; backbone={config.names.get('backbone')} has pooled, and -1 to -{count}"
+        for name, layer in asked.items()
+        if layer not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_vocabulary(path: Path, spec: DataSpec) -> None:
+    """Raise ConfigError where an exported encoder of text reads other ids than `spec` gives, or may give."""
+    if not isinstance(spec, TextSpec):
+        return
+    try:
+        known = exported_spec(path)
+    except (ValueError, OSError) as error:
+        raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
+    if isinstance(known, TextSpec) and known.tokenizer != spec.tokenizer:
+        raise ConfigError(
+            [
+                f"{str(path)!r} was pretrained with a vocabulary of its own; set dataset.tokenizer to {path}: "
+                "texts are then cut in its tokens"
+            ]
+        )

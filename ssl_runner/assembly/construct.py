@@ -1,0 +1,179 @@
+"""Make objects of a config: the only place where a `_target_` is called."""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast, get_origin
+
+import torch
+
+from ssl_runner.assembly.export import read_encoder
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import Config
+from ssl_runner.config.signatures import locate, parameters
+from ssl_runner.data.any.tensors import fake_batch
+from ssl_runner.interfaces import (
+    DataSource,
+    DataSpec,
+    Encoder,
+    Objective,
+    TextEncoder,
+    TextSpec,
+)
+from ssl_runner.loggers.interface import Loggers, RunContext
+from ssl_runner.nn.normalize import Normalize
+from ssl_runner.training.optim import Schedule, decay_groups
+
+TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
+
+
+def construct(node: Mapping[str, Any], **context: Any) -> Any:
+    """Call a node's `_target_` with its values, inner nodes first, and with what it takes of `context`.
+
+    Raises ConfigError where the constructor raises ValueError, and where the target is not on the allowlist.
+    """
+    cls = locate(node["_target_"])
+    annotations = parameters(cls)
+    values: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            values[name] = construct(value, **context)
+        elif get_origin(annotations.get(name, (None,))[0]) is tuple:
+            values[name] = tuple(value)
+        elif name != "_target_":
+            values[name] = value
+    takes = inspect.signature(cls).parameters
+    given = {name: value for name, value in context.items() if name in takes}
+    try:
+        return cls(**given, **values)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    except (ArithmeticError, MemoryError, RuntimeError) as error:  # torch's, of numbers that it cannot have
+        raise ConfigError([f"{cls.__name__} cannot be made of its values: {str(error).splitlines()[0]}"]) from error
+
+
+def source(config: Config) -> tuple[DataSource, DataSpec]:
+    """The dataset and what its examples are; no more than headers are read. Raises ConfigError."""
+    found: DataSource = construct(config.dataset)
+    try:
+        spec = found.spec
+        found.check()
+    except (ValueError, OSError) as error:
+        raise ConfigError([str(error)]) from error
+    return found, spec
+
+
+def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
+    """Raises ConfigError, too, for one that is larger than memory: it is not tried."""
+    with torch.device("meta"):  # which has shapes alone
+        size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise ConfigError(
+            [f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"]
+        )
+    return construct(node, spec=spec)
+
+
+def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:
+    """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were.
+
+    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. It has them
+    before the objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are
+    not those of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        first = encoder(config.backbone, spec)
+        if start is not None:
+            read_encoder(start, first)
+        model: Objective = construct(config.objective, encoder=first, spec=spec)
+    _channels_last(model)
+    if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
+        model.encoder.reach = tokens_shown(model, spec)
+    return model
+
+
+def tokens_shown(model: Objective, spec: DataSpec) -> int:
+    """How many tokens of a text the objective shows its encoder, as a step on two fake examples tells: a language model
+    all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made."""
+    shown: list[int] = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].shape[1]))
+    training = [part for part in model.modules() if part.training]
+    model.eval()  # so that no statistics move
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.loss(*model.split(fake_batch(spec, 2)))
+    except (ValueError, RuntimeError):  # `rehearse` says what is wrong
+        return cast(TextSpec, spec).length
+    finally:
+        hook.remove()
+        for part in training:
+            part.training = True
+    return max(shown, default=cast(TextSpec, spec).length)
+
+
+def random_start(config: Config, spec: DataSpec) -> Encoder:
+    """The encoder that `objective` starts with: it is built first, from the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        model = encoder(config.backbone, spec)
+    _channels_last(model)
+    return model
+
+
+def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:
+    """The control `random_start`: the encoder that `objective` starts with, normalizing its input as the pretrained one
+    does. Weights alone tell the two apart, whatever data they are evaluated on."""
+    start = random_start(config, spec)
+    for own, given in zip(_normalizations(start), _normalizations(pretrained), strict=True):
+        own.fit(given.mean.to(own.mean.device), given.std.to(own.std.device))
+    return start
+
+
+def _channels_last(model: torch.nn.Module) -> None:
+    """Lay out the weights of convolutions of images so; those of clips have no such layout."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            part.to(memory_format=torch.channels_last)
+
+
+def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
+    """The optimizer over the objective's parameter groups, norms and biases undecayed. Raises ConfigError."""
+    if any(isinstance(part, torch.nn.Embedding) and part.sparse for part in model.modules()):
+        node = config.optimizer
+        if node["_target_"] not in TAKE_SPARSE or node.get("fused") or node.get("weight_decay"):
+            named = config.names.get("optimizer", "?")
+            raise ConfigError(
+                [
+                    f"backbone.gradient is sparse, which optimizer={named} does not take as it is set: "
+                    "optimizer=adagrad optimizer.fused=false does; or set backbone.gradient=dense"
+                ]
+            )
+    try:
+        return construct(config.optimizer, params=decay_groups(model.groups()))
+    except ConfigError as error:  # torch's own messages name no key
+        raise ConfigError([p if p.startswith("optimizer") else f"optimizer: {p}" for p in error.problems]) from error
+
+
+def schedule(config: Config) -> Schedule:
+    return construct(config.schedule)
+
+
+def loggers(config: Config, context: RunContext) -> Loggers:
+    """Where metrics go; nothing is opened yet."""
+    return Loggers([construct(node, context=context) for node in config.logger.values()])
+
+
+def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give every `Normalize` in `model` the mean and deviation of the training set. What has none, asks for none."""
+    parts = _normalizations(model)
+    if parts:
+        mean, std = statistics()
+        for part in parts:
+            part.fit(mean, std)
+
+
+def _normalizations(model: torch.nn.Module) -> list[Normalize]:
+    return [module for module in model.modules() if isinstance(module, Normalize)]

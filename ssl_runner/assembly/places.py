@@ -1,0 +1,118 @@
+"""Where a run lies: in the folder that its identity names, or in one that an older version named otherwise."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_runner.assembly import check
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import NOT_IDENTITY, identity_but_for
+from ssl_runner.config.names import current
+from ssl_runner.config.request import CONTENTS, RunRequest
+from ssl_runner.interfaces import DataSource, DataSpec
+from ssl_runner.results.result import Result, ResultError, read_result
+from ssl_runner.runtime import checkpoint_files
+
+CONFIG = "config.yaml"
+
+
+def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> RunRequest:
+    """A run with the fingerprints of the files that it leads to. Raises ConfigError where it has some, as a job of a
+    sweep does, and the files are others now."""
+    found = check.contents(request.config, source, spec)
+    before = request.config.contents
+    refuse_changed(before, found, "those that the run was planned with", "call the sweep again")
+    config = replace(request.config, contents=found)
+    return replace(request, config=config, plain={**current(request.plain), CONTENTS: found})
+
+
+def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, str]:
+    """A run, with the older one that it goes on from if there is one, and what is to be said of older ones.
+
+    `request` has its contents; `loaded` gives the fingerprint of the data as they are read. An older run of the same
+    settings is taken where its data are known to be the same: they are made or published, or its result has the
+    fingerprint of what it read. Of what `start_from` and evaluations named nothing was noted, so such a run is not
+    taken, which is said. Only folders beside the run's own are looked at, of the same seed.
+    """
+    plain, folder = request.plain, request.own_folder
+    if (folder / CONFIG).exists() or request.config.resume == "never":
+        return request, ""
+    files = [key for key in plain[CONTENTS] if key not in NOT_IDENTITY]
+    wanted = identity_but_for(plain, files)
+    note = ""
+    for older, before in _older(folder.parent, f"s{request.config.seed}-"):
+        if identity_but_for(before, files) != wanted:
+            continue
+        if not files:
+            return replace(request, older=older), ""
+        result = finished(older)
+        known = result.data.get("fingerprint") if result is not None else None
+        if all(key.startswith("dataset.") for key in files) and known is not None and known == loaded():
+            return replace(request, older=older), ""
+        note = f"{str(older)!r} has these settings, but other data, or none that it tells of: {', '.join(files)}"
+    return request, note
+
+
+def check_resumes(request: RunRequest) -> None:
+    """Raise ConfigError where a run is to go on, and there is nothing to go on from."""
+    folder = request.folder
+    if request.config.resume == "must" and finished(folder) is None and not list(checkpoint_files.files(folder)):
+        raise ConfigError(
+            [
+                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
+                "that was begun, or set resume=auto"
+            ]
+        )
+
+
+def check_unchanged(request: RunRequest) -> None:
+    """Raise ConfigError where the run's folder holds one of other files than there are now."""
+    file = request.folder / CONFIG
+    known: Any = (_parsed(file.read_text(encoding="utf-8", errors="replace")) or {}) if file.is_file() else {}
+    remedy = "bring these back, set output to another folder, or set resume=never to run it again on what is there"
+    whose = f"those of the run in {str(request.folder)!r}"
+    refuse_changed(known.get(CONTENTS) or {}, request.plain[CONTENTS], whose, remedy)
+
+
+def refuse_changed(before: Mapping[str, str], now: Mapping[str, str], whose: str, remedy: str) -> None:
+    """Raise ConfigError where files differ that are known of both."""
+    changed = [key for key, found in before.items() if now.get(key, found) != found]
+    if changed:
+        raise ConfigError([f"{key}: the files there are not {whose}; {remedy}" for key in changed])
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of a run that ended well, else None."""
+    try:
+        result = read_result(folder)
+    except ResultError:
+        return None
+    return result if result.status == "done" else None
+
+
+def _older(parent: Path, prefix: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders of runs whose config an older version wrote, with that config."""
+    for file in sorted(parent.glob(f"{prefix}*/{CONFIG}")):
+        plain = _read_older(file, file.stat().st_mtime_ns)
+        if plain is not None:
+            yield file.parent, plain
+
+
+@lru_cache(1024)
+def _read_older(file: Path, changed: int) -> dict[str, Any] | None:
+    """A config that an older version wrote; None where this one did, or it cannot be read. `changed`: when."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    plain = None if f"\n{CONTENTS}:" in text else _parsed(text)
+    return None if plain is None else current(plain)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        plain = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return plain if isinstance(plain, dict) else None

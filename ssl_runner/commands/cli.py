@@ -1,0 +1,161 @@
+"""How a command says no: one line a problem, no traceback, exit code 2."""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from ssl_runner.config.compose import compose, composing
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import conf_dir, options
+from ssl_runner.config.secrets import secrets_in
+from ssl_runner.runtime.locks import BusyError
+from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, requeue, stoppable
+from ssl_runner.runtime.terminal import guard, say
+
+if TYPE_CHECKING:
+    from ssl_runner.config.loader import Loader
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Say what is wrong, and end with exit code 2."""
+    for problem in problems:
+        say(f"error: {problem}")
+    sys.exit(2)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """End the command plainly for a user's mistake, a request to stop and a full or unwritable disk."""
+    try:
+        with stoppable():
+            yield
+    except ConfigError as error:
+        refuse(error.problems)
+    except BusyError as error:
+        refuse([] if error.said else [str(error)])
+    except Stopped as stop:
+        end(stop)
+    except KeyboardInterrupt:
+        end(Stopped(REQUESTS[0]))
+    except OSError as error:
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        refuse(["; ".join([what, *getattr(error, "__notes__", [])])])
+
+
+def end(stop: Stopped) -> None:
+    """Say that a run was stopped and how it goes on, and end with its exit code; under SLURM it is queued again."""
+    say(stop)
+    if stop.code == STOPPED and (queued := requeue()):
+        say(queued)
+    sys.exit(stop.code)
+
+
+Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
+
+
+def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
+    """Run `task(cfg)` with what the command line makes of conf/`name`.yaml, or `several` where that is many runs;
+    Hydra's own refusals in our words."""
+    from hydra.errors import HydraException
+
+    guard()
+    with refusals():
+        try:
+            _main(task, name, several)
+        except HydraException as error:
+            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
+
+
+def _main(task: Callable[[DictConfig], None], name: str, several: Several | None) -> None:
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from ssl_runner.config.loader import (
+        Loader,
+        application,
+        compose_line,
+        of_hydra,
+        parsed,
+        show,
+    )
+
+    parser = get_args_parser()
+    args = parser.parse_args()  # Hydra's own, so that its options mean here what they mean elsewhere
+    if secret := secrets_in(args.overrides):
+        raise ConfigError(secret)
+    if args.experimental_rerun is not None:
+        raise ConfigError(["--experimental-rerun reads a pickle, which can run code; a run's config.yaml says it all"])
+    if args.config_path is not None:
+        raise ConfigError(["--config-path would hide conf/; --config-dir adds a folder of yours to it"])
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError(["--resolve is of --cfg and --help: add one of them"])
+    asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
+    if sum(asked) > 1:
+        raise ConfigError(["only one of --run, --multirun, --cfg, --info and --shell-completion can be asked for"])
+    loader, name = Loader(args.config_dir), args.config_name or name
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        with composing():
+            show(loader, args, parser, name)
+        return
+    cfg, are_several = compose_line(loader, name, args.overrides, args.multirun)
+    lines = list(zip(parsed(args.overrides), args.overrides, strict=True))
+    if are_several and several is None:
+        raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
+    if are_several and several is not None:
+        hydra = [line for override, line in lines if of_hydra(override)]
+        several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
+        return
+    GlobalHydra.instance().initialize(application(loader))  # for what the task composes besides
+    try:
+        HydraConfig.instance().set_config(cfg)
+        task(cfg)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
+    """Hydra's refusal with the nearest thing that exists."""
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = found[1].rpartition("/")
+        known = list(options(group))
+        return f"{group}={option}: no such option{_near(option, known)}; there is: {', '.join(known)}"
+    if found := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
+        key = found[1].split("=")[0].split("@")[0]
+        own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)
+        keys = _keys([each for each in overrides if each != own], name)
+        return f"{key}: no such key{_near(key, keys)}"
+    if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
+        return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"
+    return " ".join(line.strip() for line in text.splitlines()[:2])
+
+
+def _keys(overrides: Sequence[str], name: str) -> list[str]:
+    """All groups and dotted keys of a config."""
+    from hydra.errors import HydraException
+
+    groups = sorted({path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")} - {"."})
+    try:
+        plain = compose(overrides, name)
+    except (HydraException, ConfigError):  # a second mistake: the groups have to do
+        return groups
+
+    def walk(node: object, path: str) -> Iterator[str]:
+        if path:
+            yield path
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from walk(value, f"{path}.{key}" if path else str(key))
+
+    return groups + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]
+
+
+def _near(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""

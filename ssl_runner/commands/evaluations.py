@@ -1,0 +1,194 @@
+"""What `ssl-run` and `ssl-evaluate` share: ask every evaluator of every subject, and draw what was found."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+
+from ssl_runner.assembly import check
+from ssl_runner.config.names import TARGET
+from ssl_runner.config.schema import Config
+from ssl_runner.config.signatures import class_name
+from ssl_runner.data.any.module import DataModule
+from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
+from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
+from ssl_runner.figures import Figure, Lines
+from ssl_runner.interfaces import (
+    Encoder,
+    Evaluator,
+    Finding,
+    ImageSpec,
+    Inspection,
+    Objective,
+    ReadsTexts,
+    TextEncoder,
+    TextSpec,
+    VideoSpec,
+)
+from ssl_runner.reporting.plots import save_figure
+from ssl_runner.results.metrics import DataRef, Precision
+from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
+from ssl_runner.results.status import Status, write_status
+from ssl_runner.runtime.devices import device_of
+from ssl_runner.training import precision
+from ssl_runner.training.pretrainer import step_seed
+from ssl_runner.training.task_figures import spread, task_figure
+
+
+def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
+    """The controls that need no backbone, as far as they are asked for and fit the data."""
+    if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
+        return {PIXELS: Pixels(data.spec)}
+    if PIXELS in config.controls and isinstance(data.spec, VideoSpec):
+        return {PIXELS: PixelsOfClips(data.spec)}
+    if BAG_OF_WORDS in config.controls and isinstance(data.spec, TextSpec):
+        return {BAG_OF_WORDS: BagOfWords(data.spec)}
+    return {}
+
+
+class Findings(NamedTuple):
+    evaluations: list[Evaluation]
+    failures: list[str]  # of evaluations that could not be done; the others stand
+
+
+def evaluate(
+    config: Config,
+    subjects: Mapping[str, Encoder],
+    objective: Objective | None,
+    data: DataModule,
+    folder: Path,
+    console: Console,
+    on: DataRef,
+    pretraining: str,
+) -> Findings:
+    """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
+
+    `objective`: the pretrained one; None where there is only an encoder. `on`: what `data` are to the run.
+    `pretraining`: the precision that the encoder was trained in.
+    """
+    device = device_of(config.trainer.accelerator)
+    evaluators, inspections, left_out = check.evaluations(config, data.spec)
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
+    for line in same_reach(subjects, evaluators):
+        console.print(line, soft_wrap=True)
+    frozen = {
+        name: FrozenSubject(
+            encoder.to(device),
+            data,
+            seed=config.seed,
+            device=device,
+            batch_size=config.batch_size,
+        )
+        for name, encoder in subjects.items()
+    }
+    computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))
+    found, failures = [], []
+    figures: dict[tuple[str, str, str], dict[str, Figure]] = {}  # (evaluator, owner, title) -> subject -> figure
+
+    def ask(name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
+        console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
+        write_status(folder, Status(f"evaluating {name}", 1.0))
+        begun = time.monotonic()
+        try:
+            finding = call()
+        except ValueError as error:
+            failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
+            return
+        settings = terms_of(config.evaluation[name], asked.presentation)
+        if isinstance(asked, Inspection):
+            settings |= task_terms(config.objective, asked.task_terms)
+        protocol = replace(finding.protocol, terms={**settings, **finding.protocol.terms})
+        evaluation = Evaluation(
+            evaluator=name,
+            subject=subject,
+            metrics=tuple(finding.metrics),
+            on=on,
+            protocol=protocol,
+            precision=computed,
+            seconds=round(time.monotonic() - begun, 2),
+        )
+        found.append(evaluation)
+        for title, figure in finding.figures.items():
+            figures.setdefault((name, evaluation.owner, title), {})[subject] = figure
+
+    for name, evaluator in evaluators.items():
+        for subject, each in frozen.items():
+            if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
+                ask(name, subject, evaluator, partial(evaluator, each))
+    if objective is not None:
+        for name, inspection in inspections.items():
+            ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
+    for order, ((name, owner, title), drawn) in enumerate(figures.items(), start=1):
+        draw(folder / "figures", name, owner, title, drawn, order)
+    return Findings(found, failures)
+
+
+def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
+    """The settings of an evaluator's config that its numbers depend on, inner nodes by dotted key."""
+    return _settings({key: value for key, value in node.items() if key not in presentation}, "")
+
+
+def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[str, Any]:
+    """The settings of an objective that an inspection's numbers depend on; None: all, with its class."""
+    if chosen is None:
+        return {"objective": class_name(node), **_settings(node, "objective.")}
+    return _settings({key: value for key, value in node.items() if key in chosen}, "objective.")
+
+
+def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= {f"{above}{key}": class_name(value)} if TARGET in value else {}
+            found |= _settings(value, f"{above}{key}.")
+        elif key != TARGET:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:
+    """Let controls read as much of a text as the encoder does, and say of which evaluations that is not all."""
+    encoder = subjects[PRETRAINED]
+    if not isinstance(encoder, TextEncoder):
+        return []
+    for control in subjects.values():
+        if isinstance(control, TextEncoder | BagOfWords):
+            control.reach = encoder.reach
+    reach = encoder.reach
+    return [
+        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, as many as pretraining has "
+        "shown the encoder"
+        for name, each in evaluators.items()
+        if reach is not None and isinstance(each, ReadsTexts) and each.length > reach
+    ]
+
+
+def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
+    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
+    lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
+    if len(lines) > 1:
+        first = next(iter(lines.values()))
+        curves = {s.replace("_", " "): values for s, line in lines.items() for values in line.y.values()}
+        drawn = {PRETRAINED: first._replace(y=curves)}
+    for subject, figure in drawn.items():
+        whose = "" if len(drawn) == 1 else f", {subject.replace('_', ' ')}"
+        file = f"{name}-{title}-{subject}".replace(" ", "-")
+        save_figure(folder, file, figure, f"{name.replace('_', ' ')}: {title}{whose}", order, owner, subject)
+
+
+def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
+    """What the objective asked, and what it answers, of eight held-out examples."""
+    batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed("pictures"))
+        figure = task_figure(model, batch, data.spec, predict=True)
+    save_figure(figures, "task", figure, "What the objective asked", 0)

@@ -1,0 +1,1 @@
+"""Configs: composed, held against signatures, fitted together, identified."""

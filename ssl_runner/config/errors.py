@@ -1,0 +1,23 @@
+"""How a config is refused: what is wrong, what would be right, which key to set."""
+
+from collections.abc import Sequence
+
+VALUE = 120  # characters of a value that a message repeats
+
+
+class ConfigError(Exception):
+    """What is wrong with a config, a line each: what is, what would be right, which key to set."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def brief(value: object) -> str:
+    """A value as a message repeats it: its `repr`, cut where it is long.
+
+    >>> brief("a" * 500)[-20:]
+    'aaaa... (502 in all)'
+    """
+    text = repr(value)
+    return text if len(text) <= VALUE else f"{text[:VALUE]}... ({len(text)} in all)"

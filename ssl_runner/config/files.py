@@ -1,0 +1,109 @@
+"""How Hydra reads config files here: no bomb, nothing outside of its folder, nothing that Hydra could run."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import FLOORS, conf_dir
+from ssl_runner.config.plain_yaml import check_text
+
+CONFIG_SETS = ("mode",)  # of hydra.*: presets of conf/sweep/ say that they are several runs
+MODES = (None, *(mode.name for mode in RunMode), *RunMode)
+MOST_BYTES = 2**20  # of a config file; the largest of conf/ has 5,000
+
+
+def register() -> None:
+    """Have Hydra read all files of configs by `Files`."""
+    Plugins.instance()  # which registers Hydra's own readers
+    SourcesRegistry.instance().types[Files.scheme()] = Files
+
+
+class Files(FileConfigSource):
+    """Hydra's reader of config files, which reads no bomb, nothing outside of its folder, and, of files that are not
+    of conf/, what they set of `hydra` only if they may: some of it Hydra heeds before a config is composed.
+
+    An option of a group that has `FLOORS` lies on one of them, and is named without it: evaluation=linear.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        name = self._normalize_file_name(self._on_floor(config_path))
+        inside = os.path.normpath(name)
+        if os.path.isabs(inside) or inside.startswith(".."):
+            raise ConfigError([f"{config_path!r} lies outside of the folder of configs {self.path!r}"])
+        file = Path(self.path, name)
+        if not file.is_file():
+            return super().load_config(config_path)  # which says so
+        try:
+            if file.stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has {file.stat().st_size:,} bytes; a config has at most {MOST_BYTES:,}")
+            check_text(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"{str(file)!r} cannot be read: {error}"]) from error
+        result = super().load_config(self._on_floor(config_path))
+        if Path(self.path).resolve() != conf_dir() and OmegaConf.is_dict(result.config):
+            node = OmegaConf.to_container(result.config, resolve=False).get("hydra")  # type: ignore[union-attr]
+            if keys := not_to_be_set({} if node is None else node):
+                raise ConfigError([refusal(keys, f"{str(file)!r}: ")])
+        return result
+
+    def is_config(self, config_path: str) -> bool:
+        return super().is_config(self._on_floor(config_path))
+
+    def is_group(self, config_path: str) -> bool:
+        group, _, folder = config_path.rpartition("/")
+        return folder not in FLOORS.get(group, ()) and super().is_group(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        found = super().list(config_path, results_filter)
+        floors = FLOORS.get(config_path, ())
+        on_floors = [
+            name
+            for floor in floors
+            if Path(self.path, config_path, floor).is_dir()
+            for name in super(Files, self).list(f"{config_path}/{floor}", results_filter)
+        ]
+        return sorted(
+            {*(name for name in found if name not in floors or results_filter != ObjectType.GROUP), *on_floors}
+        )
+
+    def _on_floor(self, config_path: str) -> str:
+        """`config_path` with the floor that its file lies on, where it lies on one."""
+        group, _, option = config_path.rpartition("/")
+        if super().is_config(config_path):
+            return config_path
+        places = [f"{group}/{floor}/{option}" for floor in FLOORS.get(group, ())]
+        return next((place for place in places if super(Files, self).is_config(place)), config_path)
+
+
+def not_to_be_set(node: Any) -> list[str]:
+    """The keys that a config sets of `hydra` and may not. `node`: as the file has it."""
+    if not isinstance(node, Mapping):
+        return ["hydra"]
+    keys = [key for name, value in node.items() if name not in CONFIG_SETS for key in _keys(value, f"hydra.{name}")]
+    return keys if node.get("mode") in MODES else ["hydra.mode", *keys]
+
+
+def _keys(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _keys(value, f"{path}.{key}")
+    else:
+        yield path
+
+
+def refusal(keys: Sequence[str], file: str = "") -> str:
+    """`hydra.mode` is among the keys where it is not written out: what it holds may be different the next time."""
+    return (
+        f"{file}{', '.join(keys)}: a config may not set that, since Hydra can run or change things by it; "
+        "of hydra.* it may set mode alone, to RUN or MULTIRUN"
+    )

@@ -1,0 +1,70 @@
+"""What a run is: a hash of all that can change its result, and the folder named by it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_runner.config.names import TARGET, added, current
+from ssl_runner.config.paths import file_name
+from ssl_runner.config.schema import Config
+
+NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
+    "names", "contents", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
+    "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
+    "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
+    "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
+    "trainer.watch_every", "trainer.early_stop",
+)  # fmt: skip
+
+
+def identity(plain: Mapping[str, Any]) -> str:
+    """A hash of all that can change a run's result: ten hexadecimal digits.
+
+    Files enter by their contents (`contents`, which `check.contents` finds), never by where they lie. A key that was
+    added later is left out at the value that runs had before it, and names are those of now: so runs of older versions
+    have the identity that the same command gives now.
+    """
+    text = json.dumps(_what_counts(plain, plain.get("contents") or {}), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def identity_but_for(plain: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """The same for runs that differ at most in the contents of what these keys name."""
+    text = json.dumps(_what_counts(plain, dict.fromkeys(keys, "")), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _what_counts(plain: Mapping[str, Any], contents: Mapping[str, str]) -> dict[str, Any]:
+    def keep(node: Any, path: str) -> Any:
+        if path in contents:
+            return {"contents": contents[path]}
+        if isinstance(node, list):
+            return [keep(each, f"{path}[]") for each in node]
+        if not isinstance(node, Mapping):
+            return node
+        target = node.get(TARGET)
+        later = added(target) if isinstance(target, str) else added(path)
+        return {
+            key: keep(value, f"{path}.{key}" if path else key)
+            for key, value in sorted(node.items())
+            if (f"{path}.{key}" if path else key) not in NOT_IDENTITY and not (key in later and later[key] == value)
+        }
+
+    kept: dict[str, Any] = keep(current(plain), "")
+    if isinstance(kept.get("controls"), list):  # of those, what the data can have
+        unfit = "pixels" if (plain.get("domain") or {}).get("name") == "text" else "bag_of_words"
+        kept["controls"] = [control for control in kept["controls"] if control != unfit]
+    return kept
+
+
+def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
+    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>: the same config, the same folder."""
+    name = file_name("-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")))
+    return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
+
+
+def control_suffix(config: Config) -> str:
+    """What the name of a run that is itself a control ends with; else nothing."""
+    return "-shuffled" if config.control == "shuffled_target" else ""

@@ -1,0 +1,163 @@
+"""Compose the config of a command line with Hydra, which does nothing else: it runs nothing, and makes no folder.
+
+A config may come from elsewhere (--config-dir), and Hydra builds what its own node `hydra` names. So that node stays as
+Hydra has it, whatever a later version puts there: a config may set `CONFIG_SETS` of it, the command line `LINE_SETS`.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_runner.config.compose import composing, version_base
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
+from ssl_runner.config.paths import conf_dir
+
+LINE_SETS = ("mode", "searchpath")
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's composer over conf/ and `folder`. Each config that it makes is held against `CONFIG_SETS`, each line of
+    overrides against `LINE_SETS`."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        if (base := version_base()) is not None:
+            version.setbase(base)
+        register()
+        setup_globals()  # Hydra's resolvers
+        places = create_config_search_path(str(conf_dir()))
+        if folder is not None:
+            path = Path(folder).absolute()
+            if not path.is_dir():
+                raise ConfigError([f"--config-dir is {folder!r}, and there is no such folder"])
+            places.prepend("command-line", f"file://{path}", SearchPathQuery(provider="schema"))
+        super().__init__(places)
+        self._held = False
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+        **more: Any,
+    ) -> DictConfig:
+        """Raises ConfigError, and Hydra's exceptions."""
+        self._held = False
+        with composing():
+            check_overrides(parsed(overrides))
+            cfg = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides, **more
+            )
+        if not self._held:  # another version of Hydra composes in another way
+            raise RuntimeError(
+                "Hydra has composed a config that was not looked at; ssl_runner does not know its version"
+            )
+        return cfg
+
+    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+        """What files say, before Hydra puts the command line and what it knows itself into it."""
+        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        node = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
+        own = _untouched()
+        free = {f"hydra.{key}" for key in CONFIG_SETS}
+        differ = [key for key in _differences(node, own, "hydra") if key not in free]
+        if node.get("mode") not in MODES:
+            differ.append("hydra.mode")
+        if differ:
+            raise ConfigError([refusal(differ)])
+        self._held = True
+        return cfg
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def check_overrides(overrides: Sequence[Override]) -> None:
+    """Raise ConfigError for parsed overrides of `hydra` that are not `LINE_SETS`."""
+    may = ", ".join(f"hydra.{each}" for each in LINE_SETS)
+    problems = [
+        f"{each.key_or_group}: of hydra.* the command line may set {may} alone"
+        for each in overrides
+        if of_hydra(each) and each.key_or_group not in {f"hydra.{key}" for key in LINE_SETS}
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def of_hydra(override: Override) -> bool:
+    """Whether an override sets something of Hydra's node."""
+    return any(re.split(r"[./@:\[]", place or "")[0] == "hydra" for place in (override.key_or_group, override.package))
+
+
+_own: dict[str, Any] = {}
+
+
+def _untouched() -> dict[str, Any]:
+    """Hydra's node as Hydra itself composes it."""
+    if not _own:
+
+        class Untouched(ConfigLoaderImpl):
+            def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+                cfg = super()._compose_config_from_defaults_list(defaults, repo)
+                _own.update(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False)))
+                return cfg
+
+        Untouched(create_config_search_path(None)).load_configuration(None, [], RunMode.RUN)
+    return _own
+
+
+def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
+    """Dotted keys whose values are unlike."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in {**one, **other}:
+            if key not in one or key not in other:
+                yield f"{path}.{key}"
+            else:
+                yield from _differences(one[key], other[key], f"{path}.{key}")
+    elif one != other or type(one) is not type(other):
+        yield path
+
+
+def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: bool) -> tuple[DictConfig, bool]:
+    """The config of a command line, and whether it is of several runs (`several`: it says so itself)."""
+    cfg = loader.load_configuration(name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if several or cfg.hydra.mode == RunMode.MULTIRUN:
+        return cfg, True
+    return loader.load_configuration(name, list(overrides), RunMode.RUN), False
+
+
+def application(loader: Loader) -> Hydra:
+    """Hydra itself with such a loader: it prints, and composes, and is never asked to run."""
+    return Hydra(Path(sys.argv[0]).name, loader)
+
+
+def show(loader: Loader, args: Any, parser: Any, name: str) -> None:
+    """What Hydra prints of a config and of itself: --help, --hydra-help, --cfg, --info and --shell-completion."""
+    app = application(loader)
+    if args.help:
+        app.app_help(config_name=name, args_parser=parser, args=args)
+    elif args.hydra_help:
+        app.hydra_help(config_name=name, args_parser=parser, args=args)
+    elif args.cfg:
+        app.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
+    elif args.info:
+        loader.load_configuration(name, args.overrides, RunMode.RUN)  # refused before Hydra sets up its logs
+        app.show_info(args.info, config_name=name, overrides=args.overrides)
+    else:
+        app.shell_completion(config_name=name, overrides=args.overrides)

@@ -1,0 +1,301 @@
+"""Names that last: what was called otherwise in older versions, and what a config lacks that one of them wrote.
+
+Every config passes `current` before it is checked, hashed or compared: composed ones, a run's `config.yaml`, an
+exported encoder's, a job's, and those in results. So a class can move, a key be renamed and a key be added, and older
+runs are found, shown and gone on with as before. Likewise the weights of encoders and checkpoints pass `tensors_now`.
+
+Names are dotted: a class by its path; a key by the path of its class, or of its place in the root. A row for a module
+is one for all that is in it.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+TARGET = "_target_"  # the key of a class in a config
+
+RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old names work until 1.0
+    # modules, with all that is in them, and classes
+    "ssl_runner.losses.contrastive.InfoNCE": "ssl_runner.losses.rules.InfoNCE",
+    "ssl_runner.data.arrays": "ssl_runner.data.images.arrays",
+    "ssl_runner.data.correlated_gaussians": "ssl_runner.data.vectors.correlated_gaussians",
+    "ssl_runner.data.davis": "ssl_runner.data.video.davis",
+    "ssl_runner.data.fake": "ssl_runner.data.images.fake",
+    "ssl_runner.data.image_folder": "ssl_runner.data.images.image_folder",
+    "ssl_runner.data.known_images": "ssl_runner.data.images.known_images",
+    "ssl_runner.data.known_text": "ssl_runner.data.text.known_text",
+    "ssl_runner.data.known_videos": "ssl_runner.data.video.known_videos",
+    "ssl_runner.data.mnist_5k": "ssl_runner.data.images.mnist_5k",
+    "ssl_runner.data.moving_digits": "ssl_runner.data.video.moving_digits",
+    "ssl_runner.data.moving_mnist": "ssl_runner.data.video.moving_mnist",
+    "ssl_runner.data.text.TextFile": "ssl_runner.data.text.texts.TextFile",
+    "ssl_runner.data.text.TextFolder": "ssl_runner.data.text.texts.TextFolder",
+    "ssl_runner.data.text.TextTable": "ssl_runner.data.text.texts.TextTable",
+    "ssl_runner.data.text.WikiSample": "ssl_runner.data.text.texts.WikiSample",
+    "ssl_runner.data.text_pairs": "ssl_runner.data.text.text_pairs",
+    "ssl_runner.data.video_folder": "ssl_runner.data.video.video_folder",
+    "ssl_runner.data.web_shards": "ssl_runner.data.images.web_shards",
+    "ssl_runner.evaluation.analogies": "ssl_runner.evaluation.text.analogies",
+    "ssl_runner.evaluation.clustering": "ssl_runner.evaluation.any.clustering",
+    "ssl_runner.evaluation.few_label": "ssl_runner.evaluation.any.few_label",
+    "ssl_runner.evaluation.few_label_finetune": "ssl_runner.evaluation.any.few_label_finetune",
+    "ssl_runner.evaluation.finetune": "ssl_runner.evaluation.any.finetune",
+    "ssl_runner.evaluation.geometry": "ssl_runner.evaluation.any.geometry",
+    "ssl_runner.evaluation.glue": "ssl_runner.evaluation.text.glue",
+    "ssl_runner.evaluation.knn.NearestNeighbours": "ssl_runner.evaluation.any.knn.NearestNeighbors",
+    "ssl_runner.evaluation.label_propagation": "ssl_runner.evaluation.video.label_propagation",
+    "ssl_runner.evaluation.layers": "ssl_runner.evaluation.any.layers",
+    "ssl_runner.evaluation.likelihood": "ssl_runner.evaluation.any.likelihood",
+    "ssl_runner.evaluation.linear": "ssl_runner.evaluation.any.linear",
+    "ssl_runner.evaluation.masked_words": "ssl_runner.evaluation.text.masked_words",
+    "ssl_runner.evaluation.mutual_information": "ssl_runner.evaluation.any.mutual_information",
+    "ssl_runner.evaluation.neighbours.Neighbours": "ssl_runner.evaluation.text.neighbors.Neighbors",
+    "ssl_runner.evaluation.perplexity": "ssl_runner.evaluation.text.perplexity",
+    "ssl_runner.evaluation.prediction": "ssl_runner.evaluation.video.prediction",
+    "ssl_runner.evaluation.pretext": "ssl_runner.evaluation.any.pretext",
+    "ssl_runner.evaluation.projection": "ssl_runner.evaluation.any.projection",
+    "ssl_runner.evaluation.reconstruction": "ssl_runner.evaluation.images.reconstruction",
+    "ssl_runner.evaluation.samples": "ssl_runner.evaluation.images.samples",
+    "ssl_runner.evaluation.senses": "ssl_runner.evaluation.text.senses",
+    "ssl_runner.evaluation.sentence_pair": "ssl_runner.evaluation.text.sentence_pair",
+    "ssl_runner.evaluation.span_qa": "ssl_runner.evaluation.text.span_qa",
+    "ssl_runner.evaluation.sts": "ssl_runner.evaluation.text.sts",
+    "ssl_runner.evaluation.tagging": "ssl_runner.evaluation.text.tagging",
+    "ssl_runner.evaluation.text_classification": "ssl_runner.evaluation.text.text_classification",
+    "ssl_runner.evaluation.text_few_label": "ssl_runner.evaluation.text.text_few_label",
+    "ssl_runner.evaluation.text_interpolation": "ssl_runner.evaluation.text.text_interpolation",
+    "ssl_runner.evaluation.text_samples": "ssl_runner.evaluation.text.text_samples",
+    "ssl_runner.evaluation.word_map": "ssl_runner.evaluation.text.word_map",
+    "ssl_runner.evaluation.word_similarity": "ssl_runner.evaluation.text.word_similarity",
+    "ssl_runner.losses.rules.SoftNearestNeighbours": "ssl_runner.losses.rules.SoftNearestNeighbors",
+    "ssl_runner.objectives.bootstrap.Bootstrap": "ssl_runner.objectives.byol.BYOL",
+    "ssl_runner.objectives.momentum_contrast.MomentumContrast": "ssl_runner.objectives.moco.MoCo",
+    "ssl_runner.objectives.redundancy_reduction.RedundancyReduction": "ssl_runner.objectives.barlow_twins.BarlowTwins",
+    "ssl_runner.objectives.self_distillation.SelfDistillation": "ssl_runner.objectives.dino.DINO",
+    "ssl_runner.objectives.sentence_contrast.SentenceContrast": "ssl_runner.objectives.simcse.SimCSE",
+    "ssl_runner.objectives.stop_gradient.StopGradient": "ssl_runner.objectives.simsiam.SimSiam",
+    "ssl_runner.objectives.swapped_assignment.SwappedAssignment": "ssl_runner.objectives.swav.SwAV",
+    "ssl_runner.objectives.variance_covariance.VarianceCovariance": "ssl_runner.objectives.vicreg.VICReg",
+    "ssl_runner.optim": "ssl_runner.training.optim",
+    # keys
+    "evaluation.neighbours": "evaluation.neighbors",
+    "ssl_runner.data.image_folder.ImageFolder.root": "ssl_runner.data.image_folder.ImageFolder.path",
+    "ssl_runner.evaluation.label_propagation.LabelPropagation.context": (
+        "ssl_runner.evaluation.label_propagation.LabelPropagation.before"
+    ),
+    "ssl_runner.data.video.moving_digits.MovingDigits.colour": "ssl_runner.data.video.moving_digits.MovingDigits.color",
+    "ssl_runner.data.video.moving_mnist.MovingMNIST.colour": "ssl_runner.data.video.moving_mnist.MovingMNIST.color",
+    "ssl_runner.losses.rules.NCE.log_normaliser": "ssl_runner.losses.rules.NCE.log_normalizer",
+    "ssl_runner.objectives.dino.DINO.centre_momentum": "ssl_runner.objectives.dino.DINO.center_momentum",
+    "ssl_runner.objectives.jigsaw.Jigsaw.grey": "ssl_runner.objectives.jigsaw.Jigsaw.gray",
+    "ssl_runner.objectives.relative_position.RelativePosition.colour": (
+        "ssl_runner.objectives.relative_position.RelativePosition.color"
+    ),
+    "ssl_runner.objectives.tracking_by_colorization.TrackingByColorization.colours": (
+        "ssl_runner.objectives.tracking_by_colorization.TrackingByColorization.colors"
+    ),
+    "ssl_runner.views.image.ImageViews.grey": "ssl_runner.views.image.ImageViews.gray",
+    "ssl_runner.views.pair.PairViews.grey": "ssl_runner.views.pair.PairViews.gray",
+    "ssl_runner.views.video.ClipViews.grey": "ssl_runner.views.video.ClipViews.gray",
+}  # fmt: skip
+
+RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> older value -> value of now
+    "ssl_runner.evaluation.video.label_propagation.LabelPropagation.shown": {"grey": "gray", "colour": "color"},
+    "ssl_runner.objectives.inpainting.Inpainting.hole": {"centre": "center"},
+    "ssl_runner.objectives.mae.MAE.target": {"normalised": "normalized"},
+    "ssl_runner.objectives.video_mae.VideoMAE.target": {"normalised": "normalized"},
+    "ssl_runner.views.pair.PairViews.first": {"colour": "color"},
+    "ssl_runner.views.pair.PairViews.second": {"colour": "color"},
+}
+
+TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer -> what it is called now
+    "centre": "center",
+    "centres": "centers",
+    "log_normaliser": "log_normalizer",
+    "normalise": "normalize",
+}
+
+ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was such a key; no part of an identity
+    "control": "none",
+    "sweep": {
+        "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
+        "pruner": "median", "monitor": "val/knn_accuracy", "engine": "local", "jobs": None, "settings": None,
+    },
+    "trainer.monitor_examples": 0,
+    "trainer.watch_every": 0,
+    "trainer.early_stop": "none",
+    "trainer.strategy": "ddp",
+    "trainer.checkpoint_steps": None,
+    "trainer.checkpoints": 1,
+    "trainer.skip_nonfinite": 0,
+    "torch.optim.Adagrad.fused": False,
+    "ssl_runner.data.image_folder.ImageFolder.depth": None,
+    "ssl_runner.data.image_folder.ImageFolder.splits": "folders",
+    "ssl_runner.data.known_text.KnownText.tokenizer": None,
+    "ssl_runner.data.moving_digits.MovingDigits.overlap": "cover",
+    "ssl_runner.data.moving_mnist.MovingMNIST.overlap": "cover",
+    "ssl_runner.data.text.TextFile.tokenizer": None,
+    "ssl_runner.data.text.TextFolder.splits": "folders",
+    "ssl_runner.data.text.TextFolder.tokenizer": None,
+    "ssl_runner.data.text.TextTable.tokenizer": None,
+    "ssl_runner.data.text.WikiSample.tokenizer": None,
+    "ssl_runner.data.video_folder.VideoFolder.splits": "folders",
+    "ssl_runner.data.web_shards.WebShards.depth": None,
+    "ssl_runner.losses.rules.InfoNCE.prior": 0.0,
+    "ssl_runner.losses.rules.InfoNCE.learn_temperature": False,
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.positives": {
+        TARGET: "ssl_runner.nn.positives.Augmentation",
+    },
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.similarity": "cosine",
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.negatives": None,
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.hardness": 0.0,
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.queue": 0,
+    "ssl_runner.objectives.contrastive_views.ContrastiveViews.ranks": "own",
+    "ssl_runner.objectives.mae.MAE.mask": "random",
+    "ssl_runner.objectives.mae.MAE.target": "pixels",
+    "ssl_runner.objectives.self_distillation.SelfDistillation.exported": "student",
+    "ssl_runner.objectives.supervised.Supervised.views": None,
+    "ssl_runner.evaluation.few_label_finetune.FewLabelFineTune.views": None,
+    "ssl_runner.evaluation.finetune.FineTune.views": None,
+    "ssl_runner.evaluation.geometry.Geometry.spectrum": [4, 100],  # what these three are of was not measured
+    "ssl_runner.evaluation.geometry.Geometry.views": 10,
+    "ssl_runner.evaluation.geometry.Geometry.delta": 1.0e-4,
+    "ssl_runner.evaluation.label_propagation.LabelPropagation.shown": "color",
+    # Texts were cut to the rows of pretraining, which of all these are the shorter.
+    "ssl_runner.evaluation.glue.GLUE.length": 128,
+    "ssl_runner.evaluation.senses.Senses.length": 64,
+    "ssl_runner.evaluation.sentence_pair.SentencePair.length": 128,
+    "ssl_runner.evaluation.sentence_pair.SentencePairFineTune.length": 128,
+    "ssl_runner.evaluation.span_qa.SpanQA.length": 384,
+    "ssl_runner.evaluation.span_qa.SpanQA.val": None,
+    "ssl_runner.evaluation.span_qa.SpanQAFineTune.length": 384,
+    "ssl_runner.evaluation.span_qa.SpanQAFineTune.val": None,
+    "ssl_runner.evaluation.sts.SentenceSimilarity.length": 128,
+    "ssl_runner.evaluation.tagging.Tagging.length": 128,
+    "ssl_runner.evaluation.tagging.TaggingFineTune.length": 128,
+    "ssl_runner.evaluation.text_classification.TextClassification.length": 256,
+    "ssl_runner.evaluation.text_classification.TextClassificationFineTune.length": 256,
+    "ssl_runner.evaluation.text_few_label.TextFewLabel.length": 256,
+}  # fmt: skip
+
+
+@lru_cache(4096)
+def name_now(name: str) -> str:
+    """What a class, or a module, is called now.
+
+    >>> name_now("ssl_runner.losses.contrastive.InfoNCE")
+    'ssl_runner.losses.rules.InfoNCE'
+    >>> name_now("ssl_runner.data.mnist_5k.MNIST5k")
+    'ssl_runner.data.images.mnist_5k.MNIST5k'
+    """
+    for _ in RENAMED:  # one may have been renamed more than once
+        older = next((head for head in _heads(name) if head in RENAMED), None)
+        if older is None:
+            break
+        name = RENAMED[older] + name[len(older) :]
+    return name
+
+
+def _heads(name: str) -> Iterator[str]:
+    """A dotted name and what its parts lie in, the longest first."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+@lru_cache
+def added(owner: str) -> Mapping[str, Any]:
+    """The keys that a class, or a place in the root ("" is the root), did not always have: key -> value of before."""
+    found = {}
+    for name, value in ADDED.items():
+        place, _, key = name.rpartition(".")
+        if name_now(place) == owner:
+            found[key_now(owner, key)] = value
+    return found
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole config as this version would have written it: names of now, and what it lacks as it was then."""
+    return _current(config, "")
+
+
+def current_node(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Likewise a node, with its `_target_`."""
+    return _current(node, None)
+
+
+def older_names(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """(older name, name of now) of all in a config that is called otherwise now."""
+    if isinstance(config, Mapping):
+        target = config.get(TARGET)
+        owner = name_now(target) if isinstance(target, str) else place
+        if isinstance(target, str) and owner != target:
+            yield target, owner
+        for key, value in config.items():
+            if (now := key_now(owner, key)) != key:
+                yield _joined(owner, key), _joined(owner, now)
+            if (spelled := value_now(owner, now, value)) != value:
+                yield f"{_joined(owner, now)}={value}", f"{_joined(owner, now)}={spelled}"
+            yield from older_names(value, _joined(owner, now))
+    elif isinstance(config, list):
+        for value in config:
+            yield from older_names(value, place)
+
+
+def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
+    """`place`: of a node without a class in the root; None: within a class, of which it is a plain value."""
+    target = node.get(TARGET)
+    owner = name_now(target) if isinstance(target, str) else place
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == TARGET and isinstance(target, str):
+            found[key] = owner
+            continue
+        now = key if owner is None else key_now(owner, key)
+        found[now] = _each(value if owner is None else value_now(owner, now, value), place, now)
+    if owner is not None:
+        found |= {key: _each(value, None, key) for key, value in added(owner).items() if key not in found}
+    return found
+
+
+def key_now(owner: str, key: str) -> str:
+    """What a key is called now, of a class, or of a place in the root, by its name of now."""
+    keys = _renamed_keys(owner)
+    for _ in keys:  # one may have been renamed more than once
+        key = keys.get(key, key)
+    return key
+
+
+def value_now(owner: str, key: str, value: Any) -> Any:
+    """What a value of a key (by its name of now) is spelled like now."""
+    spellings = RESPELLED.get(f"{owner}.{key}")
+    return spellings.get(value, value) if spellings and isinstance(value, str) else value
+
+
+def tensors_now(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights and buffers by the names that they have now.
+
+    >>> tensors_now({"encoder.normalise.mean": 0})
+    {'encoder.normalize.mean': 0}
+    """
+    return {".".join(TENSORS.get(part, part) for part in name.split(".")): value for name, value in state.items()}
+
+
+@lru_cache
+def _renamed_keys(owner: str) -> Mapping[str, str]:
+    found = {}
+    for older, now in RENAMED.items():
+        place, _, key = older.rpartition(".")
+        if name_now(place) == owner:
+            found[key] = now.rpartition(".")[2]
+    return found
+
+
+def _each(value: Any, place: str | None, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return _current(value, None if place is None else _joined(place, key))
+    return [_each(each, None, key) for each in value] if isinstance(value, list) else value
+
+
+def _joined(owner: str, key: str) -> str:
+    return f"{owner}.{key}" if owner else str(key)

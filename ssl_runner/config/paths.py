@@ -1,0 +1,29 @@
+"""Where the configs lie, and what a file may be called."""
+
+import re
+from pathlib import Path
+
+FLOORS = {"evaluation": ("any", "images", "text", "video")}  # groups whose options lie in folders by what they read
+
+
+def conf_dir() -> Path:
+    """conf/ inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def options(group: str) -> dict[str, Path]:
+    """The options of a group of conf/ by name, and where their files lie."""
+    folder = conf_dir() / group
+    places = [folder, *(folder / floor for floor in FLOORS.get(group, ()))]
+    files = {path.stem: path for place in places for path in place.glob("*.yaml")}
+    return dict(sorted(files.items()))
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of one file, which leads nowhere else.
+
+    >>> file_name("../objective/loss=a b")
+    '...objective.loss=a-b'
+    """
+    return re.sub(r"[^\w.+=,-]", "-", text.replace("/", "."))[:150]

@@ -1,0 +1,52 @@
+"""One run, as it is asked for: what travels from the command line to the end of a run, and through job files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ssl_runner.config import identity
+from ssl_runner.config.schema import Config, typed
+
+CONTENTS = "contents"  # the key of the fingerprints of files; configs of older versions lack it
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run's config and where it comes from. `assembly.places` fills in what files hold, and finds older runs."""
+
+    config: Config
+    plain: Mapping[str, Any]  # the same, composed and resolved, as config.yaml keeps it
+    overrides: tuple[str, ...] = ()  # of the command line, that compose it
+    label: str = ""  # what tells it apart from the others of its sweep: "ratio=0.75 s0"
+    sweep: str = ""  # the sweep's name; "": it is part of none
+    older: Path | None = None  # where an older version began it, if one did; it goes on there
+
+    @classmethod
+    def of(
+        cls, plain: Mapping[str, Any], overrides: Sequence[str] = (), label: str = "", sweep: str = ""
+    ) -> "RunRequest":
+        """Of a composed config. Raises ConfigError where `schema.typed` does."""
+        return cls(typed(plain), plain, tuple(overrides), label, sweep)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of all that can change the result: ten hexadecimal digits."""
+        return identity.identity(self.plain)
+
+    @property
+    def own_folder(self) -> Path:
+        """The folder that the identity names."""
+        return identity.run_folder(self.config, self.plain)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.own_folder if self.older is None else self.older
+
+    @property
+    def name(self) -> str:
+        """What loggers call the run."""
+        names, control = self.config.names, identity.control_suffix(self.config)
+        return self.label or f"{names.get('objective')}-{names.get('dataset')}{control}-s{self.config.seed}"

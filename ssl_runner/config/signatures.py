@@ -1,0 +1,179 @@
+"""The signature is the schema: hold every node of a config against the class that its `_target_` names."""
+
+import difflib
+import importlib
+import inspect
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from ssl_runner.config.errors import ConfigError, brief
+from ssl_runner.config.names import TARGET
+
+ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
+KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
+    "dataset": ("ssl_runner.interfaces.DataSource",),
+    "objective": ("ssl_runner.interfaces.Objective",),
+    "backbone": ("ssl_runner.interfaces.Encoder",),
+    "optimizer": ("torch.optim.Optimizer",),
+    "schedule": ("ssl_runner.training.optim.Schedule",),
+    "evaluation": ("ssl_runner.interfaces.Evaluator", "ssl_runner.interfaces.Inspection"),
+    "logger": ("ssl_runner.loggers.interface.RunLogger",),
+}
+SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
+CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
+
+
+def class_name(node: Mapping[str, Any]) -> str:
+    """What the class of a node is called, wherever it lies."""
+    return str(node[TARGET]).rpartition(".")[2]
+
+
+def locate(target: str) -> type[Any]:
+    """The class that `_target_` names. Raises ConfigError unless it is on the allowlist and exists."""
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise ConfigError(
+            [f"_target_: {brief(target)} is not allowed; a config may name classes of {', '.join(ALLOWED)}"]
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
+        raise ConfigError([f"_target_: {brief(target)} cannot be imported: {error}"]) from error
+    if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
+        raise ConfigError([f"_target_: {brief(target)} is no class of {', '.join(ALLOWED)}"])
+    return found
+
+
+def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
+    """The parameters of a class that a config sets: name -> (annotation, whether it is required)."""
+    hints = get_type_hints(cls.__init__)
+    return {
+        name: (hints.get(name, Any), p.default is p.empty)
+        for name, p in inspect.signature(cls.__init__).parameters.items()
+        if name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def unknown(key: str, known: Sequence[str], what: str) -> str:
+    """ "no such key", and the nearest that exists."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(known)) or 'none'}"
+    return f"{key}: no such {what}; {hint}"
+
+
+def mismatch(value: Any, annotation: Any) -> str | None:
+    """What `annotation` wants, in words, if `value` (plain, from YAML) is not that; else None."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return None
+    if origin in (Union, types.UnionType):
+        wants = [mismatch(value, each) for each in args]
+        return None if None in wants else " or ".join(dict.fromkeys(w for w in wants if w))
+    if origin is Literal:
+        return None if value in args and type(value) in map(type, args) else "one of " + ", ".join(map(str, args))
+    if annotation is None or annotation is type(None):
+        return None if value is None else "null"
+    if annotation in (int, float) and (wanted := no_number(value)):
+        return wanted
+    if annotation is float:
+        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if annotation in (int, str, bool):
+        right = type(value) is annotation
+        return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
+    if origin is tuple and Ellipsis not in args:
+        wrong = not isinstance(value, list) or len(value) != len(args) or any(map(mismatch, value, args))
+        return f"a list of {len(args)}: {', '.join(str(mismatch(object(), a)) for a in args)}" if wrong else None
+    if origin in (list, tuple) or (origin is not None and issubclass(origin, Sequence)):
+        wrong = not isinstance(value, list) or any(mismatch(each, args[0]) for each in value)
+        return f"a list, each {mismatch(object(), args[0])}" if wrong else None
+    if annotation is dict or origin is dict or (origin is not None and issubclass(origin, Mapping)):
+        return None if isinstance(value, dict) else "a mapping"
+    if inspect.isclass(annotation):  # an object: a node with its own `_target_`, checked by itself
+        return None if isinstance(value, dict) and "_target_" in value else f"a config of a {annotation.__name__}"
+    return None
+
+
+def no_number(value: Any) -> str | None:
+    """What a number of a config must be, in words, if `value` is a number and is not that; else None."""
+    if type(value) is float and not math.isfinite(value):
+        return "a finite number"
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return "a whole number of at most 64 bits"
+    return None
+
+
+def no_numbers(node: Any, path: str) -> list[str]:
+    """A line for each number within a node that is none, whatever its parameter is annotated with."""
+    if isinstance(node, Mapping):
+        return [line for key, each in node.items() for line in no_numbers(each, f"{path}.{key}" if path else str(key))]
+    if isinstance(node, list):
+        return [line for place, each in enumerate(node) for line in no_numbers(each, f"{path}[{place}]")]
+    wanted = no_number(node)
+    return [] if wanted is None else [f"{path}: {brief(node)} is not allowed; it must be {wanted}"]
+
+
+def ill_typed(path: str, value: Any, annotation: Any) -> list[str]:
+    wanted = mismatch(value, annotation)
+    if wanted is None:
+        return []
+    if numbers := no_numbers(value, path):  # which say it more exactly
+        return numbers
+    return [f"{path}: {brief(value)} is a {type(value).__name__}; it must be {wanted}"]
+
+
+def classes(annotation: Any) -> list[type[Any]]:
+    """The classes that an annotation allows, of which a node makes an object."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    return [part for part in parts if inspect.isclass(part) and part is not type(None)]
+
+
+def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
+    """Hold a node of the config, and all nodes in it, against the signatures of their `_target_`s.
+
+    `kinds`: what it may be, for a class on the allowlist may do harm elsewhere than where it belongs.
+    """
+    if not isinstance(node, dict) or "_target_" not in node:
+        return [f"{path}: needs a _target_; choose an option of the group: {path.replace('.', '/')}=..."]
+    try:
+        cls = locate(node["_target_"])
+    except ConfigError as error:
+        return [f"{path}.{problem}" for problem in error.problems]
+    if not any(kind in cls.__mro__ for kind in kinds):  # not issubclass, which refuses a Protocol
+        wanted = " or ".join(kind.__name__ for kind in kinds) or "a plain value"
+        return [f"{path}._target_: {brief(node['_target_'])} does not belong here; it must be {wanted}"]
+    known = parameters(cls)
+    problems = []
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        if key not in known:
+            problems.append(unknown(f"{path}.{key}", list(known), "parameter"))
+            continue
+        problems += ill_typed(f"{path}.{key}", value, known[key][0]) or no_numbers(value, f"{path}.{key}")
+        if isinstance(value, dict) and "_target_" in value:
+            problems += check_node(value, f"{path}.{key}", classes(known[key][0]))
+    missing = [name for name, (_, required) in known.items() if required and name not in node]
+    return problems + [f"{path}.{name}: missing; set it to {mismatch(object(), known[name][0])}" for name in missing]
+
+
+def check_fields(node: Any, cls: type, path: str) -> list[str]:
+    """Hold a mapping against the fields of a dataclass."""
+    if not isinstance(node, dict):
+        return [f"{path}: {brief(node)} is not a mapping"] if path else ["the config is not a mapping"]
+    hints, dot = get_type_hints(cls), f"{path}." if path else ""
+    known = [each.name for each in fields(cls)]
+    problems = [unknown(dot + key, known, "key") for key in node if key not in known]
+    for each in fields(cls):
+        hint = hints[each.name]
+        if each.name not in node:
+            if each.default is MISSING and each.default_factory is MISSING:
+                problems.append(f"{dot}{each.name}: missing")
+        elif is_dataclass(hint):
+            problems += check_fields(node[each.name], cast(type, hint), dot + each.name)
+        else:
+            value = node[each.name]
+            problems += ill_typed(dot + each.name, value, hint) or no_numbers(value, dot + each.name)
+    return problems

@@ -1,0 +1,178 @@
+"""The data of a run: splits, batches, statistics. C channels, n examples of a split."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssl_runner.data.any.tensors import (
+    EpochOrder,
+    MovingWindows,
+    Share,
+    TensorData,
+    identity,
+    running,
+)
+from ssl_runner.interfaces import (
+    Batch,
+    DataSource,
+    DataSpec,
+    Examples,
+    Masked,
+    OfVideos,
+    SplitName,
+    Streams,
+    TextSpec,
+    VideoSpec,
+)
+
+CHUNK = 4096  # examples read at once where a whole split is passed through, at most
+CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
+
+
+class DataModule(pl.LightningDataModule):
+    """Load a source once, and give its "pretrain" split in a seeded order and its "val" split in its own.
+
+    Batches are as stored: `spec.to_input` is called on the device. Of `ranks` processes that train together each gets
+    its part of every batch; `batch_size` is what all of them get.
+    """
+
+    def __init__(self, source: DataSource, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        super().__init__()
+        self.source = source
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank, self.ranks = rank, ranks
+        self.spec: DataSpec = source.spec
+        self.moving = False  # whether windows of running text begin elsewhere in each epoch
+        self.seen = 0  # examples of the first epoch that a run which goes on has seen before
+        self._splits: Mapping[SplitName, Examples] | None = None
+
+    def prepare_data(self) -> None:
+        """Load on the first process of each machine, so that the others find what was downloaded or decoded."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        self._load()
+
+    def _load(self) -> Mapping[SplitName, Examples]:
+        if self._splits is None:
+            self._splits = self.source.load()
+            whole = self.source.length() if isinstance(self.source, Streams) else len(self._splits["pretrain"].label)
+            self.spec = replace(self.source.spec, size=whole)
+        return self._splits
+
+    def examples(self, split: SplitName) -> Examples:
+        return self._load()[split]
+
+    def masks(self, split: SplitName) -> Tensor:
+        """`Masked.masks`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, Masked):
+            raise ValueError("these data have no masks")
+        return self.source.masks(split)
+
+    def videos(self, split: SplitName) -> Tensor | None:
+        """`OfVideos.videos`; None of a source of other examples."""
+        self._load()
+        return self.source.videos(split) if isinstance(self.source, OfVideos) else None
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
+        of clips, over all their frames.
+
+        A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
+        are not to be normalized: mean 0 and standard deviation 1. Text has none: nobody asks.
+        """
+        data = self.examples("pretrain").data
+        if data.is_floating_point():
+            return torch.zeros(data.shape[1]), torch.ones(data.shape[1])
+        channel = 2 if isinstance(self.spec, VideoSpec) else 1
+        counts = torch.zeros(data.shape[channel], 256, dtype=torch.int64)
+        for chunk in _chunks(data):
+            counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(channel)])
+        weight = counts.double() / counts.sum(1, keepdim=True)
+        level = torch.arange(256, dtype=torch.float64) / 255
+        mean = weight @ level
+        variance = (weight * (level - mean[:, None]).square()).sum(1)
+        varies = (counts > 0).sum(1) > 1
+        return mean.float(), torch.where(varies, variance.sqrt(), 1.0).float()
+
+    def fingerprint(self, splits: Sequence[SplitName] | None = None) -> str:
+        """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`."""
+        return self.fingerprints(splits)[0]
+
+    def fingerprints(self, *chosen: Sequence[SplitName] | None) -> list[str]:
+        """As `fingerprint`, of several choices of splits; all data are read once."""
+        known: dict[int, bytes] = {}  # "pretrain" and "train" are often one tensor: read it once
+        found = []
+        for splits in chosen:
+            whole = hashlib.sha256()
+            for name, examples in sorted(self._load().items()):
+                for part in examples if splits is None or name in splits else ():
+                    if id(part) not in known:
+                        known[id(part)] = _digest(part)
+                    whole.update(name.encode() + known[id(part)])
+            found.append(whole.hexdigest()[:16])
+        return found
+
+    def train_dataloader(self) -> Any:
+        """A DataLoader, or what a source that streams gives in its place."""
+        examples = self.examples("pretrain")
+        n = self.spec.size
+        if n < self.batch_size:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
+        if isinstance(self.source, Streams):
+            return self.source.passes(
+                batch=self.batch_size,
+                seed=self.seed,
+                rank=self.rank,
+                ranks=self.ranks,
+                skip=self.seen // self.batch_size,
+            )
+        order = EpochOrder(n, self.seed, self.seen)
+        text = running(examples.data) if self.moving and isinstance(self.spec, TextSpec) else None
+        whole = TensorData(examples) if text is None else MovingWindows(examples, text, order)
+        return self._loader(whole, order=order, batch=self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        examples = self.examples("val")
+        n = len(examples.label)
+        if n < self.ranks:
+            raise ValueError(f"trainer.devices is {self.ranks}; it must be at most {n}, the held-out examples")
+        return self._loader(
+            TensorData(examples), order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks)
+        )
+
+    def _loader(self, whole: TensorData, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
+        """Whole batches alone."""
+        return DataLoader(
+            whole,
+            batch_size=batch // self.ranks,
+            sampler=order if self.ranks == 1 else Share(order, batch, self.rank, self.ranks),
+            drop_last=True,
+            collate_fn=identity,
+            num_workers=0,  # a batch is one gather: a worker would only copy it
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """SHA-256 of a tensor's type, shape and values."""
+    digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    for chunk in _chunks(tensor):
+        digest.update(chunk.contiguous().numpy().data)
+    return digest.digest()
+
+
+def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
+    """A split in parts that are small in memory, whatever an example is."""
+    each = tensor[:1].nbytes
+    return tensor.split(max(1, min(CHUNK, CHUNK_BYTES // max(each, 1))))

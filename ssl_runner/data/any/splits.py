@@ -1,0 +1,105 @@
+"""Stratified, seeded, nested choices of examples.
+
+n examples of a split, K classes. Each class's examples are put in one seeded order; what is chosen is a prefix of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_runner.interfaces import Examples
+
+
+class Few(NamedTuple):
+    """How many of the labels: a part of all, or a number of each class."""
+
+    labels: float | None = None
+    per_class: int | None = None
+
+    @property
+    def condition(self) -> dict[str, float]:
+        """Of a metric: {"labels": 0.01} or {"per_class": 10}."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{100 * self.labels:g}%" if self.labels is not None else f"{self.per_class} per class"
+
+
+def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out `round(fraction * n)` examples, from each class its share: (rest, held), int64, each ascending.
+
+    The number of each class is its share by the method of Webster and Sainte-Lague, so exact where shares are whole.
+    Unlabeled examples (-1) count as one class: a random choice. Raises ValueError where either part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a held-out fraction is {fraction}; it must lie in (0, 1)")
+    n = len(labels)
+    held = round(fraction * n)
+    if not 0 < held < n:
+        raise ValueError(
+            f"holding out {fraction} of {n} examples leaves a part empty ({n - held} kept, {held} held out); "
+            "more examples are needed, or another fraction (dataset.val_fraction, dataset.test_fraction)"
+        )
+    order, _ = _interleaved(labels, seed, offset=0.5)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def rest_of(n: int, fraction: float) -> int:
+    """Examples that `stratified` keeps."""
+    return n - round(fraction * n)
+
+
+def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """`stratified`, with the examples themselves: (rest, held), copies."""
+    rest, held = (Examples(*(part[index] for part in examples)) for index in stratified(examples.label, fraction, seed))
+    return rest, held
+
+
+def nested_subsets(
+    labels: Tensor, *, fractions: Sequence[float], per_class: Sequence[int], seed: int
+) -> dict[Few, Tensor]:
+    """Choose few labels: ascending indices, int64, of each fraction and of each number per class.
+
+    Subsets of one seed lie in each other, smaller in larger, also those of several calls and of both kinds where the
+    classes are of equal size. A fraction has `max(round(fraction * n), K)` examples, each class its share or one.
+    """
+    order, rank = _interleaved(labels, seed, offset=0.0)
+    classes, sizes = labels.unique(return_counts=True)
+    if (classes < 0).any():
+        raise ValueError("few-label subsets need labels, and some of these examples have none")
+    subsets = {}
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a fraction of labels is {fraction}; it must lie in (0, 1]")
+        count = max(round(fraction * len(labels)), len(classes))
+        subsets[Few(labels=fraction)] = order[:count].sort().values
+    fewest = int(sizes.min())
+    for number in per_class:
+        if not 1 <= number <= fewest:
+            raise ValueError(
+                f"{number} labels per class are asked for; the smallest class of this split has {fewest} examples"
+            )
+        subsets[Few(per_class=number)] = (rank < number).nonzero().flatten()
+    return subsets
+
+
+def _interleaved(labels: Tensor, seed: int, *, offset: float) -> tuple[Tensor, Tensor]:
+    """An order of all examples of which every prefix is stratified, and each example's rank in its class: (n,), (n,).
+
+    Sorting by (rank + offset) / size of the class is a divisor method of apportionment: large shares hold smaller ones.
+    offset 0.5: to the nearest (Webster); 0: upwards, so that every class comes in before any has its second (Adams).
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    _, of_class, sizes = labels[shuffled].unique(return_inverse=True, return_counts=True)
+    by_class = of_class.sort(stable=True).indices
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.empty_like(shuffled)
+    rank[by_class] = torch.arange(len(labels)) - starts.repeat_interleave(sizes)
+    key = (rank.double() + offset) / sizes[of_class]
+    # Ties go by class, then by the shuffled place: by_class is already in that order.
+    order = by_class[key[by_class].sort(stable=True).indices]
+    ranks = torch.empty_like(rank)
+    ranks[shuffled] = rank
+    return shuffled[order], ranks

@@ -1,0 +1,148 @@
+"""A user's own texts that belong together, two or three a row. n examples of T tokens, V texts each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_runner.data.any.splits import stratified
+from ssl_runner.data.text.documents import Table
+from ssl_runner.data.text.tokens import (
+    Tokens,
+    find_tokenizer,
+    known_tokenizer,
+    least_vocabulary,
+    read_tokenizer,
+    special_tokens,
+    train_tokenizer,
+    word_ends,
+    word_starts,
+)
+from ssl_runner.interfaces import Contents, DataSource, Examples, SpecialTokens, SplitName, TextSpec
+
+TOGETHER = 10_000  # texts cut into tokens at once
+
+
+class TextPairs(DataSource):
+    """The texts of each row of a .csv or .tsv file as one example, [CLS] a [SEP] b [SEP], or with a third.
+
+    Of each text the first (T - 1) // V - 1 tokens are kept, so that all have the same room; PAD comes last. The
+    tokenizer is learned from the rows to train on, or is that of a run's folder (or its encoder/): then its vocabulary
+    counts, and not `tokens`, `vocabulary` and `lowercase`. Columns are named as in the first row, or numbered from 0
+    where it is a row like the others. All rows are kept in memory, 4 bytes a token.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        columns: list[int | str],
+        tokenizer: str | None,
+        length: int,
+        tokens: Tokens,
+        vocabulary: int,
+        lowercase: bool,
+        test_fraction: float,
+        val_fraction: float,
+        split_seed: int,
+    ) -> None:
+        if len({type(column) for column in columns}) != 1 or len(set(columns)) != len(columns) or len(columns) < 2:
+            raise ValueError(
+                f"dataset.columns is {list(columns)}; it must be different columns, two or more, all names or numbers"
+            )
+        if length < 1 + 2 * len(columns):
+            raise ValueError(
+                f"dataset.length is {length}; with {len(columns)} texts a row it must be {1 + 2 * len(columns)} or more"
+            )
+        if vocabulary < least_vocabulary(tokens):
+            raise ValueError(
+                f"dataset.vocabulary is {vocabulary}; with dataset.tokens={tokens} it must be at least "
+                f"{least_vocabulary(tokens)}"
+            )
+        for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+            if not 0 < fraction < 1:
+                raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
+        self.path = Path(path).expanduser().absolute()
+        if self.path.suffix.lower() not in (".csv", ".tsv"):
+            raise ValueError(f"dataset.path {self.path} must be a .csv or a .tsv file")
+        self.table = Table(self.path, {f"dataset.columns[{place}]": column for place, column in enumerate(columns)})
+        self.texts = len(columns)
+        self.tokenizer = None if tokenizer is None else Path(tokenizer).expanduser().absolute()
+        self.length = length
+        self.tokens = tokens
+        self.vocabulary = vocabulary
+        self.lowercase = lowercase
+        self.test_fraction = test_fraction
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self._read: dict[str, Any] | None = None  # what is known after `load`
+
+    @property
+    def spec(self) -> TextSpec:
+        known = self._read or {"vocabulary": self.vocabulary}
+        if self._read is None and self.tokenizer is not None:
+            known = known_tokenizer(self.tokenizer)
+        return TextSpec(length=self.length, **known)
+
+    def check(self) -> None:
+        if not self.path.is_file():
+            raise ValueError(f"dataset.path {self.path} is not there; it must be a .csv or .tsv file")
+        if next(self.table.rows(), None) is None:
+            raise ValueError(f"dataset.path {self.path} has no rows")
+
+    def contents(self) -> Contents:
+        given = {} if self.tokenizer is None else {"tokenizer": {"": find_tokenizer(self.tokenizer)}}
+        return {"path": {"": self.path}, **given}
+
+    def load(self) -> Mapping[SplitName, Examples]:
+        self.check()
+        rows = []
+        for line, row in self.table.rows():
+            if not all(text.strip() for text in row):
+                raise ValueError(f"{self.path} (dataset.path), line {line}: a text is empty; remove the row")
+            rows.append(row)
+        rest, test = stratified(torch.full((len(rows),), -1), self.test_fraction, self.split_seed)
+        kept, held = stratified(torch.full((len(rest),), -1), self.val_fraction, self.split_seed)
+        train, val = rest[kept], rest[held]
+        tokenizer = self._tokenizer([text for place in train.tolist() for text in rows[place]])
+        special = special_tokens(tokenizer.to_str())
+        data = self._encode(tokenizer, special, rows)
+        counts = torch.bincount(data[train].flatten(), minlength=tokenizer.get_vocab_size())
+        counts[special.pad] = 0
+        self._read = {
+            "vocabulary": len(counts),
+            "tokenizer": tokenizer.to_str(),
+            "special": special,
+            "counts": tuple(counts.tolist()),
+            "starts": tuple(word_starts(tokenizer.to_str())),
+            "ends": tuple(word_ends(tokenizer.to_str())),
+        }
+        first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
+        return {"pretrain": first, "train": first, "val": second, "test": third}
+
+    def _tokenizer(self, lines: Sequence[str]) -> Any:
+        from tokenizers import Tokenizer
+
+        if self.tokenizer is not None:
+            return Tokenizer.from_str(read_tokenizer(find_tokenizer(self.tokenizer)))
+        learned = train_tokenizer(
+            lines, tokens=self.tokens, words="marks", vocabulary=self.vocabulary, lowercase=self.lowercase
+        )
+        return Tokenizer.from_str(learned)
+
+    def _encode(self, tokenizer: Any, special: SpecialTokens, rows: Sequence[Sequence[str]]) -> Tensor:
+        """(n, T) int32."""
+        room = (self.length - 1) // self.texts - 1
+        ids = np.full((len(rows), self.length), special.pad, dtype=np.int32)
+        for first in range(0, len(rows), TOGETHER):
+            chunk = rows[first : first + TOGETHER]
+            cut = iter(tokenizer.encode_batch([text for row in chunk for text in row], add_special_tokens=False))
+            for row in ids[first : first + len(chunk)]:
+                line = [special.cls]
+                for _ in range(self.texts):
+                    line += [*next(cut).ids[:room], special.sep]
+                row[: len(line)] = line
+        return torch.from_numpy(ids)

@@ -1,0 +1,1 @@
+"""Evaluations of encoders of any kind, and what evaluations share."""

@@ -1,0 +1,137 @@
+"""Few labels: how the linear probe fares when most examples have none."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ssl_runner.data.any.splits import nested_subsets
+from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
+from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
+from ssl_runner.figures import Lines
+from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.results.metrics import Metric, Protocol
+
+
+class FewLabel(Evaluator):
+    """The linear probe on stratified, seeded, nested subsets of "train": 1 % inside 10 % inside 100 %.
+
+    Learning rate and weight decay are chosen on no more labels of "val" than the subset has labels of its own:
+    choosing on all of val would use labels that someone with so few does not have. So twice the named number of labels
+    is used at most. A fraction has at least one example a class; a number per class that the smallest class of train
+    does not have is left out, and the protocol says so. Metrics: `accuracies.accuracies` of each subset, on all of test
+    and of val, in [0, 1]; since the settings are chosen on a part of val, its figures are the higher for it.
+    """
+
+    presentation: ClassVar[frozenset[str]] = frozenset({"fractions", "per_class"})  # which there are; conditions say it
+
+    def __init__(
+        self,
+        *,
+        layer: str | int,
+        fractions: list[float],
+        per_class: list[int],
+        learning_rates: list[float],
+        weight_decays: list[float],
+        steps: int,
+        batch_size: int,
+    ) -> None:
+        self.layer = named_layer("evaluation.few_label.layer", layer)
+        if not fractions and not per_class:
+            raise ValueError(
+                "evaluation.few_label.fractions and per_class are both empty; list a number in one of them"
+            )
+        if any(not 0 < fraction <= 1 for fraction in fractions):
+            raise ValueError(f"evaluation.few_label.fractions is {list(fractions)}; each must lie in (0, 1]")
+        if any(number < 1 for number in per_class):
+            raise ValueError(f"evaluation.few_label.per_class is {list(per_class)}; each must be at least 1")
+        self.fractions = list(fractions)
+        self.per_class = list(per_class)
+        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
+        self.grid.check("evaluation.few_label")
+
+    def __call__(self, subject: Subject) -> Finding:
+        features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
+        train, val = features["train"], features["val"]
+        smallest = int(train.label.bincount(minlength=subject.data.spec.classes).min())
+        left_out = [number for number in self.per_class if number > smallest]
+        subsets = nested_subsets(
+            train.label,
+            fractions=self.fractions,
+            per_class=[number for number in self.per_class if number <= smallest],
+            seed=subject.seed,
+        )
+        if not subsets:
+            raise ValueError(
+                f"evaluation.few_label.per_class is {self.per_class}, and the smallest class of train has {smallest} "
+                "examples; list smaller numbers, or a fraction"
+            )
+        device, classes = subject.device, subject.data.spec.classes
+        metrics: list[Metric] = []
+        chosen, measured, curve = {}, {}, {}
+        for few, subset in subsets.items():
+            share = min(1.0, len(subset) / len(val.label))
+            (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
+            fit = fit_linear(
+                train.data[subset].to(device),
+                train.label[subset].to(device),
+                val.data[held].to(device),
+                val.label[held].to(device),
+                classes,
+                self.grid,
+                seed=subject.seed,
+            )
+            logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
+            of_subset = {"condition": few.condition}
+            found = [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **of_subset)]
+            metrics += found
+            chosen[str(few)] = fit.chosen
+            measured[str(few)] = {
+                **about(subset),
+                "val labels": len(held),
+                "at the grid's edge": ", ".join(fit.at_edge),
+            }
+            curve[len(subset)] = accuracy_of(found, "test")
+        return Finding(
+            metrics,
+            Protocol(
+                terms={
+                    "method": "linear probe on few labels",
+                    "features": "standardized by the subset",
+                    "chosen on": "val, as many labels as the subset has, at most",
+                },
+                chosen=chosen,
+                measured={
+                    **measured,
+                    "left out": [
+                        f"{number} per class: the smallest class of train has {smallest}" for number in left_out
+                    ],
+                    **sizes(subject, *TOLD),
+                    "seed": subject.seed,
+                },
+            ),
+            {
+                "accuracy by labels": by_labels(
+                    curve, "A linear classifier on frozen features, trained on nested subsets of the labels."
+                )
+            },
+        )
+
+
+def about(subset: Tensor) -> dict[str, Any]:
+    """What a protocol says of a subset of train, (n,) indices."""
+    return {"train labels": len(subset), "indices": hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]}
+
+
+def by_labels(curve: Mapping[int, float], note: str) -> Lines:
+    """Accuracies on test by the number of labels that were trained on."""
+    return Lines(
+        x=sorted(curve),
+        y={"accuracy": [curve[labels] for labels in sorted(curve)]},
+        x_label="labeled examples to train on",
+        y_label="accuracy on test",
+        log_x=True,
+        note=note,
+    )

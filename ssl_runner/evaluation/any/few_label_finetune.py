@@ -1,0 +1,79 @@
+"""Few labels: how many of them pretraining saves when the whole network is trained on those there are."""
+
+from typing import ClassVar
+
+from ssl_runner.data.any.splits import nested_subsets
+from ssl_runner.evaluation.any.accuracies import accuracy_of
+from ssl_runner.evaluation.any.few_label import about, by_labels
+from ssl_runner.evaluation.any.subject import TOLD, sizes
+from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
+from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject, Views
+from ssl_runner.results.metrics import Metric, Protocol
+
+
+class FewLabelFineTune(Evaluator):
+    """Fine-tune a copy of the encoder on each of the stratified, seeded, nested subsets of "train" that `FewLabel` has.
+
+    The control at the random start is supervised training on the same labels: the gap between the two curves, read
+    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, from `tuning.calibrated`, for
+    `epochs` of the subset, and `least_steps` batches where that is less, so that few labels are learned too. `views`
+    null: no augmentation. A fraction has at least one example a class. Nothing is chosen: "val" is reported. Metrics:
+    `accuracies.accuracies` of each subset, on test and val, in [0, 1].
+    """
+
+    pixels_are_control: ClassVar[bool] = False  # they have no weights to train
+    presentation: ClassVar[frozenset[str]] = frozenset({"fractions"})  # which there are; conditions say it
+
+    def __init__(
+        self,
+        *,
+        fractions: list[float],
+        epochs: int,
+        least_steps: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        views: Views | None,
+    ) -> None:
+        if not fractions or any(not 0 < fraction <= 1 for fraction in fractions):
+            raise ValueError(
+                f"evaluation.few_label_finetune.fractions is {list(fractions)}; it must list numbers in (0, 1]"
+            )
+        self.fractions = list(fractions)
+        self.recipe = Recipe(
+            epochs=epochs,
+            least_steps=least_steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )
+        self.recipe.check("evaluation.few_label_finetune")
+        self.views = views
+
+    def __call__(self, subject: Subject) -> Finding:
+        train = subject.data.examples("train")
+        subsets = nested_subsets(train.label, fractions=self.fractions, per_class=[], seed=subject.seed)
+        start = calibrated(subject, self.recipe)
+        metrics: list[Metric] = []
+        measured, curve = {}, {}
+        for few, subset in subsets.items():
+            examples = Examples(train.data[subset], train.label[subset])
+            network = fine_tune(subject, start, examples, self.recipe, self.views)
+            found = tuned_accuracies(network, subject, self.recipe.batch_size, condition=few.condition)
+            metrics += found
+            measured[str(few)] = {**about(subset), "steps": self.recipe.steps(len(subset))}
+            curve[len(subset)] = accuracy_of(found, "test")
+        return Finding(
+            metrics,
+            Protocol(
+                terms={"method": "fine-tuning of all weights on few labels"},
+                measured={**measured, **sizes(subject, *TOLD), "seed": subject.seed},
+            ),
+            {
+                "accuracy by labels": by_labels(
+                    curve,
+                    "The whole network, trained on nested subsets of the labels. From the random start, that is "
+                    "supervised training on as many.",
+                )
+            },
+        )

@@ -1,0 +1,38 @@
+"""Fine-tuning: how far the pretrained weights carry when the whole network is trained on labels."""
+
+from typing import ClassVar
+
+from ssl_runner.evaluation.any.subject import TOLD, sizes
+from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
+from ssl_runner.interfaces import Evaluator, Finding, Subject, Views
+from ssl_runner.results.metrics import Protocol
+
+
+class FineTune(Evaluator):
+    """Train a copy of the encoder with a linear head on "train" for a number of epochs; report "test", once.
+
+    How: `tuning.fine_tune`, from `tuning.calibrated`. `views` null: no augmentation, so that what is compared is the
+    weights alone. Nothing is chosen: "val" is reported. Metrics: `accuracies.accuracies`, on test and val, in [0, 1].
+    """
+
+    pixels_are_control: ClassVar[bool] = False  # they have no weights to train
+
+    def __init__(
+        self, *, epochs: int, batch_size: int, learning_rate: float, weight_decay: float, views: Views | None
+    ) -> None:
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check("evaluation.finetune")
+        self.views = views
+
+    def __call__(self, subject: Subject) -> Finding:
+        train = subject.data.examples("train")
+        network = fine_tune(subject, calibrated(subject, self.recipe), train, self.recipe, self.views)
+        return Finding(
+            tuned_accuracies(network, subject, self.recipe.batch_size),
+            Protocol(
+                terms={"method": "fine-tuning of all weights"},
+                measured={**sizes(subject, "train", *TOLD), "seed": subject.seed},
+            ),
+        )

@@ -1,0 +1,57 @@
+"""The linear probe: how well a linear classifier reads the classes off frozen features."""
+
+from ssl_runner.evaluation.any.accuracies import accuracies
+from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
+from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.results.metrics import Protocol
+
+
+class LinearProbe(Evaluator):
+    """Train softmax regression on "train" for a grid of settings, choose on "val", report "test" of the chosen one.
+
+    The chosen classifier is not trained again on train and val together. Metrics: `accuracies.accuracies`, on test and
+    val, in [0, 1]; since the settings are chosen on val, its figures are the higher for it.
+    `evaluation.logistic.fit_linear` says what is minimized and how.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: str | int,
+        learning_rates: list[float],
+        weight_decays: list[float],
+        steps: int,
+        batch_size: int,
+    ) -> None:
+        self.layer = named_layer("evaluation.linear.layer", layer)
+        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
+        self.grid.check("evaluation.linear")
+
+    def __call__(self, subject: Subject) -> Finding:
+        features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
+        train, val = features["train"], features["val"]
+        device = subject.device
+        fit = fit_linear(
+            train.data.to(device),
+            train.label.to(device),
+            val.data.to(device),
+            val.label.to(device),
+            subject.data.spec.classes,
+            self.grid,
+            seed=subject.seed,
+        )
+        logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
+        return Finding(
+            [each for split in TOLD for each in accuracies(subject.data, split, logits[split])],
+            Protocol(
+                terms={"method": "linear probe", "features": "standardized by train"},
+                chosen=fit.chosen,
+                measured={
+                    "width": train.data.shape[1],
+                    "at the grid's edge": ", ".join(fit.at_edge),
+                    **sizes(subject, "train", *TOLD),
+                    "seed": subject.seed,
+                },
+            ),
+        )

@@ -1,0 +1,120 @@
+"""What an objective with a prior over codes draws: how far its images are from real ones, and pictures."""
+
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
+from ssl_runner.evaluation.images.reconstruction import picture
+from ssl_runner.figures import Pictures
+from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
+from ssl_runner.results.metrics import Better, Metric, Protocol, Unit, description
+
+EXTREME = 0.02  # the manifold is drawn from this quantile of the prior to the same from above
+
+
+class Samples(Inspection):
+    """Draw codes from the prior, and compare the images with those of "test" and of "val" as two clouds of points.
+
+        energy distance = 2 E|s - t| - E|s - s'| - E|t - t'|,   s, s' samples, t, t' of the split, pixels in [0, 1]
+
+    It is 0 if both are of one distribution, and only then (Szekely, Rizzo 2013, "Energy Statistics",
+    https://doi.org/10.1016/j.jspi.2013.03.018); `energy_distance_train` is that of "train", which perfect samples would
+    have but for chance. Up to `examples` of each, drawn by the seed. Samples are expected images, without the noise of
+    their pixels. Pictures: samples; straight lines between the codes of two test images; for a code of two numbers all
+    of it, in equal steps of probability.
+    """
+
+    presentation: ClassVar[frozenset[str]] = frozenset({"rows", "columns"})
+
+    def __init__(self, *, examples: int, rows: int, columns: int) -> None:
+        for key, value, least in (("examples", examples, 2), ("rows", rows, 1), ("columns", columns, 2)):
+            if value < least:
+                raise ValueError(f"evaluation.samples.{key} is {value}; it must be at least {least}")
+        self.examples = examples
+        self.rows = rows
+        self.columns = columns
+
+    def __call__(self, objective: Generates, subject: Subject) -> Finding:
+        task = cast(Objective[Any, Any], objective).to(subject.device)
+        with evaluating(task), seeded(subject.seed), torch.inference_mode():
+            test, train = self._drawn(subject, "test"), self._drawn(subject, "train")
+            samples = objective.sample(len(test.data)).float()
+            drawn = {"test": test.data, "val": self._drawn(subject, "val").data}
+            codes = objective.encode(task.split(test._replace(data=test.data[: 2 * self.rows]))[0])
+            figures = {
+                "samples from the prior": self._samples(samples),
+                "between two images": self._between(objective, test.data, codes),
+            }
+            if codes.shape[1] == 2:
+                figures["manifold"] = self._manifold(objective, codes.device)
+        metrics = [
+            metric
+            for split in TOLD
+            for metric in (
+                Metric(
+                    name="energy_distance",
+                    value=energy_distance(samples, drawn[split]),
+                    unit=Unit.PLAIN,
+                    better=Better.LOWER,
+                    headline=True,
+                    split=split,
+                ),
+                description("energy_distance_train", energy_distance(train.data, drawn[split]), split=split),
+            )
+        ]
+        return Finding(
+            metrics,
+            Protocol(
+                terms={"method": "samples from the prior", "compared": "expected images, all pixels in [0, 1]"},
+                measured={
+                    **{f"{split} examples": len(drawn[split]) for split in TOLD},
+                    "samples": len(samples),
+                    "seed": subject.seed,
+                },
+            ),
+            figures,
+        )
+
+    def _drawn(self, subject: Subject, split: SplitName) -> Batch:
+        """Random examples of a split, as input, on the subject's device."""
+        examples = subject.data.examples(split)
+        index = torch.randperm(len(examples.label))[: self.examples]
+        data = subject.data.spec.to_input(examples.data[index].to(subject.device))
+        return Batch(data, examples.label[index].to(subject.device), index.to(subject.device))
+
+    def _samples(self, samples: Tensor) -> Pictures:
+        chunks = samples[: self.rows * self.columns].split(self.columns)
+        rows = {f"row {i + 1}": picture(chunk) for i, chunk in enumerate(chunks)}
+        return Pictures(rows, note="Images of codes that were drawn from the prior: of no example.")
+
+    def _between(self, objective: Generates, images: Tensor, codes: Tensor) -> Pictures:
+        share = torch.linspace(0, 1, self.columns, device=codes.device)[:, None]
+        rows = {}
+        for i in range(len(codes) // 2):
+            a, b = codes[2 * i], codes[2 * i + 1]
+            steps = objective.decode((1 - share) * a + share * b).float()
+            rows[f"pair {i + 1}"] = picture(torch.cat([images[2 * i, None], steps, images[2 * i + 1, None]]))
+        note = "Left and right an image of test each; between them the images on the straight line from code to code."
+        return Pictures(rows, note=note)
+
+    def _manifold(self, objective: Generates, device: torch.device) -> Pictures:
+        quantiles = torch.linspace(EXTREME, 1 - EXTREME, self.columns, device=device)
+        axis = torch.special.ndtri(quantiles)
+        rows = {}
+        for second in axis.flip(0):
+            z = torch.stack([axis, second.expand_as(axis)], dim=1)
+            rows[f"second number {second:.2f}"] = picture(objective.decode(z))
+        note = "Images of all codes, in equal steps of the prior's probability; the first number grows to the right."
+        return Pictures(rows, note=note)
+
+
+def energy_distance(x: Tensor, y: Tensor) -> float:
+    """Between two clouds of points, (n, ...) and (m, ...), n, m >= 2, without bias: near 0, also below, if alike."""
+    x, y = (z.flatten(1).cpu().double() for z in (x, y))  # not every device has float64
+
+    def within(z: Tensor) -> Tensor:
+        return torch.cdist(z, z).sum() / (len(z) * (len(z) - 1))  # none with itself
+
+    return (2 * torch.cdist(x, y).mean() - within(x) - within(y)).item()

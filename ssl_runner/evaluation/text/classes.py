@@ -1,0 +1,76 @@
+"""Classes of texts and of pairs of texts, by a frozen encoder or a fine-tuned one: what both evaluations share."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ssl_runner.evaluation.any.logistic import Grid
+from ssl_runner.evaluation.any.scores import class_metrics, score_metrics
+from ssl_runner.evaluation.any.subject import TOLD
+from ssl_runner.evaluation.any.tuning import Recipe
+from ssl_runner.evaluation.text import bag_of_words
+from ssl_runner.evaluation.text.data import TextSet, cut_share, encode_texts
+from ssl_runner.evaluation.text.heads import Answer, fit_probe, is_control, tuned_answer, whole
+from ssl_runner.evaluation.text.reading import reading, text_spec
+from ssl_runner.interfaces import Finding, Subject, TextSpec
+from ssl_runner.results.metrics import Metric, Protocol
+
+
+def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, grid: Grid) -> Finding:
+    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
+    terms = {"method": "linear probe", "features": "standardized by train"}
+    if is_control(subject):
+        return control_finding(subject, spec, texts, terms)
+    asked = {split: whole(encode_texts(spec, rows), texts.label[split]) for split, rows in texts.texts.items()}
+    probe = fit_probe(subject, layer, "text", asked, len(texts.classes), grid)
+
+    def answer_texts(rows: Any) -> Any:
+        ids = encode_texts(spec, rows)
+        return probe.classes(subject, whole(ids, ids[:, 0]))
+
+    protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
+    return answers_finding(subject, spec, texts, answer_texts, protocol)
+
+
+def tune_classes(subject: Subject, texts: TextSet, length: int, layer: str, recipe: Recipe) -> Finding:
+    """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing.
+
+    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    """
+    spec = text_spec(subject, length)
+    terms = {"method": "fine-tuning of all weights"}
+    if is_control(subject):
+        return control_finding(subject, spec, texts, terms)
+    answer = tuned_answer(subject, spec, texts, layer, recipe)
+    return answers_finding(subject, spec, texts, answer, Protocol(terms=terms))
+
+
+def control_finding(subject: Subject, spec: TextSpec, texts: TextSet, terms: Mapping[str, Any]) -> Finding:
+    """The answers of the bare words."""
+    control = bag_of_words.control(spec, texts)
+    protocol = Protocol(terms=terms, chosen=control.chosen, measured={"control": control.said})
+    return answers_finding(subject, spec, texts, control.answer, protocol)
+
+
+def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: Answer, protocol: Protocol) -> Finding:
+    """Metrics on test and val. Of classes: `scores.class_metrics`, in [0, 1]; of scores: `scores.score_metrics`."""
+    metrics: list[Metric] = []
+    for split in TOLD:
+        predicted, label = answer(texts.texts[split]), texts.label[split]
+        metrics += (
+            class_metrics(predicted, label, texts.label["train"], len(texts.classes), split)
+            if texts.classes
+            else score_metrics(predicted, label, split)
+        )
+    about = {
+        "classes": len(texts.classes),
+        **{f"{split} examples": len(label) for split, label in texts.label.items()},
+        **reading(spec, cut_share(spec, texts.texts["test"])),
+        "seed": subject.seed,
+    }
+    terms = {**protocol.terms, "files": texts.fingerprint}
+    return Finding(metrics, replace(protocol, terms=terms, measured={**protocol.measured, **about}))

@@ -1,0 +1,187 @@
+"""Linear heads on encoders of texts: fitted to frozen features, or trained together with a copy of the encoder.
+
+n examples, m features of them (of texts n; of tokens those asked for), T tokens, D width, L layers, K classes.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_runner.evaluation.any.controls import BagOfWords
+from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
+from ssl_runner.evaluation.any.subject import evaluating, seeded
+from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
+from ssl_runner.evaluation.text.data import TextSet, encode_texts
+from ssl_runner.evaluation.text.reading import (
+    Reader,
+    Unit,
+    read_texts,
+    read_tokens,
+    sample_features,
+    text_encoder,
+)
+from ssl_runner.interfaces import Examples, SplitName, Subject, TextSpec, VectorSpec
+from ssl_runner.nn.layer_mix import LayerMix
+
+MIX_RATE = 0.01  # of AdamW, for the weights of layers in front of a frozen encoder
+BATCH = 256  # texts answered at once
+
+Answer = Callable[[Sequence[tuple[str, ...]]], Tensor]  # texts -> (n,): their classes, int64, or their scores, float
+
+
+class Asked(NamedTuple):
+    """Texts of which m features are asked for, and the classes to be read off these."""
+
+    ids: Tensor  # (n, T)
+    label: Tensor  # (m,) int64
+    row: Tensor  # (m,) int64, ascending: the text; of whole texts, each
+    column: Tensor  # (m,) int64: the token; of whole texts, not read
+
+
+def whole(ids: Tensor, label: Tensor) -> Asked:
+    """One feature a text."""
+    each = torch.arange(len(ids))
+    return Asked(ids, label, each, torch.zeros_like(each))
+
+
+def read(subject: Subject, reader: Reader, asked: Asked) -> Tensor:
+    """(m, D) float32 on the CPU: frozen features."""
+    if reader.unit == "text":
+        return read_texts(subject, reader, asked.ids)
+    return read_tokens(subject, reader, asked.ids, asked.row, asked.column)
+
+
+class Probe(NamedTuple):
+    """A linear classifier of frozen features, and how they are read."""
+
+    reader: Reader
+    fit: LinearFit
+    chosen: dict[str, Any]  # on val
+    measured: dict[str, Any]
+
+    def classes(self, subject: Subject, asked: Asked) -> Tensor:
+        """(m,) int64"""
+        logits = self.fit.logits(read(subject, self.reader, asked).to(subject.device))
+        return logits.argmax(dim=1).cpu()
+
+
+def fit_probe(
+    subject: Subject, layer: str, unit: Unit, asked: Mapping[SplitName, Asked], classes: int, grid: Grid
+) -> Probe:
+    """Softmax regression on frozen features of "train", chosen on "val" (`logistic.fit_linear`).
+
+    layer=mix: the weights of the layers are learned first, on "train", with a head of their own (AdamW, as many batches
+    as the grid has steps), and stay as they are for all settings of the grid.
+    """
+    encoder = text_encoder(subject.encoder)
+    reader = Reader(encoder, layer, unit).to(subject.device)
+    if reader.mix is not None:
+        learn_mix(subject, reader.mix, unit, asked["train"], classes, grid)
+    device = subject.device
+    x = read(subject, reader, asked["train"])
+    fit = fit_linear(
+        x.to(device),
+        asked["train"].label.to(device),
+        read(subject, reader, asked["val"]).to(device),
+        asked["val"].label.to(device),
+        classes,
+        grid,
+        seed=subject.seed,
+    )
+    measured: dict[str, Any] = {"width": x.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
+    if reader.mix is not None:
+        measured["layer weights"] = [round(share, 4) for share in reader.mix.weight.softmax(0).tolist()]
+    return Probe(reader, fit, fit.chosen, measured)
+
+
+class ReadMix(nn.Module):
+    """A mix of layers that are there already: (B, L, D) -> (B, D)."""
+
+    def __init__(self, mix: nn.Module) -> None:
+        super().__init__()
+        self.mix = mix
+
+    def forward(self, encoder: nn.Module, x: Tensor) -> Tensor:
+        return self.mix(x.unbind(dim=1))
+
+
+def learn_mix(subject: Subject, mix: LayerMix, unit: Unit, asked: Asked, classes: int, grid: Grid) -> None:
+    """Learn the weights of layers, in place: AdamW on the cross-entropy of a linear head on the mixed features."""
+    encoder = text_encoder(subject.encoder)
+    layers = [Reader(encoder, str(-place), unit) for place in range(len(mix.weight), 0, -1)]
+    stack = torch.stack([read(subject, each, asked) for each in layers], dim=1)
+    recipe = Recipe(
+        epochs=1, least_steps=grid.steps, batch_size=grid.batch_size, learning_rate=MIX_RATE, weight_decay=0.0
+    )
+    with seeded(subject.seed):
+        network = Classifier(nn.Identity(), stack.mean(dim=1), classes, ReadMix(mix)).to(subject.device)
+        spec = VectorSpec(count=stack.shape[1], width=stack.shape[2])
+        train(network, spec, Examples(stack, asked.label), recipe, subject.device)
+
+
+def tune(
+    subject: Subject,
+    spec: TextSpec,
+    layer: str,
+    unit: Unit,
+    examples: Examples,
+    outputs: int,
+    recipe: Recipe,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Classifier:
+    """Train a copy of the encoder with a linear head that reads a layer of it, on ids (n, T) and labels.
+
+    As `tuning.fine_tune`; the head's input is standardized by frozen features of up to 1,024 of the examples.
+    """
+    network = start(subject, copy.deepcopy(text_encoder(subject.encoder)), layer, unit, examples.data, outputs)
+    with seeded(subject.seed):
+        train(network, spec, examples, recipe, subject.device, loss)
+    return network
+
+
+def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Tensor, outputs: int) -> Classifier:
+    """A network of `encoder`, a copy of the subject's or what holds it still, and a head that starts at zero."""
+    reader = Reader(text_encoder(subject.encoder), layer, unit).to(subject.device)
+    frozen = sample_features(subject, reader, ids)
+    with seeded(subject.seed):
+        return Classifier(encoder, frozen, outputs, reader).to(subject.device)
+
+
+def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
+    """(n, ...) on the CPU: what a network says, in eval mode."""
+    with evaluating(network), torch.inference_mode():
+        parts = [network(part.long().to(device)).float().cpu() for part in ids.split(BATCH)]
+    return torch.cat(parts)
+
+
+def tuned_answer(subject: Subject, spec: TextSpec, texts: TextSet, layer: str, recipe: Recipe) -> Answer:
+    """Train on the set's train; answer other texts. Cross-entropy of classes; squared error of standardized scores."""
+    ids, label = encode_texts(spec, texts.texts["train"]), texts.label["train"]
+    check_enough(len(label))
+    if texts.classes:
+        network = tune(subject, spec, layer, "text", Examples(ids, label), len(texts.classes), recipe, F.cross_entropy)
+        return lambda rows: outputs_of(network, encode_texts(spec, rows), subject.device).argmax(dim=1)
+    std, mean = torch.std_mean(label, correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    scores = Examples(ids, (label - mean) / std)
+    regression = tune(subject, spec, layer, "text", scores, 1, recipe, squared_error)
+    return lambda rows: outputs_of(regression, encode_texts(spec, rows), subject.device)[:, 0] * std + mean
+
+
+def squared_error(outputs: Tensor, score: Tensor) -> Tensor:
+    """(B, 1) and (B,) -> ()"""
+    return F.mse_loss(outputs[:, 0], score)
+
+
+def check_enough(n: int) -> None:
+    if n < 2:
+        raise ValueError(f"{n} labeled example is too few to fine-tune on; it takes two at least")
+
+
+def is_control(subject: Subject) -> bool:
+    """Whether the bare words are asked."""
+    return isinstance(subject.encoder, BagOfWords)

@@ -1,0 +1,329 @@
+"""Questions whose answer is a part of a text.
+
+n questions, m windows of texts, B batch, T tokens.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_runner.data.any.splits import stratified
+from ssl_runner.evaluation.any.scores import answer_f1, exact_match
+from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
+from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
+from ssl_runner.evaluation.text.data import (
+    HELD_OUT,
+    PLACES,
+    Question,
+    Windows,
+    by_setting,
+    check_length,
+    cut_questions,
+    encode_questions,
+    find_files,
+    fingerprint,
+    read_squad,
+)
+from ssl_runner.evaluation.text.heads import check_enough, start
+from ssl_runner.evaluation.text.reading import Still, named_token_layer, reading, text_encoder, text_spec
+from ssl_runner.interfaces import (
+    Contents,
+    DataSpec,
+    Evaluator,
+    Examples,
+    Finding,
+    SpecialTokens,
+    SplitName,
+    Subject,
+    TextSpec,
+)
+from ssl_runner.nn.tokens import segments
+from ssl_runner.results.metrics import Metric, Protocol, share
+
+BATCH = 64  # windows answered at once: (B, T, T) scores
+
+
+class Questions(NamedTuple):
+    """A set of questions as read."""
+
+    splits: dict[SplitName, list[Question]]  # train, val and test
+    parted: str  # how, in words
+    fingerprint: str
+    contents: Contents
+
+
+class Spans(nn.Module):
+    """(B, T) ids -> (B, T, 2): how likely each token of the text is the answer's first, and its last, as logits.
+
+    [CLS] says that the answer is not in this window. No other token can be named.
+    """
+
+    def __init__(self, classifier: Classifier, special: SpecialTokens) -> None:
+        super().__init__()
+        self.special = special
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        sep = self.special.sep
+        open_ = (segments(x, sep) == 1) & (x != self.special.pad) & (x != sep)
+        open_[:, 0] = True
+        return self.classifier(x).masked_fill(~open_[:, :, None], -torch.inf)
+
+
+class SpanQA(Evaluator):
+    """Two linear heads on the frozen tokens of a question and a text, for the answer's first and its last token.
+
+        loss = -1/2 (log softmax(s)[first] + log softmax(e)[last]),   answer = argmax over i <= j < i + `answer` of
+        log softmax(s)[i] + log softmax(e)[j],  over all windows of the text                   nats per window
+
+    Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
+    `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
+    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the
+    folder `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no
+    file is named for val, it is a tenth of train's articles, by `split_seed` too. There is no bag of words, which has
+    no spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
+    Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
+    https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
+    probabilities.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
+    pixels_are_control: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        test_share: float,
+        split_seed: int,
+        length: int,
+        question: int,
+        answer: int,
+        overlap: float,
+        layer: str | int,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        key = "evaluation.span_qa"
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.cut = Cut(key, length, question, answer, overlap)
+        self.cut.check()
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check(key)
+        self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
+        self.contents = self.questions.contents
+
+    def __call__(self, subject: Subject) -> Finding:
+        still = Still(text_encoder(subject.encoder))
+        with evaluating(subject.encoder):
+            return spans_finding(
+                subject, still, self.layer, self.questions, self.cut, self.recipe, "heads of spans on frozen tokens"
+            )
+
+
+class SpanQAFineTune(Evaluator):
+    """Fine-tuning on questions: a copy of the encoder is trained with the two heads of `SpanQA`; all else as there."""
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
+    pixels_are_control: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        test_share: float,
+        split_seed: int,
+        length: int,
+        question: int,
+        answer: int,
+        overlap: float,
+        layer: str | int,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        key = "evaluation.span_qa_finetune"
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.cut = Cut(key, length, question, answer, overlap)
+        self.cut.check()
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check(key)
+        self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
+        self.contents = self.questions.contents
+
+    def __call__(self, subject: Subject) -> Finding:
+        encoder = copy.deepcopy(text_encoder(subject.encoder))
+        name = "fine-tuning of all weights, for spans"
+        return spans_finding(subject, encoder, self.layer, self.questions, self.cut, self.recipe, name)
+
+
+class Cut(NamedTuple):
+    """How questions and texts become windows."""
+
+    key: str  # of the evaluator in the config: "evaluation.span_qa"
+    length: int  # tokens of a window
+    question: int  # tokens of it that are read
+    answer: int  # tokens of it, at most
+    overlap: float  # the share of a window's part that is in the next one too
+
+    def check(self) -> None:
+        """Raise ValueError for numbers out of range."""
+        check_length(self.key, self.length, least=self.question + 4)
+        for name, value in (("question", self.question), ("answer", self.answer)):
+            if value < 1:
+                raise ValueError(f"{self.key}.{name} is {value}; it must be at least 1 token")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"{self.key}.overlap is {self.overlap}; it must lie in [0, 1)")
+
+
+def read_questions(
+    key: str, path: str, train: str, val: str | None, test: str, test_share: float, split_seed: int
+) -> Questions:
+    """Files of a folder, or one file, split by article. Raises ValueError as `text_data.read_squad` does, and where a
+    part would be empty."""
+    file = Path(path).expanduser()
+    splits: dict[SplitName, list[Question]]
+    if file.is_file():
+        if not 0 < test_share < 1:
+            raise ValueError(f"{key}.test_share is {test_share}; it must lie in (0, 1)")
+        every = read_squad(file)
+        articles = count_articles(every)
+        if not 0 < round(test_share * articles) < articles:
+            raise ValueError(
+                f"{key}.test_share is {test_share}, and {file} has {articles} articles: none would be left for train "
+                "or test"
+            )
+        rest, held = parted(every, round(test_share * articles), split_seed)
+        splits = {"train": rest, "test": held}
+        said, known = f"{test_share:g} of the articles for test", fingerprint([file])
+        contents: Contents = {"path": {"": file}}
+    else:
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        splits = {split: read_squad(each) for split, each in files.items()}
+        said, known = "by file", fingerprint(files.values())
+        contents = by_setting(files)
+    if "val" not in splits:
+        articles = count_articles(splits["train"])
+        if articles < 2:
+            raise ValueError(
+                f"{key}.path is {path!r}, and its train has {articles} article, which cannot be held out for val; name "
+                f"a file of a folder: {key}.val"
+            )
+        splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), split_seed)
+        said += f", {HELD_OUT:g} of train's for val"
+    return Questions(splits, said, known, contents)
+
+
+def count_articles(questions: Sequence[Question]) -> int:
+    return len({each.article for each in questions})
+
+
+def parted(questions: Sequence[Question], held: int, seed: int) -> tuple[list[Question], list[Question]]:
+    """The questions of some articles, and those of `held` others, at random."""
+    articles = torch.tensor(sorted({each.article for each in questions}))
+    _, places = stratified(torch.full((len(articles),), -1), held / len(articles), seed)
+    chosen = set(articles[places].tolist())
+    return (
+        [each for each in questions if each.article not in chosen],
+        [each for each in questions if each.article in chosen],
+    )
+
+
+def spans_finding(
+    subject: Subject, encoder: nn.Module, layer: str, questions: Questions, cut: Cut, recipe: Recipe, name: str
+) -> Finding:
+    """Train the heads, and the encoder where it has weights; answer the questions of test and val."""
+    spec = text_spec(subject, cut.length)
+    windows = {
+        split: encode_questions(spec, part, key=cut.key, asked=cut.question, overlap=cut.overlap)
+        for split, part in questions.splits.items()
+    }
+    learned = windows["train"]
+    check_enough(len(learned.ids))
+    network = Spans(start(subject, encoder, layer, "token", learned.ids, 2), spec.special)
+    with seeded(subject.seed):
+        train(network, spec, Examples(learned.ids, learned.answer), recipe, subject.device, span_entropy)
+    metrics: list[Metric] = []
+    for split in TOLD:
+        asked = questions.splits[split]
+        guesses = best_answers(network, asked, windows[split], cut.answer, subject.device)
+        scored = list(zip(guesses, (each.answers for each in asked), strict=True))
+        f1, exact = (
+            sum(score(guess, right) for guess, right in scored) / len(scored) for score in (answer_f1, exact_match)
+        )
+        metrics += [share("f1", f1, split=split, headline=True), share("exact_match", exact, split=split)]
+    return Finding(
+        metrics,
+        Protocol(
+            terms={"method": name, "articles": questions.parted, "files": questions.fingerprint},
+            measured={
+                **{f"{split} questions": len(part) for split, part in questions.splits.items()},
+                **reading(spec, cut_questions(spec, questions.splits["test"], cut.question)),
+                "seed": subject.seed,
+            },
+        ),
+    )
+
+
+def span_entropy(logits: Tensor, answer: Tensor) -> Tensor:
+    """(B, T, 2), (B, 2) -> (): the mean of the cross-entropies of first and last token."""
+    return F.cross_entropy(logits, answer)
+
+
+def best_answers(
+    network: Spans, questions: Sequence[Question], windows: Windows, longest: int, device: torch.device
+) -> list[str]:
+    """The most probable span of all windows of each question, at most `longest` tokens long, as it stands in the text.
+
+    "" where no window has a token of text.
+    """
+    scores, firsts, lasts = [], [], []
+    with evaluating(network), torch.inference_mode():
+        for ids in windows.ids.split(BATCH):
+            score, first, last = best_spans(network(ids.long().to(device)).float(), longest)
+            scores.append(score.cpu())
+            firsts.append(first.cpu())
+            lasts.append(last.cpu())
+    score, first, last = (torch.cat(parts) for parts in (scores, firsts, lasts))
+    best: dict[int, tuple[float, int]] = {}
+    for place, (number, value) in enumerate(zip(windows.question.tolist(), score.tolist(), strict=True)):
+        best[number] = max(best.get(number, (-torch.inf, place)), (value, place))
+    answers = []
+    for number, question in enumerate(questions):
+        value, place = best[number]
+        start, end = windows.start[place, first[place]], windows.end[place, last[place]]
+        answers.append(question.context[int(start) : int(end)] if value > -torch.inf else "")
+    return answers
+
+
+def best_spans(logits: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, 2) -> log probability, first and last token of the best span without [CLS], (B,) each."""
+    start, end = logits.log_softmax(dim=1).unbind(dim=2)
+    pairs = start[:, :, None] + end[:, None, :]  # (B, T, T)
+    length = logits.shape[1]
+    allowed = torch.ones(length, length, dtype=torch.bool, device=logits.device).triu().tril(longest - 1)
+    allowed[0] = False
+    value, place = pairs.masked_fill(~allowed, -torch.inf).flatten(1).max(dim=1)
+    return value, place // length, place % length

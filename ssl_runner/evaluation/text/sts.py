@@ -1,0 +1,130 @@
+"""How like two sentences are: the angle between their vectors, beside what people say."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_runner.evaluation.any.scores import score_metrics
+from ssl_runner.evaluation.any.subject import TOLD, evaluating
+from ssl_runner.evaluation.text import bag_of_words
+from ssl_runner.evaluation.text.data import (
+    PLACES,
+    Separator,
+    TextSet,
+    by_setting,
+    check_length,
+    cut_share,
+    encode_texts,
+    find_files,
+    read_set,
+)
+from ssl_runner.evaluation.text.heads import is_control
+from ssl_runner.evaluation.text.reading import (
+    BATCH,
+    Reader,
+    finite,
+    named_layer,
+    read_texts,
+    reading,
+    text_encoder,
+    text_spec,
+    trimmed,
+)
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, SplitName, Subject, TextSpec
+from ssl_runner.results.metrics import Protocol
+
+DECIMALS = 6  # of a cosine: what float32 cannot tell apart has the same rank
+Pooler = Literal["cls", "mean"]
+
+
+class SentenceSimilarity(Evaluator):
+    """The rank correlation, over all pairs of a file, of the cosine of two sentences' vectors with a person's score.
+
+    Nothing is trained. `length`: tokens of a sentence (`text_layers.text_spec`). `pooler`: "mean", over all tokens of a
+    layer, [CLS] and [SEP] among them; "cls", the first token's vector, which in a causal encoder is the same for all.
+    `layer`: "pooled" (the encoder's last), or a block counted from the end. Bag of words: the cosine of tf-idf vectors,
+    idf from the sentences of val. Where all cosines are the same, the correlation is 0. Metrics: spearman and pearson,
+    on test and val. Cer, Diab, Agirre, Lopez-Gazpio, Specia 2017, https://arxiv.org/abs/1708.00055; all pairs together
+    as in Gao, Yao, Chen 2021 (SimCSE), https://arxiv.org/abs/2104.08821, appendix B.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES - {"train"}
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        val: str,
+        test: str,
+        separator: Separator,
+        score: int | str,
+        first: int | str,
+        second: int | str,
+        length: int,
+        pooler: Pooler,
+        layer: str | int,
+    ) -> None:
+        key = "evaluation.sts"
+        check_length(key, length, least=3)
+        self.length = length
+        self.layer = named_layer(f"{key}.layer", layer)
+        self.pooler = pooler
+        columns = {f"{key}.score": score, f"{key}.first": first, f"{key}.second": second}
+        files = find_files(key, path, {"val": val, "test": test})
+        self.contents = by_setting(files)
+        self.pairs: TextSet = read_set(files, columns, labels="scores", separator=separator)
+
+    def __call__(self, subject: Subject) -> Finding:
+        spec, texts = text_spec(subject, self.length), self.pairs.texts
+        control = {}
+        if is_control(subject):
+            bag = bag_of_words.scores_answer(spec, texts["val"])
+            similarity = {split: bag.answer(rows) for split, rows in texts.items()}
+            control = {"control": bag.said}
+        else:
+            similarity = {split: self._cosines(subject, spec, split) for split in texts}
+        score = self.pairs.label
+        metrics = [each for split in TOLD for each in score_metrics(similarity[split], score[split], split)]
+        return Finding(
+            metrics,
+            Protocol(
+                terms={
+                    "method": "cosine of sentence vectors",
+                    "pairs": "all together",
+                    "files": self.pairs.fingerprint,
+                },
+                measured={
+                    **{f"{split} examples": len(score[split]) for split in TOLD},
+                    **reading(spec, cut_share(spec, [(text,) for row in texts["test"] for text in row])),
+                    "seed": subject.seed,
+                    **control,
+                },
+            ),
+        )
+
+    def _cosines(self, subject: Subject, spec: TextSpec, split: SplitName) -> Tensor:
+        """(n,) float64"""
+        a, b = (
+            sentence_vectors(subject, encode_texts(spec, [(text,) for text in column]), self.layer, self.pooler)
+            for column in zip(*self.pairs.texts[split], strict=True)
+        )
+        cosine = F.cosine_similarity(a.double(), b.double(), dim=1)
+        return cosine.round(decimals=DECIMALS)
+
+
+def sentence_vectors(subject: Subject, ids: Tensor, layer: str, pooler: Pooler) -> Tensor:
+    """(n, T) ids -> (n, D) float32 on the CPU"""
+    encoder = text_encoder(subject.encoder)
+    if pooler == "mean":
+        return read_texts(subject, Reader(encoder, layer, "text"), ids)
+    place = -1 if layer == "pooled" else int(layer)
+    with evaluating(encoder), torch.inference_mode():
+        parts = [
+            encoder.states(trimmed(part.long().to(subject.device), encoder.special.pad))[place][:, 0].float().cpu()
+            for part in ids.split(BATCH)
+        ]
+    return finite(torch.cat(parts))

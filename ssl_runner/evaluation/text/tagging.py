@@ -1,0 +1,252 @@
+"""Tags of words: names of people, places and things, as the CoNLL shared tasks score them.
+
+n sentences, W words of all of them, m of these within T tokens, K tags.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate, pairwise
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_runner.evaluation.any.logistic import Grid
+from ssl_runner.evaluation.any.scores import chunk_scores
+from ssl_runner.evaluation.any.subject import TOLD
+from ssl_runner.evaluation.any.tuning import Recipe
+from ssl_runner.evaluation.text.bag_of_words import frequent_tags
+from ssl_runner.evaluation.text.data import (
+    PLACES,
+    Files,
+    Tagged,
+    WordTokens,
+    by_setting,
+    check_length,
+    encode_words,
+    find_files,
+    fingerprint,
+    held_out,
+    read_conll,
+)
+from ssl_runner.evaluation.text.heads import (
+    Asked,
+    check_enough,
+    fit_probe,
+    is_control,
+    outputs_of,
+    tune,
+)
+from ssl_runner.evaluation.text.reading import named_token_layer, reading, text_spec
+from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.results.metrics import Metric, Protocol, Split, share
+
+NO_TAG = -1  # of tokens that begin no word
+
+
+class TaggedSet(NamedTuple):
+    """A set of sentences whose words have tags, as read; with a val."""
+
+    splits: dict[SplitName, Tagged]
+    tags: tuple[str, ...]  # O first
+    fingerprint: str
+
+
+class Tagging(Evaluator):
+    """A linear probe of words: softmax regression on the frozen vector of each word's first token, for a grid of
+    settings; the one that tags most words of "val" right (a tenth of the sentences of train, where no file is named)
+    tags "test".
+
+    Files as those of the CoNLL shared tasks: a word and its tag a line, O, B-type and I-type; train says which types
+    there are. `layer`: "-1", the encoder's tokens, a block counted from the end, or "mix", all layers by weights
+    learned on train (Peters et al. 2018). Words beyond the first `length` tokens of a sentence
+    (`text_layers.text_spec`) are tagged O. Bag of words: the tag that a word's first token has most often in train.
+    Metrics, of entities, which are right where type and both ends are: f1, precision and recall, in [0, 1], on test and
+    val; since the settings are chosen on val, its figures are the higher for it.
+    """
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        length: int,
+        layer: str | int,
+        learning_rates: list[float],
+        weight_decays: list[float],
+        steps: int,
+        batch_size: int,
+    ) -> None:
+        key = "evaluation.tagging"
+        check_length(key, length, least=3)
+        self.length = length
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
+        self.grid.check(key)
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
+        self.sentences = read_tagged(files)
+
+    def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        terms = {"method": "linear probe of words", "features": "standardized by train"}
+        if is_control(subject):
+            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=terms))
+        probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
+        predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
+        protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+
+
+class TaggingFineTune(Evaluator):
+    """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
+    "test", once.
+
+    How: `text_heads.tune`, with the cross-entropy over words. All else as in `Tagging`; nothing is chosen, "val" is
+    reported.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        train: str,
+        val: str | None,
+        test: str,
+        length: int,
+        layer: str | int,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        key = "evaluation.tagging_finetune"
+        check_length(key, length, least=3)
+        self.length = length
+        self.layer = named_token_layer(f"{key}.layer", layer)
+        self.recipe = Recipe(
+            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
+        )
+        self.recipe.check(key)
+        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        self.contents = by_setting(files)
+        self.sentences = read_tagged(files)
+
+    def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        train = asked["train"]
+        protocol = Protocol(terms={"method": "fine-tuning of all weights, for words"})
+        if is_control(subject):
+            return control_finding(subject, spec, self.sentences, tokens, protocol)
+        check_enough(len(train.ids))
+        label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
+        examples = Examples(train.ids, label)
+        network = tune(
+            subject, spec, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy
+        )
+        predicted: dict[Split, Tensor] = {}
+        for split in TOLD:
+            classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
+            predicted[split] = classes[asked[split].row, asked[split].column]
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+
+
+def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:
+    """(B, T, K), (B, T) -> (): the mean over tokens that begin a word. A batch without any has a loss of 0."""
+    total = F.cross_entropy(logits.flatten(0, 1), tag.flatten(), ignore_index=NO_TAG, reduction="sum")
+    return total / (tag != NO_TAG).sum().clamp(min=1)
+
+
+def read_tagged(files: Files) -> TaggedSet:
+    """Read all files. Raises ValueError as `text_data.read_conll` does, and for a type that train does not have."""
+    splits = {split: read_conll(path) for split, path in files.items()}
+    types = sorted({tag[2:] for tags in splits["train"].tags for tag in tags if tag != "O"})
+    if not types:
+        raise ValueError(f"{files['train']} has no tag but O; there is nothing to learn")
+    known = ("O", *(f"{begin}-{each}" for each in types for begin in "BI"))
+    for split, each in splits.items():
+        strange = sorted({tag for tags in each.tags for tag in tags} - set(known))
+        if strange:
+            raise ValueError(f"{files[split]} has the tag {strange[0]!r}; train has the types {', '.join(types)}")
+    if "val" not in splits:
+        whole = splits["train"]
+        rest, held = held_out(torch.full((len(whole.words),), -1))
+        splits["train"], splits["val"] = (
+            Tagged([whole.words[i] for i in part], [whole.tags[i] for i in part]) for part in (rest, held)
+        )
+    return TaggedSet(splits, known, fingerprint(files.values()))
+
+
+def asked_words(sentences: TaggedSet, split: SplitName, tokens: WordTokens) -> Asked:
+    """The words that have a token, and their tags."""
+    number = {tag: place for place, tag in enumerate(sentences.tags)}
+    every = torch.tensor([number[tag] for tags in sentences.splits[split].tags for tag in tags])
+    return Asked(tokens.ids, every[tokens.word], tokens.row, tokens.column)
+
+
+def tags_finding(
+    subject: Subject,
+    spec: TextSpec,
+    sentences: TaggedSet,
+    tokens: Mapping[SplitName, WordTokens],
+    predicted: Mapping[Split, Tensor],
+    protocol: Protocol,
+) -> Finding:
+    """Score (m,) classes of the words that have a token; the others are O."""
+    metrics: list[Metric] = []
+    for split, classes in predicted.items():
+        true = sentences.splits[split].tags
+        every = ["O"] * sum(map(len, true))
+        for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
+            every[word] = sentences.tags[tag]
+        ends = accumulate(map(len, true), initial=0)
+        f1, precision, recall = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
+        metrics += [
+            share("f1", f1, split=split, headline=True),
+            share("precision", precision, split=split),
+            share("recall", recall, split=split),
+        ]
+    terms = {"tags": "IOB2, entities by the CoNLL rule", "files": sentences.fingerprint}
+    about = {
+        "types": len(sentences.tags) // 2,
+        **{f"{split} words": len(each.word) for split, each in tokens.items()},
+        **reading(spec, cut_words(sentences, tokens)),
+        "seed": subject.seed,
+    }
+    return Finding(
+        metrics,
+        replace(protocol, terms={**protocol.terms, **terms}, measured={**protocol.measured, **about}),
+    )
+
+
+def cut_words(sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens]) -> float:
+    """The share of the words of test that have no token: those beyond the length, and what the tokenizer leaves out."""
+    words = sum(map(len, sentences.splits["test"].tags))
+    return round(1 - len(tokens["test"].word) / words, 3)
+
+
+def control_finding(
+    subject: Subject, spec: TextSpec, sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens], protocol: Protocol
+) -> Finding:
+    """Each word for itself."""
+    first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
+    tag = asked_words(sentences, "train", tokens["train"]).label
+    table = frequent_tags(first["train"], tag, spec.vocabulary, len(sentences.tags))
+    said = {"control": "the tag that a word's first token has most often"}
+    predicted = {split: table[first[split]] for split in TOLD}
+    return tags_finding(subject, spec, sentences, tokens, predicted, replace(protocol, measured=said))

@@ -1,0 +1,205 @@
+"""Read and write what a run leaves behind: `result.json`, `metrics.csv`.
+
+`result.json` is one JSON object, made of the dataclasses below, with the number of its schema beside them. Keys that
+this version does not know are ignored on reading; a change that an older reader would misread raises `SCHEMA`. Results
+of schema 1 are read too (`reporting/schema1.py`).
+"""
+
+import csv
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl_runner.results import schema1
+from ssl_runner.results.metrics import DataRef, Metric, Precision, Protocol
+from ssl_runner.results.plain import from_plain, short, to_plain
+from ssl_runner.results.values import freeze
+
+SCHEMA = 2
+RESULT = "result.json"
+METRICS = "metrics.csv"
+REPORT = "report.html"
+PRETRAINED, RANDOM_START = "pretrained", "random_start"  # whom an evaluation was about
+PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"  # what needs no backbone
+
+
+class ResultError(ValueError):
+    """A file of a run that is missing, broken or half-written; the message names it and says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """A run in three words, as the command line says them."""
+
+    dataset: str
+    objective: str
+    backbone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one evaluator found of one subject."""
+
+    evaluator: str  # the option's name
+    subject: str  # PRETRAINED, or a control
+    metrics: tuple[Metric, ...]
+    on: DataRef
+    protocol: Protocol = field(default_factory=Protocol)
+    precision: Precision = field(default_factory=Precision)
+    seconds: float | None = None
+
+    def terms(self, metric: Metric) -> dict[str, Any]:
+        """All that defines a metric's value but the data: numbers of different terms never share a column."""
+        computed = {"precision": self.precision.pretraining, "evaluation precision": self.precision.evaluation}
+        known = {part: value for part, value in computed.items() if value}
+        return {**self.protocol.terms, **metric.terms, **known}
+
+    @property
+    def owner(self) -> str:
+        """The same for all subjects of one evaluation, and where it is done again: figures name it as theirs."""
+        whole = freeze([self.evaluator, self.protocol.terms, asdict(self.precision), asdict(self.on)])
+        return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """How far pretraining went. Losses are in the objective's own unit."""
+
+    epochs: float
+    steps: int
+    examples: int  # seen, repeats included
+    loss_first: float | None = None
+    loss_last: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the run took; None where it was not measured."""
+
+    seconds: float | None = None  # of pretraining
+    examples_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    device: str = ""
+    precision: str = ""
+    parameters: int | None = None  # of the encoder
+    flops_per_step: int | None = None  # of an optimizer step on all devices, forward and backward: flops.py says which
+    flops: int | None = None  # of pretraining
+    evaluation_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Git:
+    """The state of the code that ran."""
+
+    commit: str
+    dirty: bool  # the code differed from the commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """All that is kept of a run but its curves, figures and weights."""
+
+    identity: str
+    name: Name
+    seed: int
+    status: str  # "done", or how it ended
+    command: str
+    started: str  # ISO 8601
+    results: tuple[Evaluation, ...] = ()
+    pretraining: Pretraining | None = None
+    cost: Cost = field(default_factory=Cost)
+    versions: dict[str, str] = field(default_factory=dict)
+    git: Git | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)  # composed and resolved; empty in results of older versions
+    sweep: str = ""  # the sweep it is part of
+
+
+class Run(NamedTuple):
+    """A finished run and where it lies."""
+
+    name: str  # its folder, as shown
+    folder: Path
+    result: Result
+
+
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write a whole file or leave what was there: never half a file. Makes missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_result(folder: Path, result: Result) -> Path:
+    """Write `result.json` into a run's folder. Raises TypeError for a value that JSON has no form for."""
+    text = json.dumps({"schema": SCHEMA} | to_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False)
+    return write_atomically(folder / RESULT, text + "\n")
+
+
+def read_result(folder: Path) -> Result:
+    """Read `result.json` of a run's folder. Raises ResultError."""
+    path = folder / RESULT
+    content = _read(path)
+    try:
+        plain = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"{path} is not a whole JSON file ({error})") from error
+    return result_of(plain, str(path))
+
+
+def result_of(plain: Any, path: str) -> Result:
+    """A result of what its JSON holds, of this schema or of schema 1. Raises ResultError, which names `path`."""
+    if not isinstance(plain, dict):
+        raise ResultError(f"{path} holds {short(plain)}; an object is needed")
+    if plain.get("schema") not in (1, SCHEMA):
+        raise ResultError(f"{path} has schema {short(plain.get('schema'))}; this version reads schemas 1 and {SCHEMA}")
+    try:
+        return from_plain(Result, schema1.upgraded(plain) if plain["schema"] == 1 else plain, "")
+    except ValueError as error:
+        raise ResultError(f"{path}: {error}") from error
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read `metrics.csv`: a dict a row, without the cells left empty. A last row cut off by a kill is left out.
+
+    Raises ResultError.
+    """
+    lines = _read(path).splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    if not lines:
+        return []
+    header, *rows = csv.reader(lines)
+    read = []
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ResultError(f"{path}, line {number}: {len(row)} cells; the header names {len(header)}")
+        try:
+            read.append({name: float(cell) for name, cell in zip(header, row, strict=True) if cell})
+        except ValueError as error:
+            raise ResultError(f"{path}, line {number}: {error}") from error
+    return read
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ResultError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ResultError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error

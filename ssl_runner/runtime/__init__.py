@@ -1,0 +1,1 @@
+"""The process and its machine: devices, signals, locks, files, the terminal."""

@@ -1,0 +1,75 @@
+"""What is shown in a terminal: text of others may command neither it nor rich's markup, fill it, or tell a secret."""
+
+import re
+import sys
+import traceback
+import unicodedata
+import warnings
+from collections.abc import Iterable
+from typing import IO, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ssl_runner.config.secrets import without_secrets
+
+LONGEST = 4000  # characters of a message; a list of what there is may take 2000
+JOINERS = "\u200c\u200d"  # which letters of some scripts need; the other characters of format can reorder what is shown
+SCREENS = re.compile(r"[^\x20-\x7e\n\t]")
+
+
+def plain(text: str) -> str:
+    """`text` with each character that could command a terminal, or reorder what it shows, replaced.
+
+    >>> plain("a\x1b[2Jb")
+    'a\N{REPLACEMENT CHARACTER}[2Jb'
+    """
+    return text if text.isprintable() else SCREENS.sub(_harmless, text)
+
+
+def _harmless(found: re.Match[str]) -> str:
+    character = found[0]
+    kind = unicodedata.category(character)
+    evil = (kind[0] == "C" or kind in ("Zl", "Zp")) and character not in JOINERS
+    return "\N{REPLACEMENT CHARACTER}" if evil else character
+
+
+def shown(text: str) -> str:
+    """A message as it may be shown: plain, of bounded length, without the values of secrets of the environment."""
+    text = plain(without_secrets(text))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
+
+
+def say(text: object, file: IO[str] | None = None) -> None:
+    """Print a line of text as it may be shown, by default to standard error."""
+    print(shown(str(text)), file=sys.stderr if file is None else file, flush=True)
+
+
+class Terminal(Console):
+    """rich's console, to which all text is text: no markup, and no character that commands the terminal."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False} | settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
+def guard() -> None:
+    """Have warnings and tracebacks of Python, which may repeat names of others, shown like all else."""
+    before = warnings.formatwarning
+    if getattr(before, "guards", False):
+        return
+
+    def formatted(*about: Any, **more: Any) -> str:
+        return told(before(*about, **more))
+
+    formatted.guards = True  # type: ignore[attr-defined]
+    warnings.formatwarning = formatted
+    sys.excepthook = lambda *about: print(told("".join(traceback.format_exception(*about))), end="", file=sys.stderr)
+
+
+def told(text: str) -> str:
+    """Several lines as they may be shown: each as a message."""
+    return "\n".join(map(shown, text.split("\n")))

@@ -1,0 +1,1 @@
+"""Pretraining: the one LightningModule, and what happens around its steps."""

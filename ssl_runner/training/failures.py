@@ -1,0 +1,49 @@
+"""What ended pretraining, in words: what happened, the likely causes, which key to set, where it goes on."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from ssl_runner.config.schema import Config
+from ssl_runner.results.result import write_atomically
+from ssl_runner.runtime import checkpoint_files
+from ssl_runner.training.pretrainer import DivergedError
+
+NONFINITE = "nonfinite.json"  # the batch, in the run's folder
+
+
+def noted(error: BaseException) -> str:
+    """Its message, and what was added to it on the way: whether the state is saved."""
+    return "; ".join([str(error).strip().split("\n")[0], *getattr(error, "__notes__", [])])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU, or on the CPU, of which torch says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(error: BaseException, config: Config, step: int) -> str:
+    trainer = config.trainer
+    return (
+        f"out of memory at step {step}: {noted(error) or type(error).__name__}. Lower batch_size "
+        f"({config.batch_size}), and raise trainer.accumulate ({trainer.accumulate}) as much for a step of as many "
+        f"examples; trainer.precision=bfloat16 (now {trainer.precision}) halves what activations take"
+    )
+
+
+def diverged(error: DivergedError, config: Config, folder: Path) -> str:
+    """Writes all of the batch to `NONFINITE`."""
+    if error.seen is not None:
+        seen = {"step": error.seen.step, "epoch": error.seen.epoch, "batch": error.seen.batch}
+        about = seen | {"loss": str(error.seen.loss.item()), "examples": error.seen.examples.tolist()}
+        write_atomically(folder / NONFINITE, json.dumps(about))
+    good = checkpoint_files.find(folder).newest
+    where = "there is no checkpoint before it" if good is None else f"the last good checkpoint is of step {good.step}"
+    skip = config.trainer.skip_nonfinite
+    more = "" if skip else "; trainer.skip_nonfinite=10 goes on from it and leaves out up to 10 such steps"
+    return (
+        f"{error}. Likely causes: too large steps (lower optimizer.lr, or set trainer.clip_norm=1), too few bits "
+        f"(trainer.precision=float32; now {config.trainer.precision}), or a broken example ({NONFINITE} lists them); "
+        f"{where}{more}"
+    )

@@ -1,0 +1,152 @@
+"""Metrics, progress and status of pretraining, read from the device every few steps."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
+
+from ssl_runner.nn.gather import mean_over_ranks, rank
+from ssl_runner.results.status import Status, write_status
+from ssl_runner.training.pretrainer import DivergedError, Pretrainer
+
+STATUS_SECONDS = 1.0  # between two notes of the status
+
+
+class Writes(Protocol):
+    """What metrics are written to."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+
+class Record(pl.Callback):
+    """Read the tallied logs every `every` steps, write them, show progress; only then the host waits for the device.
+
+    `folder`: the run's, where its status is kept. Raises DivergedError at the first reading of a loss that is not
+    finite.
+    """
+
+    def __init__(self, loggers: Sequence[Writes], every: int, console: Console, folder: Path) -> None:
+        self.loggers = loggers
+        self.every = every
+        self.console = console
+        self.folder = folder
+        self.first: float | Tensor | None = None  # the first step's loss
+        self.last: float | None = None
+        self.seconds = 0.0  # of training steps alone
+        self.bar: Progress | None = None
+        self.began = False  # after what a checkpoint holds was put in its places
+        self._since = 0.0
+        self._said = 0  # the step last read
+        self._shown = -1.0  # the progress last printed
+        self._noted = -STATUS_SECONDS  # when the status was last written
+        self._skipped = 0  # steps whose leaving out was said
+
+    def state_dict(self) -> dict[str, Any]:
+        self._count()
+        return {"first": self.loss_first, "last": self.last, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first, self.last, self.seconds = (state_dict[key] for key in ("first", "last", "seconds"))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = True
+        self._since = time.monotonic()
+        self._said = trainer.global_step  # it was read before a stop, and with accumulation the step lasts
+        self._skipped = cast(Pretrainer, pl_module).skipped
+        if self.console.is_terminal:
+            columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"
+            self.bar = Progress(TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console)
+            self.bar.add_task("", total=1.0, loss="-", rate="")
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, module = trainer.global_step, cast(Pretrainer, pl_module)
+        if module.skipped > self._skipped:
+            self._skipped = module.skipped
+            said = f"step {step} is left out: its loss or gradient is not finite"
+            self.console.print(
+                f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
+            )
+        tally = module.tally["train"]
+        if self.first is None and module.phase == "moving" and tally.count:  # the first step that was not left out
+            self.first = mean_over_ranks(tally.sums["loss"] / tally.count)
+        if step % self.every == 0 and step != self._said:
+            self._read(trainer, module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._count()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = cast(Pretrainer, pl_module)
+        values = module.tally["val"].read()
+        self._write(trainer, module, {f"val/{name}": value for name, value in values.items()})
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = cast(Pretrainer, pl_module)
+        if module.tally["train"].count:
+            self._read(trainer, module)
+        self._count()
+        self.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _count(self) -> None:
+        """Add the seconds since the last look at the clock."""
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+
+    @property
+    def loss_first(self) -> float | None:
+        """Of the first step that was not left out, over all processes; waits for the device."""
+        return None if self.first is None else float(self.first)
+
+    def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
+        values = pl_module.tally["train"].read()
+        if not values:  # all steps since were left out
+            return
+        loss = values["loss"]
+        self.last = loss
+        self._said = trainer.global_step
+        rate = pl_module.optimizer.param_groups[0]["lr"]
+        self._write(trainer, pl_module, {f"train/{name}": value for name, value in values.items()} | {"lr": rate})
+        if not math.isfinite(loss):
+            pl_module.check()
+            raise DivergedError(f"the loss is {loss} by step {trainer.global_step}", None)
+        pl_module.recent.clear()
+        self._show(pl_module, loss)
+
+    def _write(self, trainer: pl.Trainer, pl_module: Pretrainer, values: dict[str, float]) -> None:
+        about = {"epoch": float(trainer.current_epoch), "seconds": round(pl_module.clock.seconds, 3)}
+        for logger in self.loggers:
+            logger.log_metrics(about | values, trainer.global_step)
+
+    def _show(self, pl_module: Pretrainer, loss: float) -> None:
+        if rank():
+            return  # one process speaks
+        done, seconds = pl_module.progress, pl_module.clock.seconds
+        left = seconds * (1 - done) / max(done, 1e-9)
+        rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"
+        if time.monotonic() - self._noted >= STATUS_SECONDS:
+            self._noted = time.monotonic()
+            write_status(self.folder, Status("pretraining", done, loss, left))
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate)
+        elif int(done * 10) > int(self._shown * 10):
+            self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}", highlight=False)
+            self._shown = done

@@ -1,0 +1,162 @@
+"""What an objective asks, as pictures or text: x, y and, where it can say, its prediction; by name and shape."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_runner.figures import Clips, Passages, Pictures
+from ssl_runner.interfaces import (
+    Batch,
+    DataSpec,
+    Examples,
+    Objective,
+    Predicts,
+    TextSpec,
+    VideoSpec,
+)  # fmt: skip
+
+UNK, SEP, MASK, EOS = "\N{REPLACEMENT CHARACTER}", "|", "\N{FULL BLOCK}", "\N{PILCROW SIGN}"  # as they are drawn
+
+
+def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Clips | Passages:
+    """One `split` of a batch (data as input): the example, x, y, and if `predict` the prediction."""
+    if isinstance(spec, TextSpec):
+        return task_passages(objective, batch, spec, predict)
+    return task_pictures(objective, batch, spec, predict)
+
+
+def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: bool) -> Passages:
+    """Fields of one row of ids an example, (B, ...) int64, as text; a number an example as that number."""
+    parts = _parts(objective, batch, predict)
+    count = len(batch.data)
+    reader = Reader(spec)
+    rows = {"example": [reader(ids) for ids in batch.data.tolist()]}
+    for part, value in parts.items():
+        for name, field in _fields(part, value).items():
+            if field.dtype != torch.int64 or len(field) != count:
+                continue
+            if field.ndim == 1:
+                rows[name] = [str(number) for number in field.tolist()]
+            if field.ndim == 2:
+                rows[name] = [reader(ids) for ids in field.tolist()]
+    if any(row == rows["example"] for name, row in rows.items() if name != "example"):
+        del rows["example"]  # x or y shows it
+    ends = "" if spec.special.eos is None else f"{EOS} the end of a sentence, "
+    said = f"{MASK} a hidden token, {ends}{SEP} the end of a segment or document"
+    return Passages(rows, f"{said}, {UNK} a word that the vocabulary lacks.")
+
+
+class Reader:
+    """Token ids as text. What is no id (negative: not asked for) is left out, as padding is."""
+
+    def __init__(self, spec: TextSpec) -> None:
+        from tokenizers import Tokenizer
+
+        special = spec.special
+        self.vocabulary = spec.vocabulary
+        self.marks = dict.fromkeys(special.ids, "")  # of what is drawn, not read
+        self.marks |= {special.unk: UNK, special.sep: SEP, special.mask: MASK}
+        if special.eos is not None:
+            self.marks[special.eos] = EOS
+        self.pad = special.pad
+        self.tokenizer = Tokenizer.from_str(spec.tokenizer)
+
+    def __call__(self, ids: list[int]) -> str:
+        shown: list[str] = []
+        run: list[int] = []
+        for each in [*ids, self.pad]:
+            if each in self.marks or each >= self.vocabulary:
+                shown += [self.tokenizer.decode(run), self.marks.get(each, "")]
+                run = []
+            elif each >= 0:
+                run.append(each)
+        return " ".join(filter(None, (piece.strip() for piece in shown)))
+
+
+def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: bool) -> Pictures | Clips:
+    """One `split` of a batch (data as input), a column an example: the example, x, y, if `predict` the prediction.
+
+    Of clips, film strips; single frames among them are clips of one frame.
+    """
+    clips = isinstance(spec, VideoSpec)
+    parts = _parts(objective, batch, predict)
+    count = len(batch.data)
+    rows = {"example": _pixels(batch.data)}
+    words: dict[str, list[str]] = {}
+    for part, value in parts.items():
+        for name, field in _fields(part, value).items():
+            rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count)
+            if field.shape == (count,) and not field.is_floating_point():
+                words[name] = [str(each) for each in field.tolist()]
+    if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
+        del rows["example"]  # x or y shows it
+    seen = [name for name in rows if name.startswith("x")] or list(rows)
+    captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
+    kind = Clips if clips else Pictures
+    return kind(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
+
+
+def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
+    """A batch of `count` examples from evenly over a split (which may be ordered by class), as input."""
+    index = torch.linspace(0, len(examples.label) - 1, min(count, len(examples.label))).long()
+    data = spec.to_input(examples.data[index].to(device))
+    return Batch(data, examples.label[index].to(device), index.to(device))
+
+
+def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:
+    """x, y, and what is predicted of y; the objective's mode stays as it was."""
+    training = objective.training
+    objective.eval()
+    with torch.no_grad():
+        x, y = objective.split(batch)
+        parts = {"x": x, "y": y}
+        if predict and isinstance(objective, Predicts):
+            parts["predicted"] = objective.predict(x)
+    objective.train(training)
+    return parts
+
+
+def _fields(part: str, value: object) -> dict[str, Tensor]:
+    """The tensors of x or y by name: themselves, or a NamedTuple's fields."""
+    if isinstance(value, Tensor):
+        return {part: value}
+    if isinstance(value, tuple):
+        return {f"{part} {name}": field for name, field in zip(getattr(value, "_fields", ()), value, strict=True)}
+    raise TypeError(f"{part} is a {type(value).__name__}; it must be a tensor or a NamedTuple of tensors")
+
+
+def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
+    """Pictures of a field, if it holds any: (B, C, H, W), or (V, B, C, H, W) with a row a view."""
+    if not field.is_floating_point():
+        return {}
+    if field.ndim == 4 and len(field) == count and field.shape[1] in (1, 3):
+        return {name: _pixels(field)}
+    if field.ndim == 5 and field.shape[1] == count and field.shape[2] in (1, 3):
+        return {f"{name}, view {v + 1}": _pixels(view) for v, view in enumerate(field)}
+    return {}
+
+
+def _clip_rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
+    """Strips of a field, if it holds any: (B, T, C, H, W), or one frame (B, C, H, W), or several clips of an example,
+    (V, B, T, C, H, W), a row each."""
+    if not field.is_floating_point() or field.ndim < 4 or field.shape[-3] not in (1, 3):
+        return {}
+    if field.ndim == 6 and field.shape[1] == count:
+        return {f"{name}, clip {v + 1}": _pixels(clips) for v, clips in enumerate(field)}
+    if len(field) == count and field.ndim < 6:
+        return {name: _pixels(field if field.ndim == 5 else field[:, None])}
+    return {}
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    """(..., C, H, W) -> (..., H, W) or (..., H, W, 3), in [0, 1]; of vectors (n, N, D), gray from -3 to 3."""
+    if images.ndim == 3:
+        images = (images[:, None] + 3) / 6
+    array = images.detach().float().clamp(0, 1).cpu().movedim(-3, -1).numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def _sentence(rows: dict[str, np.ndarray], words: dict[str, list[str]]) -> str:
+    """What the picture shows, in words."""
+    said = " and ".join(f"{name} as a number" for name in words)
+    return f"From above: {'; '.join(rows)}" + (f"; {said} below." if said else ".")

@@ -1,0 +1,230 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_runner.data.images.arrays import Arrays
+
+CIFAR = Path(__file__).parents[4] / "../shared/data/cifar10/cifar10_lossless_4000_1000.npz"
+
+
+def source(path: Path) -> Arrays:
+    return Arrays(path=str(path), val_fraction=0.2, split_seed=0)
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+
+
+def plain() -> dict[str, np.ndarray]:
+    return {
+        "x_train": pixels(10, 8, 6, 3),
+        "y_train": np.arange(10) % 2,
+        "x_test": pixels(4, 8, 6, 3),
+        "y_test": np.array([0, 1, 2, 0]),
+    }
+
+
+def save(folder: Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> Path:
+    path = folder / "own.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **arrays)
+    return path
+
+
+def test_cifar_file_is_read_as_it_is() -> None:
+    if not CIFAR.is_file():
+        pytest.skip("../shared/data/cifar10 is not there")
+    arrays = source(CIFAR)
+    arrays.check()
+    spec, splits = arrays.spec, arrays.load()
+    assert (spec.channels, spec.height, spec.width, spec.classes) == (3, 32, 32, 10)
+    assert spec.class_names[0] == "airplane"
+    with np.load(CIFAR) as stored:
+        assert np.array_equal(splits["test"].data.numpy(), stored["x_test"].transpose(0, 3, 1, 2))
+        assert np.array_equal(splits["test"].label.numpy(), stored["y_test"])
+    assert (len(splits["pretrain"].label), len(splits["val"].label)) == (3200, 800)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "expected"),
+    [
+        ((8, 6), None, (1, 8, 6)),
+        ((8, 6, 1), (2, 0, 1), (1, 8, 6)),
+        ((8, 6, 3), (2, 0, 1), (3, 8, 6)),
+        ((3, 8, 6), (0, 1, 2), (3, 8, 6)),
+    ],
+)
+@pytest.mark.parametrize("compressed", [True, False])
+def test_the_channel_axis_is_the_one_that_may_be(tmp_path, shape, axes, expected, compressed: bool) -> None:
+    arrays = {**plain(), "x_train": pixels(10, *shape), "x_test": pixels(4, *shape)}
+    own = source(save(tmp_path, arrays, compressed=compressed))
+    assert (own.spec.channels, own.spec.height, own.spec.width) == expected
+    stored = arrays["x_test"]
+    wanted = stored[:, None] if axes is None else stored.transpose(0, *(1 + axis for axis in axes))
+    test = own.load()["test"]
+    assert np.array_equal(test.data.numpy(), wanted)
+    assert test.data.is_contiguous()
+    assert test.data.dtype == torch.uint8
+
+
+def test_classes_are_counted_over_all_parts_or_by_their_names(tmp_path) -> None:
+    assert source(save(tmp_path, plain())).spec.classes == 3
+    named = source(save(tmp_path, {**plain(), "label_names": np.array(["a", "b", "c", "d"])})).spec
+    assert (named.classes, named.class_names) == (4, ("a", "b", "c", "d"))
+
+
+@pytest.mark.parametrize(("y", "names", "found"), [
+    (np.arange(10) % 4 * 10**9, None, ("0", "1000000000", "2000000000", "3000000000")),
+    (np.arange(10) % 4 + 1, None, ("1", "2", "3", "4")),
+    (np.array([2**63 - 1, 5] * 5, np.uint64), None, ("5", "9223372036854775807")),
+    (np.array([5, 5] * 5, np.uint8), None, ("5",)),
+    (np.array([True, False] * 5), None, ()),
+    (np.array(["owl", "cat"] * 5), None, ("cat", "owl")),
+    (np.array([b"owl", "caf\xe9".encode()] * 5), None, ("caf\xe9", "owl")),
+    (np.array(["10", "9"] * 5), None, ("9", "10")),
+    (np.array(["owl ", "cat"] * 5), ["owl", "cat", "emu"], ("owl", "cat", "emu")),
+    (np.array([b"owl", b"cat"] * 5), [b"owl", b"cat"], ("owl", "cat")),
+    (np.arange(10) % 2, [b"owl", b"cat"], ("owl", "cat")),
+    (np.arange(10) % 2, [7, 9], ("7", "9")),
+    (np.arange(10) % 2, ["crane", "crane"], ("crane", "crane")),
+])  # fmt: skip
+def test_labels_of_many_kinds_are_numbered(tmp_path, y: np.ndarray, names, found: tuple[str, ...]) -> None:
+    """Ids, numbers from 1, truth values, text: the number of each label is the place of its name."""
+    arrays = {**plain(), "y_train": y, "y_test": y[:4]} | ({} if names is None else {"label_names": np.array(names)})
+    own = source(save(tmp_path, arrays))
+    own.check()
+    assert own.spec.class_names == found
+    assert own.spec.classes == (len(found) or 2)
+    test = own.load()["test"].label
+    assert test.dtype == torch.int64
+    told = [each.decode() if isinstance(each, bytes) else str(each).strip() for each in y[:4].tolist()]
+    if y.dtype.kind in "biu" and (names is not None or not found):
+        assert test.tolist() == y[:4].tolist()
+    else:
+        assert [found[label] for label in test.tolist()] == told
+
+
+def test_black_images_are_refused(tmp_path) -> None:
+    arrays = {**plain(), "x_train": pixels(10, 8, 6, 3) % 2, "x_test": pixels(4, 8, 6, 3) % 2}
+    with pytest.raises(ValueError, match="are black: no value of them is above 1 of 255"):
+        source(save(tmp_path, arrays)).load()
+
+
+def test_a_folder_is_said_to_be_one(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder; it must be a \.npz file"):
+        source(tmp_path).check()
+
+
+def test_a_val_part_is_taken_as_it_is(tmp_path) -> None:
+    arrays = {**plain(), "x_val": pixels(3, 8, 6, 3), "y_val": np.array([[2], [1], [0]], dtype=np.uint8)}
+    splits = source(save(tmp_path, arrays)).load()
+    assert splits["val"].label.tolist() == [2, 1, 0]
+    assert len(splits["train"].label) == 10
+    assert splits["pretrain"] is splits["train"]
+
+
+def test_the_size_is_known_from_headers(tmp_path) -> None:
+    own = source(save(tmp_path, plain()))
+    assert own.spec.size == 8 == len(own.load()["pretrain"].label)
+    whole = source(save(tmp_path, {**plain(), "x_val": pixels(3, 8, 6, 3), "y_val": np.zeros(3, int)}))
+    assert whole.spec.size == 10 == len(whole.load()["pretrain"].label)
+
+
+def test_without_labels_it_is_unlabeled(tmp_path) -> None:
+    own = source(save(tmp_path, {name: array for name, array in plain().items() if name.startswith("x_")}))
+    assert own.spec.classes == 0
+    assert set(own.load()["train"].label.tolist()) == {-1}
+
+
+def test_the_spec_reads_no_image(tmp_path) -> None:
+    arrays = {**plain(), "x_train": pixels(10, 80, 60, 3), "x_test": pixels(4, 80, 60, 3)}
+    path = save(tmp_path, arrays)
+    content = path.read_bytes()
+    middle = content.index(arrays["x_train"].tobytes()) + 50_000
+    path.write_bytes(content[:middle] + bytes(50) + content[middle + 50 :])  # its checksum is wrong now
+    assert source(path).spec.height == 80
+    with pytest.raises(ValueError, match="is damaged: Bad CRC-32"):
+        source(path).load()
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was read",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_train": None, "own": np.zeros(2)}, "there is no x_train in it, only own, x_test, y_test, y_train"),
+        ({"x_test": None}, "there is no x_test"),
+        ({"y_test": None}, "there is no y_test; give labels of every part or of none"),
+        ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_train is float32; images must be uint8"),
+        ({"x_test": np.zeros((4, 8, 6, 1), np.uint8)}, r"x_test are \(8, 6, 1\), those of x_train \(8, 6, 3\)"),
+        ({"x_test": np.zeros((0, 8, 6, 3), np.uint8)}, "x_test is empty"),
+        ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) where x_train has 10 images"),
+        ({"y_train": np.zeros((10, 2), np.int64)}, r"y_train is \(10, 2\)"),
+        ({"y_train": np.zeros(10)}, r"y_train is float64; labels must be integers \(y\.astype\(int\)\) or strings"),
+        (
+            {"y_train": np.full(10, -1)},
+            r"y_train goes down to -1; .* np\.unique\(y, return_inverse=True\)\[1\] numbers",
+        ),
+        (
+            {"y_train": np.array([2**64 - 1, 1] * 5, np.uint64)},
+            "y_train goes up to 18446744073709551615, which may be -1",
+        ),
+        ({"y_train": np.arange(10) % 2 * 1j}, "y_train is complex128; labels must be"),
+        ({"y_train": np.int64(1)}, r"y_train is \(\) where x_train has 10 images"),
+        ({"y_train": np.eye(10)[:, :4].astype(int)}, r"y_train is \(10, 4\) .*y\.argmax\(1\)"),
+        ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one part and integers in another"),
+        ({"y_train": np.array(["a", ""] * 5), "y_test": np.array(["a"] * 4)}, r"y_train\[1\] is empty"),
+        ({"y_train": np.array([b"a\xff", b"b"] * 5)}, r"y_train holds b'a\\xff', which is not UTF-8"),
+        ({"y_train": np.array(["a", "b"] * 5), "y_test": np.array(["a", "B", "a", "b"])}, "y_test has .* lacks: B"),
+        ({"y_train": np.array(["1", "01"] * 5), "y_test": np.array(["1"] * 4)}, "'01' and '1' are one number"),
+        ({"y_train": np.arange(10) % 2 * 100, "y_test": np.array([0, 100, 7, 0])}, "y_test has .* y_train lacks: 7"),
+        ({"y_train": np.arange(10), "y_test": np.arange(4)}, "no label of y_train comes twice"),
+        ({"x_train": np.uint8(3)}, r"x_train is of shape \(\); it must be \(n, H, W\)"),
+        ({"x_train": pixels(10, 0, 6, 3), "x_test": pixels(4, 0, 6, 3)}, r"\(0, 6, 3\): they have no pixels"),
+        ({"label_names": np.array("cat,dog,owl")}, r"label_names is of shape \(\); it must be \(classes,\)"),
+        ({"label_names": np.array([["a", "b", "c"]])}, r"label_names is of shape \(1, 3\)"),
+        ({"label_names": np.array([1.5, 2, 3])}, "label_names is float64; names must be strings"),
+        ({"label_names": np.array(["a", "b"])}, "labels up to 2, and 2 label_names"),
+        ({"label_names": np.array([Trap()])}, "label_names is object: Python's own objects are not read"),
+        ({"y_train": np.array([Trap()] * 10)}, "y_train is object"),
+        ({"x_train": np.array([Trap()] * 10)}, "x_train is object"),
+        ({"x_train": pixels(10, 8, 6, 4), "x_test": pixels(4, 8, 6, 4)}, r"\(8, 6, 4\); they must be"),
+        ({"x_train": pixels(10, 3, 6, 3), "x_test": pixels(4, 3, 6, 3)}, "either end may be the channels"),
+        ({"x_train": pixels(10, 8), "x_test": pixels(4, 8)}, r"\(8,\); they must be"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # numpy's, of pickles that are written
+def test_what_cannot_be_used_is_refused_by_check_and_spec(tmp_path, change, message: str) -> None:
+    arrays = {name: array for name, array in {**plain(), **change}.items() if array is not None}
+    own = source(save(tmp_path, arrays))
+    for attempt in (own.check, own.load, lambda: own.spec):
+        with pytest.raises(ValueError, match=r"dataset\.path .*" + message):
+            attempt()
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 half a zip"])
+def test_a_file_that_is_no_npz_is_refused(tmp_path, content: bytes) -> None:
+    (tmp_path / "own.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+        source(tmp_path / "own.npz").check()
+
+
+def test_a_truncated_file_is_refused(tmp_path) -> None:
+    path = save(tmp_path, plain())
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+        source(path).check()
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(ValueError, match=rf"dataset\.path {tmp_path}/none\.npz is not there"):
+        source(tmp_path / "none.npz").check()
+
+
+def test_a_fraction_out_of_range_names_its_key() -> None:
+    with pytest.raises(ValueError, match=r"dataset\.val_fraction is 0"):
+        Arrays(path="own.npz", val_fraction=0, split_seed=0)
