@@ -8,14 +8,12 @@ from typing import Any
 
 from ssl_runner.config.names import TARGET, added, current
 from ssl_runner.config.paths import file_name
-from ssl_runner.config.schema import Config
+from ssl_runner.config.schema import Config, no_part_of_identity
 
 NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
-    "names", "contents", "output", "resume", "check", "sweep", "logger", "domain", "dataset.root", "dataset.cache",
-    "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
-    "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
-    "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
-    "trainer.watch_every", "trainer.early_stop",
+    *no_part_of_identity(Config),
+    "dataset.root", "dataset.cache", "dataset.download", "dataset.workers", "dataset.images.root",
+    "dataset.images.download",
 )  # fmt: skip
 
 

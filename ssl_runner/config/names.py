@@ -78,6 +78,7 @@ RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old na
     "ssl_runner.objectives.variance_covariance.VarianceCovariance": "ssl_runner.objectives.vicreg.VICReg",
     "ssl_runner.optim": "ssl_runner.training.optim",
     # keys
+    "evaluation/neighbours": "evaluation/neighbors",  # an option
     "evaluation.neighbours": "evaluation.neighbors",
     "ssl_runner.data.image_folder.ImageFolder.root": "ssl_runner.data.image_folder.ImageFolder.path",
     "ssl_runner.evaluation.label_propagation.LabelPropagation.context": (
@@ -98,6 +99,12 @@ RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old na
     "ssl_runner.views.pair.PairViews.grey": "ssl_runner.views.pair.PairViews.gray",
     "ssl_runner.views.video.ClipViews.grey": "ssl_runner.views.video.ClipViews.gray",
 }  # fmt: skip
+
+OLDER_KEYS = frozenset(  # last parts of what keys were called; classes begin with a capital, modules hold classes
+    older.rpartition(".")[2]
+    for older, now in RENAMED.items()
+    if older.rpartition(".")[0] == "evaluation" or older.rpartition(".")[0].rpartition(".")[2][:1].isupper()
+)
 
 RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> older value -> value of now
     "ssl_runner.evaluation.video.label_propagation.LabelPropagation.shown": {"grey": "gray", "colour": "color"},

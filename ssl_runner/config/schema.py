@@ -1,7 +1,9 @@
-"""A whole run, typed: the dataclasses of conf/config.yaml, and the ranges of their fields."""
+"""A whole run, typed: the dataclasses of conf/config.yaml. Each key says its range, and whether it is part of a run's
+identity, in its field."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,35 +14,47 @@ from ssl_runner.config.secrets import secrets_in
 from ssl_runner.config.signatures import KINDS, SEVERAL, check_fields, check_node, locate
 
 
+def key(*, least: float | None = None, above: float | None = None, identity: bool = True) -> dict[str, Any]:
+    """What is said of a key of the config, as a field's metadata.
+
+    Args:
+        least: the smallest value that is allowed; None: any.
+        above: what the value must exceed; None: nothing.
+        identity: whether the value can change a run's result. A value that cannot (where a run computes, where it
+            writes, how it is watched) is no part of the run's identity.
+    """
+    return {"least": least, "above": above, "identity": identity}
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long to pretrain."""
 
     unit: Literal["epochs", "steps", "samples", "minutes"]
-    amount: float
+    amount: float = field(metadata=key(above=0))
 
 
 @dataclass(frozen=True)
 class Trainer:
     """conf/trainer/default.yaml says what each is."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: int
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = field(metadata=key(identity=False))
+    devices: int = field(metadata=key(least=1, identity=False))
     precision: Literal["auto", "bfloat16", "float32"]
-    accumulate: int
-    clip_norm: float | None
+    accumulate: int = field(metadata=key(least=1))
+    clip_norm: float | None = field(metadata=key(above=0))
     compile: bool
-    log_every_n_steps: int
-    validations: int
-    val_batches: int
-    monitor_examples: int
-    checkpoint_minutes: float
-    watch_every: int
-    early_stop: Literal["none", "collapse"]
-    strategy: Literal["ddp", "fsdp"]
-    checkpoint_steps: int | None
-    checkpoints: int
-    skip_nonfinite: int
+    log_every_n_steps: int = field(metadata=key(least=1, identity=False))
+    validations: int = field(metadata=key(least=0))
+    val_batches: int = field(metadata=key(least=1))
+    monitor_examples: int = field(metadata=key(least=0, identity=False))
+    checkpoint_minutes: float = field(metadata=key(above=0, identity=False))
+    watch_every: int = field(metadata=key(least=0, identity=False))
+    early_stop: Literal["none", "collapse"] = field(metadata=key(identity=False))
+    strategy: Literal["ddp", "fsdp"] = field(metadata=key(identity=False))
+    checkpoint_steps: int | None = field(metadata=key(least=1, identity=False))
+    checkpoints: int = field(metadata=key(least=1, identity=False))
+    skip_nonfinite: int = field(metadata=key(least=0, identity=False))
 
 
 @dataclass(frozen=True)
@@ -50,18 +64,18 @@ class Sweep:
     name: str | None
     params: dict[str, Any] | None
     search: Literal["grid", "random", "optuna"]
-    trials: int
+    trials: int = field(metadata=key(least=1))
     metric: str
     pruner: Literal["none", "median"]
     monitor: str
     engine: Literal["local", "submitit", "ray"]
-    jobs: int | None
+    jobs: int | None = field(metadata=key(least=1))
     settings: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run, typed: conf/config.yaml. The axes' nodes stay plain dicts until `build` makes objects of them."""
+    """A whole run, typed: conf/config.yaml. The axes' nodes stay plain dicts until `assembly` makes objects of them."""
 
     dataset: dict[str, Any]
     objective: dict[str, Any]
@@ -69,22 +83,26 @@ class Config:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     evaluation: dict[str, Any]
-    logger: dict[str, Any]
+    logger: dict[str, Any] = field(metadata=key(identity=False))
     trainer: Trainer
     budget: Budget
-    seed: int
-    batch_size: int
+    seed: int = field(metadata=key(least=0))
+    batch_size: int = field(metadata=key(least=1))
     control: Literal["none", "shuffled_target"]
     controls: list[Literal["random_start", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
-    output: str
-    resume: Literal["auto", "never", "must"]
-    check: bool
-    sweep: Sweep
-    names: dict[str, str]  # the chosen option of each axis, for messages and folders
-    domain: dict[str, Any] | None = None
-    contents: dict[str, str] = field(default_factory=dict)  # fingerprints of the files that settings name, by key
+    output: str = field(metadata=key(identity=False))
+    resume: Literal["auto", "never", "must"] = field(metadata=key(identity=False))
+    check: bool = field(metadata=key(identity=False))
+    sweep: Sweep = field(metadata=key(identity=False))
+    names: dict[str, str] = field(
+        metadata=key(identity=False)
+    )  # the chosen option of each axis, for messages and folders
+    domain: dict[str, Any] | None = field(metadata=key(identity=False), default=None)
+    contents: dict[str, str] = field(
+        metadata=key(identity=False), default_factory=dict
+    )  # fingerprints of the files that keys name
 
     @property
     def start(self) -> Path | None:
@@ -112,35 +130,8 @@ def typed(plain: Any) -> Config:
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
-    config = Config(**{**plain, **{key: cls(**plain[key]) for key, cls in parts.items()}})
-    problems = [
-        f"{key} is {value}; it must be {least} or more"
-        for key, value, least in (
-            ("batch_size", config.batch_size, 1),
-            ("seed", config.seed, 0),
-            ("trainer.devices", config.trainer.devices, 1),
-            ("trainer.accumulate", config.trainer.accumulate, 1),
-            ("trainer.log_every_n_steps", config.trainer.log_every_n_steps, 1),
-            ("trainer.validations", config.trainer.validations, 0),
-            ("trainer.val_batches", config.trainer.val_batches, 1),
-            ("sweep.trials", config.sweep.trials, 1),
-            ("sweep.jobs", 1 if config.sweep.jobs is None else config.sweep.jobs, 1),
-            ("trainer.monitor_examples", config.trainer.monitor_examples, 0),
-            ("trainer.watch_every", config.trainer.watch_every, 0),
-            (
-                "trainer.checkpoint_steps",
-                1 if config.trainer.checkpoint_steps is None else config.trainer.checkpoint_steps,
-                1,
-            ),
-            ("trainer.checkpoints", config.trainer.checkpoints, 1),
-            ("trainer.skip_nonfinite", config.trainer.skip_nonfinite, 0),
-        )
-        if value < least
-    ]
-    positive = {"budget.amount": config.budget.amount, "trainer.checkpoint_minutes": config.trainer.checkpoint_minutes}
-    if config.trainer.clip_norm is not None:
-        positive["trainer.clip_norm"] = config.trainer.clip_norm
-    problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
+    config = Config(**{**plain, **{name: cls(**plain[name]) for name, cls in parts.items()}})
+    problems = list(out_of_range(config))
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
         problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
     if config.trainer.monitor_examples and not config.trainer.validations:
@@ -156,6 +147,34 @@ def typed(plain: Any) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def leaves(node: Any, above: str = "") -> Iterator[tuple[str, Field[Any], Any]]:
+    """(dotted key, field, value) of a dataclass and of those within it."""
+    for each in fields(node):
+        value, path = getattr(node, each.name), f"{above}{each.name}"
+        yield path, each, value
+        if is_dataclass(value):
+            yield from leaves(value, f"{path}.")
+
+
+def out_of_range(config: Config) -> Iterator[str]:
+    """A line for each value that its field does not allow."""
+    for path, each, value in leaves(config):
+        least, above = each.metadata.get("least"), each.metadata.get("above")
+        if value is not None and least is not None and value < least:
+            yield f"{path} is {value}; it must be {least} or more"
+        if value is not None and above is not None and not value > above:
+            yield f"{path} is {value}; it must be above {above}"
+
+
+def no_part_of_identity(cls: type[Any], above: str = "") -> Iterator[str]:
+    """The dotted keys of a dataclass, and of those within it, that cannot change a run's result."""
+    for each in fields(cls):
+        if not each.metadata.get("identity", True):
+            yield f"{above}{each.name}"
+        elif isinstance(each.type, type) and is_dataclass(each.type):
+            yield from no_part_of_identity(each.type, f"{above}{each.name}.")
 
 
 def unwritable(output: str) -> list[str]:

@@ -3,23 +3,32 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from ssl_runner import load_encoder
+from ssl_runner.assembly import construct, export
 from ssl_runner.config import names
 from ssl_runner.config.compose import compose
 from ssl_runner.config.identity import identity
+from ssl_runner.config.loader import Loader
 from ssl_runner.config.names import (
     ADDED,
     RENAMED,
+    RESPELLED,
     TARGET,
     current,
     current_node,
     older_names,
 )
-from ssl_runner.config.schema import typed
+from ssl_runner.config.paths import options
+from ssl_runner.config.schema import Config, Trainer, typed
+from ssl_runner.config.signatures import locate, parameters
 
 RECORDS = sorted((Path(__file__).parents[3] / "docs" / "runs").glob("*/*.json"))
 # Settings that a command must say now to mean what it meant: they have other defaults, or there is more to be asked.
@@ -30,6 +39,7 @@ MEANT = {
 
 
 def forget() -> None:
+    names.name_now.cache_clear()
     names.added.cache_clear()
     names._renamed_keys.cache_clear()
 
@@ -98,19 +108,79 @@ def test_keys_of_the_root_are_filled_in() -> None:
 
 
 def test_every_name_of_now_is_there() -> None:
-    """Rows name classes and keys that exist, at the end of every chain."""
-    from ssl_runner.config.schema import Config, Trainer
-    from ssl_runner.config.signatures import locate, parameters
-
-    for name in (*RENAMED.values(), *ADDED):
+    """Rows name modules, classes, keys and options that exist, at the end of every chain."""
+    for name in (*RENAMED.values(), *ADDED, *RESPELLED):
         owner, _, key = name.rpartition(".")
         owner = names.name_now(owner)
-        if key[0].isupper():
+        if "/" in name:
+            group, _, option = name.rpartition("/")
+            assert option in options(group)
+        elif key[0].isupper():
             locate(names.name_now(name))
         elif owner in ("", "trainer"):
             assert key in {"": Config, "trainer": Trainer}[owner].__dataclass_fields__, name
-        else:
+        elif owner == "evaluation":
+            assert key in options(owner)
+        elif owner.rpartition(".")[2][0].isupper():
             assert names.key_now(owner, key) in parameters(locate(owner)), name
+        else:
+            import_module(names.name_now(name))
+
+
+def test_a_row_of_a_module_is_of_all_in_it(tables: Any) -> None:
+    tables({"a.old": "a.room.old", "a.old.Class.x": "a.old.Class.y"}, {"a.old.Class.z": 3})
+    assert current_node({TARGET: "a.old.Class", "x": 1}) == {TARGET: "a.room.old.Class", "y": 1, "z": 3}
+    assert names.name_now("a.older.Class") == "a.older.Class"
+
+
+def test_a_value_is_spelled_anew() -> None:
+    older = compose(["objective=inpainting", "objective.hole=center"])
+    older["objective"] = older["objective"] | {TARGET: "ssl_runner.objectives.inpainting.Inpainting", "hole": "centre"}
+    assert current(older)["objective"]["hole"] == "center"
+    assert tuple(n for n, _ in older_names(older)) == ("ssl_runner.objectives.inpainting.Inpainting.hole=centre",)
+    assert identity(older) == identity(compose(["objective=inpainting", "objective.hole=center"]))
+
+
+@pytest.mark.parametrize(
+    ("older", "now"),
+    [
+        (
+            ["objective=relative_position", "objective.colour=drop"],
+            ["objective=relative_position", "objective.color=drop"],
+        ),
+        (["objective=dino", "objective.centre_momentum=0.5"], ["objective=dino", "objective.center_momentum=0.5"]),
+        (["objective.views.grey=0.5"], ["objective.views.gray=0.5"]),
+        (
+            ["dataset=wiki_sample", "objective=cbow", "backbone=word_vectors", "evaluation=[neighbours]"],
+            ["dataset=wiki_sample", "objective=cbow", "backbone=word_vectors", "evaluation=[neighbors]"],
+        ),
+    ],
+)
+def test_older_words_of_a_command_line_are_read(older: list[str], now: list[str]) -> None:
+    assert identity(compose(older)) == identity(compose(now))
+
+
+def test_what_a_command_line_calls_otherwise_is_said() -> None:
+    words, notes = Loader().words_now("config", ["objective=jigsaw", "objective.grey=0.5", "dataset.root=x"])
+    assert words == ["objective=jigsaw", "objective.gray=0.5", "dataset.root=x"]
+    assert notes == ["objective.grey is called objective.gray now; the older name works until 1.0"]
+
+
+def test_weights_of_an_older_encoder_are_read(tmp_path: Path) -> None:
+    """Written when the input was `normalise`d."""
+    plain = compose(["dataset=fake_images", "backbone.widths=[4,8]"])
+    config = typed(plain)
+    _, spec = construct.source(config)
+    encoder = construct.random_start(config, spec)
+    construct.fit_statistics(encoder, lambda: (torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])))
+    export.export_encoder(tmp_path, encoder, config.backbone, spec)
+    state = load_file(tmp_path / "encoder.safetensors")
+    older = {name.replace("normalize", "normalise"): value for name, value in state.items()}
+    assert older.keys() != state.keys()
+    save_file(older, tmp_path / "encoder.safetensors")
+    (tmp_path / export.SUMS).unlink()
+    for name, value in load_encoder(tmp_path).state_dict().items():
+        torch.testing.assert_close(value, encoder.state_dict()[name])
 
 
 @lru_cache
