@@ -1,8 +1,8 @@
 """What `ssl-run` and `ssl-evaluate` share: ask every evaluator of every subject, and draw what was found."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,65 +71,76 @@ def evaluate(
     `objective`: the pretrained one; None where there is only an encoder. `on`: what `data` are to the run.
     `pretraining`: the precision that the encoder was trained in.
     """
-    device = device_of(config.trainer.accelerator)
     evaluators, inspections, left_out = check.evaluations(config, data.spec)
-    reasons: dict[str, list[str]] = {}
-    for name, why in left_out.items():
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
-        console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
-    for line in same_reach(subjects, evaluators):
+    for line in (*said_of(left_out), *same_reach(subjects, evaluators)):
         console.print(line, soft_wrap=True)
+    device = device_of(config.trainer.accelerator)
     frozen = {
-        name: FrozenSubject(
-            encoder.to(device),
-            data,
-            seed=config.seed,
-            device=device,
-            batch_size=config.batch_size,
-        )
+        name: FrozenSubject(encoder.to(device), data, seed=config.seed, device=device, batch_size=config.batch_size)
         for name, encoder in subjects.items()
     }
     computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))
-    found, failures = [], []
-    figures: dict[tuple[str, str, str], dict[str, Figure]] = {}  # (evaluator, owner, title) -> subject -> figure
+    asked = Asked(config, folder, console, on, computed)
+    for name, evaluator in evaluators.items():
+        for subject, each in frozen.items():
+            if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
+                asked.ask(name, subject, evaluator, partial(evaluator, each))
+    if objective is not None:
+        for name, inspection in inspections.items():
+            asked.ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
+    for order, ((name, owner, title), drawn) in enumerate(asked.figures.items(), start=1):
+        draw(folder / "figures", name, owner, title, drawn, order)
+    return Findings(asked.evaluations, asked.failures)
 
-    def ask(name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
-        console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
-        write_status(folder, Status(f"evaluating {name}", 1.0))
+
+@dataclass
+class Asked:
+    """The evaluations of a run as they are asked for, one after the other; one that fails does not stop the others."""
+
+    config: Config
+    folder: Path
+    console: Console
+    on: DataRef
+    computed: Precision
+    evaluations: list[Evaluation] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    figures: dict[tuple[str, str, str], dict[str, Figure]] = field(default_factory=dict)
+    """(evaluator, owner, title) -> subject -> figure"""
+
+    def ask(self, name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
+        """Ask `name` of a subject: `call` does it."""
+        self.console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
+        write_status(self.folder, Status(f"evaluating {name}", 1.0))
         begun = time.monotonic()
         try:
             finding = call()
         except ValueError as error:
-            failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
+            self.failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
             return
-        settings = terms_of(config.evaluation[name], asked.presentation)
+        settings = terms_of(self.config.evaluation[name], asked.presentation)
         if isinstance(asked, Inspection):
-            settings |= task_terms(config.objective, asked.task_terms)
-        protocol = replace(finding.protocol, terms={**settings, **finding.protocol.terms})
+            settings |= task_terms(self.config.objective, asked.task_terms)
         evaluation = Evaluation(
             evaluator=name,
             subject=subject,
             metrics=tuple(finding.metrics),
-            on=on,
-            protocol=protocol,
-            precision=computed,
+            on=self.on,
+            protocol=replace(finding.protocol, terms={**settings, **finding.protocol.terms}),
+            precision=self.computed,
             seconds=round(time.monotonic() - begun, 2),
         )
-        found.append(evaluation)
+        self.evaluations.append(evaluation)
         for title, figure in finding.figures.items():
-            figures.setdefault((name, evaluation.owner, title), {})[subject] = figure
+            self.figures.setdefault((name, evaluation.owner, title), {})[subject] = figure
 
-    for name, evaluator in evaluators.items():
-        for subject, each in frozen.items():
-            if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
-                ask(name, subject, evaluator, partial(evaluator, each))
-    if objective is not None:
-        for name, inspection in inspections.items():
-            ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
-    for order, ((name, owner, title), drawn) in enumerate(figures.items(), start=1):
-        draw(folder / "figures", name, owner, title, drawn, order)
-    return Findings(found, failures)
+
+def said_of(left_out: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason why evaluations are left out (name -> reason)."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        yield f"left out: {', '.join(names)}: {why}"
 
 
 def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:

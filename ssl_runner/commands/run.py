@@ -31,7 +31,7 @@ from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.config.schema import Config
-from ssl_runner.interfaces import DataSource, Encoder, Objective, SplitName
+from ssl_runner.interfaces import DataSource, DataSpec, Encoder, Objective, SplitName
 from ssl_runner.loggers.interface import Loggers, RunContext
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.results.address import address
@@ -75,9 +75,7 @@ def run(request: RunRequest) -> Path:
     source, spec = check.validate(config)
     device = device_of(config.trainer.accelerator)
     check_devices(config, spec, device)
-    if config.trainer.monitor_examples and spec.classes == 0:
-        unlabeled = f"dataset={config.names.get('dataset', '?')} has no labels"
-        raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabeled}: set it to 0"])
+    check_monitor(config, spec)
     request = with_contents(request, source, spec)
     if config.check:
         check_resumes(request)
@@ -116,6 +114,13 @@ def run(request: RunRequest) -> Path:
             raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
     show(console, folder, done)
     return folder
+
+
+def check_monitor(config: Config, spec: DataSpec) -> None:
+    """Raise ConfigError where k-NN accuracy is asked for during training, and the data have no labels."""
+    if config.trainer.monitor_examples and spec.classes == 0:
+        unlabeled = f"dataset={config.names.get('dataset', '?')} has no labels"
+        raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabeled}: set it to 0"])
 
 
 def pretrain_along(request: RunRequest, source: DataSource, console: Console) -> None:

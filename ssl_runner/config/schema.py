@@ -2,7 +2,7 @@
 identity, in its field."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,36 +117,43 @@ def typed(plain: Any) -> Config:
     if not isinstance(plain, dict):
         raise ConfigError(["the config is not a mapping"])
     plain = current(plain)
-    problems = check_fields(plain, Config, "")
-    for axis, names in KINDS.items():
-        kinds, node = [locate(name) for name in names], plain.get(axis)
-        if isinstance(node, dict) and axis in SEVERAL:
-            for name, each in node.items():
-                if file_name(str(name)) != name:  # figures are called after it
-                    problems.append(f"{axis}.{name}: a name here may hold letters, digits, _ and - alone")
-                problems += check_node(each, f"{axis}.{name}", kinds)
-        elif isinstance(node, dict):
-            problems += check_node(node, axis, kinds)
-    if problems:
+    if problems := [*check_fields(plain, Config, ""), *misfits(plain)]:
         raise ConfigError(list(dict.fromkeys(problems)))
     parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
     config = Config(**{**plain, **{name: cls(**plain[name]) for name, cls in parts.items()}})
-    problems = list(out_of_range(config))
+    if problems := [*out_of_range(config), *clashes(config), *unwritable(config.output)]:
+        raise ConfigError(problems)
+    return config
+
+
+def misfits(plain: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each mistake in the nodes of the axes: a class that does not belong there, a wrong parameter."""
+    for axis, names in KINDS.items():
+        kinds, node = [locate(name) for name in names], plain.get(axis)
+        if not isinstance(node, dict):
+            continue
+        if axis not in SEVERAL:
+            yield from check_node(node, axis, kinds)
+            continue
+        for name, each in node.items():
+            if file_name(str(name)) != name:  # figures are called after it
+                yield f"{axis}.{name}: a name here may hold letters, digits, _ and - alone"
+            yield from check_node(each, f"{axis}.{name}", kinds)
+
+
+def clashes(config: Config) -> Iterator[str]:
+    """A line for each two values of the root that do not go together."""
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
-        problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+        yield f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole"
     if config.trainer.monitor_examples and not config.trainer.validations:
-        problems.append(
+        yield (
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
             "the monitor looks at each validation: set trainer.validations to 1 or more"
         )
     if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
-        problems.append("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
+        yield ("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
     if config.control == "shuffled_target" and config.batch_size < 2:
-        problems.append(f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
-    problems += unwritable(config.output)
-    if problems:
-        raise ConfigError(problems)
-    return config
+        yield (f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
 
 
 def leaves(node: Any, above: str = "") -> Iterator[tuple[str, Field[Any], Any]]:

@@ -76,24 +76,33 @@ def mismatch(value: Any, annotation: Any) -> str | None:
         return None if value in args and type(value) in map(type, args) else "one of " + ", ".join(map(str, args))
     if annotation is None or annotation is type(None):
         return None if value is None else "null"
-    if annotation in (int, float) and (wanted := no_number(value)):
-        return wanted
-    if annotation is float:
-        return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
-    if annotation in (int, str, bool):
-        right = type(value) is annotation
-        return None if right else {int: "a whole number", str: "text", bool: "true or false"}[annotation]
-    if origin is tuple and Ellipsis not in args:
-        wrong = not isinstance(value, list) or len(value) != len(args) or any(map(mismatch, value, args))
-        return f"a list of {len(args)}: {', '.join(str(mismatch(object(), a)) for a in args)}" if wrong else None
+    if annotation in (int, float, str, bool):
+        return _mismatch_of_plain(value, annotation)
     if origin in (list, tuple) or (origin is not None and issubclass(origin, Sequence)):
-        wrong = not isinstance(value, list) or any(mismatch(each, args[0]) for each in value)
-        return f"a list, each {mismatch(object(), args[0])}" if wrong else None
+        return _mismatch_of_list(value, args, fixed=origin is tuple and Ellipsis not in args)
     if annotation is dict or origin is dict or (origin is not None and issubclass(origin, Mapping)):
         return None if isinstance(value, dict) else "a mapping"
     if inspect.isclass(annotation):  # an object: a node with its own `_target_`, checked by itself
         return None if isinstance(value, dict) and "_target_" in value else f"a config of a {annotation.__name__}"
     return None
+
+
+def _mismatch_of_plain(value: Any, annotation: type[Any]) -> str | None:
+    if annotation in (int, float) and (wanted := no_number(value)):
+        return wanted
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    right = type(value) is annotation or (annotation is float and whole)
+    wants = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return None if right else wants[annotation]
+
+
+def _mismatch_of_list(value: Any, args: tuple[Any, ...], fixed: bool) -> str | None:
+    """`args`: of the annotation; `fixed`: one for each value, else the first is that of all."""
+    if fixed:
+        wrong = not isinstance(value, list) or len(value) != len(args) or any(map(mismatch, value, args))
+        return f"a list of {len(args)}: {', '.join(str(mismatch(object(), a)) for a in args)}" if wrong else None
+    wrong = not isinstance(value, list) or any(mismatch(each, args[0]) for each in value)
+    return f"a list, each {mismatch(object(), args[0])}" if wrong else None
 
 
 def no_number(value: Any) -> str | None:

@@ -465,13 +465,7 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
 
 
 def _bars(figure: Bars, theme: Theme) -> Canvas:
-    for kind, series in (
-        ("series", figure.values), ("low", figure.low), ("high", figure.high), ("reference", figure.references)
-    ):  # fmt: skip
-        for name, values in series.items():
-            _same_length(f"{kind} {name!r}", values, figure.labels)
-    if not figure.labels or not figure.values:
-        raise ValueError("no bars to draw")
+    _check_bars(figure)
     thick, gap = 0.19, 0.1  # inches
     group = thick * len(figure.values) + gap
     colors = {name: _style(place, theme)[0] for place, name in enumerate(figure.values)}
@@ -493,15 +487,12 @@ def _bars(figure: Bars, theme: Theme) -> Canvas:
             if math.isfinite(mark):
                 half = 0.5 * thick / group
                 axes.plot([mark, mark], [at - half, at + half], color=theme.ink, linewidth=1)
-            if not math.isfinite(value):
-                continue
-            words = f"{value:.{figure.decimals}f}"
-            if math.isfinite(most - least):
+            if math.isfinite(least + most + value):
                 axes.plot([least, most], [at, at], color=theme.ink, linewidth=1)
-                words += f" ± {(most - least) / 2:.{figure.decimals}f}"
-            end = max(edge for edge in (value, most, mark, 0.0) if math.isfinite(edge))
-            texts.append((end, at, words))
-            farthest = max(farthest, end)
+            if math.isfinite(value):
+                end = max(edge for edge in (value, most, mark, 0.0) if math.isfinite(edge))
+                texts.append((end, at, _number_of(value, least, most, figure.decimals)))
+                farthest = max(farthest, end)
         shifted = [point._replace(x=point.y, y=y[int(point.x)]) for point in figure.points.get(name, ())]
         _dot(axes, shifted, 8, theme.ink)
         farthest = max([farthest, *(point.x for point in shifted if math.isfinite(point.x))])
@@ -519,6 +510,22 @@ def _bars(figure: Bars, theme: Theme) -> Canvas:
     axes.tick_params(axis="y", length=0)
     _label(axes, figure.value_label, "", theme)
     return canvas
+
+
+def _check_bars(figure: Bars) -> None:
+    for kind, series in (
+        ("series", figure.values), ("low", figure.low), ("high", figure.high), ("reference", figure.references)
+    ):  # fmt: skip
+        for name, values in series.items():
+            _same_length(f"{kind} {name!r}", values, figure.labels)
+    if not figure.labels or not figure.values:
+        raise ValueError("no bars to draw")
+
+
+def _number_of(value: float, low: float, high: float, decimals: int) -> str:
+    """A bar's value, with half of its interval where it has one."""
+    half = (high - low) / 2
+    return f"{value:.{decimals}f}" + (f" ± {half:.{decimals}f}" if math.isfinite(half) else "")
 
 
 def _heat_map(figure: HeatMap, theme: Theme) -> Canvas:

@@ -6,7 +6,7 @@ told from a missing number.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -67,17 +67,23 @@ def _value(hint: Any, plain: Any, key: str) -> Any:
     if is_dataclass(hint):
         return from_plain(hint, plain, key)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, Enum):
-        if plain in [each.value for each in hint]:
-            return hint(plain)
-        raise ValueError(f"{key} is {short(plain)}; one of {', '.join(each.value for each in hint)} is needed")
+        return hint(_one_of([each.value for each in hint], plain, key))
     if get_origin(hint) is Literal:
-        if plain in get_args(hint):
-            return plain
-        raise ValueError(f"{key} is {short(plain)}; one of {', '.join(get_args(hint))} is needed")
+        return _one_of(get_args(hint), plain, key)
     if get_origin(hint) in (dict, Mapping) and isinstance(plain, dict):
         return {name: _value(get_args(hint)[1], value, f"{key}.{name}") for name, value in plain.items()}
     if get_origin(hint) is tuple and isinstance(plain, list):
         return tuple(_value(get_args(hint)[0], value, f"{key}[{i}]") for i, value in enumerate(plain))
+    return _leaf(hint, plain, key)
+
+
+def _one_of(values: Sequence[Any], plain: Any, key: str) -> Any:
+    if plain not in values:
+        raise ValueError(f"{key} is {short(plain)}; one of {', '.join(values)} is needed")
+    return plain
+
+
+def _leaf(hint: Any, plain: Any, key: str) -> Any:
     if hint is float and isinstance(plain, str) and plain in _NOT_FINITE:
         return _NOT_FINITE[plain]
     if hint is float and isinstance(plain, int | float) and not isinstance(plain, bool):

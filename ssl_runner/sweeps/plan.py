@@ -42,7 +42,7 @@ class Axes(NamedTuple):
     fixed: list[str]  # overrides that all runs share
     choices: dict[str, list[str]]  # key -> what may stand behind its equals sign
     intervals: dict[str, Interval]
-    fitting: frozenset[str]  # keys whose options were found: combinations that do not go together are left out
+    fitting: set[str]  # keys whose options were found: combinations that do not go together are left out
 
 
 class Composer:
@@ -125,37 +125,36 @@ def read_axes(composer: Composer, arguments: Sequence[str]) -> Axes:
     lines = [(line, o) for line, o in zip(arguments, parsed, strict=True) if not o.is_sweep_override()]
     about = [line for line, o in lines if _decides_axes(composer, o)]
     preset = composer.loader.load_configuration(composer.name, [*composer.hydra, *about], RunMode.RUN)
-    choices: dict[str, list[str]] = {}
-    intervals: dict[str, Interval] = {}
-    fitting = set()
-
-    def read(override: Override) -> None:
-        key = override.get_key_element()
-        if override.is_interval_sweep():
-            sweep = cast(IntervalSweep, override.value())
-            intervals[key] = Interval(_number(sweep.start), _number(sweep.end), "log" in sweep.tags)
-        elif override.is_sweep_override():
-            choices[key] = list(dict.fromkeys(override.sweep_string_iterator()))
-        else:
-            choices[key] = [override.get_value_element_as_str()]
-
+    axes = Axes([line for line, _ in lines], {}, {}, set())
     params = cast(dict[str, Any], {} if preset.sweep.params is None else OmegaConf.to_container(preset.sweep.params))
     for key, values in params.items():
         if key in spoken:
             continue
         if values == FITTING:
-            fitting.add(key)
-            choices[key] = composer.options(key)
+            axes.fitting.add(key)
+            axes.choices[key] = composer.options(key)
         elif isinstance(values, list):
-            choices[key] = [_written(value) for value in values]
+            axes.choices[key] = [_written(value) for value in values]
         else:
-            read(parser.parse_override(f"{key}={values}"))
+            _read_axis(axes, parser.parse_override(f"{key}={values}"))
     for override in parsed:
         if override.is_sweep_override():
-            read(override)
-    if empty := [key for key, values in choices.items() if not values]:
+            _read_axis(axes, override)
+    if empty := [key for key, values in axes.choices.items() if not values]:
         raise ConfigError([f"{key}: there is nothing to sweep over; list values: {key}=a,b" for key in empty])
-    return Axes([line for line, _ in lines], choices, intervals, frozenset(fitting))
+    return axes
+
+
+def _read_axis(axes: Axes, override: Override) -> None:
+    """Add what an override sweeps over to the axes; a plain value is an axis with one."""
+    key = override.get_key_element()
+    if override.is_interval_sweep():
+        sweep = cast(IntervalSweep, override.value())
+        axes.intervals[key] = Interval(_number(sweep.start), _number(sweep.end), "log" in sweep.tags)
+    elif override.is_sweep_override():
+        axes.choices[key] = list(dict.fromkeys(override.sweep_string_iterator()))
+    else:
+        axes.choices[key] = [override.get_value_element_as_str()]
 
 
 def _decides_axes(composer: Composer, override: Override) -> bool:

@@ -104,66 +104,81 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked
 
 def run_jobs(source: Source, engine: Engine, watcher: Watcher, folder: Path, sweep: str) -> list[Outcome]:
     """Run all jobs of `source`; job files and logs go to `folder`. Raises Interrupted."""
-    running: list[Running] = []
-    outcomes: list[Outcome] = []
-    busy: list[tuple[float, RunRequest]] = []  # runs that another process does, and when to look again
+    return _Scheduler(source, engine, watcher, folder, sweep).run()
 
-    def begin(job: RunRequest) -> None:
-        file = folder / "jobs" / f"{job.identity}.yaml"
-        log = folder / "logs" / f"{_file_name(job.label)}-{job.identity}.log"
+
+class _Scheduler:
+    def __init__(self, source: Source, engine: Engine, watcher: Watcher, folder: Path, sweep: str) -> None:
+        self.source = source
+        self.engine = engine
+        self.watcher = watcher
+        self.folder = folder
+        self.sweep = sweep
+        self.running: list[Running] = []
+        self.outcomes: list[Outcome] = []
+        self.busy: list[tuple[float, RunRequest]] = []  # runs that another process does, and when to look again
+        self.pruned: set[str] = set()  # identities of what was asked to stop as hopeless
+
+    def run(self) -> list[Outcome]:
+        with _signals() as asked:
+            while True:
+                while len(self.running) < self.engine.slots and not asked:
+                    job = self.next()
+                    if job is None:
+                        break
+                    self.begin(job)
+                if not self.running and (asked or not (self.busy or self.source.waiting())):
+                    break
+                self.look()
+                self.watcher.show(self.running, self.outcomes, self.source.waiting() + len(self.busy))
+                if asked and self.running:
+                    _stop(self.running, asked, self.watcher)
+                time.sleep(POLL)
+        if asked:
+            stopped = sum(outcome.state == "stopped" for outcome in self.outcomes)
+            raise Interrupted(self.outcomes, self.source.waiting() + len(self.busy) + stopped, asked[0])
+        return self.outcomes
+
+    def next(self) -> RunRequest | None:
+        """The next job to begin; None where there is none now."""
+        while self.busy and self.busy[0][0] <= time.monotonic():
+            _, job = self.busy.pop(0)
+            if (found := finished(job.folder)) is not None:
+                self.end(Outcome(job, "skipped", "done by another process"), found)
+            elif is_held(job.folder):  # which its log has said
+                self.busy.append((time.monotonic() + RETRY, job))
+            else:
+                return job
+        return self.source.next()
+
+    def begin(self, job: RunRequest) -> None:
+        file = self.folder / "jobs" / f"{job.identity}.yaml"
+        log = self.folder / "logs" / f"{_file_name(job.label)}-{job.identity}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        write_job(file, replace(job, sweep=sweep))
-        handle = engine.start(file, log, job.config.trainer.devices)
-        running.append(Running(job, handle, log, time.monotonic()))
-        watcher.started(job)
+        write_job(file, replace(job, sweep=self.sweep))
+        handle = self.engine.start(file, log, job.config.trainer.devices)
+        self.running.append(Running(job, handle, log, time.monotonic()))
+        self.watcher.started(job)
 
-    def end(outcome: Outcome, result: Result | None) -> None:
-        outcomes.append(outcome)
-        source.ended(outcome, result)
-        watcher.ended(outcome)
-
-    def look(pruned: set[str]) -> None:
-        for each in list(running):
-            code = each.handle.poll()
+    def look(self) -> None:
+        """See which jobs have ended, and stop those that are hopeless."""
+        for each in list(self.running):
+            code, identity = each.handle.poll(), each.job.identity
             if code is None:
-                if each.job.identity not in pruned and source.hopeless(each.job):
-                    pruned.add(each.job.identity)
+                if identity not in self.pruned and self.source.hopeless(each.job):
+                    self.pruned.add(identity)
                     each.handle.stop()
                 continue
-            running.remove(each)
+            self.running.remove(each)
             if code == BUSY:
-                busy.append((time.monotonic() + RETRY, each.job))
+                self.busy.append((time.monotonic() + RETRY, each.job))
             else:
-                end(*_judge(each, code, each.job.identity in pruned))
+                self.end(*_judge(each, code, identity in self.pruned))
 
-    pruned: set[str] = set()
-    with _signals() as asked:
-        while True:
-            while len(running) < engine.slots and not asked:
-                if busy and busy[0][0] <= time.monotonic():
-                    _, job = busy.pop(0)
-                    if (found := finished(job.folder)) is not None:
-                        end(Outcome(job, "skipped", "done by another process"), found)
-                        continue
-                    if is_held(job.folder):  # which its log has said
-                        busy.append((time.monotonic() + RETRY, job))
-                        continue
-                elif (new := source.next()) is not None:
-                    job = new
-                else:
-                    break
-                begin(job)
-            if not running and (asked or not (busy or source.waiting())):
-                break
-            look(pruned)
-            watcher.show(running, outcomes, source.waiting() + len(busy))
-            if asked and running:
-                _stop(running, asked, watcher)
-            time.sleep(POLL)
-    if asked:
-        left = source.waiting() + len(busy) + sum(o.state == "stopped" for o in outcomes)
-        raise Interrupted(outcomes, left, asked[0])
-    return outcomes
+    def end(self, outcome: Outcome, result: Result | None) -> None:
+        self.outcomes.append(outcome)
+        self.source.ended(outcome, result)
+        self.watcher.ended(outcome)
 
 
 def _judge(each: Running, code: int, pruned: bool) -> tuple[Outcome, Result | None]:

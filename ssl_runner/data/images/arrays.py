@@ -154,16 +154,21 @@ def _images(headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], there: list
         if f"x_{part}" not in headers:
             continue
         whole, dtype = headers[f"x_{part}"]
-        if not whole:
-            raise ValueError(f"x_{part} is of shape (); it must be {SHAPES}")
-        if dtype != np.uint8:
-            raise ValueError(f"x_{part} is {dtype}; images must be uint8, from 0 to 255")
-        if whole[0] == 0:
-            raise ValueError(f"x_{part} is empty")
-        if whole[1:] != shape:
-            raise ValueError(f"images of x_{part} are {whole[1:]}, those of x_train {shape}; they must be alike")
+        _check_images(f"x_{part}", whole, dtype, shape)
         sizes[part] = whole[0]
     return _Images(sizes, shape)
+
+
+def _check_images(name: str, whole: tuple[int, ...], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """`whole`: the shape of the array; `shape`: of an image of x_train."""
+    if not whole:
+        raise ValueError(f"{name} is of shape (); it must be {SHAPES}")
+    if dtype != np.uint8:
+        raise ValueError(f"{name} is {dtype}; images must be uint8, from 0 to 255")
+    if whole[0] == 0:
+        raise ValueError(f"{name} is empty")
+    if whole[1:] != shape:
+        raise ValueError(f"images of {name} are {whole[1:]}, those of x_train {shape}; they must be alike")
 
 
 def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
-from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.figures import Lines
-from ssl_runner.interfaces import Evaluator, Finding, Subject
+from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
 from ssl_runner.results.metrics import Metric, Protocol
 
 
@@ -54,7 +54,7 @@ class FewLabel(Evaluator):
 
     def __call__(self, subject: Subject) -> Finding:
         features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
-        train, val = features["train"], features["val"]
+        train = features["train"]
         smallest = int(train.label.bincount(minlength=subject.data.spec.classes).min())
         left_out = [number for number in self.per_class if number > smallest]
         subsets = nested_subsets(
@@ -68,32 +68,15 @@ class FewLabel(Evaluator):
                 f"evaluation.few_label.per_class is {self.per_class}, and the smallest class of train has {smallest} "
                 "examples; list smaller numbers, or a fraction"
             )
-        device, classes = subject.device, subject.data.spec.classes
+        fits = {few: self._fit(subject, train, features["val"], subset) for few, subset in subsets.items()}
         metrics: list[Metric] = []
-        chosen, measured, curve = {}, {}, {}
-        for few, subset in subsets.items():
-            share = min(1.0, len(subset) / len(val.label))
-            (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
-            fit = fit_linear(
-                train.data[subset].to(device),
-                train.label[subset].to(device),
-                val.data[held].to(device),
-                val.label[held].to(device),
-                classes,
-                self.grid,
-                seed=subject.seed,
-            )
-            logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
-            of_subset = {"condition": few.condition}
-            found = [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **of_subset)]
+        curve: dict[int, float] = {}
+        for few, (fit, _) in fits.items():
+            logits = {split: fit.logits(features[split].data.to(subject.device)).cpu() for split in TOLD}
+            condition = {"condition": few.condition}
+            found = [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **condition)]
             metrics += found
-            chosen[str(few)] = fit.chosen
-            measured[str(few)] = {
-                **about(subset),
-                "val labels": len(held),
-                "at the grid's edge": ", ".join(fit.at_edge),
-            }
-            curve[len(subset)] = accuracy_of(found, "test")
+            curve[len(subsets[few])] = accuracy_of(found, "test")
         return Finding(
             metrics,
             Protocol(
@@ -102,9 +85,9 @@ class FewLabel(Evaluator):
                     "features": "standardized by the subset",
                     "chosen on": "val, as many labels as the subset has, at most",
                 },
-                chosen=chosen,
+                chosen={str(few): fit.chosen for few, (fit, _) in fits.items()},
                 measured={
-                    **measured,
+                    **{str(few): about(subsets[few]) | measured for few, (_, measured) in fits.items()},
                     "left out": [
                         f"{number} per class: the smallest class of train has {smallest}" for number in left_out
                     ],
@@ -118,6 +101,23 @@ class FewLabel(Evaluator):
                 )
             },
         )
+
+    def _fit(
+        self, subject: Subject, train: Examples, val: Examples, subset: Tensor
+    ) -> tuple[LinearFit, dict[str, Any]]:
+        """The classifier of one subset of train, (n,) indices, chosen on no more of val; what is measured of it."""
+        share = min(1.0, len(subset) / len(val.label))
+        (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
+        fit = fit_linear(
+            train.data[subset].to(subject.device),
+            train.label[subset].to(subject.device),
+            val.data[held].to(subject.device),
+            val.label[held].to(subject.device),
+            subject.data.spec.classes,
+            self.grid,
+            seed=subject.seed,
+        )
+        return fit, {"val labels": len(held), "at the grid's edge": ", ".join(fit.at_edge)}
 
 
 def about(subset: Tensor) -> dict[str, Any]:
