@@ -18,6 +18,7 @@ from torch import Tensor
 from ssl_runner.assembly.construct import construct
 from ssl_runner.backbones.transformer import BERT
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.paths import options
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune
 from ssl_runner.evaluation.text.data import Texts
@@ -27,7 +28,7 @@ from ssl_runner.evaluation.text.tagging import word_entropy
 from ssl_runner.interfaces import Evaluator, Examples, TextEncoder
 from ssl_runner.results.metrics import Unit
 
-CONF = Path(__file__).parents[4] / "conf" / "evaluation"
+FILES = options("evaluation")
 SMALL = {"learning_rates": [0.3], "weight_decays": [1e-3], "steps": 60, "batch_size": 64}
 TUNED = {"epochs": 15, "batch_size": 8, "learning_rate": 0.03, "weight_decay": 0.0}
 PAIR = {"first": 2, "second": 3}
@@ -50,7 +51,7 @@ EVERY = pytest.mark.parametrize("name", SETS)
 
 
 def build(name: str, folder: Path, **changes: object) -> Evaluator:
-    node = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
     make, settings = SETS[name]
     path = {} if make is None else {"path": str(make(folder))}
     return construct(node | settings | path | changes)
@@ -277,7 +278,7 @@ def test_metrics_of_classes(tmp_path):
     write(tmp_path, "test.tsv", "neg\tthe film was bad\nneg\tthe film was awful\nneg\tgood\npos\tnice\n")
     node = {"path": str(tmp_path)}
     write(tmp_path, "train.tsv", (tmp_path / "train.tsv").read_text() + "pos\tgood\npos\tgood\n")
-    evaluator = construct(OmegaConf.to_container(OmegaConf.load(CONF / "text_classification.yaml")) | SMALL | node)
+    evaluator = construct(OmegaConf.to_container(OmegaConf.load(FILES["text_classification"])) | SMALL | node)
     found = evaluator(subject(OneHot(text_spec()), text_spec()))
     assert value(found, "accuracy") == 0.75
     assert value(found, "majority") == 0.25  # pos, of which there is one in four
@@ -290,7 +291,7 @@ def test_metrics_of_classes(tmp_path):
 
 def test_unknown_labels_and_columns_are_refused_when_the_evaluation_is_built(tmp_path):
     texts.classified(tmp_path)
-    node = OmegaConf.to_container(OmegaConf.load(CONF / "text_classification.yaml")) | {"path": str(tmp_path)}
+    node = OmegaConf.to_container(OmegaConf.load(FILES["text_classification"])) | {"path": str(tmp_path)}
     with pytest.raises(ConfigError, match=r"columns, and evaluation\.text_classification\.label is 4"):
         construct(node | {"label": 4})
     with pytest.raises(ConfigError, match=r"evaluation\.text_classification\.label is 'class', and .* no such column"):
@@ -313,7 +314,7 @@ def test_scores_of_pairs_are_learned(tmp_path):
 def test_types_that_train_does_not_have_are_refused(tmp_path):
     texts.tagged(tmp_path)
     write(tmp_path, "test.conll", "Paul\tB-name\n")
-    node = OmegaConf.to_container(OmegaConf.load(CONF / "tagging.yaml")) | {"path": str(tmp_path)}
+    node = OmegaConf.to_container(OmegaConf.load(FILES["tagging"])) | {"path": str(tmp_path)}
     with pytest.raises(
         ConfigError, match=r"test\.conll has the tag 'B-name'; train has the types group, person, place"
     ):
@@ -506,7 +507,7 @@ def test_glue_refuses(changes, message, tmp_path):
 def test_glue_names_the_folder_that_is_missing(tmp_path):
     texts.glue(tmp_path)
     (tmp_path / "MNLI" / "dev_mismatched.tsv").unlink()
-    node = OmegaConf.to_container(OmegaConf.load(CONF / "glue.yaml")) | {"path": str(tmp_path)}
+    node = OmegaConf.to_container(OmegaConf.load(FILES["glue"])) | {"path": str(tmp_path)}
     with pytest.raises(
         ConfigError, match=r"MNLI' has no dev_mismatched\.tsv; .*tasks=\[CoLA,SST-2,MRPC,STS-B,QQP,QNLI,"
     ):
