@@ -1,7 +1,7 @@
 """The runs behind docs/methods.md, and the page itself.
 
     python scripts/methods.py run mnist     # do what is missing of a group; what is done is skipped by its identity
-    python scripts/methods.py keep          # copy config and result of each finished run to docs/runs/
+    python scripts/methods.py keep          # take config and result of each finished run into docs/runs/
     python scripts/methods.py page          # write docs/methods.md from docs/runs/
 
 The groups are scripts/studies/methods/*.yaml, in the order of scripts/studies/methods.yaml; what the page says around
@@ -16,15 +16,17 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 from methods_table import Table
+from records import Record, merge, read, write
 from study import ROOT, Group, Question, StudyError, elsewhere, fill, read_studies, said_of
 
 from ssl_runner.reporting import protocols
 from ssl_runner.reporting.runs import find_runs
-from ssl_runner.results.result import Run, result_of
+from ssl_runner.results.result import Run
 
 RECORDS = ROOT / "docs" / "runs"
 OUTPUTS = ROOT / "outputs" / "methods"
@@ -83,30 +85,36 @@ def asked(name: str, question: Question) -> Iterable[list[str]]:
             yield [f"run={run.folder.relative_to(ROOT)}", *data, f"evaluation=[{question.evaluator}]", controls]
 
 
-def keep(groups: Iterable[str]) -> None:
-    """Copy config and result of each finished run, as one JSON file a run."""
-    for name in groups:
-        for path in sorted((OUTPUTS / name).glob("*/*/result.json")):
-            config = yaml.safe_load((path.parent / "config.yaml").read_text())
-            record = {"config": config, "result": json.loads(path.read_text())}
-            target = RECORDS / name / f"{path.parent.parent.name}-{path.parent.name}.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(record, indent=1) + "\n")
+def keep(name: str) -> None:
+    """Take config and result of each finished run of a group into its records, for older ones of the same run."""
+    found = []
+    for path in sorted((OUTPUTS / name).glob("*/*/result.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        result.pop("config", None)
+        config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        if result["status"] == "done":
+            found.append(Record(f"{path.parent.parent.name}-{path.parent.name}", config, result))
+    if found:
+        write(RECORDS / f"{name}.jsonl", merge(records_of(name), found))
+
+
+def records_of(name: str) -> list[Record]:
+    """The records of a group; none where it has no file."""
+    path = RECORDS / f"{name}.jsonl"
+    return read(path) if path.exists() else []
 
 
 def recorded(name: str, group: Group) -> list[Run]:
-    """The runs of a group that `keep` copied. A start that follows from the seed is no setting in which they differ."""
-    runs = []
-    for path in sorted((RECORDS / name).glob("*.json")):
-        record = json.loads(path.read_text())
-        config = record["config"]
-        record["result"]["config"] = config
-        if group.start_from:
-            config |= {"start_from": group.start_from, "dataset": config["dataset"] | {"tokenizer": group.start_from}}
-            known = config.get("contents", {})
-            config["contents"] = {k: v for k, v in known.items() if k not in ("start_from", "dataset.tokenizer")}
-        runs.append(Run(path.stem, path, replace(result_of(record["result"], str(path)), config=config)))
-    return runs
+    """The recorded runs of a group, as the page compares them."""
+    return [shown(record, group) for record in records_of(name)]
+
+
+def shown(record: Record, group: Group) -> Run:
+    """A record as a run. What follows from the seed, and what files held, is no setting in which runs differ."""
+    config = {key: value for key, value in record.config.items() if key != "contents"}
+    if group.start_from:
+        config |= {"start_from": group.start_from, "dataset": config["dataset"] | {"tokenizer": group.start_from}}
+    return Run(record.name, Path(record.name), replace(record.read(), config=config))
 
 
 # ----------------------------------------------------------------------------------------------------------- the page
@@ -119,7 +127,7 @@ def page(groups: Mapping[str, Group]) -> str:
         runs = recorded(name, group)
         if not runs:
             continue
-        said = [set(run.result.overrides) for run in runs]
+        said = [set(record.words()) for record in records_of(name)]
         sections.append(
             {
                 "group": group,
@@ -143,12 +151,15 @@ def main() -> None:
     groups = read_studies(Group, "methods")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["run", "keep", "page"])
-    parser.add_argument("groups", nargs="*", choices=[[], *groups], help="for run: which; all if none is named")
+    parser.add_argument(
+        "groups", nargs="*", choices=[[], *groups], help="for run and keep: which; all if none is named"
+    )
     arguments = parser.parse_args()
     if arguments.task == "run":
         sys.exit(min(sum(run(name, groups[name]) for name in arguments.groups or groups), 1))
     if arguments.task == "keep":
-        keep(groups)
+        for name in arguments.groups or groups:
+            keep(name)
     else:
         (ROOT / "docs" / "methods.md").write_text(page(groups), encoding="utf-8")
 

@@ -12,6 +12,7 @@ import claims
 import methods
 import numpy as np
 import pytest
+import records
 import yaml
 from claims_tables import bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -46,7 +47,7 @@ def test_every_study_has_its_place(folder: str) -> None:
 
 
 def test_every_record_has_its_study() -> None:
-    assert {path.name for path in methods.RECORDS.iterdir()} <= GROUPS.keys()
+    assert {path.name for path in methods.RECORDS.iterdir()} <= {f"{name}.jsonl" for name in GROUPS}
     assert {path.stem for path in claims.RECORDS.glob("*.json")} <= CLAIMS.keys()
 
 
@@ -145,11 +146,12 @@ def test_a_mark_of_nothing_is_refused(mark: Mark, said: str) -> None:
 
 def test_the_main_table_is_worked_by_hand() -> None:
     """Its figures, from the recorded files without any of our code."""
-    records = [json.loads(path.read_text())["result"] for path in sorted((methods.RECORDS / "main").glob("*.json"))]
+    _, *lines = (methods.RECORDS / "main.jsonl").read_text().splitlines()
+    results = [json.loads(line)["result"] for line in lines]
     found = {
-        (record["seed"], each["subject"]): each["metrics"]["accuracy"]
-        for record in records
-        for each in record["results"]
+        (result["seed"], each["subject"]): each["metrics"]["accuracy"]
+        for result in results
+        for each in result["results"]
         if each["evaluator"] == "knn"
     }
     own, start = (np.array([found[seed, subject] for seed in (0, 1, 2)]) for subject in ("pretrained", "random_start"))
@@ -183,15 +185,15 @@ def made_sweep(folder: Path, claim: Claim) -> Path:
 
 
 def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = tmp_path / "claims"
-    records.mkdir()
-    shutil.copy(claims.RECORDS / "mask_ratio_text.json", records)
-    monkeypatch.setattr(claims, "RECORDS", records)
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    shutil.copy(claims.RECORDS / "mask_ratio_text.json", folder)
+    monkeypatch.setattr(claims, "RECORDS", folder)
     sweep = made_sweep(tmp_path / "outputs", CLAIMS["mask_ratio"])
     claims.keep("mask_ratio", sweep, CLAIMS)
     kept = ["mask_ratio-1.png", "mask_ratio-2.png", "mask_ratio.json", "mask_ratio_text-0.png", "mask_ratio_text.json"]
-    assert sorted(path.name for path in records.iterdir()) == kept
-    assert str(tmp_path) not in (records / "mask_ratio.json").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == kept
+    assert str(tmp_path) not in (folder / "mask_ratio.json").read_text()
     page = claims.page(CLAIMS)
     assert "| 0.5 | 50.5 ± 6.4 | 10.0 ± 0.0 | 50.5 ± 6.4 | 10.0 ± 0.0 † |" in page
     assert "| 0.75 | 75.5 ± 6.4 = |" in page
@@ -234,9 +236,9 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
     folder = "outputs/video/mae/new"
     assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
     monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
-    methods.keep(["video"])
-    (kept,) = (tmp_path / "runs" / "video").iterdir()
-    assert kept.name == "mae-new.json"
+    methods.keep("video")
+    (kept,) = records.read(tmp_path / "runs" / "video.jsonl")
+    assert kept.name == "mae-new"
     assert [run.result.seed for run in methods.recorded("video", GROUPS["video"])] == [1]
 
 
