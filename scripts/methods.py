@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from marks import said_of
 from methods_table import Table
 from records import Record, merge, read, write
-from study import ROOT, Group, Question, StudyError, elsewhere, fill, read_studies, said_of
+from study import ROOT, Group, Question, StudyError, elsewhere, fill, read_studies
 
 from ssl_runner.reporting import protocols
 from ssl_runner.reporting.runs import find_runs
@@ -128,12 +129,13 @@ def page(groups: Mapping[str, Group]) -> str:
         if not runs:
             continue
         said = [set(record.words()) for record in records_of(name)]
+        table = Table(name, group, runs)
         sections.append(
             {
                 "group": group,
                 "seeds": "`seed=" + "`, `".join(map(str, group.seeds[:-1])) + f"` and `{group.seeds[-1]}`",
-                "again": said_of(group.again),
-                "table": Table(name, group, runs).markdown(),
+                "again": said_of(table.marks),
+                "table": table.markdown(),
                 "devices": ", ".join(sorted({run.result.cost.device for run in runs})),
                 "commits": ", ".join(
                     sorted({run.result.git.commit[:7] if run.result.git else "unknown" for run in runs})

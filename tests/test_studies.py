@@ -4,6 +4,7 @@ import itertools
 import json
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import yaml
 from claims_tables import bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_runs import made_config, made_metric, made_run
+from marks import STARTED, Mark, open_marks, said_of, sign
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, asks, read_studies, read_study, sign
+from study import ROOT, STUDIES, Claim, Column, Group, Question, StudyError, asks, read_studies, read_study
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.fit import check_fit
@@ -86,7 +88,9 @@ def test_a_recorded_sweep_ran_as_its_claim_says(name: str) -> None:
             "columns[0].percent",
         ),
         ({"runs": [{"of": [""], "with": "seed=1"}]}, "runs[0].with: no such key; choose one of: of, also"),
-        ({"again": [{"why": "new tokens", "reason": ""}]}, "again[0].why"),
+        ({"again": [{"why": "new tokens", "reason": "", "before": "2026-11-29"}]}, "again[0].why"),
+        ({"again": [{"reason": "", "before": "soon"}]}, "again[0]: before is 'soon'; a date is needed"),
+        ({"again": [{"reason": ""}]}, "again[0].before is missing"),
         ({"again": "new tokens"}, "again is"),
         ({"jobs": "two"}, "jobs is"),
     ],
@@ -121,27 +125,79 @@ def test_differences_are_those_of_a_paired_t_test() -> None:
     assert above({0: 0.97}, {1: 0.9}, ACCURACY) == ""
 
 
+def mark(**about: Any) -> Mark:
+    return Mark(reason="new tokens", before="2026-11-29", **about)
+
+
+DINO, START = {"objective": "dino", "backbone": "convnet"}, {"subject": "random_start", "backbone": "per_frame"}
+
+
 def test_a_mark_stands_where_it_says() -> None:
-    whole, rows, column = Mark(reason="a"), Mark(reason="b", objective="dino"), Mark(reason="c", columns=("linear",))
-    cell = Mark(reason="d", subject="random_start", backbone="per_frame", columns=("place",))
-    dino, start = {"objective": "dino", "backbone": "convnet"}, {"subject": "random_start", "backbone": "per_frame"}
-    assert [sign([whole], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [""] * 3
-    assert [sign([rows], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == ["", " †", ""]
-    assert [sign([column], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [" †", "", ""]
-    assert [sign([cell], *at) for at in ((start, "place"), (start, "speed"), (dino, "place"))] == [" †", "", ""]
+    whole, rows, column = mark(), mark(objective="dino"), mark(columns=("linear",))
+    cell = mark(subject="random_start", backbone="per_frame", columns=("place",))
+    assert [sign([whole], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == [""] * 3
+    assert [sign([rows], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == ["", " †", ""]
+    assert [sign([column], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == [" †", "", ""]
+    assert [sign([cell], *at) for at in ((START, "place"), (START, "speed"), (DINO, "place"))] == [" †", "", ""]
+
+
+def test_a_mark_goes_as_newer_runs_come() -> None:
+    """It stands above the table while all runs that it is about are older, then beside those that are."""
+    old, new = DINO | {STARTED: "2026-11-28T23:59:59+00:00"}, START | {STARTED: "2026-11-29T00:00:00+00:00"}
+    whole, rows, column = mark(), mark(objective="dino"), mark(columns=("linear",))
+    assert open_marks([whole, rows, column], {"linear": [old], "knn": [old]}) == (whole, rows, column)
+    assert open_marks([whole, rows, column], {"linear": [new], "knn": [new]}) == ()
+    assert open_marks([column], {"linear": [new], "knn": [old]}) == ()
+    found = open_marks([whole, rows, column], {"linear": [old, new], "knn": [old]})
+    assert said_of(found) == [
+        "† The rows marked so, to be measured again: new tokens",
+        "† *dino*, to be measured again: new tokens",
+        "† *linear*, where marked, to be measured again: new tokens",
+    ]
+    whole, rows, column = found
+    places = [(None, "linear"), (old, None), (old, "linear"), (new, None), (new, "linear")]
+    assert [sign([whole], *at) for at in places] == ["", " †", "", "", ""]
+    assert [sign([column], *at) for at in places] == ["", "", " †", "", ""]
+
+
+def test_a_table_that_is_partly_measured_again_marks_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed of GloVe started a week later than all other runs; then all of GloVe; then all."""
+    monkeypatch.setattr(methods, "RECORDS", tmp_path)
+    kept = records.read(ROOT / "docs" / "runs" / "words.jsonl")
+    recorded = max(record.started for record in kept)
+    again = replace(mark(), before=recorded[:4] + "-12-31")
+    group = replace(GROUPS["words"], again=(again,))
+
+    def shown(newer: Callable[[records.Record], bool]) -> list[str]:
+        dated = [r._replace(result=r.result | {"started": "2027-01-01"}) if newer(r) else r for r in kept]
+        records.write(tmp_path / "words.jsonl", dated)
+        page = methods.page({"words": group}).splitlines()
+        return [line for line in page if line.startswith("| ") and "†" in line] + [
+            line for line in page if line.startswith("†")
+        ]
+
+    assert shown(lambda record: "glove" in record.name and record.result["seed"] == 0) == [
+        "† All figures of this table, to be measured again: new tokens"
+    ]
+    *rows, said = shown(lambda record: "glove" in record.name)
+    assert {row.split(" |")[0] for row in rows} == {"| cbow †", "| skip_gram †"}
+    assert said == "† The rows marked so, to be measured again: new tokens"
+    *rows, said = shown(lambda record: record.name.split("-")[1] != "glove")
+    assert [row.split(" |")[0] for row in rows] == ["| glove †"]
+    assert shown(lambda record: True) == []
 
 
 @pytest.mark.parametrize(
-    ("mark", "said"),
+    ("about", "said"),
     [
-        (Mark(reason="", columns=("linar",)), "no such title: linar"),
-        (Mark(reason="", objective="dimo"), "no row of the table"),
+        (mark(columns=("linar",)), "no such title: linar"),
+        (mark(objective="dimo"), "no row of the table"),
     ],
 )
-def test_a_mark_of_nothing_is_refused(mark: Mark, said: str) -> None:
+def test_a_mark_of_nothing_is_refused(about: Mark, said: str) -> None:
     group = GROUPS["digits"]
     with pytest.raises(StudyError, match=said):
-        methods.page({"digits": Group(**{**vars(group), "again": (mark,)})})
+        methods.page({"digits": Group(**{**vars(group), "again": (about,)})})
 
 
 def test_the_main_table_is_worked_by_hand() -> None:
@@ -246,7 +302,7 @@ def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
     cell = {"setting": "a", "column": "linear.accuracy", "mean": 0.5, "low": None, "high": None, "n": 1, "tied": True}
     exported = {
         "axes": [{"key": "objective", "short": "objective", "values": ["a"], "numeric": False}],
-        "settings": [{"label": "a", "values": {"objective": "a"}}],
+        "settings": [{"label": "a", "values": {"objective": "a"}, "runs": [{"started": "2026-11-26"}]}],
         "columns": [{"key": "linear.accuracy", "evaluator": "linear", "metric": "accuracy"}],
         "cells": [cell | {"controls": {}}],
     }
