@@ -54,15 +54,18 @@ def parted_articles() -> dict[str, list[list[str]]]:
     return {part: [found[place] for place in places] for part, places in chosen.items()}
 
 
+MADE = {"wiki_and_war": wiki_and_war}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", choices=["wiki_and_war"])
+    parser.add_argument("corpus", choices=list(MADE))
     parser.add_argument("novel", type=Path, nargs="?", default=NOVEL, help="the folder of War and Peace")
     options = parser.parse_args()
     folder = CORPORA / options.corpus
     if folder.exists():
         raise StudyError(f"{folder} is there already; remove it to make it again")
-    wiki_and_war(folder, options.novel)
+    MADE[options.corpus](folder, options.novel)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ class Group:
     common: str = ""  # overrides of all runs
     seeds: tuple[int, ...] = (0, 1, 2)
     start_from: str = ""  # a group with one run a seed: from its weights runs of the same seed start
+    corpus: str = ""  # what it reads from outputs/corpora/, which scripts/corpora.py makes
     asked_afterwards: tuple[Question, ...] = ()
     again: tuple[Mark, ...] = ()
 

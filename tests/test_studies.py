@@ -21,14 +21,13 @@ from made_runs import made_config, made_metric, made_run
 from marks import STARTED, Mark, open_marks, said_of, sign
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, Question, StudyError, asks, read_studies, read_study
+from study import ROOT, STUDIES, Claim, Column, Group, StudyError, asks, read_studies, read_study
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.fit import check_fit
 from ssl_runner.config.schema import typed
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import read_address
-from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import write_result
 
 GROUPS = read_studies(Group, "methods")
@@ -262,40 +261,6 @@ def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     other = replace(CLAIMS["mask_ratio"], pictures=("linear",))
     with pytest.raises(StudyError, match="no such pictures: linear; there are: Linear accuracy by ratio"):
         claims.keep("mask_ratio", sweep, {"mask_ratio": other})
-
-
-def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "ROOT", tmp_path)
-    monkeypatch.setattr(methods, "OUTPUTS", tmp_path / "outputs")
-    on = DataRef(dataset="moving_digits", own=False, settings={"label": "speed"})
-    config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
-    asked = made_run("asked", config, on=on).result.results
-    for name, more in (("new", ()), ("asked", asked)):
-        run = made_run(name, config)
-        run = run._replace(result=replace(run.result, results=(*run.result.results, *more)))
-        folder = write_result(tmp_path / "outputs" / "video" / "mae" / name, run.result).parent
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    question = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
-    assert list(methods.asked("video", question)) == [
-        [
-            "run=outputs/video/mae/new",
-            "dataset=moving_digits",
-            "dataset.label=speed",
-            "evaluation=[linear]",
-            "controls=[random_start,pixels]",
-        ]
-    ]
-    group = replace(GROUPS["bert"], start_from="video")
-    with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
-        methods.started(group, 1)
-    shutil.rmtree(tmp_path / "outputs" / "video" / "mae" / "asked")
-    folder = "outputs/video/mae/new"
-    assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
-    monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
-    methods.keep("video")
-    (kept,) = records.read(tmp_path / "runs" / "video.jsonl")
-    assert kept.name == "mae-new"
-    assert [run.result.seed for run in methods.recorded("video", GROUPS["video"])] == [1]
 
 
 def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
