@@ -24,7 +24,8 @@ from typing import Any
 
 import yaml
 from claims_tables import TABLES, read_record
-from study import ROOT, Claim, Picture, StudyError, check_marks, fill, read_studies, said_of
+from marks import said_of
+from study import ROOT, Claim, Picture, StudyError, check_marks, fill, read_studies
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import compare
@@ -145,8 +146,8 @@ def page(claims: Mapping[str, Claim]) -> str:
                 "minutes": f"{plain['minutes']:.0f}",
                 "commit": plain["commit"][:7],
                 "command": plain["command"],
-                "again": said_of(claim.again),
-                "open": any(not mark.row() and not mark.columns for mark in claim.again),
+                "again": said_of(record.again),
+                "open": any(not mark.row() and not mark.columns for mark in record.again),
                 "table": TABLES[claim.table](record),
                 "pictures": [path.name for path in shown if path.exists()],
                 "found": reading.read_text().strip() if reading.exists() else "",

@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from study import Claim, Column, asks, sign
+from marks import Mark, sign
+from study import Claim, Column, asks
 
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.exports import pipes
@@ -34,13 +35,13 @@ class Record(NamedTuple):
     values: Mapping[str, Mapping[str, Any]]  # by a setting's label, then by an axis's key
     columns: tuple[Column, ...]  # of the claim
     cells: Mapping[tuple[str, str], Found]  # by a setting's label and a column's title
-    claim: Claim
+    again: tuple[Mark, ...]  # of the claim, those that are about runs as old as these
 
     def at(self, label: str, column: Column) -> Found | None:
         return self.cells.get((label, column.title))
 
     def head(self, title: str) -> str:
-        return title + sign(self.claim.again, None, title)
+        return title + sign(self.again, None, title)
 
     def shown(self, label: str, column: Column) -> str:
         found = self.at(label, column)
@@ -49,7 +50,7 @@ class Record(NamedTuple):
     def start(self, label: str, column: Column) -> str:
         found = self.at(label, column)
         text = column.show(found.start) if found else ""
-        return text + sign(self.claim.again, {"subject": RANDOM_START}, column.title) if text else NOTHING
+        return text + sign(self.again, {"subject": RANDOM_START}, column.title) if text else NOTHING
 
 
 def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column, ...]) -> Record:
@@ -68,7 +69,10 @@ def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column
             assert own is not None
             cells[cell["setting"], title[cell["column"]]] = Found(own, bounds(start), above, cell["tied"])
     axes = tuple(Axis(**axis) for axis in exported["axes"])
-    return Record(axes, {each["label"]: each["values"] for each in exported["settings"]}, columns, cells, claim)
+    values = {each["label"]: each["values"] for each in exported["settings"]}
+    started = min(run["started"] for setting in exported["settings"] for run in setting["runs"])
+    again = tuple(mark for mark in claim.again if started < mark.before)
+    return Record(axes, values, columns, cells, again)
 
 
 def exported_address(column: Mapping[str, Any]) -> Address:
@@ -142,7 +146,7 @@ def ranks(record: Record) -> str:
     heads = ["objective", *(f"{record.head(column.title)}, {backbone}" for column, backbone in shown)]
     rows = []
     for name in objectives:
-        row = [name + sign(record.claim.again, {"objective": name, "subject": PRETRAINED}, None)]
+        row = [name + sign(record.again, {"objective": name, "subject": PRETRAINED}, None)]
         for column, backbone in shown:
             found = record.at(at.get((name, backbone), ""), column)
             row.append(column.show(found.own) if found else NOTHING)

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from study import Column, Group, StudyError, asks, check_marks, sign
+from marks import STARTED, open_marks, sign
+from study import Column, Group, StudyError, asks, check_marks
 
 from ssl_runner.reporting.axes import describe
 from ssl_runner.reporting.comparison import Cell, Comparison, Setting, compare
@@ -75,7 +76,7 @@ class Table:
 
     def __init__(self, name: str, group: Group, runs: Sequence[Run]) -> None:
         comparison = compare(runs)
-        self.columns, self.marks = group.columns, group.again
+        self.columns = group.columns
         self.cells = {column.title: cells(comparison, column) for column in group.columns}
         self.real = rows(runs, comparison.settings, "none")
         self.shuffled = {(r.objective, r.backbone): r for r in rows(runs, comparison.settings, "shuffled_target")}
@@ -92,16 +93,47 @@ class Table:
             for column in group.columns
             for backbone in self.backbones
         }
-        started = {row.backbone: row.about["backbone"] for row in self.real}
-        self.controls = [{"subject": RANDOM_START, "backbone": started[b], "network": b} for b in self.backbones]
-        self.controls += [{"subject": subject, "backbone": "", "network": ""} for subject in (PIXELS, BAG_OF_WORDS)]
+        self.real = [row._replace(about={**row.about, STARTED: self.started(row)}) for row in self.real]
+        backbones = {row.backbone: row.about["backbone"] for row in self.real}
+        self.controls = [self.about(RANDOM_START, backbones[b], b) for b in self.backbones]
+        self.controls += [self.about(subject) for subject in (PIXELS, BAG_OF_WORDS)]
         check_marks(name, group.again, group.columns, [*self.controls, *(row.about for row in self.real)])
+        shown = {
+            column.title: [
+                *(about for about in self.controls if self.of_control(column, about["subject"], about["network"])),
+                *(row.about for row in self.real if row.setting.label in self.cells[column.title]),
+            ]
+            for column in group.columns
+        }
+        self.marks = open_marks(group.again, shown)
+
+    def started(self, row: Row) -> str:
+        """When the first of its runs did, those with shuffled targets among them."""
+        twin = self.shuffled.get((row.objective, row.backbone))
+        settings = [row.setting, *([twin.setting] if twin else [])]
+        return min(run.result.started for setting in settings for run in setting.runs.values())
+
+    def about(self, subject: str, backbone: str = "", network: str = "") -> dict[str, str]:
+        """What is said of the row of a control."""
+        found = [each for column in self.columns for each in self.dated(column, subject, network).values()]
+        started = min((started for started, _ in found), default="")
+        return {"subject": subject, "backbone": backbone, "network": network, STARTED: started}
+
+    def dated(self, column: Column, subject: str, backbone: str) -> dict[int, tuple[str, float]]:
+        """A control's figure by seed, with the start of its run: the newest of all runs that were asked for it."""
+        settings = [row.setting for row in (*self.real, *self.shuffled.values()) if backbone in ("", row.backbone)]
+        found: dict[int, tuple[str, float]] = {}
+        for setting in settings:
+            cell = self.cells[column.title].get(setting.label)
+            for seed, value in (cell.control_values.get(subject, {}) if cell else {}).items():
+                started = setting.runs[seed].result.started
+                if seed not in found or started >= found[seed][0]:
+                    found[seed] = started, value
+        return found
 
     def of_control(self, column: Column, subject: str, backbone: str = "") -> dict[int, float]:
-        """A control's figure by seed, of all runs that were asked for it."""
-        settings = [row.setting for row in (*self.real, *self.shuffled.values()) if backbone in ("", row.backbone)]
-        found = [self.cells[column.title].get(setting.label) for setting in settings]
-        return {seed: v for cell in found if cell for seed, v in cell.control_values.get(subject, {}).items()}
+        """A control's figure by seed."""
+        return {seed: value for seed, (_, value) in self.dated(column, subject, backbone).items()}
 
     def parts(self, column: Column) -> list[str]:
         """What stands beside a column's own figure."""
@@ -141,6 +173,12 @@ class Table:
         bold = "**" if cell.interval.n > 1 else ""
         return bold + column.show(cell.interval) + bold + sign(self.marks, row.about, column.title)
 
+    def sign_of_start(self, row: Row, column: Column) -> str:
+        """Of the difference to a start that is to be measured again, where the name of the row does not say so."""
+        (start,) = [about for about in self.controls if about["network"] == row.backbone]
+        by_row = "" if sign(self.marks, row.about, None) else sign(self.marks, start, None)
+        return sign(self.marks, start, column.title) or by_row
+
     def line(self, row: Row) -> list[str]:
         """The row of an objective."""
         line = [row.objective + sign(self.marks, row.about, None), row.backbone]
@@ -155,8 +193,7 @@ class Table:
             }
             differences = {part: above(values, controls[part], column) for part in self.parts(column)}
             if differences.get(START):
-                start = {"subject": RANDOM_START, "backbone": row.about["backbone"]}
-                differences[START] += sign(self.marks, start, column.title)
+                differences[START] += self.sign_of_start(row, column)
             line += [self.own(row, column, cell), *differences.values()]
         costs = [run.result.cost for run in row.setting.runs.values()]
         speed = statistics.median(cost.examples_per_second or math.nan for cost in costs)
@@ -165,9 +202,19 @@ class Table:
 
 
 def cells(comparison: Comparison, wanted: Column) -> dict[str, Cell]:
-    """A study's column in a comparison, by setting: of several protocols each setting has its own."""
+    """A study's column in a comparison, by setting: of several protocols each setting has its own, and where its seeds
+    have several, that of most seeds, then of the newest."""
     keys = [column.key for column in comparison.columns if asks(wanted, column.address)]
-    return {setting: cell for (setting, key), cell in comparison.cells.items() if key in keys}
+    runs = {setting.label: setting.runs for setting in comparison.settings}
+
+    def weight(label: str, cell: Cell) -> tuple[int, str]:
+        return len(cell.values), max(runs[label][seed].result.started for seed in cell.values)
+
+    found: dict[str, Cell] = {}
+    for (label, key), cell in comparison.cells.items():
+        if key in keys and (label not in found or weight(label, cell) >= weight(label, found[label])):
+            found[label] = cell
+    return found
 
 
 def above(reached: Mapping[int, float], control: Mapping[int, float], column: Column) -> str:

@@ -5,13 +5,14 @@ not the run's own.
 """
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jinja2
 import yaml
+from marks import Mark, unknown_parts
 
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import ON, Address
@@ -19,7 +20,6 @@ from ssl_runner.results.plain import from_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "scripts" / "studies"
-MARKED = "†"
 
 T = TypeVar("T")
 
@@ -54,23 +54,6 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """Numbers that are to be measured again: of the columns with these titles and the rows that agree in all that is
-    said of them; where nothing is said, of all."""
-
-    reason: str
-    columns: tuple[str, ...] = ()
-    objective: str = ""
-    backbone: str = ""
-    subject: str = ""  # pretrained, random_start, ...
-
-    def row(self) -> dict[str, str]:
-        """What the mark says of rows."""
-        said = {"subject": self.subject, "objective": self.objective, "backbone": self.backbone}
-        return {key: value for key, value in said.items() if value}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Runs that share overrides: one for each of `of`."""
 
@@ -98,6 +81,7 @@ class Group:
     common: str = ""  # overrides of all runs
     seeds: tuple[int, ...] = (0, 1, 2)
     start_from: str = ""  # a group with one run a seed: from its weights runs of the same seed start
+    corpus: str = ""  # what it reads from outputs/corpora/, which scripts/corpora.py makes
     asked_afterwards: tuple[Question, ...] = ()
     again: tuple[Mark, ...] = ()
 
@@ -143,6 +127,15 @@ class Claim:
         return shlex.split(self.overrides)
 
 
+class _Loader(yaml.SafeLoader):
+    """Of YAML in which dates are text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in each if not tag.endswith(":timestamp")]
+        for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read_studies(kind: type[T], folder: str) -> dict[str, T]:
     """The studies that scripts/studies/<folder>.yaml lists, in its order, each from its file. Raises StudyError."""
     order = yaml.safe_load((STUDIES / f"{folder}.yaml").read_text(encoding="utf-8"))
@@ -152,7 +145,7 @@ def read_studies(kind: type[T], folder: str) -> dict[str, T]:
 def read_study(kind: type[T], path: Path) -> T:
     """One file; every key must be known. Raises StudyError."""
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         study = from_plain(kind, plain, "")
     except (OSError, yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{path}: {error}") from error
@@ -192,43 +185,10 @@ def asks(wanted: Column, found: Address) -> bool:
     return address(wanted).covers(found) and (ON in found.apart) == bool(wanted.data)
 
 
-# --------------------------------------------------------------------------------------------- to be measured again
-
-
-def sign(marks: Iterable[Mark], row: Mapping[str, str] | None, column: str | None) -> str:
-    """The sign beside the title of a column (no row), the name of a row (no column) or a number, if a mark is about
-    just that. A mark of a whole table is said above it alone."""
-    for mark in marks:
-        rows, columns = mark.row(), mark.columns
-        of_row = not rows if row is None else bool(rows) and rows.items() <= row.items()
-        of_column = not columns if column is None else column in columns
-        if of_row and of_column:
-            return f" {MARKED}"
-    return ""
-
-
-def said_of(marks: Iterable[Mark]) -> list[str]:
-    """What the page says above a table of numbers that are to be measured again, a line a mark."""
-    lines = []
-    for mark in marks:
-        columns = ", ".join(f"*{title}*" for title in mark.columns)
-        rows = ", ".join(f"*{value.replace('_', ' ')}*" for value in mark.row().values())
-        about = " of ".join(filter(None, [columns, rows])) or "All figures of this table"
-        lines.append(f"{MARKED} {about}, to be measured again: {mark.reason}")
-    return lines
-
-
-def check_marks(
-    name: str, marks: Iterable[Mark], columns: Iterable[Column], rows: Collection[Mapping[str, str]]
-) -> None:
+def check_marks(name: str, marks: Iterable[Mark], columns: Iterable[Column], rows: Sequence[Mapping[str, str]]) -> None:
     """Raises StudyError for a mark that is about nothing in its table."""
-    titles = {column.title for column in columns}
-    for mark in marks:
-        strange = [title for title in mark.columns if title not in titles]
-        if strange:
-            raise StudyError(f"{name}: again.columns: no such title: {', '.join(strange)}")
-        if not any(mark.row().items() <= row.items() for row in rows):
-            raise StudyError(f"{name}: again: no row of the table is {mark.row()}")
+    for problem in unknown_parts(marks, [column.title for column in columns], rows):
+        raise StudyError(f"{name}: {problem}")
 
 
 # -------------------------------------------------------------------------------------------------------------- pages

@@ -4,6 +4,7 @@ import itertools
 import json
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ import claims
 import methods
 import numpy as np
 import pytest
+import records
 import yaml
 from claims_tables import bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_runs import made_config, made_metric, made_run
+from marks import STARTED, Mark, open_marks, said_of, sign
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, Mark, Question, StudyError, asks, read_studies, read_study, sign
+from study import ROOT, STUDIES, Claim, Column, Group, StudyError, asks, read_studies, read_study
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.fit import check_fit
 from ssl_runner.config.schema import typed
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import read_address
-from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import write_result
 
 GROUPS = read_studies(Group, "methods")
@@ -46,7 +48,7 @@ def test_every_study_has_its_place(folder: str) -> None:
 
 
 def test_every_record_has_its_study() -> None:
-    assert {path.name for path in methods.RECORDS.iterdir()} <= GROUPS.keys()
+    assert {path.name for path in methods.RECORDS.iterdir()} <= {f"{name}.jsonl" for name in GROUPS}
     assert {path.stem for path in claims.RECORDS.glob("*.json")} <= CLAIMS.keys()
 
 
@@ -85,7 +87,9 @@ def test_a_recorded_sweep_ran_as_its_claim_says(name: str) -> None:
             "columns[0].percent",
         ),
         ({"runs": [{"of": [""], "with": "seed=1"}]}, "runs[0].with: no such key; choose one of: of, also"),
-        ({"again": [{"why": "new tokens", "reason": ""}]}, "again[0].why"),
+        ({"again": [{"why": "new tokens", "reason": "", "before": "2026-11-29"}]}, "again[0].why"),
+        ({"again": [{"reason": "", "before": "soon"}]}, "again[0]: before is 'soon'; a date is needed"),
+        ({"again": [{"reason": ""}]}, "again[0].before is missing"),
         ({"again": "new tokens"}, "again is"),
         ({"jobs": "two"}, "jobs is"),
     ],
@@ -120,36 +124,89 @@ def test_differences_are_those_of_a_paired_t_test() -> None:
     assert above({0: 0.97}, {1: 0.9}, ACCURACY) == ""
 
 
+def mark(**about: Any) -> Mark:
+    return Mark(reason="new tokens", before="2026-11-29", **about)
+
+
+DINO, START = {"objective": "dino", "backbone": "convnet"}, {"subject": "random_start", "backbone": "per_frame"}
+
+
 def test_a_mark_stands_where_it_says() -> None:
-    whole, rows, column = Mark(reason="a"), Mark(reason="b", objective="dino"), Mark(reason="c", columns=("linear",))
-    cell = Mark(reason="d", subject="random_start", backbone="per_frame", columns=("place",))
-    dino, start = {"objective": "dino", "backbone": "convnet"}, {"subject": "random_start", "backbone": "per_frame"}
-    assert [sign([whole], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [""] * 3
-    assert [sign([rows], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == ["", " †", ""]
-    assert [sign([column], *at) for at in ((None, "linear"), (dino, None), (dino, "linear"))] == [" †", "", ""]
-    assert [sign([cell], *at) for at in ((start, "place"), (start, "speed"), (dino, "place"))] == [" †", "", ""]
+    whole, rows, column = mark(), mark(objective="dino"), mark(columns=("linear",))
+    cell = mark(subject="random_start", backbone="per_frame", columns=("place",))
+    assert [sign([whole], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == [""] * 3
+    assert [sign([rows], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == ["", " †", ""]
+    assert [sign([column], *at) for at in ((None, "linear"), (DINO, None), (DINO, "linear"))] == [" †", "", ""]
+    assert [sign([cell], *at) for at in ((START, "place"), (START, "speed"), (DINO, "place"))] == [" †", "", ""]
+
+
+def test_a_mark_goes_as_newer_runs_come() -> None:
+    """It stands above the table while all runs that it is about are older, then beside those that are."""
+    old, new = DINO | {STARTED: "2026-11-28T23:59:59+00:00"}, START | {STARTED: "2026-11-29T00:00:00+00:00"}
+    whole, rows, column = mark(), mark(objective="dino"), mark(columns=("linear",))
+    assert open_marks([whole, rows, column], {"linear": [old], "knn": [old]}) == (whole, rows, column)
+    assert open_marks([whole, rows, column], {"linear": [new], "knn": [new]}) == ()
+    assert open_marks([column], {"linear": [new], "knn": [old]}) == ()
+    found = open_marks([whole, rows, column], {"linear": [old, new], "knn": [old]})
+    assert said_of(found) == [
+        "† The rows marked so, to be measured again: new tokens",
+        "† *dino*, to be measured again: new tokens",
+        "† *linear*, where marked, to be measured again: new tokens",
+    ]
+    whole, rows, column = found
+    places = [(None, "linear"), (old, None), (old, "linear"), (new, None), (new, "linear")]
+    assert [sign([whole], *at) for at in places] == ["", " †", "", "", ""]
+    assert [sign([column], *at) for at in places] == ["", "", " †", "", ""]
+
+
+def test_a_table_that_is_partly_measured_again_marks_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed of GloVe started a week later than all other runs; then all of GloVe; then all."""
+    monkeypatch.setattr(methods, "RECORDS", tmp_path)
+    kept = records.read(ROOT / "docs" / "runs" / "words.jsonl")
+    recorded = max(record.started for record in kept)
+    again = replace(mark(), before=recorded[:4] + "-12-31")
+    group = replace(GROUPS["words"], again=(again,))
+
+    def shown(newer: Callable[[records.Record], bool]) -> list[str]:
+        dated = [r._replace(result=r.result | {"started": "2027-01-01"}) if newer(r) else r for r in kept]
+        records.write(tmp_path / "words.jsonl", dated)
+        page = methods.page({"words": group}).splitlines()
+        return [line for line in page if line.startswith("| ") and "†" in line] + [
+            line for line in page if line.startswith("†")
+        ]
+
+    assert shown(lambda record: "glove" in record.name and record.result["seed"] == 0) == [
+        "† All figures of this table, to be measured again: new tokens"
+    ]
+    *rows, said = shown(lambda record: "glove" in record.name)
+    assert {row.split(" |")[0] for row in rows} == {"| cbow †", "| skip_gram †"}
+    assert said == "† The rows marked so, to be measured again: new tokens"
+    *rows, said = shown(lambda record: record.name.split("-")[1] != "glove")
+    assert [row.split(" |")[0] for row in rows] == ["| glove †"]
+    assert shown(lambda record: True) == []
 
 
 @pytest.mark.parametrize(
-    ("mark", "said"),
+    ("about", "said"),
     [
-        (Mark(reason="", columns=("linar",)), "no such title: linar"),
-        (Mark(reason="", objective="dimo"), "no row of the table"),
+        (mark(columns=("linar",)), "no such title: linar"),
+        (mark(objective="dimo"), "no row of the table"),
     ],
 )
-def test_a_mark_of_nothing_is_refused(mark: Mark, said: str) -> None:
+def test_a_mark_of_nothing_is_refused(about: Mark, said: str) -> None:
     group = GROUPS["digits"]
     with pytest.raises(StudyError, match=said):
-        methods.page({"digits": Group(**{**vars(group), "again": (mark,)})})
+        methods.page({"digits": Group(**{**vars(group), "again": (about,)})})
 
 
 def test_the_main_table_is_worked_by_hand() -> None:
     """Its figures, from the recorded files without any of our code."""
-    records = [json.loads(path.read_text())["result"] for path in sorted((methods.RECORDS / "main").glob("*.json"))]
+    _, *lines = (methods.RECORDS / "main.jsonl").read_text().splitlines()
+    results = [json.loads(line)["result"] for line in lines]
     found = {
-        (record["seed"], each["subject"]): each["metrics"]["accuracy"]
-        for record in records
-        for each in record["results"]
+        (result["seed"], each["subject"]): each["metrics"]["accuracy"]
+        for result in results
+        for each in result["results"]
         if each["evaluator"] == "knn"
     }
     own, start = (np.array([found[seed, subject] for seed in (0, 1, 2)]) for subject in ("pretrained", "random_start"))
@@ -183,15 +240,15 @@ def made_sweep(folder: Path, claim: Claim) -> Path:
 
 
 def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = tmp_path / "claims"
-    records.mkdir()
-    shutil.copy(claims.RECORDS / "mask_ratio_text.json", records)
-    monkeypatch.setattr(claims, "RECORDS", records)
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    shutil.copy(claims.RECORDS / "mask_ratio_text.json", folder)
+    monkeypatch.setattr(claims, "RECORDS", folder)
     sweep = made_sweep(tmp_path / "outputs", CLAIMS["mask_ratio"])
     claims.keep("mask_ratio", sweep, CLAIMS)
     kept = ["mask_ratio-1.png", "mask_ratio-2.png", "mask_ratio.json", "mask_ratio_text-0.png", "mask_ratio_text.json"]
-    assert sorted(path.name for path in records.iterdir()) == kept
-    assert str(tmp_path) not in (records / "mask_ratio.json").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == kept
+    assert str(tmp_path) not in (folder / "mask_ratio.json").read_text()
     page = claims.page(CLAIMS)
     assert "| 0.5 | 50.5 ± 6.4 | 10.0 ± 0.0 | 50.5 ± 6.4 | 10.0 ± 0.0 † |" in page
     assert "| 0.75 | 75.5 ± 6.4 = |" in page
@@ -206,45 +263,11 @@ def test_a_sweep_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         claims.keep("mask_ratio", sweep, {"mask_ratio": other})
 
 
-def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "ROOT", tmp_path)
-    monkeypatch.setattr(methods, "OUTPUTS", tmp_path / "outputs")
-    on = DataRef(dataset="moving_digits", own=False, settings={"label": "speed"})
-    config = made_config(seed=1) | {"controls": ["random_start", "pixels"]}
-    asked = made_run("asked", config, on=on).result.results
-    for name, more in (("new", ()), ("asked", asked)):
-        run = made_run(name, config)
-        run = run._replace(result=replace(run.result, results=(*run.result.results, *more)))
-        folder = write_result(tmp_path / "outputs" / "video" / "mae" / name, run.result).parent
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    question = Question(evaluator="linear", data={"dataset": "moving_digits", "label": "speed"})
-    assert list(methods.asked("video", question)) == [
-        [
-            "run=outputs/video/mae/new",
-            "dataset=moving_digits",
-            "dataset.label=speed",
-            "evaluation=[linear]",
-            "controls=[random_start,pixels]",
-        ]
-    ]
-    group = replace(GROUPS["bert"], start_from="video")
-    with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
-        methods.started(group, 1)
-    shutil.rmtree(tmp_path / "outputs" / "video" / "mae" / "asked")
-    folder = "outputs/video/mae/new"
-    assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
-    monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
-    methods.keep(["video"])
-    (kept,) = (tmp_path / "runs" / "video").iterdir()
-    assert kept.name == "mae-new.json"
-    assert [run.result.seed for run in methods.recorded("video", GROUPS["video"])] == [1]
-
-
 def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
     cell = {"setting": "a", "column": "linear.accuracy", "mean": 0.5, "low": None, "high": None, "n": 1, "tied": True}
     exported = {
         "axes": [{"key": "objective", "short": "objective", "values": ["a"], "numeric": False}],
-        "settings": [{"label": "a", "values": {"objective": "a"}}],
+        "settings": [{"label": "a", "values": {"objective": "a"}, "runs": [{"started": "2026-11-26"}]}],
         "columns": [{"key": "linear.accuracy", "evaluator": "linear", "metric": "accuracy"}],
         "cells": [cell | {"controls": {}}],
     }

@@ -1,6 +1,5 @@
 """Names that last: a class that moves, a key that is renamed, a key that is added; and the recorded runs."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import records
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -30,8 +30,9 @@ from ssl_runner.config.paths import options
 from ssl_runner.config.schema import Config, Trainer, typed
 from ssl_runner.config.signatures import locate, parameters
 
-RECORDS = sorted((Path(__file__).parents[3] / "docs" / "runs").glob("*/*.json"))
-# Settings that a command must say now to mean what it meant: they have other defaults, or there is more to be asked.
+GROUPS = sorted((Path(__file__).parents[3] / "docs" / "runs").glob("*.jsonl"))
+RECORDS = [(group.stem, record) for group in GROUPS for record in records.read(group)]
+# Settings that a command of schema 1 must say now to mean what it meant: they have other defaults.
 MEANT = {
     "dino": ["objective.exported=student"],
     "supervised": ["objective.views=null"],
@@ -188,25 +189,26 @@ def composed(words: tuple[str, ...]) -> dict[str, Any]:
     return compose(words)
 
 
-def same_command(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def same_command(record: records.Record) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recorded config, and what its command gives now, said as it was meant."""
-    record = json.loads(path.read_text())
-    plain, overrides = record["config"], record["result"]["overrides"]
-    words = [word for word in overrides if not word.startswith("seed=")] + MEANT.get(plain["names"]["objective"], [])
+    plain = record.config
+    words = [word for word in record.words() if not word.startswith("seed=")]
+    if record.result["schema"] == 1:
+        words += MEANT.get(plain["names"]["objective"], [])
     if not any(word.startswith("evaluation=") for word in words):  # sets have grown
         words.append(f"evaluation=[{','.join(plain['evaluation'])}]")
     now = composed(tuple(words))
-    return plain, {**now, "seed": plain["seed"], "unfit": plain["unfit"]}
+    return plain, {**now, "seed": plain["seed"], "unfit": plain["unfit"], "contents": plain.get("contents", {})}
 
 
 @pytest.mark.parametrize(
-    "path",
+    "record",
     [
-        pytest.param(path, marks=[pytest.mark.slow] * bool(place % 20), id=f"{path.parent.name}/{path.stem}")
-        for place, path in enumerate(RECORDS)
+        pytest.param(record, marks=[pytest.mark.slow] * bool(place % 20), id=f"{group}/{record.name}")
+        for place, (group, record) in enumerate(RECORDS)
     ],
 )
-def test_every_recorded_run_is_what_its_command_gives_now(path: Path) -> None:
-    plain, now = same_command(path)
+def test_every_recorded_run_is_what_its_command_gives_now(record: records.Record) -> None:
+    plain, now = same_command(record)
     typed(plain)  # older names and keys that lack are no mistake
     assert identity(plain) == identity(now)
