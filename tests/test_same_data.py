@@ -212,6 +212,32 @@ def test_a_finished_run_of_an_older_version_is_found(tmp_path: Path, capsys: pyt
     assert "finished before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["finished", "interrupted"])
+def test_a_run_whose_classes_have_moved_since_is_found(
+    tmp_path: Path, at: Any, capsys: pytest.CaptureFixture[str], ended: bool
+) -> None:
+    """It knows what its files hold, but is called otherwise: by a hash of older names."""
+    at(arrays(tmp_path / "a", easy=True))
+    words = [*ARRAYS, f"output={tmp_path / 'out'}", "evaluation=[]"]
+    folder = do(*words)
+    if not ended:
+        (folder / "result.json").unlink()
+    file = folder / "config.yaml"
+    file.write_text(file.read_text().replace("data.images.arrays", "data.arrays"))
+    before = folder.rename(folder.with_name("s0-0123456789"))
+    kept = (before / "config.yaml").read_text()
+    for _ in range(2):  # it is found as what it was the second time too
+        capsys.readouterr()
+        assert do(*words) == before
+        assert ("finished before" if ended else "going on from step 3") in capsys.readouterr().out
+        assert (before / "config.yaml").read_text() == kept
+        if not ended:
+            (before / "result.json").unlink()
+    assert do(*words, "seed=1") != before
+    arrays(tmp_path / "a", easy=False)
+    assert do(*words) != before  # other data
+
+
 def test_an_older_run_on_files_is_found_where_it_read_the_same(
     tmp_path: Path, at: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

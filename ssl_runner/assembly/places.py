@@ -10,8 +10,8 @@ import yaml
 
 from ssl_runner.assembly import check
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.identity import NOT_IDENTITY, identity_but_for
-from ssl_runner.config.names import current
+from ssl_runner.config.identity import NOT_IDENTITY, identity, identity_but_for
+from ssl_runner.config.names import current, mentions_older
 from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.interfaces import DataSource, DataSpec
 from ssl_runner.results.result import Result, ResultError, read_result
@@ -46,6 +46,10 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
     note = ""
     for older, before in _older(folder.parent, f"s{request.config.seed}-"):
         if identity_but_for(before, files) != wanted:
+            continue
+        if CONTENTS in before and identity(before) == request.identity:  # it was called otherwise
+            return replace(request, older=older), ""
+        if CONTENTS in before:  # of other data
             continue
         if not files:
             return replace(request, older=older), ""
@@ -95,7 +99,7 @@ def finished(folder: Path) -> Result | None:
 
 
 def _older(parent: Path, prefix: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders of runs whose config an older version wrote, with that config."""
+    """Folders of runs whose config an older version wrote, with that config by the names of now."""
     for file in sorted(parent.glob(f"{prefix}*/{CONFIG}")):
         plain = _read_older(file, file.stat().st_mtime_ns)
         if plain is not None:
@@ -106,7 +110,7 @@ def _older(parent: Path, prefix: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _read_older(file: Path, changed: int) -> dict[str, Any] | None:
     """A config that an older version wrote; None where this one did, or it cannot be read. `changed`: when."""
     text = file.read_text(encoding="utf-8", errors="replace")
-    plain = None if f"\n{CONTENTS}:" in text else _parsed(text)
+    plain = None if f"\n{CONTENTS}:" in text and not mentions_older(text) else _parsed(text)
     return None if plain is None else current(plain)
 
 

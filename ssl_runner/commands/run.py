@@ -29,6 +29,7 @@ from ssl_runner.assembly.places import (
 )
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.names import mentions_older
 from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.config.schema import Config
 from ssl_runner.interfaces import DataSource, DataSpec, Encoder, Objective, SplitName
@@ -278,11 +279,13 @@ def introduce(config: Config, model: Objective, data: "DataModule", console: Con
 
 
 def write_config(request: RunRequest) -> None:
-    """Keep the run's config in its folder. In one that an older version began it stays without fingerprints: it is
-    looked for as such."""
-    plain = request.plain
+    """Keep the run's config in its folder. In a folder that an older version began, the config stays in that version's
+    words, or without fingerprints: the run is looked for as such."""
+    plain, file = request.plain, request.folder / CONFIG
+    if request.older is not None and file.is_file() and mentions_older(file.read_text(encoding="utf-8")):
+        return
     kept = plain if request.older is None else {key: value for key, value in plain.items() if key != CONTENTS}
-    write_atomically(request.folder / CONFIG, yaml.safe_dump(dict(kept), sort_keys=False))
+    write_atomically(file, yaml.safe_dump(dict(kept), sort_keys=False))
 
 
 def context_of(request: RunRequest) -> RunContext:

@@ -186,6 +186,13 @@ ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was 
 }  # fmt: skip
 
 
+def mentions_older(text: str) -> bool:
+    """Whether a config, as text, may hold a name or a value that is called otherwise now: quick, and never False where
+    it does."""
+    values = (older for spellings in RESPELLED.values() for older in spellings)
+    return any(name in text for name in (*RENAMED, *OLDER_KEYS, *values))
+
+
 @lru_cache(4096)
 def name_now(name: str) -> str:
     """What a class, or a module, is called now.
