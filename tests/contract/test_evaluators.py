@@ -3,7 +3,6 @@
 import inspect
 import pkgutil
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 import ssl_runner.evaluation
 import ssl_runner.interfaces
+from ssl_runner.config.compose import compose
+from ssl_runner.config.paths import options
 from ssl_runner.evaluation.any.controls import Pixels
 from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import (
@@ -34,8 +35,7 @@ from ssl_runner.interfaces import (
     Subject,
 )
 
-CONF = Path(__file__).parents[2] / "conf" / "evaluation"
-FILES = {path.stem: path for path in sorted(CONF.glob("*.yaml"))}
+FILES = options("evaluation")
 SETS = {name: path for name, path in FILES.items() if "_target_" not in OmegaConf.load(path)}
 SINGLE = {name: path for name, path in FILES.items() if name not in SETS}
 SMALLER = {  # numbers that cost time and change no promise
@@ -274,9 +274,8 @@ def test_inspections_say_what_they_ask_of_an_objective(name):
 
 
 def test_every_evaluator_has_a_config():
-    modules = [
-        import_module(f"ssl_runner.evaluation.{m.name}") for m in pkgutil.iter_modules(ssl_runner.evaluation.__path__)
-    ]
+    package = ssl_runner.evaluation
+    modules = [import_module(m.name) for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     classes = {
         cls
         for module in modules
@@ -298,21 +297,14 @@ def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(na
     assert {p.name for p in parameters} == set(node_of(name)) - {"_target_", "defaults"}
 
 
-def test_sets_compose(tmp_path):
-    from hydra import compose, initialize_config_dir
-
-    (tmp_path / "root.yaml").write_text("defaults: [_self_, {evaluation: image}]\n")
-    with initialize_config_dir(str(tmp_path), version_base=None):
-        override = [f"hydra.searchpath=[file://{CONF.parent}]"]
-        whole = compose("root", override)["evaluation"]
-        assert {"linear", "knn", "layers", "geometry"} <= set(whole) <= set(SINGLE)
-        assert not {"finetune", "few_label_finetune"} & set(whole)  # minutes each: to be asked for by name
-        two = compose(
-            "root", [*override, "evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"]
-        )
-        assert set(two["evaluation"]) == {"linear", "knn"}
-        assert (two["evaluation"]["knn"]["k"], two["evaluation"]["linear"]["layer"]) == (5, -2)
-        assert "evaluation" not in compose("root", [*override, "evaluation=[]"])
+def test_sets_compose():
+    whole = compose(["evaluation=image"])["evaluation"]
+    assert {"linear", "knn", "layers", "geometry"} <= set(whole) <= set(SINGLE)
+    assert not {"finetune", "few_label_finetune"} & set(whole)  # minutes each: to be asked for by name
+    two = compose(["evaluation=[linear,knn]", "evaluation.knn.k=5", "evaluation.linear.layer=-2"])["evaluation"]
+    assert set(two) == {"linear", "knn"}
+    assert (two["knn"]["k"], two["linear"]["layer"]) == (5, -2)
+    assert not compose(["evaluation=[]"]).get("evaluation")
 
 
 def test_frozen_subject_is_a_subject():
