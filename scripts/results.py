@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import claims
 import methods
 from claims_tables import read_record
+from marks import Mark, said_of, sign
 from methods_table import Table, above
-from study import ROOT, Claim, Column, Group, StudyError, fill, read_studies, said_of, sign
+from study import ROOT, Claim, Column, Group, StudyError, fill, read_studies
 
 from ssl_runner.reporting.exports import pipes
 from ssl_runner.reporting.rows import subject_name
@@ -90,8 +91,8 @@ def with_baselines(group: Group) -> Group:
     return replace(group, columns=tuple(columns))
 
 
-def of_group(name: str, group: Group, runs: Sequence[Run]) -> str:
-    """The table of a group: column by column, the controls that need no training first, then the methods."""
+def of_group(name: str, group: Group, runs: Sequence[Run]) -> tuple[Sequence[Mark], str]:
+    """The marks and the table of a group: column by column, controls that need no training first, then methods."""
     wide = with_baselines(group)
     table = Table(name, wide, runs)
     shown = [column for column in wide.columns if not column.reference]
@@ -100,7 +101,7 @@ def of_group(name: str, group: Group, runs: Sequence[Run]) -> str:
     }
     rows = []
     for column in shown:
-        asked = task(column) + sign(group.again, None, column.title)
+        asked = task(column) + sign(table.marks, None, column.title)
         for subject in (PIXELS, BAG_OF_WORDS):
             values = list(table.of_control(column, subject).values())[:1]  # follows from no seed
             if values:
@@ -113,16 +114,16 @@ def of_group(name: str, group: Group, runs: Sequence[Run]) -> str:
             untrained = ""
             if start:
                 about = {"subject": RANDOM_START, "backbone": row.about["backbone"]}
-                untrained = column.show(interval(list(start.values()))) + sign(group.again, about, column.title)
+                untrained = column.show(interval(list(start.values()))) + sign(table.marks, about, column.title)
             reference = references.get(column.title)
             found = table.cells[reference.title].get(row.setting.label) if reference else None
             by_chance = reference.show(interval([found.interval.mean])) if reference and found else ""
-            score = column.show(cell.interval) + sign(group.again, row.about, column.title)
+            score = column.show(cell.interval) + sign(table.marks, row.about, column.title)
             if start and not above(cell.values, start, column).startswith("("):
                 score = f"**{score}**"
-            method = f"{row.objective}, {row.backbone}" + sign(group.again, row.about, None)
+            method = f"{row.objective}, {row.backbone}" + sign(table.marks, row.about, None)
             rows.append([asked, method, score, untrained, by_chance or chance(column, runs[0].result.config)])
-    return pipes(HEADS, [False] * len(HEADS), rows)
+    return table.marks, pipes(HEADS, [False] * len(HEADS), rows)
 
 
 def order(table: Table, column: Column, label: str) -> float:
@@ -146,8 +147,8 @@ def chance(column: Column, config: Mapping[str, Any]) -> str:
 # -------------------------------------------------------------------------------------------------- of recorded claims
 
 
-def of_claim(claim: Claim, exported: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The table of a claim: column by column, a setting of the sweep a row."""
+def of_claim(claim: Claim, exported: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Sequence[Mark], str]:
+    """The marks and the table of a claim: column by column, a setting of the sweep a row."""
     record = read_record(claim, exported, claim.columns)
     rows = []
     for column in claim.columns:
@@ -157,15 +158,15 @@ def of_claim(claim: Claim, exported: Mapping[str, Any], config: Mapping[str, Any
                 continue
             said = {axis.short: values.get(axis.key) for axis in record.axes}
             about = {"objective": str(values.get("objective", "")), "subject": PRETRAINED}
-            method = ", ".join(f"{key}: {value}" for key, value in said.items()) + sign(claim.again, about, None)
+            method = ", ".join(f"{key}: {value}" for key, value in said.items()) + sign(record.again, about, None)
             score, untrained = column.show(found.own), ""
             if found.start:
-                untrained = column.show(found.start) + sign(claim.again, {"subject": RANDOM_START}, column.title)
+                untrained = column.show(found.start) + sign(record.again, {"subject": RANDOM_START}, column.title)
             if found.above and (found.above.high < 0 if column.lower_is_better else found.above.low > 0):
                 score = f"**{score}**"
-            asked = scaled(column.title, column) + sign(claim.again, None, column.title)
+            asked = scaled(column.title, column) + sign(record.again, None, column.title)
             rows.append([asked, method, score, untrained, chance(column, config)])
-    return pipes(HEADS, [False] * len(HEADS), rows)
+    return record.again, pipes(HEADS, [False] * len(HEADS), rows)
 
 
 # ----------------------------------------------------------------------------------------------------------- the page
@@ -175,13 +176,14 @@ def sections(groups: Mapping[str, Group], asked: Mapping[str, Claim]) -> Iterabl
     for name, group in groups.items():
         if runs := methods.recorded(name, group):
             where = link("methods.md", group.title)
-            yield Section(group.title, where, said_of(group.again), of_group(name, group, runs))
+            marks, table = of_group(name, group, runs)
+            yield Section(group.title, where, said_of(marks), table)
     for name, claim in asked.items():
         path = claims.RECORDS / f"{name}.json"
         if path.exists() and claim.table != "ranks":  # repeats the runs of docs/methods.md on another backbone
             plain = json.loads(path.read_text())
-            table = of_claim(claim, plain["comparison"], plain["config"])
-            yield Section(claim.question, link("claims.md", claim.question), said_of(claim.again), table)
+            marks, table = of_claim(claim, plain["comparison"], plain["config"])
+            yield Section(claim.question, link("claims.md", claim.question), said_of(marks), table)
 
 
 def page(groups: Mapping[str, Group], asked: Mapping[str, Claim]) -> str:
