@@ -32,8 +32,8 @@ format: .venv/.dev ## put the code in the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: simclr, text, precision, probe, startup or sweep
-	$(BIN)/python scripts/benchmark.py $(or $(ARGS),startup)
+benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: a topic (simclr, text, words, objectives, precision, probe, startup, checkpoints, identity, sweep, video) and its options
+	$(BIN)/python -m scripts.benchmarks $(or $(ARGS),startup)
 
 wheel: $(BIN)/python ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
