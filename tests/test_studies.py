@@ -231,8 +231,8 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
         methods.started(group, 1)
     shutil.rmtree(tmp_path / "outputs" / "video" / "mae" / "asked")
-    folder = "outputs/video/mae/new"
-    assert methods.started(group, 1) == [f"start_from={folder}", f"dataset.tokenizer={folder}"]
+    new = "outputs/video/mae/new"
+    assert methods.started(group, 1) == [f"start_from={new}", f"dataset.tokenizer={new}"]
     monkeypatch.setattr(methods, "RECORDS", tmp_path / "runs")
     methods.keep(["video"])
     (kept,) = (tmp_path / "runs" / "video").iterdir()

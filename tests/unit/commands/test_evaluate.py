@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_runner.assembly import construct, export
 from ssl_runner.assembly.load import load_data
-from ssl_runner.commands import evaluate, findings
+from ssl_runner.commands import evaluate, evaluations
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
 from ssl_runner.config.paths import conf_dir
@@ -57,11 +57,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Encoder]:
     """Who is evaluated, in place of the evaluation."""
     seen: dict[str, Encoder] = {}
 
-    def look(config: Any, subjects: Mapping[str, Encoder], *_: Any) -> findings.Findings:
+    def look(config: Any, subjects: Mapping[str, Encoder], *_: Any) -> evaluations.Findings:
         seen.update(subjects)
-        return findings.Findings([], [])
+        return evaluations.Findings([], [])
 
-    monkeypatch.setattr(findings, "evaluate", look)
+    monkeypatch.setattr(evaluations, "evaluate", look)
     return seen
 
 
