@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # their types; at run time they are imported when they are as
     from ssl_runner.assembly.load import load_encoder, load_tokenizer
 
 __all__ = ["__version__", "load_encoder", "load_tokenizer"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:
