@@ -302,7 +302,7 @@ def job(i):
     run.log_config({{"objective": {{"ratio": i / 10}}}})
     for step in (1, 2, 3):
         run.log_metrics({{"val/loss": 1 / (step + i)}}, step)
-    from ssl_runner.metrics import share
+    from ssl_runner.results.metrics import share
     run.log_summary({{"pretrained/knn.accuracy": share("accuracy", i / 4)}})
     run.finish(success=True)
 
