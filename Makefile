@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format benchmark wheel clean
+.PHONY: help run test test-all lint format hooks benchmark wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,20 +20,23 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 test: .venv/.test ## the quick tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: .venv/.test ## all tests, with those that train for minutes
-	$(PYTEST) $(ARGS)
+test-all: .venv/.test ## all tests, with those that train for minutes; properties are tried on other cases each time
+	$(PYTEST) --hypothesis-profile=random $(ARGS)
 
-lint: .venv/.dev ## style and types
+lint: .venv/.lint ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/.dev ## put the code in the one style
+format: .venv/.lint ## put the code in the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: simclr, text, precision, probe, startup or sweep
-	$(BIN)/python scripts/benchmark.py $(or $(ARGS),startup)
+hooks: .venv/.dev ## check each commit before it is made (.pre-commit-config.yaml)
+	$(BIN)/pre-commit install
+
+benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: a topic (simclr, text, words, objectives, precision, probe, startup, checkpoints, identity, sweep, video) and its options
+	$(BIN)/python -m scripts.benchmarks $(or $(ARGS),startup)
 
 wheel: $(BIN)/python ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -53,10 +56,15 @@ clean: ## remove what tools left; keeps .venv and outputs
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch .venv/.runtime $@
 
+.venv/.lint: pyproject.toml | $(BIN)/python
+	@echo "installing ssl_runner and what its tests and checks need into .venv (once; PyTorch makes it some minutes)"
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch .venv/.runtime .venv/.test $@
+
 .venv/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing ssl_runner and what its developers need into .venv (once; PyTorch makes it some minutes)"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch .venv/.runtime .venv/.test $@
+	@touch .venv/.runtime .venv/.test .venv/.lint $@
 
 .venv/.benchmark: pyproject.toml | $(BIN)/python
 	@echo "installing ssl_runner and what it is measured against into .venv (once; PyTorch makes it some minutes)"

@@ -4,7 +4,13 @@
 >>> encoder = load_encoder("outputs/.../s0-1a2b3c4d5e")  # doctest: +SKIP
 """
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # their types; at run time they are imported when they are asked for
+    from ssl_runner.assembly.load import load_encoder, load_tokenizer
+
+__all__ = ["__version__", "load_encoder", "load_tokenizer"]
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:

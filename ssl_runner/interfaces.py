@@ -225,7 +225,8 @@ class Streams(Protocol):
 class Data(Protocol):
     """What evaluations see of a loaded dataset."""
 
-    spec: DataSpec
+    @property
+    def spec(self) -> DataSpec: ...
 
     def examples(self, split: SplitName) -> Examples: ...
 

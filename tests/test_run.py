@@ -208,8 +208,8 @@ def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys:
     theirs = ("on", "fake_images"), ("test_examples", 200), ("classes", 3), ("noise", 0.1)
     assert ("knn", "random_start", *theirs) in figures(read_result(folder))
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.seed=5"], "evaluate"))
-    found = figures(read_result(folder)).keys()
-    assert {("knn", "random_start", *theirs), ("knn", "random_start", *theirs, ("seed", 5))} <= found
+    asked = {("knn", "random_start", *theirs), ("knn", "random_start", *theirs, ("seed", 5))}
+    assert asked <= figures(read_result(folder)).keys()
     with pytest.raises(ConfigError, match="does not suit this encoder"):
         evaluate.again(compose([f"run={folder}", "evaluation=[knn]", *other, "dataset.channels=1"], "evaluate"))
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):

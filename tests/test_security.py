@@ -270,7 +270,7 @@ def test_every_key_of_hydra_but_its_mode_is_refused(tmp_path: Path) -> None:
     for package in ("_global_", "hydra"):
         by_hydra: set[str] = set()
         while True:
-            left = OmegaConf.masked_copy(node, [key for key in node if key not in by_hydra])
+            left = OmegaConf.masked_copy(node, [str(key) for key in node if key not in by_hydra])
             text = OmegaConf.to_yaml({"hydra": left} if package == "_global_" else left)
             words = elsewhere(tmp_path, f"# @package {package}\n{text}")
             try:

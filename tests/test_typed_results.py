@@ -54,7 +54,8 @@ ALLOWED = {  # file: what is read there -> in which functions
         "dotted keys of a config": ["_keys"],
     },
     "ssl_runner/commands/sweep.py": {"dotted keys of a config": ["_never_matters", "folder_of"]},
-    "scripts/benchmark.py": {"a line that a command printed, and words of one": ["startup.first_step", "precisions"]},
+    "scripts/benchmarks/precision.py": {"words of a command": ["measured"]},
+    "scripts/benchmarks/startup.py": {"a line that a command printed": ["first_step"]},
     "scripts/claims.py": {"a command": ["anywhere"]},
     "scripts/wandb_report.py": {
         "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_blocks"],

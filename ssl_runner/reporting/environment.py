@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from ssl_runner import __version__
 from ssl_runner.results.result import Git
 
 PACKAGES = (
-    "ssl-runner", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy",
-    "scikit-learn",
+    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn",
 )  # fmt: skip
 
 
@@ -22,11 +22,11 @@ class Environment(NamedTuple):
 
 def environment() -> Environment:
     """Versions of what decides a result, and the commit of this package's checkout."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "ssl-runner": __version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout on the path, or an optional package
+        except PackageNotFoundError:  # an optional package
             continue
     return Environment(versions, _git(Path(__file__).resolve()))
 

@@ -1,8 +1,8 @@
 """In which precision a network is trained on this machine.
 
 `trainer.precision=auto` follows measured speed: precision.yaml says for a kind of processor and of network how many
-times as fast a training step is under bfloat16 autocast. `python scripts/benchmark.py precision` measures and writes
-it. So the choice is the same at every start.
+times as fast a training step is under bfloat16 autocast. `python -m scripts.benchmarks precision` measures and
+writes it. So the choice is the same at every start.
 """
 
 import re

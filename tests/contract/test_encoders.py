@@ -60,11 +60,12 @@ CASES = [
 
 
 def build(name: str, spec: DataSpec, changes: Mapping[str, Any]) -> Encoder:
-    node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
+    node: Any = OmegaConf.to_container(OmegaConf.load(FILES[name]))
     del node["_target_"]
     for choice in node.pop("defaults", []):
         if choice != "_self_":  # a backbone within
             ((key, inner),) = choice.items()
+            assert isinstance(spec, VideoSpec)
             node[key] = build(inner, ImageSpec(channels=spec.channels, height=spec.height, width=spec.width), {})
     return class_of(name)(spec, **node | changes)
 

@@ -49,7 +49,7 @@ SMALLER = {  # numbers that cost time and change no promise
 }
 
 
-def class_of(name: str) -> type:
+def class_of(name: str) -> type[Evaluator | Inspection]:
     module, _, cls = OmegaConf.load(SINGLE[name])["_target_"].rpartition(".")
     return getattr(import_module(module), cls)
 

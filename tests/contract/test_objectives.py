@@ -1,6 +1,7 @@
 """What every objective promises, for every YAML in conf/objective."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
@@ -78,7 +79,7 @@ def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     return construct.objective(chosen, spec), batch
 
 
-def tensors(value: object) -> list[torch.Tensor]:
+def tensors(value: torch.Tensor | Iterable[torch.Tensor]) -> list[torch.Tensor]:
     return [value] if isinstance(value, torch.Tensor) else list(value)
 
 
@@ -255,6 +256,7 @@ def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: P
     source, _ = construct.source(chosen)
     data = source.load()["train"]
     spec = replace(source.spec, size=len(data.label))
+    assert isinstance(spec, TextSpec)
     assert spec.special == made_bert.IDS
     ids = spec.to_input(data.data[:16])
     assert set(ids[spec.special.among(ids)].tolist()) <= {0, 101, 102}

@@ -33,7 +33,9 @@ KINDS = (TokenEncoder, CausalEncoder, BiCausalEncoder, WordEncoder, CountEncoder
 @pytest.fixture(params=NODES)
 def encoder(request: pytest.FixtureRequest) -> TextEncoder:
     torch.manual_seed(0)
-    return construct.encoder(NODES[request.param] | SMALLER.get(request.param, {}), SPEC).eval()
+    made = construct.encoder(NODES[request.param] | SMALLER.get(request.param, {}), SPEC)
+    assert isinstance(made, TextEncoder)
+    return made.eval()
 
 
 @pytest.fixture

@@ -99,11 +99,11 @@ def files() -> Path:
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
         (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))
-    articles = []
+    articles: list[dict[str, Any]] = []
     for _ in range(8):
         context = " ".join(made_text.sentence(draw) for _ in range(3))
         answer = context.split()[2]
-        asked = {"id": str(len(articles)), "question": "who is it ?"}
+        asked: dict[str, Any] = {"id": str(len(articles)), "question": "who is it ?"}
         asked["answers"] = [{"text": answer, "answer_start": context.index(answer)}]
         articles.append({"title": "a", "paragraphs": [{"context": context, "qas": [asked]}]})
     (folder / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
@@ -139,8 +139,8 @@ class Labeled:
         known = folder / "bert"
         if published and not known.exists():
             known.mkdir()
-            words = set(re.findall(r"[a-z]+", (more.read_text() + senses_text("test") + senses_text("val")).lower()))
-            (known / "tokenizer.json").write_text(made_bert.tokenizer(words).to_str())
+            every = set(re.findall(r"[a-z]+", (more.read_text() + senses_text("test") + senses_text("val")).lower()))
+            (known / "tokenizer.json").write_text(made_bert.tokenizer(every).to_str())
         source = TextFile(
             path=str(more), val_path=None, test_path=None, documents="blank_lines", sentences="lines", example=example,
             length=24, tokens="words", words="marks", vocabulary=1000, lowercase=True,

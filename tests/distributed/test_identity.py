@@ -21,7 +21,7 @@ from torch import nn
 
 from ssl_runner.interfaces import Objective
 from ssl_runner.nn.gather import mean_over_ranks
-from ssl_runner.nn.sharding import shard, unfused, whole
+from ssl_runner.nn.sharding import local, shard, unfused, whole
 from ssl_runner.nn.synced_norm import SyncedBatchNorm, synced
 
 NORM = 0.1  # at which gradients are clipped
@@ -66,7 +66,7 @@ def work(number: int, port: int, folder: str) -> None:
                 own = synced(copy.deepcopy(objective), torch.device("cpu"))
                 if way == "fsdp":
                     shard(own, torch.device("cpu"))
-                    parts = [p.to_local().numel() / p.numel() for p in own.parameters() if p.shape[0] % 2 == 0]
+                    parts = [local(p).numel() / p.numel() for p in own.parameters() if p.shape[0] % 2 == 0]
                     held[case, "parts"] = set(parts)
                 held[case, way] = step(case, own, half(x, number), half(y, number), way)
             except Exception:  # is said by the test of the case

@@ -107,8 +107,8 @@ def test_two_processes_leave_what_one_does(two: tuple[Path, str], tmp_path: Path
     assert curves(folder).keys() == curves(alone).keys()
     for key, value in curves(alone).items():
         assert curves(folder)[key] == pytest.approx(value, rel=1e-4), key
-    for name, value in weights(alone).items():
-        torch.testing.assert_close(weights(folder)[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    for name, weight in weights(alone).items():
+        torch.testing.assert_close(weights(folder)[name], weight, rtol=1e-3, atol=1e-5, msg=name)
     assert [each.metrics for each in theirs.results] == [each.metrics for each in ours.results]
     assert said.count("evaluating: knn") == 1
     assert said.count("pretraining 100%") == 1
@@ -183,8 +183,8 @@ def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
     assert whole.keys() == shared.keys()
     for key, value in whole.items():
         assert shared[key] == pytest.approx(value, rel=1e-4), key
-    for name, value in weights(folders[0]).items():
-        torch.testing.assert_close(weights(folders[1])[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    for name, weight in weights(folders[0]).items():
+        torch.testing.assert_close(weights(folders[1])[name], weight, rtol=1e-3, atol=1e-5, msg=name)
     found = [[each.metrics for each in read_result(folder).results] for folder in folders]
     assert found[0] == found[1]
 

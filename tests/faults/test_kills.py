@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import made_text
@@ -48,14 +49,15 @@ class Jobs:
         write_job(self.file, RunRequest.of(plain, overrides))
         self.context = multiprocessing.get_context("forkserver")
 
-    def begin(self) -> multiprocessing.Process:
+    def begin(self) -> BaseProcess:
         process = self.context.Process(target=job.forked, args=(str(self.file), str(self.log), None))
         process.start()
         return process
 
-    def wait(self, process: multiprocessing.Process, writes: int, seconds: float) -> None:
+    def wait(self, process: BaseProcess, writes: int, seconds: float) -> None:
         """Until so many checkpoints were written, and then for some time; or until the run is done."""
-        last, seen = self.folder / "checkpoints" / "last.ckpt", set()
+        last = self.folder / "checkpoints" / "last.ckpt"
+        seen: set[int] = set()
         while len(seen) <= writes and process.exitcode is None:
             seen.add(last.stat().st_mtime_ns if last.exists() else 0)
             process.join(0.01)

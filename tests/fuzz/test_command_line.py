@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 import pytest
@@ -236,7 +236,7 @@ def test_the_whole_command_ends_plainly(
                 main()
                 code = 0
             except SystemExit as ended:
-                code = ended.code
+                code = cast(int, ended.code)
         said = capfd.readouterr()
         assert code in (0, 2), said.err
         assert "Traceback" not in said.err

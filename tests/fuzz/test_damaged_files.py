@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 
     files: Sequence[str]  # under the folder: what is damaged, one at a time
     read: Callable[[Path], object]  # of the folder
-    count: int  # cases, over all its files
+    cases: int  # over all its files
     wrong: Sequence[tuple[str, bytes]] = ()  # (file, content): whole files with wrong contents
 
 
@@ -373,7 +373,7 @@ def try_all(make: Callable[[Path], Kind], folder: Path, most: int | None) -> Cou
     """Damage each file of a kind in turn; `most` cases, or all."""
     kind = make(folder)
     kind.read(folder)  # whole, it is read
-    cases = [(kind.files[n % len(kind.files)], n // len(kind.files)) for n in range(kind.count)]
+    cases = [(kind.files[n % len(kind.files)], n // len(kind.files)) for n in range(kind.cases)]
     found: Counter[str] = Counter()
     for file, how in [*cases, *kind.wrong][:: 1 if most is None else max(1, (len(cases) + len(kind.wrong)) // most)]:
         path = folder / file

@@ -106,7 +106,7 @@ def written(package: str, content: Any) -> str:
 
 def held(cfg: Any, words: list[str]) -> None:
     """Hydra's node is as Hydra has it, by each key that it would act on."""
-    node = OmegaConf.to_container(cfg.hydra, resolve=False)
+    node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert node["overrides"] == {"hydra": [], "task": words}
     assert (node["callbacks"], node["searchpath"], node["job"]["env_set"], node["job"]["env_copy"]) == ({}, [], {}, [])
     assert node["sweeper"]["params"] is None

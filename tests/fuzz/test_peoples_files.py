@@ -24,6 +24,7 @@ from ssl_runner.data.images.arrays import Arrays
 from ssl_runner.data.images.image_folder import ImageFolder
 from ssl_runner.data.text.documents import Table
 from ssl_runner.data.text.texts import TextTable
+from ssl_runner.interfaces import DataSpec, Examples, SplitName
 
 SPLIT = {"train": ("train", "Train", "TRAIN", "training"), "val": ("val", "valid", "validation", "Dev"),
          "test": ("test", "TEST", "testing")}  # fmt: skip
@@ -165,7 +166,12 @@ def check_tree(made: Tree) -> None:
             path=str(root), **made.settings, size=2, channels=3, depth=None, on_broken="refuse",
             cache=str(folder / "cache"), workers=1, test_fraction=0.2, val_fraction=0.25, split_seed=0,
         )  # type: ignore[arg-type]  # fmt: skip
-        loaded = read_rightly(lambda: (source.check(), source.load())[1], made.truth is not None, str(root))
+
+        def read() -> Mapping[SplitName, Examples]:
+            source.check()
+            return source.load()
+
+        loaded = read_rightly(read, made.truth is not None, str(root))
         if made.truth is None:
             return
         names = source.spec.class_names
@@ -405,9 +411,12 @@ def check_arrays(made: Stored) -> None:
         path = folder / "own.npz"
         np.savez(path, **made.arrays)
         source = Arrays(path=str(path), val_fraction=0.2, split_seed=0)
-        found = read_rightly(
-            lambda: (source.check(), source.spec, source.load())[1:], made.names is not None, str(path), made.said
-        )
+
+        def read() -> tuple[DataSpec, Mapping[SplitName, Examples]]:
+            source.check()
+            return source.spec, source.load()
+
+        found = read_rightly(read, made.names is not None, str(path), made.said)
         if made.names is None:
             return
         spec, loaded = found

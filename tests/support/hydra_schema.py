@@ -8,7 +8,8 @@ from hydra.conf import ConfigSourceInfo, HydraConf
 
 def keys(cls: type[Any] = HydraConf, path: str = "") -> dict[str, Any]:
     """Dotted keys, without the node's name, and their annotations; `defaults`, which is no key, and `mode` apart."""
-    hints, found = get_type_hints(cls), {}
+    hints = get_type_hints(cls)
+    found: dict[str, Any] = {}
     for field in fields(cls):
         hint, key = hints[field.name], f"{path}{field.name}"
         if is_dataclass(hint):

@@ -27,6 +27,7 @@ def write(
         if title:
             container.metadata["title"] = title
         stream = container.add_stream(codec, rate=100 if times else 25)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if pixel != 1:
             stream.codec_context.sample_aspect_ratio = pixel

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from special_ids import PAD
@@ -64,11 +65,12 @@ class Same(OneHot):
             self.embedding.weight.fill_(1.0)
 
 
-def bert(spec: TextSpec, **changes: object) -> BERT:
+def bert(spec: TextSpec, **changes: Any) -> BERT:
     """A small one with dropout, the same each time."""
     torch.manual_seed(0)
     sizes = {"dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 2.0, "norm": "layer", "dropout": 0.1, "positions": None}
-    return BERT(spec, **sizes | changes)
+    given: dict[str, Any] = sizes | changes
+    return BERT(spec, **given)
 
 
 def subject(encoder: Encoder, spec: TextSpec, seed: int = 0) -> FrozenSubject:

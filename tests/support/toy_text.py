@@ -1,12 +1,14 @@
 """A small text of which all is known, for tests of evaluations."""
 
+from typing import cast
+
 import torch
 from special_ids import EOS, PAD, SPECIAL
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.any.subject import FrozenSubject
-from ssl_runner.interfaces import Examples, TextSpec
+from ssl_runner.interfaces import Encoder, Examples, TextSpec
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ".")
 VOCABULARY = len(SPECIAL) + len(WORDS)
@@ -69,4 +71,5 @@ class Bigrams(nn.Module):
 
 def subject(data: Corpus, seed: int = 0) -> FrozenSubject:
     device = torch.device("cpu")
-    return FrozenSubject(nn.Identity(), data, seed=seed, device=device, batch_size=4)
+    encoder = cast(Encoder, nn.Identity())  # nothing is asked of it
+    return FrozenSubject(encoder, data, seed=seed, device=device, batch_size=4)

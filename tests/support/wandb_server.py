@@ -64,7 +64,12 @@ class WandbServer(ThreadingHTTPServer):
             case "GetProjects":
                 page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
                 names = {run["project"] for run in self.runs.values()}
-                about = {"__typename": "Project", "id": "1", "entityName": "somebody", "createdAt": DATE}
+                about: dict[str, Any] = {
+                    "__typename": "Project",
+                    "id": "1",
+                    "entityName": "somebody",
+                    "createdAt": DATE,
+                }
                 about |= {"isBenchmark": False, "user": None}
                 edges = [{"node": about | {"name": name}} for name in sorted(names)]
                 return {"models": {"pageInfo": page, "edges": edges}}
@@ -85,7 +90,8 @@ class WandbServer(ThreadingHTTPServer):
             return None
         nodes = []
         for name, run in self.runs.items():
-            node = {"id": name, "name": name, "displayName": run.get("displayName"), "projectId": "1", "tags": []}
+            node: dict[str, Any] = {"id": name, "name": name}
+            node |= {"displayName": run.get("displayName"), "projectId": "1", "tags": []}
             node |= {"group": run.get("groupName"), "jobType": run.get("jobType"), "config": run.get("config", "{}")}
             node |= {"state": "finished", "createdAt": DATE, "heartbeatAt": DATE, "systemMetrics": "{}"}
             node |= {"summaryMetrics": json.dumps(self.summary[name]), "historyLineCount": 0}

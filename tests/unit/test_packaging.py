@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import ssl_runner
+
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("hatchling", reason="hatchling is not installed; it builds the wheel")
 
@@ -39,11 +41,13 @@ def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(wheel: zi
     assert held == expected
     assert "ssl_runner/conf/config.yaml" in held
     assert "ssl_runner/reporting/report.html.j2" in held
+    assert "ssl_runner/py.typed" in held  # or type checkers of those who use it read no annotation
 
 
-def test_the_wheel_says_its_license_and_its_python(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_says_its_version_its_license_and_its_python(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = wheel.read(name).decode()
+    assert f"\nVersion: {ssl_runner.__version__}\n" in metadata
     assert "\nLicense-Expression: MIT\n" in metadata
     assert "\nRequires-Python: >=3.11\n" in metadata
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())

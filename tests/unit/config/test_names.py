@@ -119,7 +119,7 @@ def test_every_name_of_now_is_there() -> None:
         elif key[0].isupper():
             locate(names.name_now(name))
         elif owner in ("", "trainer"):
-            assert key in {"": Config, "trainer": Trainer}[owner].__dataclass_fields__, name
+            assert key in {"": Config, "trainer": Trainer}[owner].__annotations__, name
         elif owner == "evaluation":
             assert key in options(owner)
         elif owner.rpartition(".")[2][0].isupper():

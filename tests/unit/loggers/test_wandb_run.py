@@ -47,7 +47,7 @@ def inspect(path: Path, *options: str) -> str:
     A run that ended has "exit" as its last record; on a busy machine that is some moments after `finish`.
     """
     (file,) = path.glob("*.wandb")
-    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", file, path]
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file), str(path)]
 
     def read(*more: str) -> str:
         done = subprocess.run(
@@ -302,7 +302,7 @@ def job(i):
     run.log_config({{"objective": {{"ratio": i / 10}}}})
     for step in (1, 2, 3):
         run.log_metrics({{"val/loss": 1 / (step + i)}}, step)
-    from ssl_runner.metrics import share
+    from ssl_runner.results.metrics import share
     run.log_summary({{"pretrained/knn.accuracy": share("accuracy", i / 4)}})
     run.finish(success=True)
 
@@ -344,16 +344,16 @@ def test_the_jobs_of_a_sweep_at_once_in_forked_processes_are_as_many_runs(
             assert read["summary"][ACCURACY] == i / 4
             assert read["exit_code"] == 0
     else:
-        found = {run["displayName"]: run_id for run_id, run in server.runs.items()}
-        assert sorted(found) == names
+        ids = {run["displayName"]: run_id for run_id, run in server.runs.items()}
+        assert sorted(ids) == names
         assert len(server.runs) == 3
         for i, name in enumerate(names):
-            run = server.runs[found[name]]
+            run = server.runs[ids[name]]
             assert (run["groupName"], run["jobType"]) == ("ratios", "pretrain")
             assert json.loads(run["config"])["objective"] == {"value": {"ratio": i / 10}}
-            assert server.summary[found[name]][ACCURACY] == i / 4
-            assert [row["trainer/step"] for row in server.history[found[name]]] == [1, 2, 3]
-            assert server.exit_codes[found[name]] == 0
+            assert server.summary[ids[name]][ACCURACY] == i / 4
+            assert [row["trainer/step"] for row in server.history[ids[name]]] == [1, 2, 3]
+            assert server.exit_codes[ids[name]] == 0
     deadline = time.monotonic() + 10  # it looks after its parent every second or so
     while (left := services(pids)) and time.monotonic() < deadline:
         time.sleep(0.1)

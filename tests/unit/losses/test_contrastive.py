@@ -80,7 +80,7 @@ def test_weights_of_negatives_count_them_several_times(z: Tensor) -> None:
         info_nce,
         rules.soft_nearest_neighbors,
         rules.supervised_contrastive,
-        lambda *args: rules.nce(*args, torch.tensor(0.3), torch.tensor(-1.0)),
+        lambda s, p, n: rules.nce(s, p, n, torch.tensor(0.3), torch.tensor(-1.0)),
         lambda *args: rules.pair(*args, attract=1.0, repel=0.1),
         lambda *args: rules.triplet(*args, margin=0.3, mining="all"),
         lambda *args: rules.debiased_info_nce(*args, prior=0.1, least=torch.tensor(-1.0)),
@@ -214,7 +214,7 @@ def test_nce_against_a_double_loop(z: Tensor) -> None:
     log_noise = torch.randn(12, dtype=torch.float64)
     terms = []
     for i, j in pairs(pos):
-        count = neg[i].sum().item()
+        count = int(neg[i].sum())
 
         def is_data(place: int, i: int = i, count: int = count) -> float:
             model = math.exp(sim[i, place] - 0.4)
@@ -331,7 +331,7 @@ EVERY = {
     "triplet, semi-hard": lambda *a: rules.triplet(*a, margin=0.5, mining="semi_hard"),
     "triplet, hard": lambda *a: rules.triplet(*a, margin=0.5, mining="hard"),
     "lifted": lambda *a: rules.lifted(*a, margin=1.0),
-    "nce": lambda *a: rules.nce(*a, torch.tensor(0.0), torch.tensor(0.0)),
+    "nce": lambda s, p, n: rules.nce(s, p, n, torch.tensor(0.0), torch.tensor(0.0)),
     "info_nce": info_nce,
     "debiased": lambda *a: rules.debiased_info_nce(*a, prior=0.1, least=torch.tensor(-5.0)),
     "soft_nn": rules.soft_nearest_neighbors,

@@ -1,6 +1,7 @@
 """Rules as configs choose them: temperatures, what they pass on, what they refuse."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ def case() -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("rule", [InfoNCE, SoftNearestNeighbors, SupCon, NCE])
 def test_a_learned_temperature_starts_where_a_fixed_one_is(rule: type, case: tuple[Tensor, Tensor, Tensor]) -> None:
-    extra = {InfoNCE: {"prior": 0.0}, NCE: {"log_normalizer": None}}.get(rule, {})
+    settings: dict[type, dict[str, Any]] = {InfoNCE: {"prior": 0.0}, NCE: {"log_normalizer": None}}
+    extra = settings.get(rule, {})
     fixed, learned = (rule(temperature=0.3, learn_temperature=each, **extra) for each in (False, True))
     assert fixed(*case).item() == pytest.approx(learned(*case).item(), rel=1e-6)
     assert "temperature" not in fixed.watched()

@@ -10,7 +10,8 @@ from ssl_runner.nn.count_table import CountTable
 
 def test_sums_are_those_of_a_dictionary() -> None:
     torch.manual_seed(0)
-    table, truth = CountTable(4096), Counter()
+    table = CountTable(4096)
+    truth: Counter[int] = Counter()
     for _ in range(5):
         keys = torch.randint(2**31, (400,)) * 3
         keys[200:] = keys[:200]  # twice in one call

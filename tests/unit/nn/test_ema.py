@@ -13,7 +13,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 
-def shifted(source: nn.Module) -> nn.Module:
+def shifted(source: nn.Sequential) -> nn.Sequential:
     other = copy.deepcopy(source)
     with torch.no_grad():
         for parameter in other.parameters():

@@ -131,6 +131,7 @@ class Recorder(NPair):
 def seen(objective: ContrastiveViews, data: Batch, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(seed)
     objective.loss(*objective.split(data))
+    assert isinstance(objective.rule, Recorder)
     return objective.rule.seen
 
 
@@ -211,7 +212,9 @@ def made(*overrides: str) -> tuple[ContrastiveViews, Batch]:
     config = typed(compose([*SMALL, *overrides]))
     source, spec = construct.source(config)
     data = source.load()["train"]
-    return construct.objective(config, spec), Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
+    objective = construct.objective(config, spec)
+    assert isinstance(objective, ContrastiveViews)
+    return objective, Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
 
 
 CASES = (
@@ -312,7 +315,7 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path: P
     torch.testing.assert_close((halves[0]["loss"] + halves[1]["loss"]) / 2, whole.pop("loss"))
     for name, value in whole.items():
         for half in halves:
-            torch.testing.assert_close(half[name], value, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(half[name], value, msg=f"{name}: {{}}".format)
 
 
 @pytest.mark.parametrize("positives", ["augmentation", "label", "pseudo_label"])

@@ -26,7 +26,8 @@ def batch() -> Batch:
 def test_the_loss_is_that_of_each_neighbor_alone() -> None:
     """Each is predicted from the part of the text that it may see, cut out: nothing else can have been looked at."""
     objective, t = model(), batch().data
-    forward, backward = [], []
+    forward: list[torch.Tensor] = []
+    backward: list[torch.Tensor] = []
     for row in t:
         text = row[row != PAD]
         for n in range(len(text) - 1):

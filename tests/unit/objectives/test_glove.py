@@ -1,6 +1,6 @@
 """GloVe: counts by a double loop, and a pass of it against the sum of the paper."""
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 import torch
@@ -40,9 +40,9 @@ def read(objective: GloVe) -> None:
         objective.after_step([objective.loss(*objective.split(batch)).carry], 0.0)
 
 
-def looped() -> Counter:
+def looped() -> dict[tuple[int, int], float]:
     """X by the definition: in both orders, 1 / d."""
-    counts: Counter = Counter()
+    counts: dict[tuple[int, int], float] = defaultdict(float)
     for row in corpus().tolist():
         sentence: list[int] = []
         for word in [*row, EOS]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import ssl_runner
 from ssl_runner.reporting import environment as module
 from ssl_runner.reporting.environment import environment
 from ssl_runner.results.result import Git
@@ -30,12 +31,13 @@ def test_versions_are_those_installed() -> None:
     versions = environment().versions
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == version("torch")
+    assert versions["ssl-runner"] == ssl_runner.__version__  # of the code that runs, whatever was installed
     assert not any("/" in text for text in versions.values())
 
 
 def test_a_package_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package-at-all"))
-    assert set(environment().versions) == {"python", "numpy"}
+    assert set(environment().versions) == {"python", "ssl-runner", "numpy"}
 
 
 def test_the_commit_and_whether_the_code_differs_from_it(checkout: Path) -> None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
 from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
@@ -111,6 +112,7 @@ def test_clips_move() -> None:
     film = np.zeros((2, 3, 40, 64))
     film[0, 1] = 1  # the first example's second frame alone is white
     gif = Image.open(io.BytesIO(animate(Clips({"film": film, "still": np.ones((2, 1, 64, 64, 3))}))))
+    assert isinstance(gif, GifImageFile)
     assert gif.n_frames == 3
     assert gif.size == (2 * 68, 44 + 68)
     assert gif.info["loop"] == 0

@@ -27,9 +27,9 @@ def cells(table: Table) -> list[list[str]]:
 
 
 def text(table: Table, width: int = 200) -> str:
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(table)
-    return console.file.getvalue()
+    written = io.StringIO()
+    Console(width=width, file=written, color_system=None).print(table)
+    return written.getvalue()
 
 
 def one(accuracy: float, control: float = 0.8) -> Run:

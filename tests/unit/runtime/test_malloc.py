@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import resource, torch
-from ssl_runner.memory import keep_freed_memory
+from ssl_runner.runtime.malloc import keep_freed_memory
 kept = keep_freed_memory()
 for _ in range(20):
     torch.ones(2**23)

@@ -82,7 +82,7 @@ def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(
     words = ["optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.trials=25", f'sweep.metric="{metric}"']
 
     def spend(search: Guided, most: int) -> list[float]:
-        rates = []
+        rates: list[float] = []
         while len(rates) < most and (job := search.next()) is not None:
             rate = job.config.optimizer["lr"]
             rates.append(rate)

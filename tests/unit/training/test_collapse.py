@@ -1,5 +1,6 @@
 """The watch for a collapse, without a trainer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -32,6 +33,7 @@ class Shrinking(Encoder):
 
 
 class Task(Objective[Tensor, Tensor]):
+    encoder: Shrinking
     collapse: ClassVar[str] = "a test: raise the scale"
     floors: ClassVar[dict[str, float]] = {"health": 0.5}
 
@@ -48,7 +50,7 @@ class Task(Objective[Tensor, Tensor]):
 
 
 class Log(list):
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self.append((step, metrics))
 
 
@@ -88,6 +90,8 @@ def test_what_is_written(task: Task) -> None:
 
 def test_what_is_watched_is_the_encoder_that_is_kept() -> None:
     class Kept(Task):
+        teacher: Shrinking
+
         @property
         def exported(self) -> Encoder:
             return self.teacher

@@ -192,7 +192,7 @@ def fill_deep(root: Path, most: int, dtype: type = np.uint16) -> None:
     for kind, columns in (("left", slice(0, 2)), ("right", slice(2, 4))):
         (root / kind).mkdir(parents=True)
         for number in range(10):
-            image = np.full((4, 4), number, dtype)
+            image: np.ndarray = np.full((4, 4), number, dtype)
             image[:, columns] = most
             Image.fromarray(image).save(root / kind / f"{number}.{'tif' if dtype is np.int32 else 'png'}")
 

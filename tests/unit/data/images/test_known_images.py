@@ -7,6 +7,7 @@ import socket
 import tarfile
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,7 +199,7 @@ def cifar(monkeypatch, tmp_path: Path) -> tuple[Path, np.ndarray, list[int]]:
     generator = np.random.default_rng(0)
     folder = tmp_path / "made" / CIFAR10.base_folder
     folder.mkdir(parents=True)
-    contents: dict[str, dict[str, object]] = {"batches.meta": {"label_names": list("abcdefghij")}}
+    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": list("abcdefghij")}}
     for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
         data = generator.integers(256, size=(20, 3072), dtype=np.uint8)
         contents[name] = {"data": data, "labels": [i % 10 for i in range(20)]}

@@ -4,7 +4,7 @@ import io
 import tarfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -140,6 +140,7 @@ def test_leaving_in_the_middle_ends_all_threads(root: Path) -> None:
     before = threading.active_count()
     for _ in range(3):
         passes = iter(source(root, examples=600).passes(batch=12, seed=0, rank=0, ranks=1, skip=0))
+        assert isinstance(passes, Generator)
         next(passes)
         passes.close()
     assert threading.active_count() <= before + 1

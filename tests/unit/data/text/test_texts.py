@@ -19,7 +19,7 @@ from ssl_runner.data.any.module import DataModule
 from ssl_runner.data.any.tensors import running
 from ssl_runner.data.text import corpus, wiki
 from ssl_runner.data.text.texts import TextFile, TextFolder, TextTable, WikiSample
-from ssl_runner.interfaces import Batch, DataSource
+from ssl_runner.interfaces import Batch, TextSpec
 from ssl_runner.objectives.language_model import LanguageModel
 
 SETTINGS: dict[str, Any] = {
@@ -49,7 +49,7 @@ def text_file(
     return TextFile(**given | changes)
 
 
-def shown(source: DataSource, rows: torch.Tensor) -> list[str]:
+def shown(source: TextFile, rows: torch.Tensor) -> list[str]:
     names = {PAD: "_", CLS: "<", SEP: "|", EOS: "."}
     tokenizer = Tokenizer.from_str(source.spec.tokenizer)
     return ["".join(names.get(i) or tokenizer.id_to_token(i) for i in row).replace("..", ".") for row in rows.tolist()]
@@ -107,7 +107,7 @@ def test_lines_may_be_sentences_or_end_nothing(tmp_path: Path) -> None:
 
 def test_whole_documents_are_held_out_and_follow_the_split_seed(tmp_path: Path) -> None:
     text = "\n\n".join(f"w{i} w{i}." for i in range(20))
-    kept = {}
+    kept: dict[int, Any] = {}
     for seed in (0, 0, 1):
         source = text_file(tmp_path, text, held=["val", "test"], example="document", length=6, split_seed=seed,
                            vocabulary=100, sentences="lines")  # fmt: skip
@@ -497,6 +497,7 @@ def test_the_data_module_takes_windows(tmp_path: Path) -> None:
     module = DataModule(made(tmp_path), batch_size=8, seed=0)
     module.setup()
     assert module.spec.size == len(module.examples("pretrain").label)
+    assert isinstance(module.spec, TextSpec)
     assert module.spec.tokenizer
     batch = next(iter(module.train_dataloader()))
     assert batch.data.shape == (8, 16)

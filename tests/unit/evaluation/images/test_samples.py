@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ from findings import keys, value
 from torch import Tensor
 
 from ssl_runner.evaluation.images.samples import Samples, energy_distance
-from ssl_runner.interfaces import Batch, Loss, Objective
+from ssl_runner.figures import Pictures
+from ssl_runner.interfaces import Batch, Finding, Loss, Objective
 
 
 def cloud(n: int, shift: float = 0.0, seed: int = 0) -> Tensor:
@@ -64,8 +67,14 @@ def test_the_metrics(subject) -> None:
     assert Samples(examples=7, rows=1, columns=2)(Prior(5), subject("label")).protocol.measured["test examples"] == 7
 
 
+def pictures(found: Finding, title: str) -> Mapping[str, np.ndarray]:
+    figure = found.figures[title]
+    assert isinstance(figure, Pictures)
+    return figure.rows
+
+
 def test_the_way_between_two_images(subject, table) -> None:
-    rows = Samples(examples=40, rows=2, columns=3)(Prior(12), subject("label")).figures["between two images"].rows
+    rows = pictures(Samples(examples=40, rows=2, columns=3)(Prior(12), subject("label")), "between two images")
     assert list(rows) == ["pair 1", "pair 2"]
     pair = rows["pair 2"]
     assert pair.shape == (5, 3, 4)
@@ -77,7 +86,7 @@ def test_the_way_between_two_images(subject, table) -> None:
 
 
 def test_the_manifold_of_two_numbers(subject) -> None:
-    rows = Samples(examples=10, rows=1, columns=3)(Prior(2), subject("label")).figures["manifold"].rows
+    rows = pictures(Samples(examples=10, rows=1, columns=3)(Prior(2), subject("label")), "manifold")
     assert list(rows) == ["second number 2.05", "second number 0.00", "second number -2.05"]
     below = [picture[0, 0] for picture in rows["second number -2.05"]]
     assert below == pytest.approx([0, 0, 0], abs=1e-4)  # the mean of (a, -2.05), at most 0

@@ -23,6 +23,7 @@ from ssl_runner.evaluation.video.label_propagation import (
     painted,
 )
 from ssl_runner.evaluation.video.overlap import contour, contour_accuracy, region_overlap, widened
+from ssl_runner.figures import Clips
 from ssl_runner.interfaces import ClipEncoder, Examples, Features, VideoSpec
 
 SETTINGS = {
@@ -201,7 +202,9 @@ def test_what_can_be_told_apart_is_tracked() -> None:
         assert [value(found, name, split) for name in ("j_and_f", "j", "f")] == [1, 1, 1]
     # kept in place: squares of 3 and 2 pixels moved by 1, 2, 3 overlap by 1/2, 1/5, 0 and 1/3, 0, 0
     assert value(found, "j_first_mask_kept") == pytest.approx(((1 / 2 + 1 / 5) / 3 + (1 / 3) / 3) / 2)
-    rows = found.figures["tracked masks"].rows
+    figure = found.figures["tracked masks"]
+    assert isinstance(figure, Clips)
+    rows = figure.rows
     assert list(rows) == ["truth", "tracked"]
     assert rows["truth"].shape[0] == 1
     assert np.array_equal(*rows.values())
