@@ -1,6 +1,7 @@
 """Which room may import which: the table of docs/design.md, held against every file."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_no_two_rooms_import_each_other() -> None:
         used[room(path)] |= {name.split(".")[1] for name in imported(path) if name.startswith("ssl_runner.")}
     assert {name: rooms - {name} for name, rooms in used.items()} == OWN
     TopologicalSorter(OWN).prepare()  # raises CycleError
+
+
+def test_the_drawing_shows_the_table() -> None:
+    """Its arrows, and what follows from them, are the table's, but for the two modules that begin all."""
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    drawn: dict[str, set[str]] = {name: set() for name in OWN}
+    for importer, other in re.findall(r"^  (\w+) --> (\w+)$", page, re.MULTILINE):
+        drawn[importer].add(other)
+
+    def reached(name: str) -> set[str]:
+        return drawn[name].union(*map(reached, drawn[name]))
+
+    for name, rooms in OWN.items():
+        if name not in ("__main__", "__init__"):
+            assert drawn[name] <= rooms <= reached(name), name
 
 
 def test_no_module_lies_outside_of_a_room() -> None:
