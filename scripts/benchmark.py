@@ -633,7 +633,7 @@ def probe(rounds: int) -> None:
     parts = {"train": slice(0, 60_000), "val": slice(60_000, 66_000), "test": slice(66_000, None)}
     (xt, yt), (xv, yv), (xe, ye) = ((x[p], label[p]) for p in parts.values())
     mean, std = xt.mean(0), xt.std(0)
-    settings = compose(["evaluation=linear"])["evaluation"]["linear"]
+    settings = compose(["evaluation=linear"])["evaluation"]["linear"]["grid"]
     grid = Grid(**{key: settings[key] for key in ("learning_rates", "weight_decays", "steps", "batch_size")})
     accuracy: dict[str, float] = {}
 

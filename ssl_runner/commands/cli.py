@@ -103,8 +103,11 @@ def _main(task: Callable[[DictConfig], None], name: str, several: Several | None
         with composing():
             show(loader, args, parser, name)
         return
-    cfg, are_several = compose_line(loader, name, args.overrides, args.multirun)
-    lines = list(zip(parsed(args.overrides), args.overrides, strict=True))
+    words, notes = loader.words_now(name, args.overrides)
+    for note in notes:
+        say(f"note: {note}")
+    cfg, are_several = compose_line(loader, name, words, args.multirun)
+    lines = list(zip(parsed(words), words, strict=True))
     if are_several and several is None:
         raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
     if are_several and several is not None:

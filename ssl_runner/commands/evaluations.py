@@ -11,9 +11,8 @@ import torch
 from rich.console import Console
 
 from ssl_runner.assembly import check
-from ssl_runner.config.names import TARGET
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import class_name
+from ssl_runner.config.terms import class_name, settings
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
@@ -103,10 +102,10 @@ def evaluate(
         except ValueError as error:
             failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
             return
-        settings = terms_of(config.evaluation[name], asked.presentation)
+        terms = terms_of(config.evaluation[name], asked.presentation)
         if isinstance(asked, Inspection):
-            settings |= task_terms(config.objective, asked.task_terms)
-        protocol = replace(finding.protocol, terms={**settings, **finding.protocol.terms})
+            terms |= task_terms(config.objective, asked.task_terms)
+        protocol = replace(finding.protocol, terms={**terms, **finding.protocol.terms})
         evaluation = Evaluation(
             evaluator=name,
             subject=subject,
@@ -134,25 +133,14 @@ def evaluate(
 
 def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
     """The settings of an evaluator's config that its numbers depend on, inner nodes by dotted key."""
-    return _settings({key: value for key, value in node.items() if key not in presentation}, "")
+    return settings(node, without=presentation)
 
 
 def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[str, Any]:
     """The settings of an objective that an inspection's numbers depend on; None: all, with its class."""
     if chosen is None:
-        return {"objective": class_name(node), **_settings(node, "objective.")}
-    return _settings({key: value for key, value in node.items() if key in chosen}, "objective.")
-
-
-def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            found |= {f"{above}{key}": class_name(value)} if TARGET in value else {}
-            found |= _settings(value, f"{above}{key}.")
-        elif key != TARGET:
-            found[f"{above}{key}"] = value
-    return found
+        return {"objective": class_name(node), **settings(node, "objective.")}
+    return settings({key: value for key, value in node.items() if key in chosen}, "objective.")
 
 
 def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:

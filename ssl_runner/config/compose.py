@@ -1,14 +1,13 @@
 """Compose a config as the command line does, and make a plain, resolved dict of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.secrets import secrets_in
 
 
@@ -37,16 +36,17 @@ def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, An
 
 def composed(overrides: Sequence[str], name: str) -> DictConfig:
     """A config as Hydra composes it, its node `hydra` included; inside a task of Hydra's, from that task's folders."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
 
-    from ssl_runner.config.files import register
+    from ssl_runner.config.loader import Loader
 
-    register()
-    begun = GlobalHydra.instance().is_initialized()
-    with nullcontext() if begun else initialize_config_dir(str(conf_dir()), version_base=version_base()), composing():
-        return hydra_compose(name, list(overrides), return_hydra_config=True)
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else Loader()
+    if isinstance(loader, Loader):
+        overrides = loader.words_now(name, overrides)[0]
+    with composing():
+        return loader.load_configuration(name, list(overrides), RunMode.RUN)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.names import RENAMED
 from ssl_runner.config.paths import FLOORS, conf_dir
 from ssl_runner.config.plain_yaml import check_text
 
@@ -78,6 +79,7 @@ class Files(FileConfigSource):
 
     def _on_floor(self, config_path: str) -> str:
         """`config_path` with the floor that its file lies on, where it lies on one."""
+        config_path = RENAMED.get(config_path, config_path)  # an option may have been renamed
         group, _, option = config_path.rpartition("/")
         if super().is_config(config_path):
             return config_path

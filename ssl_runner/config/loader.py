@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
+from ssl_runner.config.names import OLDER_KEYS, TARGET, key_now, name_now
 from ssl_runner.config.paths import conf_dir
 
 LINE_SETS = ("mode", "searchpath")
@@ -69,6 +70,26 @@ class Loader(ConfigLoaderImpl):
             )
         return cfg
 
+    def words_now(self, config_name: str | None, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """A command line with the names that its keys have now, and what is to be said of older ones.
+
+        A key's name depends on the class of its node: so the other words are composed first, if there is an older one.
+        """
+        overrides = parsed(words)
+        older = [OLDER_KEYS.intersection(each.key_or_group.split(".")[1:]) for each in overrides]  # none of the root
+        if not any(older):
+            return list(words), []
+        others = [word for word, old in zip(words, older, strict=True) if not old]
+        cfg = self.load_configuration(config_name, others, RunMode.MULTIRUN, validate_sweep_overrides=False)
+        found, notes = [], []
+        for word, override, old in zip(words, overrides, older, strict=True):
+            key = override.key_or_group
+            now = _key_now(cfg, key) if old else key
+            found.append(word.replace(key, now, 1))
+            if now != key:
+                notes.append(f"{key} is called {now} now; the older name works until 1.0")
+        return found, notes
+
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
         """What files say, before Hydra puts the command line and what it knows itself into it."""
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
@@ -82,6 +103,20 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError([refusal(differ)])
         self._held = True
         return cfg
+
+
+def _key_now(cfg: DictConfig, key: str) -> str:
+    """What a dotted key of a config is called now."""
+    node: Any = cfg
+    path: list[str] = []
+    for part in key.split("."):
+        here = node if isinstance(node, DictConfig) else {}
+        target = here.get(TARGET)
+        owner = name_now(target) if isinstance(target, str) else ".".join(path)
+        now = part if part in here else key_now(owner, part)
+        path += now.split(".")
+        node = OmegaConf.select(cfg, ".".join(path), throw_on_missing=False)
+    return ".".join(path)
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:

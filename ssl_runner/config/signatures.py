@@ -10,7 +10,6 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from ssl_runner.config.errors import ConfigError, brief
-from ssl_runner.config.names import TARGET
 
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
@@ -24,11 +23,6 @@ KINDS = {  # of what each axis names; what lies within a node is of the kind tha
 }
 SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
-
-
-def class_name(node: Mapping[str, Any]) -> str:
-    """What the class of a node is called, wherever it lies."""
-    return str(node[TARGET]).rpartition(".")[2]
 
 
 def locate(target: str) -> type[Any]:

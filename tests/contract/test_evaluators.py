@@ -8,12 +8,15 @@ from typing import Any, get_type_hints
 
 import pytest
 import torch
-from findings import check, key, keys, node_of
+from findings import changed, check, key, keys, node_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import ssl_runner.evaluation
 import ssl_runner.interfaces
+from ssl_runner.assembly.construct import construct
+from ssl_runner.config.files import register
+from ssl_runner.config.paths import options
 from ssl_runner.evaluation.any.controls import Pixels
 from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import (
@@ -35,7 +38,7 @@ from ssl_runner.interfaces import (
 )
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation"
-FILES = {path.stem: path for path in sorted(CONF.glob("*.yaml"))}
+FILES = options("evaluation")
 SETS = {name: path for name, path in FILES.items() if "_target_" not in OmegaConf.load(path)}
 SINGLE = {name: path for name, path in FILES.items() if name not in SETS}
 SMALLER = {  # numbers that cost time and change no promise
@@ -55,10 +58,7 @@ def class_of(name: str) -> type:
 
 
 def build(name: str, **changes: Any) -> Any:
-    node = node_of(name)
-    del node["_target_"]
-    node.pop("defaults", None)
-    return class_of(name)(**node | SMALLER.get(name, {}) | changes)
+    return construct(changed(node_of(name), SMALLER.get(name, {}) | changes))
 
 
 EVALUATORS = [name for name in SINGLE if issubclass(class_of(name), Evaluator)]
@@ -179,7 +179,7 @@ def test_what_every_finding_promises(name):
         (name, setting)
         for name in OF_IMAGES
         for setting in sorted(class_of(name).presentation)
-        if type(node_of(name)[setting]) is int
+        if type(node_of(name).get(setting)) is int
     ],
 )
 def test_a_setting_of_presentation_changes_no_number(name, setting):
@@ -274,9 +274,8 @@ def test_inspections_say_what_they_ask_of_an_objective(name):
 
 
 def test_every_evaluator_has_a_config():
-    modules = [
-        import_module(f"ssl_runner.evaluation.{m.name}") for m in pkgutil.iter_modules(ssl_runner.evaluation.__path__)
-    ]
+    packages = pkgutil.walk_packages(ssl_runner.evaluation.__path__, "ssl_runner.evaluation.")
+    modules = [import_module(each.name) for each in packages]
     classes = {
         cls
         for module in modules
@@ -301,6 +300,7 @@ def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(na
 def test_sets_compose(tmp_path):
     from hydra import compose, initialize_config_dir
 
+    register()  # options lie on floors
     (tmp_path / "root.yaml").write_text("defaults: [_self_, {evaluation: image}]\n")
     with initialize_config_dir(str(tmp_path), version_base=None):
         override = [f"hydra.searchpath=[file://{CONF.parent}]"]

@@ -135,7 +135,7 @@ class Senses(Evaluator):
 def senses_text(split: Split) -> str:
     """senses.tsv, or senses_val.tsv, as the package ships it: word, sense, sentence."""
     name = {"test": "senses.tsv", "val": "senses_val.tsv"}[split]
-    return files("ssl_runner.evaluation").joinpath(name).read_text(encoding="utf-8")
+    return files("ssl_runner.evaluation.text").joinpath(name).read_text(encoding="utf-8")
 
 
 def read_uses(text: str) -> list[Use]:

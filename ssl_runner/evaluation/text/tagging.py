@@ -18,18 +18,15 @@ from ssl_runner.evaluation.any.subject import TOLD
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.evaluation.text.bag_of_words import frequent_tags
 from ssl_runner.evaluation.text.data import (
-    PLACES,
     Files,
     Tagged,
     WordTokens,
-    by_setting,
-    check_length,
     encode_words,
-    find_files,
     fingerprint,
     held_out,
     read_conll,
 )
+from ssl_runner.evaluation.text.files import OfFiles, Splits
 from ssl_runner.evaluation.text.heads import (
     Asked,
     check_enough,
@@ -39,7 +36,7 @@ from ssl_runner.evaluation.text.heads import (
     tune,
 )
 from ssl_runner.evaluation.text.reading import named_token_layer, reading, text_spec
-from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import Examples, Finding, SplitName, Subject, TextSpec
 from ssl_runner.results.metrics import Metric, Protocol, Split, share
 
 NO_TAG = -1  # of tokens that begin no word
@@ -53,7 +50,7 @@ class TaggedSet(NamedTuple):
     fingerprint: str
 
 
-class Tagging(Evaluator):
+class Tagging(OfFiles):
     """A linear probe of words: softmax regression on the frozen vector of each word's first token, for a grid of
     settings; the one that tags most words of "val" right (a tenth of the sentences of train, where no file is named)
     tags "test".
@@ -66,33 +63,14 @@ class Tagging(Evaluator):
     val; since the settings are chosen on val, its figures are the higher for it.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.tagging"
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        length: int,
-        layer: str | int,
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
-    ) -> None:
-        key = "evaluation.tagging"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.sentences = read_tagged(files)
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, grid: Grid) -> None:
+        self.layer = named_token_layer(f"{self.key}.layer", layer)
+        self.grid = grid
+        self.grid.check(f"{self.key}.grid")
+        super().__init__(path=path, texts=texts, length=length, least=3)
+        self.sentences = read_tagged(self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)
@@ -107,7 +85,7 @@ class Tagging(Evaluator):
         return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
 
 
-class TaggingFineTune(Evaluator):
+class TaggingFineTune(OfFiles):
     """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
     "test", once.
 
@@ -115,35 +93,14 @@ class TaggingFineTune(Evaluator):
     reported.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.tagging_finetune"
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        length: int,
-        layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        key = "evaluation.tagging_finetune"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.sentences = read_tagged(files)
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, recipe: Recipe) -> None:
+        self.layer = named_token_layer(f"{self.key}.layer", layer)
+        self.recipe = recipe
+        self.recipe.check(f"{self.key}.recipe")
+        super().__init__(path=path, texts=texts, length=length, least=3)
+        self.sentences = read_tagged(self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)
