@@ -7,7 +7,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints
 
 from ssl_runner.config.errors import ConfigError, brief
 
@@ -42,13 +42,19 @@ def locate(target: str) -> type[Any]:
 
 
 def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
-    """The parameters of a class that a config sets: name -> (annotation, whether it is required)."""
+    """The parameters of a class that a config sets: name -> (annotation, whether it is required).
+
+    `**settings: Unpack[Settings]` stands for the keys of the TypedDict `Settings`, which several classes may share.
+    """
     hints = get_type_hints(cls.__init__)
-    return {
-        name: (hints.get(name, Any), p.default is p.empty)
-        for name, p in inspect.signature(cls.__init__).parameters.items()
-        if name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    }
+    found: dict[str, tuple[Any, bool]] = {}
+    for name, p in inspect.signature(cls.__init__).parameters.items():
+        if p.kind is p.VAR_KEYWORD and get_origin(hints.get(name)) is Unpack:
+            (shared,) = get_args(hints[name])
+            found |= {key: (hint, key in shared.__required_keys__) for key, hint in get_type_hints(shared).items()}
+        elif name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD):
+            found[name] = (hints.get(name, Any), p.default is p.empty)
+    return found
 
 
 def unknown(key: str, known: Sequence[str], what: str) -> str:
