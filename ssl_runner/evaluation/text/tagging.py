@@ -3,10 +3,11 @@
 n sentences, W words of all of them, m of these within T tokens, K tags.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,7 +51,33 @@ class TaggedSet(NamedTuple):
     fingerprint: str
 
 
-class Tagging(OfFiles):
+class _OfWords(OfFiles):
+    """What both evaluators of tags share."""
+
+    terms: ClassVar[Mapping[str, Any]]  # of the protocol, of every subject
+
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int) -> None:
+        self.layer = named_token_layer(f"{self.key}.layer", layer)
+        super().__init__(path=path, texts=texts, length=length, least=3)
+        self.sentences = read_tagged(self.files)
+
+    def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
+        if is_control(subject):
+            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=self.terms))
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        predicted, protocol = self._tags(subject, spec, asked)
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+
+    @abstractmethod
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
+        """The tags of the words of test and val, (m,) int64 each, and how they were found."""
+
+
+class Tagging(_OfWords):
     """A linear probe of words: softmax regression on the frozen vector of each word's first token, for a grid of
     settings; the one that tags most words of "val" right (a tenth of the sentences of train, where no file is named)
     tags "test".
@@ -64,28 +91,22 @@ class Tagging(OfFiles):
     """
 
     key: ClassVar[str] = "evaluation.tagging"
+    terms: ClassVar[Mapping[str, Any]] = {"method": "linear probe of words", "features": "standardized by train"}
 
     def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, grid: Grid) -> None:
-        self.layer = named_token_layer(f"{self.key}.layer", layer)
         self.grid = grid
         self.grid.check(f"{self.key}.grid")
-        super().__init__(path=path, texts=texts, length=length, least=3)
-        self.sentences = read_tagged(self.files)
+        super().__init__(path=path, texts=texts, length=length, layer=layer)
 
-    def __call__(self, subject: Subject) -> Finding:
-        spec = text_spec(subject, self.length)
-        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
-        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
-        terms = {"method": "linear probe of words", "features": "standardized by train"}
-        if is_control(subject):
-            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=terms))
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
-        predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
-        protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
-        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+        predicted: dict[Split, Tensor] = {split: probe.classes(subject, asked[split]) for split in TOLD}
+        return predicted, Protocol(terms=self.terms, chosen=probe.chosen, measured=probe.measured)
 
 
-class TaggingFineTune(OfFiles):
+class TaggingFineTune(_OfWords):
     """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
     "test", once.
 
@@ -94,22 +115,17 @@ class TaggingFineTune(OfFiles):
     """
 
     key: ClassVar[str] = "evaluation.tagging_finetune"
+    terms: ClassVar[Mapping[str, Any]] = {"method": "fine-tuning of all weights, for words"}
 
     def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, recipe: Recipe) -> None:
-        self.layer = named_token_layer(f"{self.key}.layer", layer)
         self.recipe = recipe
         self.recipe.check(f"{self.key}.recipe")
-        super().__init__(path=path, texts=texts, length=length, least=3)
-        self.sentences = read_tagged(self.files)
+        super().__init__(path=path, texts=texts, length=length, layer=layer)
 
-    def __call__(self, subject: Subject) -> Finding:
-        spec = text_spec(subject, self.length)
-        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
-        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
         train = asked["train"]
-        protocol = Protocol(terms={"method": "fine-tuning of all weights, for words"})
-        if is_control(subject):
-            return control_finding(subject, spec, self.sentences, tokens, protocol)
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
@@ -120,7 +136,7 @@ class TaggingFineTune(OfFiles):
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
             predicted[split] = classes[asked[split].row, asked[split].column]
-        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+        return predicted, Protocol(terms=self.terms)
 
 
 def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:
