@@ -100,6 +100,21 @@ RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old na
     "ssl_runner.views.video.ClipViews.grey": "ssl_runner.views.video.ClipViews.gray",
 }  # fmt: skip
 
+OLDER_KEYS = frozenset(  # last parts of what keys were called; classes begin with a capital, modules hold classes
+    older.rpartition(".")[2]
+    for older, now in RENAMED.items()
+    if older.rpartition(".")[0] == "evaluation" or older.rpartition(".")[0].rpartition(".")[2][:1].isupper()
+)
+
+RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> older value -> value of now
+    "ssl_runner.evaluation.video.label_propagation.LabelPropagation.shown": {"grey": "gray", "colour": "color"},
+    "ssl_runner.objectives.inpainting.Inpainting.hole": {"centre": "center"},
+    "ssl_runner.objectives.mae.MAE.target": {"normalised": "normalized"},
+    "ssl_runner.objectives.video_mae.VideoMAE.target": {"normalised": "normalized"},
+    "ssl_runner.views.pair.PairViews.first": {"colour": "color"},
+    "ssl_runner.views.pair.PairViews.second": {"colour": "color"},
+}
+
 
 class Nest(NamedTuple):
     """A node within a class, and the keys that were the class's own before there was the node."""
@@ -137,23 +152,7 @@ NESTED: Mapping[str, Mapping[str, Nest]] = {  # class, by its name of now -> key
     "ssl_runner.evaluation.text.text_few_label.TextFewLabel": {"texts": TEXTS, "grid": GRID},
 }
 
-OLDER_KEYS = (
-    frozenset(  # last parts of what keys were called; classes begin with a capital, modules hold classes
-        older.rpartition(".")[2]
-        for older, now in RENAMED.items()
-        if older.rpartition(".")[0] == "evaluation" or older.rpartition(".")[0].rpartition(".")[2][:1].isupper()
-    )
-    | frozenset(key for nests in NESTED.values() for nest in nests.values() for key in nest.keys)
-)
-
-RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> older value -> value of now
-    "ssl_runner.evaluation.video.label_propagation.LabelPropagation.shown": {"grey": "gray", "colour": "color"},
-    "ssl_runner.objectives.inpainting.Inpainting.hole": {"centre": "center"},
-    "ssl_runner.objectives.mae.MAE.target": {"normalised": "normalized"},
-    "ssl_runner.objectives.video_mae.VideoMAE.target": {"normalised": "normalized"},
-    "ssl_runner.views.pair.PairViews.first": {"colour": "color"},
-    "ssl_runner.views.pair.PairViews.second": {"colour": "color"},
-}
+NESTED_KEYS = frozenset(key for nests in NESTED.values() for nest in nests.values() for key in nest.keys)
 
 TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer -> what it is called now
     "centre": "center",
