@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ssl_runner.assembly import check
 from ssl_runner.config.schema import Config
-from ssl_runner.config.terms import class_name, settings
+from ssl_runner.config.terms import class_name, settings_of
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
@@ -102,10 +102,10 @@ def evaluate(
         except ValueError as error:
             failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
             return
-        terms = terms_of(config.evaluation[name], asked.presentation)
+        settings = terms_of(config.evaluation[name], asked.presentation)
         if isinstance(asked, Inspection):
-            terms |= task_terms(config.objective, asked.task_terms)
-        protocol = replace(finding.protocol, terms={**terms, **finding.protocol.terms})
+            settings |= task_terms(config.objective, asked.task_terms)
+        protocol = replace(finding.protocol, terms={**settings, **finding.protocol.terms})
         evaluation = Evaluation(
             evaluator=name,
             subject=subject,
@@ -133,14 +133,14 @@ def evaluate(
 
 def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
     """The settings of an evaluator's config that its numbers depend on, inner nodes by dotted key."""
-    return settings(node, without=presentation)
+    return settings_of(node, without=presentation)
 
 
 def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[str, Any]:
     """The settings of an objective that an inspection's numbers depend on; None: all, with its class."""
     if chosen is None:
-        return {"objective": class_name(node), **settings(node, "objective.")}
-    return settings({key: value for key, value in node.items() if key in chosen}, "objective.")
+        return {"objective": class_name(node), **settings_of(node, "objective.")}
+    return settings_of({key: value for key, value in node.items() if key in chosen}, "objective.")
 
 
 def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:

@@ -16,7 +16,7 @@ def class_name(node: Mapping[str, Any]) -> str:
     return _last(str(node[TARGET]))
 
 
-def settings(node: Mapping[str, Any], above: str = "", without: frozenset[str] = frozenset()) -> dict[str, Any]:
+def settings_of(node: Mapping[str, Any], above: str = "", without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """All settings of a node but `without`, those of inner nodes by dotted key; an inner node's key says its class."""
     found: dict[str, Any] = {}
     for key, value in node.items():
@@ -25,7 +25,7 @@ def settings(node: Mapping[str, Any], above: str = "", without: frozenset[str] =
             continue
         if isinstance(value, Mapping):
             found |= {place: class_name(value)} if TARGET in value else {}
-            found |= settings(value, f"{place}.", without)
+            found |= settings_of(value, f"{place}.", without)
         else:
             found[place] = value
     return found
@@ -61,7 +61,7 @@ def terms_now(terms: Mapping[str, Any], target: str, *, whole: bool = True) -> d
     are.
 
     Args:
-        terms: as `settings` gave them to an older version, and others.
+        terms: as `settings_of` gave them to an older version, and others.
         target: the class of the node, by the name that it had or has.
         whole: whether they hold all settings of the node; then what it had not yet is filled in.
     """
@@ -77,7 +77,7 @@ def terms_now(terms: Mapping[str, Any], target: str, *, whole: bool = True) -> d
         asked = {held.node or held.key for held in (held_now(owner, key) for key in node)}
         now = {key: value for key, value in now.items() if key in asked}
     untold = {f"{key}.{name}" for key, value in now.items() for name in _untold(value)}
-    return settings(now, without=frozenset(untold | _untold(now))) | said
+    return settings_of(now, without=frozenset(untold | _untold(now))) | said
 
 
 def _untold(node: Any) -> set[str]:
@@ -87,7 +87,7 @@ def _untold(node: Any) -> set[str]:
 
 
 def _tree(terms: Mapping[str, Any]) -> dict[str, Any]:
-    """What `settings` flattened; classes by their whole names where these are known."""
+    """What `settings_of` flattened; classes by their whole names where these are known."""
     found: dict[str, Any] = {}
     for key, value in terms.items():
         *path, last = key.split(".")

@@ -12,7 +12,7 @@ import yaml
 from ssl_runner.config.names import TARGET
 from ssl_runner.config.paths import options
 from ssl_runner.config.signatures import locate
-from ssl_runner.config.terms import settings
+from ssl_runner.config.terms import settings_of
 from ssl_runner.figures import Figure
 from ssl_runner.interfaces import Finding
 from ssl_runner.results.metrics import Better, Metric
@@ -68,7 +68,7 @@ def check(name: str, found: Finding) -> None:
     node = node_of(name)
     evaluator = locate(node.pop("_target_"))
     check_metrics(found, val=name not in PUBLISHED)
-    check_protocol(found, {*node, *settings(node)}, evaluator.presentation)
+    check_protocol(found, {*node, *settings_of(node)}, evaluator.presentation)
     assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
 
 
