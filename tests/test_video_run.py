@@ -53,7 +53,7 @@ def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
     words = [
         *data, "objective=cpc_video", "objective.block=4", "backbone=per_frame", "backbone.image.widths=[8,16]",
         "evaluation=[linear,knn,few_label,finetune,label_propagation]", "evaluation.few_label.fractions=[0.5,1.0]",
-        "evaluation.finetune.epochs=1", "batch_size=8", "budget.unit=steps", "budget.amount=2",
+        "evaluation.finetune.recipe.epochs=1", "batch_size=8", "budget.unit=steps", "budget.amount=2",
         "trainer.validations=1", "trainer.precision=float32", "trainer.accelerator=cpu",
     ]  # fmt: skip
     plain = compose([*words, f"output={tmp_path}", "logger=csv"])

@@ -35,8 +35,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     parts = made_features()
-    settings = compose(["evaluation=linear"])["evaluation"]["linear"]
-    grid = Grid(**{key: settings[key] for key in ("learning_rates", "weight_decays", "steps", "batch_size")})
+    settings = compose(["evaluation=linear"])["evaluation"]["linear"]["grid"]
+    grid = Grid(**{key: value for key, value in settings.items() if key != "_target_"})
     accuracy: dict[str, float] = {}
 
     def ours() -> float:

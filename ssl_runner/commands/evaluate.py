@@ -62,6 +62,7 @@ def again(asked: dict[str, Any]) -> None:
     from ssl_runner.commands.evaluations import bare, evaluate
     from ssl_runner.commands.run import JUDGED, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
+    from ssl_runner.reporting.older import evaluations_now
     from ssl_runner.reporting.page import write_report
     from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
 
@@ -104,7 +105,8 @@ def again(asked: dict[str, Any]) -> None:
     on = replace(on, fingerprint=data.fingerprint(JUDGED))
     found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)
     new = {(each.owner, each.subject) for each in found}
-    kept = [each for each in result.results if (each.owner, each.subject) not in new]
+    before = zip(result.results, evaluations_now(result), strict=True)  # as they were written, for figures name them
+    kept = [each for each, now in before if (now.owner, now.subject) not in new]
     result = replace(result, results=(*kept, *found))
     write_result(folder, result)
     write_report(folder)

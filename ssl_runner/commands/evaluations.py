@@ -11,9 +11,8 @@ import torch
 from rich.console import Console
 
 from ssl_runner.assembly import check
-from ssl_runner.config.names import TARGET
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import class_name
+from ssl_runner.config.terms import class_name, settings_of
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
 from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
@@ -145,25 +144,14 @@ def said_of(left_out: Mapping[str, str]) -> Iterator[str]:
 
 def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
     """The settings of an evaluator's config that its numbers depend on, inner nodes by dotted key."""
-    return _settings({key: value for key, value in node.items() if key not in presentation}, "")
+    return settings_of(node, without=presentation)
 
 
 def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[str, Any]:
     """The settings of an objective that an inspection's numbers depend on; None: all, with its class."""
     if chosen is None:
-        return {"objective": class_name(node), **_settings(node, "objective.")}
-    return _settings({key: value for key, value in node.items() if key in chosen}, "objective.")
-
-
-def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            found |= {f"{above}{key}": class_name(value)} if TARGET in value else {}
-            found |= _settings(value, f"{above}{key}.")
-        elif key != TARGET:
-            found[f"{above}{key}"] = value
-    return found
+        return {"objective": class_name(node), **settings_of(node, "objective.")}
+    return settings_of({key: value for key, value in node.items() if key in chosen}, "objective.")
 
 
 def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
-from ssl_runner.config.names import OLDER_KEYS, TARGET, key_now, name_now
+from ssl_runner.config.names import NESTED_KEYS, OLDER_KEYS, TARGET, key_now, name_now
 from ssl_runner.config.paths import conf_dir
 
 LINE_SETS = ("mode", "searchpath")
@@ -76,7 +76,8 @@ class Loader(ConfigLoaderImpl):
         A key's name depends on the class of its node: so the other words are composed first, if there is an older one.
         """
         overrides = parsed(words)
-        older = [OLDER_KEYS.intersection(each.key_or_group.split(".")) for each in overrides]
+        known = OLDER_KEYS | NESTED_KEYS
+        older = [known.intersection(each.key_or_group.split(".")[1:]) for each in overrides]  # none of the root
         if not any(older):
             return list(words), []
         others = [word for word, old in zip(words, older, strict=True) if not old]

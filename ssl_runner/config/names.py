@@ -5,12 +5,12 @@ exported encoder's, a job's, and those in results. So a class can move, a key be
 runs are found, shown and gone on with as before. Likewise the weights of encoders and checkpoints pass `tensors_now`.
 
 Names are dotted: a class by its path; a key by the path of its class, or of its place in the root. A row for a module
-is one for all that is in it.
+is one for all that is in it. A key that a node within the class holds now is named by its place: "grid.steps".
 """
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 TARGET = "_target_"  # the key of a class in a config
 
@@ -115,6 +115,45 @@ RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> old
     "ssl_runner.views.pair.PairViews.second": {"colour": "color"},
 }
 
+
+class Nest(NamedTuple):
+    """A node within a class, and the keys that were the class's own before there was the node."""
+
+    target: str
+    keys: tuple[str, ...]
+
+
+GRID = Nest("ssl_runner.evaluation.any.logistic.Grid", ("learning_rates", "weight_decays", "steps", "batch_size"))
+RECIPE = Nest(
+    "ssl_runner.evaluation.any.tuning.Recipe", ("epochs", "least_steps", "batch_size", "learning_rate", "weight_decay")
+)
+LABELED = ("train", "val", "test", "separator", "label")
+TEXTS = Nest("ssl_runner.evaluation.text.files.LabeledTexts", (*LABELED, "text"))
+PAIRS = Nest("ssl_runner.evaluation.text.files.LabeledPairs", (*LABELED, "labels", "first", "second"))
+SCORED = Nest("ssl_runner.evaluation.text.files.ScoredPairs", ("val", "test", "separator", "score", "first", "second"))
+TAGGED = Nest("ssl_runner.evaluation.text.files.Splits", ("train", "val", "test"))
+ARTICLES = Nest("ssl_runner.evaluation.text.files.Articles", ("train", "val", "test", "test_share", "split_seed"))
+NESTED: Mapping[str, Mapping[str, Nest]] = {  # class, by its name of now -> key of a node -> what the node took over
+    "ssl_runner.evaluation.any.few_label.FewLabel": {"grid": GRID},
+    "ssl_runner.evaluation.any.few_label_finetune.FewLabelFineTune": {"recipe": RECIPE},
+    "ssl_runner.evaluation.any.finetune.FineTune": {"recipe": RECIPE},
+    "ssl_runner.evaluation.any.layers.Layers": {"grid": GRID},
+    "ssl_runner.evaluation.any.linear.LinearProbe": {"grid": GRID},
+    "ssl_runner.evaluation.text.glue.GLUE": {"recipe": RECIPE},
+    "ssl_runner.evaluation.text.sentence_pair.SentencePair": {"texts": PAIRS, "grid": GRID},
+    "ssl_runner.evaluation.text.sentence_pair.SentencePairFineTune": {"texts": PAIRS, "recipe": RECIPE},
+    "ssl_runner.evaluation.text.span_qa.SpanQA": {"texts": ARTICLES, "recipe": RECIPE},
+    "ssl_runner.evaluation.text.span_qa.SpanQAFineTune": {"texts": ARTICLES, "recipe": RECIPE},
+    "ssl_runner.evaluation.text.sts.SentenceSimilarity": {"texts": SCORED},
+    "ssl_runner.evaluation.text.tagging.Tagging": {"texts": TAGGED, "grid": GRID},
+    "ssl_runner.evaluation.text.tagging.TaggingFineTune": {"texts": TAGGED, "recipe": RECIPE},
+    "ssl_runner.evaluation.text.text_classification.TextClassification": {"texts": TEXTS, "grid": GRID},
+    "ssl_runner.evaluation.text.text_classification.TextClassificationFineTune": {"texts": TEXTS, "recipe": RECIPE},
+    "ssl_runner.evaluation.text.text_few_label.TextFewLabel": {"texts": TEXTS, "grid": GRID},
+}
+
+NESTED_KEYS = frozenset(key for nests in NESTED.values() for nest in nests.values() for key in nest.keys)
+
 TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer -> what it is called now
     "centre": "center",
     "centres": "centers",
@@ -168,6 +207,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was 
     "ssl_runner.evaluation.geometry.Geometry.views": 10,
     "ssl_runner.evaluation.geometry.Geometry.delta": 1.0e-4,
     "ssl_runner.evaluation.label_propagation.LabelPropagation.shown": "color",
+    "ssl_runner.evaluation.any.tuning.Recipe.least_steps": 1,
+    "ssl_runner.evaluation.text.files.LabeledPairs.labels": "classes",
     # Texts were cut to the rows of pretraining, which of all these are the shorter.
     "ssl_runner.evaluation.glue.GLUE.length": 128,
     "ssl_runner.evaluation.senses.Senses.length": 64,
@@ -184,6 +225,10 @@ ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was 
     "ssl_runner.evaluation.text_classification.TextClassificationFineTune.length": 256,
     "ssl_runner.evaluation.text_few_label.TextFewLabel.length": 256,
 }  # fmt: skip
+
+UNTOLD = frozenset(  # keys of ADDED, by their names of now, that are no terms of a protocol (`Evaluator.presentation`)
+    {"ssl_runner.evaluation.text.files.Articles.val"}
+)
 
 
 def mentions_older(text: str) -> bool:
@@ -223,8 +268,9 @@ def added(owner: str) -> Mapping[str, Any]:
     found = {}
     for name, value in ADDED.items():
         place, _, key = name.rpartition(".")
-        if name_now(place) == owner:
-            found[key_now(owner, key)] = value
+        held = held_now(name_now(place), key)
+        if held.owner == owner:
+            found[held.key] = value
     return found
 
 
@@ -246,9 +292,10 @@ def older_names(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(target, str) and owner != target:
             yield target, owner
         for key, value in config.items():
-            if (now := key_now(owner, key)) != key:
+            held, now = held_now(owner, key), key_now(owner, key)
+            if now != key:
                 yield _joined(owner, key), _joined(owner, now)
-            if (spelled := value_now(owner, now, value)) != value:
+            if (spelled := value_now(held.owner, held.key, value)) != value:
                 yield f"{_joined(owner, now)}={value}", f"{_joined(owner, now)}={spelled}"
             yield from older_names(value, _joined(owner, now))
     elif isinstance(config, list):
@@ -261,23 +308,56 @@ def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
     target = node.get(TARGET)
     owner = name_now(target) if isinstance(target, str) else place
     found: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
     for key, value in node.items():
         if key == TARGET and isinstance(target, str):
             found[key] = owner
             continue
-        now = key if owner is None else key_now(owner, key)
-        found[now] = _each(value if owner is None else value_now(owner, now, value), place, now)
+        if owner is None:
+            found[key] = _each(value, place, key)
+            continue
+        held = held_now(owner, key)
+        if held.node:
+            nested.setdefault(held.node, {TARGET: held.owner})[held.key] = value
+        else:
+            found[held.key] = _each(value_now(owner, held.key, value), place, held.key)
+    for key, values in nested.items():
+        known = node.get(key)  # beside which an older key was set: it says what was meant
+        found[key] = _current(values if not isinstance(known, Mapping) else {**values, **known, **_plain(values)}, None)
     if owner is not None:
         found |= {key: _each(value, None, key) for key, value in added(owner).items() if key not in found}
     return found
 
 
-def key_now(owner: str, key: str) -> str:
-    """What a key is called now, of a class, or of a place in the root, by its name of now."""
+def _plain(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node without its class."""
+    return {key: value for key, value in node.items() if key != TARGET}
+
+
+class Held(NamedTuple):
+    """Who holds a key now."""
+
+    owner: str  # the class, or the place in the root
+    key: str  # its name there
+    node: str  # the key of the node of that class within the older owner; "": the older owner holds it
+
+
+def held_now(owner: str, key: str) -> Held:
+    """Who holds now what was the key of a class, or of a place in the root, by its name of now."""
     keys = _renamed_keys(owner)
     for _ in keys:  # one may have been renamed more than once
         key = keys.get(key, key)
-    return key
+    for node, nest in NESTED.get(owner, {}).items():
+        if key in nest.keys:
+            return Held(nest.target, held_now(nest.target, key).key, node)
+    return Held(owner, key, "")
+
+
+def key_now(owner: str, key: str) -> str:
+    """What a key is called now, of a class, or of a place in the root, by its name of now: its place, "grid.steps",
+    where a node within the class holds it."""
+    held = held_now(owner, key)
+    return f"{held.node}.{held.key}" if held.node else held.key
 
 
 def value_now(owner: str, key: str, value: Any) -> Any:

@@ -20,6 +20,13 @@ def options(group: str) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def option_class(group: str, option: str) -> str | None:
+    """The class that an option of conf/ names; None where there is no such option, or it names none."""
+    file = options(group).get(option)
+    found = file and re.search(r"^_target_: *(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
 def file_name(text: str) -> str:
     """`text` as the name of one file, which leads nowhere else.
 

@@ -7,10 +7,9 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints
 
 from ssl_runner.config.errors import ConfigError, brief
-from ssl_runner.config.names import TARGET
 
 ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
@@ -24,11 +23,6 @@ KINDS = {  # of what each axis names; what lies within a node is of the kind tha
 }
 SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
-
-
-def class_name(node: Mapping[str, Any]) -> str:
-    """What the class of a node is called, wherever it lies."""
-    return str(node[TARGET]).rpartition(".")[2]
 
 
 def locate(target: str) -> type[Any]:
@@ -48,13 +42,19 @@ def locate(target: str) -> type[Any]:
 
 
 def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
-    """The parameters of a class that a config sets: name -> (annotation, whether it is required)."""
+    """The parameters of a class that a config sets: name -> (annotation, whether it is required).
+
+    `**settings: Unpack[Settings]` stands for the keys of the TypedDict `Settings`, which several classes may share.
+    """
     hints = get_type_hints(cls.__init__)
-    return {
-        name: (hints.get(name, Any), p.default is p.empty)
-        for name, p in inspect.signature(cls.__init__).parameters.items()
-        if name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    }
+    found: dict[str, tuple[Any, bool]] = {}
+    for name, p in inspect.signature(cls.__init__).parameters.items():
+        if p.kind is p.VAR_KEYWORD and get_origin(hints.get(name)) is Unpack:
+            (shared,) = get_args(hints[name])
+            found |= {key: (hint, key in shared.__required_keys__) for key, hint in get_type_hints(shared).items()}
+        elif name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD):
+            found[name] = (hints.get(name, Any), p.default is p.empty)
+    return found
 
 
 def unknown(key: str, known: Sequence[str], what: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from ssl_runner.reporting.older import evaluations_now
 from ssl_runner.results.address import ON
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import PRETRAINED, Evaluation, Result
@@ -43,11 +44,12 @@ def numbers(result: Result) -> Iterator[Number]:
     A control counts where its terms and data are the same: `ssl-evaluate` may leave one of an earlier evaluation.
     """
     controls: dict[tuple[Any, ...], dict[str, float]] = {}
-    for found in result.results:
+    results = evaluations_now(result)
+    for found in results:
         if found.subject != PRETRAINED:
             for metric in found.metrics:
                 controls.setdefault(_same(found, metric), {})[found.subject] = metric.value
-    for found in result.results:
+    for found in results:
         if found.subject == PRETRAINED:
             for metric in found.metrics:
                 values = {PRETRAINED: metric.value, **controls.get(_same(found, metric), {})}

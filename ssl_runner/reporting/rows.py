@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ssl_runner.reporting.older import evaluations_now
 from ssl_runner.reporting.protocols import apart, elsewhere, quantity
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import ON, Address, address
@@ -157,7 +158,7 @@ def _rows(result: Result) -> Iterator[tuple[Row, bool]]:
     """All numbers of a result with whether they are headlines. Those of a control without one of the pretrained encoder
     have rows too."""
     found: dict[tuple[Any, ...], dict[tuple[Any, ...], list[tuple[Evaluation, Metric]]]] = {}
-    for evaluation in result.results:
+    for evaluation in evaluations_now(result):
         for metric in evaluation.metrics:
             protocol = freeze([evaluation.terms(metric), vars(evaluation.on)])
             alike = found.setdefault((evaluation.evaluator, *quantity(metric)), {})

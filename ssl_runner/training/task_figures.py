@@ -14,6 +14,7 @@ from ssl_runner.interfaces import (
     TextSpec,
     VideoSpec,
 )  # fmt: skip
+from ssl_runner.nn.pictures import pictures
 
 UNK, SEP, MASK, EOS = "\N{REPLACEMENT CHARACTER}", "|", "\N{FULL BLOCK}", "\N{PILCROW SIGN}"  # as they are drawn
 
@@ -81,7 +82,7 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     clips = isinstance(spec, VideoSpec)
     parts = _parts(objective, batch, predict)
     count = len(batch.data)
-    rows = {"example": _pixels(batch.data)}
+    rows = {"example": pictures(batch.data if batch.data.ndim > 3 else _gray(batch.data))}
     words: dict[str, list[str]] = {}
     for part, value in parts.items():
         for name, field in _fields(part, value).items():
@@ -125,14 +126,19 @@ def _fields(part: str, value: object) -> dict[str, Tensor]:
     raise TypeError(f"{part} is a {type(value).__name__}; it must be a tensor or a NamedTuple of tensors")
 
 
+def _gray(vectors: Tensor) -> Tensor:
+    """(n, N, D) -> (n, 1, N, D): as gray images, black at -3 and white at 3."""
+    return (vectors[:, None] + 3) / 6
+
+
 def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
     """Pictures of a field, if it holds any: (B, C, H, W), or (V, B, C, H, W) with a row a view."""
     if not field.is_floating_point():
         return {}
     if field.ndim == 4 and len(field) == count and field.shape[1] in (1, 3):
-        return {name: _pixels(field)}
+        return {name: pictures(field)}
     if field.ndim == 5 and field.shape[1] == count and field.shape[2] in (1, 3):
-        return {f"{name}, view {v + 1}": _pixels(view) for v, view in enumerate(field)}
+        return {f"{name}, view {v + 1}": pictures(view) for v, view in enumerate(field)}
     return {}
 
 
@@ -142,18 +148,10 @@ def _clip_rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
     if not field.is_floating_point() or field.ndim < 4 or field.shape[-3] not in (1, 3):
         return {}
     if field.ndim == 6 and field.shape[1] == count:
-        return {f"{name}, clip {v + 1}": _pixels(clips) for v, clips in enumerate(field)}
+        return {f"{name}, clip {v + 1}": pictures(clips) for v, clips in enumerate(field)}
     if len(field) == count and field.ndim < 6:
-        return {name: _pixels(field if field.ndim == 5 else field[:, None])}
+        return {name: pictures(field if field.ndim == 5 else field[:, None])}
     return {}
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    """(..., C, H, W) -> (..., H, W) or (..., H, W, 3), in [0, 1]; of vectors (n, N, D), gray from -3 to 3."""
-    if images.ndim == 3:
-        images = (images[:, None] + 3) / 6
-    array = images.detach().float().clamp(0, 1).cpu().movedim(-3, -1).numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def _sentence(rows: dict[str, np.ndarray], words: dict[str, list[str]]) -> str:

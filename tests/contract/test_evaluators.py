@@ -7,12 +7,13 @@ from typing import Any, get_type_hints
 
 import pytest
 import torch
-from findings import check, key, keys, node_of
+from findings import changed, check, key, keys, node_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import ssl_runner.evaluation
 import ssl_runner.interfaces
+from ssl_runner.assembly.construct import construct
 from ssl_runner.config.files import register
 from ssl_runner.config.paths import conf_dir, options
 from ssl_runner.evaluation.any.controls import Pixels
@@ -55,10 +56,7 @@ def class_of(name: str) -> type[Evaluator | Inspection]:
 
 
 def build(name: str, **changes: Any) -> Any:
-    node = node_of(name)
-    del node["_target_"]
-    node.pop("defaults", None)
-    return class_of(name)(**node | SMALLER.get(name, {}) | changes)
+    return construct(changed(node_of(name), SMALLER.get(name, {}) | changes))
 
 
 EVALUATORS = [name for name in SINGLE if issubclass(class_of(name), Evaluator)]
@@ -179,7 +177,7 @@ def test_what_every_finding_promises(name):
         (name, setting)
         for name in OF_IMAGES
         for setting in sorted(class_of(name).presentation)
-        if type(node_of(name)[setting]) is int
+        if type(node_of(name).get(setting)) is int
     ],
 )
 def test_a_setting_of_presentation_changes_no_number(name, setting):
@@ -274,8 +272,8 @@ def test_inspections_say_what_they_ask_of_an_objective(name):
 
 
 def test_every_evaluator_has_a_config():
-    found = pkgutil.walk_packages(ssl_runner.evaluation.__path__, "ssl_runner.evaluation.")
-    modules = [import_module(each.name) for each in found]
+    packages = pkgutil.walk_packages(ssl_runner.evaluation.__path__, "ssl_runner.evaluation.")
+    modules = [import_module(each.name) for each in packages]
     classes = {
         cls
         for module in modules
@@ -300,8 +298,8 @@ def test_configs_name_their_place_and_all_parameters_and_no_code_has_defaults(na
 def test_sets_compose(tmp_path):
     from hydra import compose, initialize_config_dir
 
+    register()  # options lie on floors
     (tmp_path / "root.yaml").write_text("defaults: [_self_, {evaluation: image}]\n")
-    register()
     with initialize_config_dir(str(tmp_path), version_base=None):
         override = [f"hydra.searchpath=[file://{conf_dir()}]"]
         whole = compose("root", override)["evaluation"]

@@ -14,7 +14,7 @@ import made_bert
 import made_text
 import pytest
 import torch
-from findings import check, keys, node_of
+from findings import changed, check, keys, node_of
 
 from ssl_runner.assembly import construct
 from ssl_runner.config.compose import compose
@@ -121,7 +121,7 @@ def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path") == "???":
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
-    return construct.construct(node | SMALLER.get(name, {}) | changes)
+    return construct.construct(changed(node, SMALLER.get(name, {}) | changes))
 
 
 class Labeled:
@@ -240,7 +240,7 @@ def test_a_published_tokenizer_can_be_used(name: str) -> None:
         (name, setting)
         for name in NAMES
         for setting in sorted(CLASS[name].presentation)
-        if type(NODES[name][setting]) is int
+        if type(NODES[name].get(setting)) is int
     ],
 )
 def test_a_setting_of_presentation_changes_no_number(name: str, setting: str) -> None:

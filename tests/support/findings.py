@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, get_args
 
 import yaml
 
+from ssl_runner.config.names import TARGET
 from ssl_runner.config.paths import options
 from ssl_runner.config.signatures import locate
+from ssl_runner.config.terms import settings_of
 from ssl_runner.figures import Figure
 from ssl_runner.interfaces import Finding
 from ssl_runner.results.metrics import Better, Metric
@@ -51,12 +54,21 @@ def node_of(name: str) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key != "defaults"}
 
 
+def changed(node: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with some settings changed; one that an inner node holds is set there."""
+    found = deepcopy(dict(node))
+    for key, value in changes.items():
+        inner = [each for each in found.values() if isinstance(each, dict) and TARGET in each and key in each]
+        (inner[0] if inner and key not in found else found)[key] = value
+    return found
+
+
 def check(name: str, found: Finding) -> None:
     """Assert what a finding of the evaluation of that name promises."""
     node = node_of(name)
     evaluator = locate(node.pop("_target_"))
     check_metrics(found, val=name not in PUBLISHED)
-    check_protocol(found, set(node), evaluator.presentation)
+    check_protocol(found, {*node, *settings_of(node)}, evaluator.presentation)
     assert all(isinstance(figure, get_args(Figure)) for figure in found.figures.values())
 
 
@@ -78,13 +90,13 @@ def check_metrics(found: Finding, *, val: bool) -> None:
         assert by_split["val"] == (by_split["test"] if val else set())
 
 
-def check_protocol(found: Finding, settings: set[str], presentation: frozenset[str]) -> None:
+def check_protocol(found: Finding, known: set[str], presentation: frozenset[str]) -> None:
     """JSON that says a method, and of which no key has two meanings, settings included."""
     plain = asdict(found.protocol)
     assert json.loads(json.dumps(plain)) == plain
-    assert presentation <= settings
-    assert "method" in {*settings, *found.protocol.terms}
-    kinds = [settings, *(leaves(part) for part in plain.values())]
+    assert presentation <= known
+    assert "method" in {*known, *found.protocol.terms}
+    kinds = [known, *(leaves(part) for part in plain.values())]
     kinds.append({term for each in found.metrics for term in each.terms} - {"tasks"})  # glue's: of its average alone
     assert sum(map(len, kinds)) == len(set.union(*kinds)), kinds
 

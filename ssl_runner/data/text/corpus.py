@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, Unpack, get_args
 
 import numpy as np
 import torch
@@ -26,15 +26,16 @@ from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.text.documents import LONG, Document
 from ssl_runner.data.text.sentences import Sentences, sentences
 from ssl_runner.data.text.tokens import (
-    SPECIAL,
+    CutSettings,
     Tokens,
     Words,
+    check_cut,
     count_words,
     find_tokenizer,
     known_tokenizer,
-    least_vocabulary,
     read_tokenizer,
     special_tokens,
+    tokenizer_path,
     train_tokenizer,
     word_ends,
     word_starts,
@@ -55,61 +56,54 @@ log = logging.getLogger(__name__)
 Parts = Mapping[Part, Callable[[], Iterator[Document]]]
 
 
+class CorpusSettings(CutSettings):
+    """Of every dataset of running text; conf/dataset/text_file.yaml says what each is."""
+
+    example: Example
+    cache: str
+
+
+class TextSettings(CorpusSettings):
+    """Of texts of any kind, whose words and sentences are not known."""
+
+    words: Words
+    sentences: Sentences
+
+
 class Corpus:
-    """How texts become examples: parameters of every dataset of text; conf/dataset/text_file.yaml says what each is.
+    """How texts become examples.
 
     `spec` is exact after `load`. Raises ValueError for values that no text suits.
     """
 
-    def __init__(
-        self,
-        *,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        words: Words,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        sentences: Sentences,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
-    ) -> None:
+    def __init__(self, **settings: Unpack[TextSettings]) -> None:
+        example, sentences = settings["example"], settings["sentences"]
         for name, value, options in (
-            ("example", example, Example), ("tokens", tokens, Tokens), ("words", words, Words),
+            ("example", example, Example), ("tokens", settings["tokens"], Tokens), ("words", settings["words"], Words),
             ("sentences", sentences, Sentences),
         ):  # fmt: skip
             if value not in get_args(options):
                 raise ValueError(f"dataset.{name} is {value}; it must be {' or '.join(get_args(options))}")
-        for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
-            if not 0 < fraction < 1:
-                raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
-        if length < LEAST_LENGTH[example]:
+        check_cut(settings)
+        if settings["length"] < LEAST_LENGTH[example]:
             raise ValueError(
-                f"dataset.length is {length}; with dataset.example={example} it must be {LEAST_LENGTH[example]} or more"
-            )
-        if vocabulary < least_vocabulary(tokens):
-            what = "256 bytes" if tokens == "bpe" else "one token"
-            raise ValueError(
-                f"dataset.vocabulary is {vocabulary}; with dataset.tokens={tokens} it must be "
-                f"{least_vocabulary(tokens)} or more: {len(SPECIAL)} special ids and {what}"
+                f"dataset.length is {settings['length']}; with dataset.example={example} it must be "
+                f"{LEAST_LENGTH[example]} or more"
             )
         if example == "sentence" and sentences == "none":
             raise ValueError("dataset.example is sentence, and this text has no ends of sentences; set it to window")
         self.example = example
-        self.length = length
-        self.tokens = tokens
-        self.words = words
-        self.vocabulary = vocabulary
-        self.lowercase = lowercase
-        self.tokenizer = None if tokenizer is None else Path(tokenizer).expanduser().absolute()
+        self.length = settings["length"]
+        self.tokens = settings["tokens"]
+        self.words = settings["words"]
+        self.vocabulary = settings["vocabulary"]
+        self.lowercase = settings["lowercase"]
+        self.tokenizer = tokenizer_path(settings)
         self.sentences = sentences
-        self.cache = Path(cache).expanduser().absolute()
-        self.test_fraction = test_fraction
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
+        self.cache = Path(settings["cache"]).expanduser().absolute()
+        self.test_fraction = settings["test_fraction"]
+        self.val_fraction = settings["val_fraction"]
+        self.split_seed = settings["split_seed"]
         self._read: dict[str, Any] | None = None  # what is known after `load`
 
     def spec(self, class_names: Sequence[str] = ()) -> TextSpec:

@@ -6,13 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 from ssl_runner.data.any.download import Remote, fetch_files
-from ssl_runner.data.text.corpus import Corpus, Example, Part, Parts
+from ssl_runner.data.text.corpus import Corpus, Part, Parts, TextSettings
 from ssl_runner.data.text.documents import Document, Table, read_documents, read_lines, wikitext_articles
-from ssl_runner.data.text.sentences import Sentences
-from ssl_runner.data.text.tokens import Tokens, Words
 from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
 Name = Literal["wikitext2", "wikitext103", "ptb", "text8", "tiny_shakespeare", "ag_news", "imdb"]
@@ -136,45 +134,14 @@ class KnownText(DataSource):
     The root may be read-only where the files are there unpacked. IMDB is pretrained on its unlabeled part too.
     """
 
-    def __init__(
-        self,
-        *,
-        name: Name,
-        root: str,
-        download: bool,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        words: Words,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        sentences: Sentences,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
-    ) -> None:
+    def __init__(self, *, name: Name, root: str, download: bool, **settings: Unpack[TextSettings]) -> None:
         if name not in _KNOWN:
             raise ValueError(f"dataset.name is {name}; it must be one of {', '.join(_KNOWN)}")
         self.name = name
         self.root = Path(root).expanduser().absolute()
         self.download = download
         self.known = _KNOWN[name]
-        self.corpus = Corpus(
-            example=example,
-            length=length,
-            tokens=tokens,
-            words=words,
-            vocabulary=vocabulary,
-            lowercase=lowercase,
-            tokenizer=tokenizer,
-            sentences=sentences,
-            cache=cache,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+        self.corpus = Corpus(**settings)
 
     @property
     def spec(self) -> TextSpec:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.text.documents import Table
 from ssl_runner.data.text.tokens import (
-    Tokens,
+    CutSettings,
+    check_cut,
     find_tokenizer,
     known_tokenizer,
-    least_vocabulary,
     read_tokenizer,
     special_tokens,
+    tokenizer_path,
     train_tokenizer,
     word_ends,
     word_starts,
@@ -35,20 +36,8 @@ class TextPairs(DataSource):
     where it is a row like the others. All rows are kept in memory, 4 bytes a token.
     """
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        columns: list[int | str],
-        tokenizer: str | None,
-        length: int,
-        tokens: Tokens,
-        vocabulary: int,
-        lowercase: bool,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
-    ) -> None:
+    def __init__(self, *, path: str, columns: list[int | str], **settings: Unpack[CutSettings]) -> None:
+        length = settings["length"]
         if len({type(column) for column in columns}) != 1 or len(set(columns)) != len(columns) or len(columns) < 2:
             raise ValueError(
                 f"dataset.columns is {list(columns)}; it must be different columns, two or more, all names or numbers"
@@ -57,27 +46,20 @@ class TextPairs(DataSource):
             raise ValueError(
                 f"dataset.length is {length}; with {len(columns)} texts a row it must be {1 + 2 * len(columns)} or more"
             )
-        if vocabulary < least_vocabulary(tokens):
-            raise ValueError(
-                f"dataset.vocabulary is {vocabulary}; with dataset.tokens={tokens} it must be at least "
-                f"{least_vocabulary(tokens)}"
-            )
-        for name, fraction in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
-            if not 0 < fraction < 1:
-                raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
+        check_cut(settings)
         self.path = Path(path).expanduser().absolute()
         if self.path.suffix.lower() not in (".csv", ".tsv"):
             raise ValueError(f"dataset.path {self.path} must be a .csv or a .tsv file")
         self.table = Table(self.path, {f"dataset.columns[{place}]": column for place, column in enumerate(columns)})
         self.texts = len(columns)
-        self.tokenizer = None if tokenizer is None else Path(tokenizer).expanduser().absolute()
+        self.tokenizer = tokenizer_path(settings)
         self.length = length
-        self.tokens = tokens
-        self.vocabulary = vocabulary
-        self.lowercase = lowercase
-        self.test_fraction = test_fraction
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
+        self.tokens = settings["tokens"]
+        self.vocabulary = settings["vocabulary"]
+        self.lowercase = settings["lowercase"]
+        self.test_fraction = settings["test_fraction"]
+        self.val_fraction = settings["val_fraction"]
+        self.split_seed = settings["split_seed"]
         self._read: dict[str, Any] | None = None  # what is known after `load`
 
     @property

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Unpack
 
 from ssl_runner.data.any.folders import Labels, Splits, Tree
 from ssl_runner.data.any.labels import in_order, say_if_alone, some
-from ssl_runner.data.text.corpus import Corpus, Example, Part, Parts
+from ssl_runner.data.text.corpus import Corpus, CorpusSettings, Part, Parts, TextSettings
 from ssl_runner.data.text.documents import Column, Document, Documents, Table, read_documents
-from ssl_runner.data.text.sentences import Sentences
-from ssl_runner.data.text.tokens import Tokens, Words
 from ssl_runner.data.text.wiki import articles, wiki_file
 from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
@@ -19,34 +18,8 @@ SUFFIXES = frozenset([".txt", ".text", ".md"])
 class WikiSample(DataSource):
     """About 100 articles of the English Wikipedia that the package gensim ships. An article is a document."""
 
-    def __init__(
-        self,
-        *,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
-    ) -> None:
-        self.corpus = Corpus(
-            example=example,
-            length=length,
-            tokens=tokens,
-            words="marks",
-            vocabulary=vocabulary,
-            lowercase=lowercase,
-            tokenizer=tokenizer,
-            sentences="split",
-            cache=cache,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+    def __init__(self, **settings: Unpack[CorpusSettings]) -> None:
+        self.corpus = Corpus(words="marks", sentences="split", **settings)
 
     @property
     def spec(self) -> TextSpec:
@@ -79,35 +52,11 @@ class TextFile(DataSource):
         val_path: str | None,
         test_path: str | None,
         documents: Documents,
-        sentences: Sentences,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        words: Words,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
+        **settings: Unpack[TextSettings],
     ) -> None:
         self.paths = _paths(path, val_path, test_path)
         self.documents = documents
-        self.corpus = Corpus(
-            example=example,
-            length=length,
-            tokens=tokens,
-            words=words,
-            vocabulary=vocabulary,
-            lowercase=lowercase,
-            tokenizer=tokenizer,
-            sentences=sentences,
-            cache=cache,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+        self.corpus = Corpus(**settings)
 
     @property
     def spec(self) -> TextSpec:
@@ -134,34 +83,10 @@ class TextFolder(DataSource):
         path: str,
         labels: Labels,
         splits: Splits,
-        sentences: Sentences,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        words: Words,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
+        **settings: Unpack[TextSettings],
     ) -> None:
         self.tree = Tree(Path(path).expanduser().absolute(), SUFFIXES, "text", labels=labels, splits=splits)
-        self.corpus = Corpus(
-            example=example,
-            length=length,
-            tokens=tokens,
-            words=words,
-            vocabulary=vocabulary,
-            lowercase=lowercase,
-            tokenizer=tokenizer,
-            sentences=sentences,
-            cache=cache,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+        self.corpus = Corpus(**settings)
 
     @property
     def spec(self) -> TextSpec:
@@ -204,18 +129,7 @@ class TextTable(DataSource):
         test_path: str | None,
         text_column: int | str,
         label_column: int | str | None,
-        sentences: Sentences,
-        example: Example,
-        length: int,
-        tokens: Tokens,
-        words: Words,
-        vocabulary: int,
-        lowercase: bool,
-        tokenizer: str | None,
-        cache: str,
-        test_fraction: float,
-        val_fraction: float,
-        split_seed: int,
+        **settings: Unpack[TextSettings],
     ) -> None:
         self.paths = _paths(path, val_path, test_path)
         self.columns: dict[str, Column] = {"dataset.text_column": text_column}
@@ -229,20 +143,7 @@ class TextTable(DataSource):
         for path_ in self.paths.values():
             if path_.suffix.lower() not in (".csv", ".tsv"):
                 raise ValueError(f"dataset.path {path_} must be a .csv or a .tsv file")
-        self.corpus = Corpus(
-            example=example,
-            length=length,
-            tokens=tokens,
-            words=words,
-            vocabulary=vocabulary,
-            lowercase=lowercase,
-            tokenizer=tokenizer,
-            sentences=sentences,
-            cache=cache,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+        self.corpus = Corpus(**settings)
 
     @property
     def spec(self) -> TextSpec:

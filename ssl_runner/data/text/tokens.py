@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -34,6 +34,39 @@ _NAMES = Regex(r"\[(?:" + "|".join(name[1:-1] for name in SPECIAL) + r")\]")
 def least_vocabulary(tokens: Tokens) -> int:
     """Special ids, and one token; all bytes for bpe."""
     return len(SPECIAL) + (BYTES if tokens == "bpe" else 1)
+
+
+class CutSettings(TypedDict):
+    """How texts are cut into tokens, and which of them are held out: of every dataset of text."""
+
+    length: int
+    tokens: Tokens
+    vocabulary: int
+    lowercase: bool
+    tokenizer: str | None
+    test_fraction: float
+    val_fraction: float
+    split_seed: int
+
+
+def check_cut(settings: CutSettings) -> None:
+    """Raise ValueError for values that no text suits."""
+    for name, fraction in (("test_fraction", settings["test_fraction"]), ("val_fraction", settings["val_fraction"])):
+        if not 0 < fraction < 1:
+            raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
+    tokens, least = settings["tokens"], least_vocabulary(settings["tokens"])
+    if settings["vocabulary"] < least:
+        what = f"{BYTES} bytes" if tokens == "bpe" else "one token"
+        raise ValueError(
+            f"dataset.vocabulary is {settings['vocabulary']}; with dataset.tokens={tokens} it must be {least} or more: "
+            f"{len(SPECIAL)} special ids and {what}"
+        )
+
+
+def tokenizer_path(settings: CutSettings) -> Path | None:
+    """Where the tokenizer that was given lies."""
+    given = settings["tokenizer"]
+    return None if given is None else Path(given).expanduser().absolute()
 
 
 def count_words(lines: Sequence[str], words: Words) -> int:

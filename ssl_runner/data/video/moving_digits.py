@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack, get_args
 
 import torch
 from torch import Tensor
@@ -10,6 +10,10 @@ from torch.nn import functional as F
 
 from ssl_runner.data.images.names import DIGITS
 from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName, VideoSpec
+
+Overlap = Literal["cover", "brightest"]
+Label = Literal["digit", "direction", "speed", "place"]
+Moves = Literal["straight", "gravity", "friction", "symmetric"]
 
 DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
@@ -27,6 +31,29 @@ class Motion(NamedTuple):
     speed: Tensor  # (n,) int64: which of the speeds the first digit sets out with
     color: Tensor  # (n, K, C): in [0, 1]
     ground: Tensor  # (n, C): in [0, 1]
+
+
+class DigitSettings(TypedDict):
+    """conf/dataset/moving_digits.yaml says what each is."""
+
+    images: DataSource
+    clips: int
+    val_clips: int
+    test_clips: int
+    frames: int
+    side: int
+    digit_side: int
+    digits: int
+    dim: float
+    overlap: Overlap
+    label: Label
+    motion: Moves
+    speeds: list[float]
+    gravity: float
+    bounce: float
+    friction: float
+    color: bool
+    seed: int
 
 
 class MovingDigits(DataSource):
@@ -54,68 +81,53 @@ class MovingDigits(DataSource):
     is overlap=brightest with dim=1.
     """
 
-    def __init__(
-        self,
-        *,
-        images: DataSource,
-        clips: int,
-        val_clips: int,
-        test_clips: int,
-        frames: int,
-        side: int,
-        digit_side: int,
-        digits: int,
-        dim: float,
-        overlap: Literal["cover", "brightest"],
-        label: Literal["digit", "direction", "speed", "place"],
-        motion: Literal["straight", "gravity", "friction", "symmetric"],
-        speeds: list[float],
-        gravity: float,
-        bounce: float,
-        friction: float,
-        color: bool,
-        seed: int,
-    ) -> None:
-        if not isinstance(images.spec, ImageSpec) or images.spec.channels != 1 or not images.spec.classes:
+    def __init__(self, **settings: Unpack[DigitSettings]) -> None:
+        self.images = settings["images"]
+        self.clips = {"train": settings["clips"], "val": settings["val_clips"], "test": settings["test_clips"]}
+        self.frames = settings["frames"]
+        self.side = settings["side"]
+        self.digit_side = settings["digit_side"]
+        self.digits = settings["digits"]
+        self.dim = settings["dim"]
+        self.overlap = settings["overlap"]
+        self.label = settings["label"]
+        self.motion = settings["motion"]
+        self.speeds = settings["speeds"]
+        self.gravity = settings["gravity"]
+        self.bounce = settings["bounce"]
+        self.friction = settings["friction"]
+        self.color = settings["color"]
+        self.seed = settings["seed"]
+        self._drawn: dict[SplitName, tuple[Tensor, Motion]] = {}
+        self._check()
+
+    def _check(self) -> None:
+        """Raise ValueError for values out of range."""
+        spec = self.images.spec
+        if not isinstance(spec, ImageSpec) or spec.channels != 1 or not spec.classes:
             raise ValueError("dataset.images must be a set of gray images with classes")
-        counts = {"clips": clips, "val_clips": val_clips, "test_clips": test_clips, "frames": frames, "digits": digits}
-        for name, value in (counts | {"digit_side": digit_side}).items():
+        counts = {"clips": self.clips["train"], "val_clips": self.clips["val"], "test_clips": self.clips["test"]}
+        counts |= {"frames": self.frames, "digits": self.digits, "digit_side": self.digit_side}
+        for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"dataset.{name} is {value}; it must be at least 1")
-        if side < digit_side:
-            raise ValueError(f"dataset.side is {side}; it must be at least dataset.digit_side, {digit_side} pixels")
-        for name, share in (("dim", dim), ("bounce", bounce), ("friction", friction)):
+        side, digit = self.side, self.digit_side
+        if side < digit:
+            raise ValueError(f"dataset.side is {side}; it must be at least dataset.digit_side, {digit} pixels")
+        if self.label == "place" and side < digit + 2:
+            raise ValueError(f"dataset.side is {side}; dataset.label=place needs at least {digit + 2} pixels")
+        for name, share in (("dim", self.dim), ("bounce", self.bounce), ("friction", self.friction)):
             if not 0 < share <= 1:
                 raise ValueError(f"dataset.{name} is {share}; it must lie in (0, 1]")
-        if overlap not in ("cover", "brightest"):
-            raise ValueError(f"dataset.overlap is {overlap}; it must be cover or brightest")
-        if label not in ("digit", "direction", "speed", "place"):
-            raise ValueError(f"dataset.label is {label}; it must be digit, direction, speed or place")
-        if label == "place" and side < digit_side + 2:
-            raise ValueError(f"dataset.side is {side}; dataset.label=place needs at least {digit_side + 2} pixels")
-        if motion not in ("straight", "gravity", "friction", "symmetric"):
-            raise ValueError(f"dataset.motion is {motion}; it must be straight, gravity, friction or symmetric")
+        for name, options in (("overlap", Overlap), ("label", Label), ("motion", Moves)):
+            if getattr(self, name) not in get_args(options):
+                *others, last = get_args(options)
+                raise ValueError(f"dataset.{name} is {getattr(self, name)}; it must be {', '.join(others)} or {last}")
+        speeds = self.speeds
         if not speeds or min(speeds) < 0 or not math.isfinite(max(speeds)):
             raise ValueError(f"dataset.speeds is {speeds}; it must hold at least one, each 0 or more pixels a frame")
-        if not 0 <= gravity < math.inf:
-            raise ValueError(f"dataset.gravity is {gravity}; it must be 0 or more pixels a frame and frame")
-        self.images = images
-        self.clips = {"train": clips, "val": val_clips, "test": test_clips}
-        self.frames = frames
-        self.side = side
-        self.digit_side = digit_side
-        self.digits = digits
-        self.dim = dim
-        self.overlap = overlap
-        self.label = label
-        self.motion = motion
-        self.speeds = speeds
-        self.gravity = gravity
-        self.bounce = bounce
-        self.friction = friction
-        self.color = color
-        self.seed = seed
-        self._drawn: dict[SplitName, tuple[Tensor, Motion]] = {}
+        if not 0 <= self.gravity < math.inf:
+            raise ValueError(f"dataset.gravity is {self.gravity}; it must be 0 or more pixels a frame and frame")
 
     @property
     def spec(self) -> VideoSpec:

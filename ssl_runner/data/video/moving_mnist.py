@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_runner.data.video.moving_digits import MovingDigits
-from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, VideoSpec
+from ssl_runner.data.video.moving_digits import DigitSettings, MovingDigits
+from ssl_runner.interfaces import Contents, Examples, SplitName, VideoSpec
 
 SHAPE = (20, 10_000, 64, 64)  # frames, clips, height, width
 OFFICIAL = {  # how its clips were made: setting -> (value, as the command line has it)
@@ -34,49 +34,8 @@ class MovingMNIST(MovingDigits):
     turn; here they turn within the frame.
     """
 
-    def __init__(
-        self,
-        *,
-        official: str | None,
-        images: DataSource,
-        clips: int,
-        val_clips: int,
-        test_clips: int,
-        frames: int,
-        side: int,
-        digit_side: int,
-        digits: int,
-        dim: float,
-        overlap: Literal["cover", "brightest"],
-        label: Literal["digit", "direction", "speed", "place"],
-        motion: Literal["straight", "gravity", "friction", "symmetric"],
-        speeds: list[float],
-        gravity: float,
-        bounce: float,
-        friction: float,
-        color: bool,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            images=images,
-            clips=clips,
-            val_clips=val_clips,
-            test_clips=test_clips,
-            frames=frames,
-            side=side,
-            digit_side=digit_side,
-            digits=digits,
-            dim=dim,
-            overlap=overlap,
-            label=label,
-            motion=motion,
-            speeds=speeds,
-            gravity=gravity,
-            bounce=bounce,
-            friction=friction,
-            color=color,
-            seed=seed,
-        )
+    def __init__(self, *, official: str | None, **digits: Unpack[DigitSettings]) -> None:
+        super().__init__(**digits)
         self.official = None if official is None else Path(official).expanduser().absolute()
         if self.official is None:
             return

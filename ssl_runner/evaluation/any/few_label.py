@@ -26,31 +26,20 @@ class FewLabel(Evaluator):
     """
 
     presentation: ClassVar[frozenset[str]] = frozenset({"fractions", "per_class"})  # which there are; conditions say it
+    key: ClassVar[str] = "evaluation.few_label"  # in the config, for messages
 
-    def __init__(
-        self,
-        *,
-        layer: str | int,
-        fractions: list[float],
-        per_class: list[int],
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
-    ) -> None:
-        self.layer = named_layer("evaluation.few_label.layer", layer)
+    def __init__(self, *, layer: str | int, fractions: list[float], per_class: list[int], grid: Grid) -> None:
+        self.layer = named_layer(f"{self.key}.layer", layer)
         if not fractions and not per_class:
-            raise ValueError(
-                "evaluation.few_label.fractions and per_class are both empty; list a number in one of them"
-            )
+            raise ValueError(f"{self.key}.fractions and per_class are both empty; list a number in one of them")
         if any(not 0 < fraction <= 1 for fraction in fractions):
-            raise ValueError(f"evaluation.few_label.fractions is {list(fractions)}; each must lie in (0, 1]")
+            raise ValueError(f"{self.key}.fractions is {list(fractions)}; each must lie in (0, 1]")
         if any(number < 1 for number in per_class):
-            raise ValueError(f"evaluation.few_label.per_class is {list(per_class)}; each must be at least 1")
+            raise ValueError(f"{self.key}.per_class is {list(per_class)}; each must be at least 1")
         self.fractions = list(fractions)
         self.per_class = list(per_class)
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check("evaluation.few_label")
+        self.grid = grid
+        self.grid.check(f"{self.key}.grid")
 
     def __call__(self, subject: Subject) -> Finding:
         features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
@@ -65,7 +54,7 @@ class FewLabel(Evaluator):
         )
         if not subsets:
             raise ValueError(
-                f"evaluation.few_label.per_class is {self.per_class}, and the smallest class of train has {smallest} "
+                f"{self.key}.per_class is {self.per_class}, and the smallest class of train has {smallest} "
                 "examples; list smaller numbers, or a fraction"
             )
         fits = {few: self._fit(subject, train, features["val"], subset) for few, subset in subsets.items()}

@@ -15,39 +15,23 @@ class FewLabelFineTune(Evaluator):
     """Fine-tune a copy of the encoder on each of the stratified, seeded, nested subsets of "train" that `FewLabel` has.
 
     The control at the random start is supervised training on the same labels: the gap between the two curves, read
-    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, from `tuning.calibrated`, for
-    `epochs` of the subset, and `least_steps` batches where that is less, so that few labels are learned too. `views`
-    null: no augmentation. A fraction has at least one example a class. Nothing is chosen: "val" is reported. Metrics:
-    `accuracies.accuracies` of each subset, on test and val, in [0, 1].
+    across, is the number of labels that pretraining saves. How: `tuning.fine_tune`, from `tuning.calibrated`, for the
+    `epochs` of the recipe on the subset, and its `least_steps` batches where that is less, so that few labels are
+    learned too. `views` null: no augmentation. A fraction has at least one example a class. Nothing is chosen: "val" is
+    reported. Metrics: `accuracies.accuracies` of each subset, on test and val, in [0, 1].
     """
 
     pixels_are_control: ClassVar[bool] = False  # they have no weights to train
     presentation: ClassVar[frozenset[str]] = frozenset({"fractions"})  # which there are; conditions say it
 
-    def __init__(
-        self,
-        *,
-        fractions: list[float],
-        epochs: int,
-        least_steps: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        views: Views | None,
-    ) -> None:
+    def __init__(self, *, fractions: list[float], recipe: Recipe, views: Views | None) -> None:
         if not fractions or any(not 0 < fraction <= 1 for fraction in fractions):
             raise ValueError(
                 f"evaluation.few_label_finetune.fractions is {list(fractions)}; it must list numbers in (0, 1]"
             )
         self.fractions = list(fractions)
-        self.recipe = Recipe(
-            epochs=epochs,
-            least_steps=least_steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-        )
-        self.recipe.check("evaluation.few_label_finetune")
+        self.recipe = recipe
+        self.recipe.check("evaluation.few_label_finetune.recipe")
         self.views = views
 
     def __call__(self, subject: Subject) -> Finding:

@@ -17,13 +17,9 @@ class FineTune(Evaluator):
 
     pixels_are_control: ClassVar[bool] = False  # they have no weights to train
 
-    def __init__(
-        self, *, epochs: int, batch_size: int, learning_rate: float, weight_decay: float, views: Views | None
-    ) -> None:
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check("evaluation.finetune")
+    def __init__(self, *, recipe: Recipe, views: Views | None) -> None:
+        self.recipe = recipe
+        self.recipe.check("evaluation.finetune.recipe")
         self.views = views
 
     def __call__(self, subject: Subject) -> Finding:

@@ -22,9 +22,9 @@ class Layers(Evaluator):
 
     pixels_are_control: ClassVar[bool] = False  # they have no blocks
 
-    def __init__(self, *, learning_rates: list[float], weight_decays: list[float], steps: int, batch_size: int) -> None:
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check("evaluation.layers")
+    def __init__(self, *, grid: Grid) -> None:
+        self.grid = grid
+        self.grid.check("evaluation.layers.grid")
 
     def __call__(self, subject: Subject) -> Finding:
         device = subject.device

@@ -15,18 +15,10 @@ class LinearProbe(Evaluator):
     `evaluation.logistic.fit_linear` says what is minimized and how.
     """
 
-    def __init__(
-        self,
-        *,
-        layer: str | int,
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
-    ) -> None:
+    def __init__(self, *, layer: str | int, grid: Grid) -> None:
         self.layer = named_layer("evaluation.linear.layer", layer)
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check("evaluation.linear")
+        self.grid = grid
+        self.grid.check("evaluation.linear.grid")
 
     def __call__(self, subject: Subject) -> Finding:
         features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}

@@ -25,7 +25,7 @@ class Grid:
     batch_size: int  # examples; all where there are fewer
 
     def check(self, key: str) -> None:
-        """Raise ValueError for numbers out of range; `key` is the evaluator's in the config: "evaluation.linear"."""
+        """Raise ValueError for numbers out of range; `key` is the grid's in the config: "evaluation.linear.grid"."""
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise ValueError(f"{key}.learning_rates is {list(self.learning_rates)}; it must list numbers above 0")
         if not self.weight_decays or min(self.weight_decays) < 0:

@@ -41,7 +41,7 @@ class Recipe:
     weight_decay: float
 
     def check(self, key: str) -> None:
-        """Raise ValueError for numbers out of range; `key` is the evaluator's in the config: "evaluation.finetune"."""
+        """Raise ValueError for numbers out of range; `key`: the recipe's in the config: "evaluation.glue.recipe"."""
         for name, value, least in (
             ("epochs", self.epochs, 1),
             ("least_steps", self.least_steps, 1),

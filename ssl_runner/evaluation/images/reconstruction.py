@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_runner.evaluation.any.subject import TOLD, batches, evaluating, seeded, sizes
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Finding, Inspection, Objective, Reconstructs, Subject
+from ssl_runner.nn.pictures import pictures
 from ssl_runner.results.metrics import (
     Better,
     Metric,
@@ -48,9 +49,9 @@ class Reconstruction(Inspection):
         metrics: list[Metric] = []
         rows: dict[str, np.ndarray] = {}
         for split in TOLD:
-            error, count, pictures = self._errors(objective, subject, split, mean)
+            error, count, drawn = self._errors(objective, subject, split, mean)
             metrics += _scores(error, count, split)
-            rows = rows or pictures
+            rows = rows or drawn
         return Finding(
             metrics,
             Protocol(
@@ -81,7 +82,7 @@ class Reconstruction(Inspection):
                 counts.append(hidden.flatten(1).sum(dim=1).cpu())
                 if not rows:
                     shown = {"truth": batch.data, **_seen(x, batch.data), "reconstruction": filled}
-                    rows = {name: picture(image[: self.pictures]) for name, image in shown.items()}
+                    rows = {name: pictures(image[: self.pictures]) for name, image in shown.items()}
         return torch.cat(errors, dim=1), torch.cat(counts), rows
 
 
@@ -130,11 +131,3 @@ def _seen(x: Any, truth: Tensor) -> dict[str, Tensor]:
         for name, part in parts.items()
         if part.shape == truth.shape and part.is_floating_point() and not torch.equal(part.to(truth.dtype), truth)
     }
-
-
-def picture(images: Tensor) -> np.ndarray:
-    """(n, C, H, W) -> (n, H, W) or (n, H, W, 3), as figures take it; other numbers of channels are averaged."""
-    images = images.float().clamp(0, 1).cpu()
-    if images.shape[1] == 3:
-        return images.permute(0, 2, 3, 1).numpy()
-    return images.mean(dim=1).numpy()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
-from ssl_runner.evaluation.images.reconstruction import picture
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
+from ssl_runner.nn.pictures import pictures
 from ssl_runner.results.metrics import Better, Metric, Protocol, Unit, description
 
 EXTREME = 0.02  # the manifold is drawn from this quantile of the prior to the same from above
@@ -86,7 +86,7 @@ class Samples(Inspection):
 
     def _samples(self, samples: Tensor) -> Pictures:
         chunks = samples[: self.rows * self.columns].split(self.columns)
-        rows = {f"row {i + 1}": picture(chunk) for i, chunk in enumerate(chunks)}
+        rows = {f"row {i + 1}": pictures(chunk) for i, chunk in enumerate(chunks)}
         return Pictures(rows, note="Images of codes that were drawn from the prior: of no example.")
 
     def _between(self, objective: Generates, images: Tensor, codes: Tensor) -> Pictures:
@@ -95,7 +95,7 @@ class Samples(Inspection):
         for i in range(len(codes) // 2):
             a, b = codes[2 * i], codes[2 * i + 1]
             steps = objective.decode((1 - share) * a + share * b).float()
-            rows[f"pair {i + 1}"] = picture(torch.cat([images[2 * i, None], steps, images[2 * i + 1, None]]))
+            rows[f"pair {i + 1}"] = pictures(torch.cat([images[2 * i, None], steps, images[2 * i + 1, None]]))
         note = "Left and right an image of test each; between them the images on the straight line from code to code."
         return Pictures(rows, note=note)
 
@@ -105,7 +105,7 @@ class Samples(Inspection):
         rows = {}
         for second in axis.flip(0):
             z = torch.stack([axis, second.expand_as(axis)], dim=1)
-            rows[f"second number {second:.2f}"] = picture(objective.decode(z))
+            rows[f"second number {second:.2f}"] = pictures(objective.decode(z))
         note = "Images of all codes, in equal steps of the prior's probability; the first number grows to the right."
         return Pictures(rows, note=note)
 

@@ -21,7 +21,6 @@ from ssl_runner.data.any.splits import stratified
 from ssl_runner.interfaces import Contents, DataSpec, Examples, SplitName, TextSpec
 
 HELD_OUT = 0.1  # of train, where no file is named for val
-PLACES = frozenset({"path", "train", "val", "test"})  # settings that stand for contents, whose fingerprint is a term
 TOGETHER = 10_000  # texts tokenized at once
 Separator = Literal["tab", "comma"]
 Files = dict[SplitName, Path]
@@ -33,7 +32,8 @@ Files = dict[SplitName, Path]
 def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Files:
     """The files of a set in the folder `path`; those named None are left out.
 
-    `key`: the evaluator's in the config, "evaluation.tagging". Raises ValueError where one is not there.
+    `key`: the evaluator's in the config, "evaluation.tagging", whose node `texts` names them. Raises ValueError where
+    one is not there.
     """
     folder = Path(path).expanduser()
     wanted = {split: name for split, name in names.items() if name is not None}
@@ -42,7 +42,7 @@ def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Fi
     for split, name in wanted.items():
         if not (folder / name).is_file():
             there = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_file())[:10]) or "no files"
-            raise ValueError(f"{key}.{split} is {name!r}, which is not in {str(folder)!r}; it has {there}")
+            raise ValueError(f"{key}.texts.{split} is {name!r}, which is not in {str(folder)!r}; it has {there}")
     return {split: folder / name for split, name in wanted.items()}
 
 

@@ -101,10 +101,7 @@ class GLUE(Evaluator):
         examples: int | None,
         length: int,
         layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
+        recipe: Recipe,
     ) -> None:
         key = "evaluation.glue"
         if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
@@ -114,10 +111,8 @@ class GLUE(Evaluator):
         check_length(key, length, least=5)
         self.length = length
         self.layer = named_text_layer(f"{key}.layer", layer)
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
+        self.recipe = recipe
+        self.recipe.check(f"{key}.recipe")
         self.examples = examples
         self.files = {name: task_files(key, path, name, tasks) for name in TASKS if name in tasks}
         self.contents = {

@@ -18,17 +18,16 @@ from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
 from ssl_runner.evaluation.text.data import (
     HELD_OUT,
-    PLACES,
     Question,
     Windows,
     by_setting,
     check_length,
     cut_questions,
     encode_questions,
-    find_files,
     fingerprint,
     read_squad,
 )
+from ssl_runner.evaluation.text.files import PLACES, Articles
 from ssl_runner.evaluation.text.heads import check_enough, start
 from ssl_runner.evaluation.text.reading import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.interfaces import (
@@ -75,7 +74,41 @@ class Spans(nn.Module):
         return self.classifier(x).masked_fill(~open_[:, :, None], -torch.inf)
 
 
-class SpanQA(Evaluator):
+class _OfArticles(Evaluator):
+    """What both evaluators of answers share."""
+
+    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
+    reads: ClassVar[type[DataSpec]] = TextSpec
+    presentation: ClassVar[frozenset[str]] = PLACES
+    pixels_are_control: ClassVar[bool] = False
+    key: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        texts: Articles,
+        length: int,
+        question: int,
+        answer: int,
+        overlap: float,
+        layer: str | int,
+        recipe: Recipe,
+    ) -> None:
+        self.layer = named_token_layer(f"{self.key}.layer", layer)
+        self.length = length
+        self.cut = Cut(self.key, length, question, answer, overlap)
+        self.cut.check()
+        self.recipe = recipe
+        self.recipe.check(f"{self.key}.recipe")
+        self.questions = read_questions(self.key, path, texts)
+        self.contents = self.questions.contents
+
+    def _finding(self, subject: Subject, encoder: nn.Module, method: str) -> Finding:
+        return spans_finding(subject, encoder, self.layer, self.questions, self.cut, self.recipe, method)
+
+
+class SpanQA(_OfArticles):
     """Two linear heads on the frozen tokens of a question and a text, for the answer's first and its last token.
 
         loss = -1/2 (log softmax(s)[first] + log softmax(e)[last]),   answer = argmax over i <= j < i + `answer` of
@@ -83,100 +116,29 @@ class SpanQA(Evaluator):
 
     Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
     `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
-    `tuning.train` does on "train"; nothing is chosen. Files of SQuAD 1.1's form: `train`, `val` and `test` in the
-    folder `path`; or `path` is one file, `test_share` of whose articles, chosen by `split_seed`, are "test". Where no
-    file is named for val, it is a tenth of train's articles, by `split_seed` too. There is no bag of words, which has
+    `tuning.train` does on "train"; nothing is chosen. Files as `files.Articles` has them; where no file is named for
+    val, it is a tenth of train's articles. There is no bag of words, which has
     no spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
     Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
     https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
     probabilities.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
-    pixels_are_control: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        test_share: float,
-        split_seed: int,
-        length: int,
-        question: int,
-        answer: int,
-        overlap: float,
-        layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        key = "evaluation.span_qa"
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, length, question, answer, overlap)
-        self.cut.check()
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
-        self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
-        self.contents = self.questions.contents
+    key: ClassVar[str] = "evaluation.span_qa"
 
     def __call__(self, subject: Subject) -> Finding:
-        still = Still(text_encoder(subject.encoder))
         with evaluating(subject.encoder):
-            return spans_finding(
-                subject, still, self.layer, self.questions, self.cut, self.recipe, "heads of spans on frozen tokens"
-            )
+            return self._finding(subject, Still(text_encoder(subject.encoder)), "heads of spans on frozen tokens")
 
 
-class SpanQAFineTune(Evaluator):
+class SpanQAFineTune(_OfArticles):
     """Fine-tuning on questions: a copy of the encoder is trained with the two heads of `SpanQA`; all else as there."""
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
-    pixels_are_control: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        test_share: float,
-        split_seed: int,
-        length: int,
-        question: int,
-        answer: int,
-        overlap: float,
-        layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        key = "evaluation.span_qa_finetune"
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.cut = Cut(key, length, question, answer, overlap)
-        self.cut.check()
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
-        self.questions = read_questions(key, path, train, val, test, test_share, split_seed)
-        self.contents = self.questions.contents
+    key: ClassVar[str] = "evaluation.span_qa_finetune"
 
     def __call__(self, subject: Subject) -> Finding:
         encoder = copy.deepcopy(text_encoder(subject.encoder))
-        name = "fine-tuning of all weights, for spans"
-        return spans_finding(subject, encoder, self.layer, self.questions, self.cut, self.recipe, name)
+        return self._finding(subject, encoder, "fine-tuning of all weights, for spans")
 
 
 class Cut(NamedTuple):
@@ -198,29 +160,28 @@ class Cut(NamedTuple):
             raise ValueError(f"{self.key}.overlap is {self.overlap}; it must lie in [0, 1)")
 
 
-def read_questions(
-    key: str, path: str, train: str, val: str | None, test: str, test_share: float, split_seed: int
-) -> Questions:
+def read_questions(key: str, path: str, texts: Articles) -> Questions:
     """Files of a folder, or one file, split by article. Raises ValueError as `text_data.read_squad` does, and where a
     part would be empty."""
+    share = texts.test_share
     file = Path(path).expanduser()
     splits: dict[SplitName, list[Question]]
     if file.is_file():
-        if not 0 < test_share < 1:
-            raise ValueError(f"{key}.test_share is {test_share}; it must lie in (0, 1)")
+        if not 0 < share < 1:
+            raise ValueError(f"{key}.texts.test_share is {share}; it must lie in (0, 1)")
         every = read_squad(file)
         articles = count_articles(every)
-        if not 0 < round(test_share * articles) < articles:
+        if not 0 < round(share * articles) < articles:
             raise ValueError(
-                f"{key}.test_share is {test_share}, and {file} has {articles} articles: none would be left for train "
+                f"{key}.texts.test_share is {share}, and {file} has {articles} articles: none would be left for train "
                 "or test"
             )
-        rest, held = parted(every, round(test_share * articles), split_seed)
+        rest, held = parted(every, round(share * articles), texts.split_seed)
         splits = {"train": rest, "test": held}
-        said, known = f"{test_share:g} of the articles for test", fingerprint([file])
+        said, known = f"{share:g} of the articles for test", fingerprint([file])
         contents: Contents = {"path": {"": file}}
     else:
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
+        files = texts.find(key, path)
         splits = {split: read_squad(each) for split, each in files.items()}
         said, known = "by file", fingerprint(files.values())
         contents = by_setting(files)
@@ -229,9 +190,9 @@ def read_questions(
         if articles < 2:
             raise ValueError(
                 f"{key}.path is {path!r}, and its train has {articles} article, which cannot be held out for val; name "
-                f"a file of a folder: {key}.val"
+                f"a file of a folder: {key}.texts.val"
             )
-        splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), split_seed)
+        splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), texts.split_seed)
         said += f", {HELD_OUT:g} of train's for val"
     return Questions(splits, said, known, contents)
 

@@ -9,17 +9,8 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.any.scores import score_metrics
 from ssl_runner.evaluation.any.subject import TOLD, evaluating
 from ssl_runner.evaluation.text import bag_of_words
-from ssl_runner.evaluation.text.data import (
-    PLACES,
-    Separator,
-    TextSet,
-    by_setting,
-    check_length,
-    cut_share,
-    encode_texts,
-    find_files,
-    read_set,
-)
+from ssl_runner.evaluation.text.data import cut_share, encode_texts
+from ssl_runner.evaluation.text.files import PLACES, OfFiles, ScoredPairs
 from ssl_runner.evaluation.text.heads import is_control
 from ssl_runner.evaluation.text.reading import (
     BATCH,
@@ -32,14 +23,14 @@ from ssl_runner.evaluation.text.reading import (
     text_spec,
     trimmed,
 )
-from ssl_runner.interfaces import DataSpec, Evaluator, Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import Finding, SplitName, Subject, TextSpec
 from ssl_runner.results.metrics import Protocol
 
 DECIMALS = 6  # of a cosine: what float32 cannot tell apart has the same rank
 Pooler = Literal["cls", "mean"]
 
 
-class SentenceSimilarity(Evaluator):
+class SentenceSimilarity(OfFiles):
     """The rank correlation, over all pairs of a file, of the cosine of two sentences' vectors with a person's score.
 
     Nothing is trained. `length`: tokens of a sentence (`text_layers.text_spec`). `pooler`: "mean", over all tokens of a
@@ -50,33 +41,14 @@ class SentenceSimilarity(Evaluator):
     as in Gao, Yao, Chen 2021 (SimCSE), https://arxiv.org/abs/2104.08821, appendix B.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES - {"train"}
+    presentation: ClassVar[frozenset[str]] = PLACES - {"texts.train"}
+    key: ClassVar[str] = "evaluation.sts"
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        val: str,
-        test: str,
-        separator: Separator,
-        score: int | str,
-        first: int | str,
-        second: int | str,
-        length: int,
-        pooler: Pooler,
-        layer: str | int,
-    ) -> None:
-        key = "evaluation.sts"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_layer(f"{key}.layer", layer)
+    def __init__(self, *, path: str, texts: ScoredPairs, length: int, pooler: Pooler, layer: str | int) -> None:
+        self.layer = named_layer(f"{self.key}.layer", layer)
         self.pooler = pooler
-        columns = {f"{key}.score": score, f"{key}.first": first, f"{key}.second": second}
-        files = find_files(key, path, {"val": val, "test": test})
-        self.contents = by_setting(files)
-        self.pairs: TextSet = read_set(files, columns, labels="scores", separator=separator)
+        super().__init__(path=path, texts=texts, length=length, least=3)
+        self.pairs = texts.read(self.key, self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec, texts = text_spec(subject, self.length), self.pairs.texts

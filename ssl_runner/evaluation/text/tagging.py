@@ -3,10 +3,11 @@
 n sentences, W words of all of them, m of these within T tokens, K tags.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,18 +19,15 @@ from ssl_runner.evaluation.any.subject import TOLD
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.evaluation.text.bag_of_words import frequent_tags
 from ssl_runner.evaluation.text.data import (
-    PLACES,
     Files,
     Tagged,
     WordTokens,
-    by_setting,
-    check_length,
     encode_words,
-    find_files,
     fingerprint,
     held_out,
     read_conll,
 )
+from ssl_runner.evaluation.text.files import OfFiles, Splits
 from ssl_runner.evaluation.text.heads import (
     Asked,
     check_enough,
@@ -39,7 +37,7 @@ from ssl_runner.evaluation.text.heads import (
     tune,
 )
 from ssl_runner.evaluation.text.reading import named_token_layer, reading, text_spec
-from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import Examples, Finding, SplitName, Subject, TextSpec
 from ssl_runner.results.metrics import Metric, Protocol, Split, share
 
 NO_TAG = -1  # of tokens that begin no word
@@ -53,7 +51,33 @@ class TaggedSet(NamedTuple):
     fingerprint: str
 
 
-class Tagging(Evaluator):
+class _OfWords(OfFiles):
+    """What both evaluators of tags share."""
+
+    terms: ClassVar[Mapping[str, Any]]  # of the protocol, of every subject
+
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int) -> None:
+        self.layer = named_token_layer(f"{self.key}.layer", layer)
+        super().__init__(path=path, texts=texts, length=length, least=3)
+        self.sentences = read_tagged(self.files)
+
+    def __call__(self, subject: Subject) -> Finding:
+        spec = text_spec(subject, self.length)
+        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
+        if is_control(subject):
+            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=self.terms))
+        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+        predicted, protocol = self._tags(subject, spec, asked)
+        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+
+    @abstractmethod
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
+        """The tags of the words of test and val, (m,) int64 each, and how they were found."""
+
+
+class Tagging(_OfWords):
     """A linear probe of words: softmax regression on the frozen vector of each word's first token, for a grid of
     settings; the one that tags most words of "val" right (a tenth of the sentences of train, where no file is named)
     tags "test".
@@ -66,48 +90,23 @@ class Tagging(Evaluator):
     val; since the settings are chosen on val, its figures are the higher for it.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.tagging"
+    terms: ClassVar[Mapping[str, Any]] = {"method": "linear probe of words", "features": "standardized by train"}
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        length: int,
-        layer: str | int,
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
-    ) -> None:
-        key = "evaluation.tagging"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.sentences = read_tagged(files)
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, grid: Grid) -> None:
+        self.grid = grid
+        self.grid.check(f"{self.key}.grid")
+        super().__init__(path=path, texts=texts, length=length, layer=layer)
 
-    def __call__(self, subject: Subject) -> Finding:
-        spec = text_spec(subject, self.length)
-        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
-        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
-        terms = {"method": "linear probe of words", "features": "standardized by train"}
-        if is_control(subject):
-            return control_finding(subject, spec, self.sentences, tokens, Protocol(terms=terms))
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
-        predicted = {split: probe.classes(subject, asked[split]) for split in TOLD}
-        protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
-        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+        predicted: dict[Split, Tensor] = {split: probe.classes(subject, asked[split]) for split in TOLD}
+        return predicted, Protocol(terms=self.terms, chosen=probe.chosen, measured=probe.measured)
 
 
-class TaggingFineTune(Evaluator):
+class TaggingFineTune(_OfWords):
     """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
     "test", once.
 
@@ -115,44 +114,18 @@ class TaggingFineTune(Evaluator):
     reported.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.tagging_finetune"
+    terms: ClassVar[Mapping[str, Any]] = {"method": "fine-tuning of all weights, for words"}
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        length: int,
-        layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        key = "evaluation.tagging_finetune"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_token_layer(f"{key}.layer", layer)
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.sentences = read_tagged(files)
+    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.recipe.check(f"{self.key}.recipe")
+        super().__init__(path=path, texts=texts, length=length, layer=layer)
 
-    def __call__(self, subject: Subject) -> Finding:
-        spec = text_spec(subject, self.length)
-        tokens = {split: encode_words(spec, each.words) for split, each in self.sentences.splits.items()}
-        asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
+    def _tags(
+        self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
+    ) -> tuple[dict[Split, Tensor], Protocol]:
         train = asked["train"]
-        protocol = Protocol(terms={"method": "fine-tuning of all weights, for words"})
-        if is_control(subject):
-            return control_finding(subject, spec, self.sentences, tokens, protocol)
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
@@ -163,7 +136,7 @@ class TaggingFineTune(Evaluator):
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
             predicted[split] = classes[asked[split].row, asked[split].column]
-        return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+        return predicted, Protocol(terms=self.terms)
 
 
 def word_entropy(logits: Tensor, tag: Tensor) -> Tensor:

@@ -5,22 +5,12 @@ from typing import ClassVar
 from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.evaluation.text.classes import probe_classes, tune_classes
-from ssl_runner.evaluation.text.data import (
-    PLACES,
-    Files,
-    Separator,
-    TextSet,
-    by_setting,
-    check_length,
-    find_files,
-    read_set,
-    with_val,
-)
+from ssl_runner.evaluation.text.files import OfFiles, Table
 from ssl_runner.evaluation.text.reading import named_text_layer
-from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.interfaces import Finding, Subject
 
 
-class TextClassification(Evaluator):
+class TextClassification(OfFiles):
     """The linear probe on texts from files: softmax regression on frozen features of "train" for a grid of settings,
     chosen on "val" (a tenth of train where no file is named), "test" of the chosen one.
 
@@ -30,86 +20,34 @@ class TextClassification(Evaluator):
     since the settings are chosen on val, its figures are the higher for it.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.text_classification"
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        separator: Separator,
-        label: int | str,
-        text: int | str,
-        length: int,
-        layer: str | int,
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
-    ) -> None:
-        key = "evaluation.text_classification"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_text_layer(f"{key}.layer", layer)
-        self.grid = Grid(learning_rates=learning_rates, weight_decays=weight_decays, steps=steps, batch_size=batch_size)
-        self.grid.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.texts = read(key, files, separator, label, text)
+    def __init__(self, *, path: str, texts: Table, length: int, layer: str | int, grid: Grid) -> None:
+        self.layer = named_text_layer(f"{self.key}.layer", layer)
+        self.grid = grid
+        self.grid.check(f"{self.key}.grid")
+        super().__init__(path=path, texts=texts, length=length, least=texts.least)
+        self.texts = texts.read_classes(self.key, self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         return probe_classes(subject, self.texts, self.length, self.layer, self.grid)
 
 
-class TextClassificationFineTune(Evaluator):
+class TextClassificationFineTune(OfFiles):
     """Fine-tuning on texts from files: a copy of the encoder is trained with a linear head on "train"; "test", once.
 
     How: `text_heads.tune`. Files and layers as in `TextClassification`; of "pooled" and "mix" all weights are trained,
     of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.answers_finding`.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[type[DataSpec]] = TextSpec
-    presentation: ClassVar[frozenset[str]] = PLACES
+    key: ClassVar[str] = "evaluation.text_classification_finetune"
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        separator: Separator,
-        label: int | str,
-        text: int | str,
-        length: int,
-        layer: str | int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        key = "evaluation.text_classification_finetune"
-        check_length(key, length, least=3)
-        self.length = length
-        self.layer = named_text_layer(f"{key}.layer", layer)
-        self.recipe = Recipe(
-            epochs=epochs, least_steps=1, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay
-        )
-        self.recipe.check(key)
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.texts = read(key, files, separator, label, text)
+    def __init__(self, *, path: str, texts: Table, length: int, layer: str | int, recipe: Recipe) -> None:
+        self.layer = named_text_layer(f"{self.key}.layer", layer)
+        self.recipe = recipe
+        self.recipe.check(f"{self.key}.recipe")
+        super().__init__(path=path, texts=texts, length=length, least=texts.least)
+        self.texts = texts.read(self.key, self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         return tune_classes(subject, self.texts, self.length, self.layer, self.recipe)
-
-
-def read(key: str, files: Files, separator: Separator, label: int | str, text: int | str) -> TextSet:
-    """A set with a val. `key`: the evaluator's in the config. Raises ValueError as `text_data.read_set` does."""
-    columns = {f"{key}.label": label, f"{key}.text": text}
-    return with_val(read_set(files, columns, labels="classes", separator=separator))

@@ -4,68 +4,37 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ssl_runner.evaluation.any.few_label import FewLabel
+from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.subject import FrozenSubject
-from ssl_runner.evaluation.text.data import (
-    PLACES,
-    Separator,
-    by_setting,
-    check_length,
-    cut_share,
-    encode_set,
-    find_files,
-)
+from ssl_runner.evaluation.text.data import cut_share, encode_set
+from ssl_runner.evaluation.text.files import PLACES, OfFiles, Table
 from ssl_runner.evaluation.text.reading import BATCH, reading, text_spec
-from ssl_runner.evaluation.text.text_classification import read
-from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
+from ssl_runner.interfaces import Finding, Subject
 
 
-class TextFewLabel(Evaluator):
+class TextFewLabel(OfFiles, FewLabel):
     """`few_label.FewLabel` on texts from files: stratified, nested subsets of "train"; accuracy on "test" per subset.
 
     Files as in `text_classification.TextClassification`. Bag of words: the same probe on `controls.BagOfWords.pooled`.
     """
 
-    needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
-    reads: ClassVar[type[DataSpec]] = TextSpec
     presentation: ClassVar[frozenset[str]] = PLACES | FewLabel.presentation
+    key: ClassVar[str] = "evaluation.text_few_label"
 
     def __init__(
         self,
         *,
         path: str,
-        train: str,
-        val: str | None,
-        test: str,
-        separator: Separator,
-        label: int | str,
-        text: int | str,
+        texts: Table,
         length: int,
         layer: str | int,
         fractions: list[float],
         per_class: list[int],
-        learning_rates: list[float],
-        weight_decays: list[float],
-        steps: int,
-        batch_size: int,
+        grid: Grid,
     ) -> None:
-        key = "evaluation.text_few_label"
-        check_length(key, length, least=3)
-        self.length = length
-        try:
-            self.few_label = FewLabel(
-                layer=layer,
-                fractions=fractions,
-                per_class=per_class,
-                learning_rates=learning_rates,
-                weight_decays=weight_decays,
-                steps=steps,
-                batch_size=batch_size,
-            )
-        except ValueError as error:
-            raise ValueError(str(error).replace("evaluation.few_label", key)) from error
-        files = find_files(key, path, {"train": train, "val": val, "test": test})
-        self.contents = by_setting(files)
-        self.texts = read(key, files, separator, label, text)
+        FewLabel.__init__(self, layer=layer, fractions=fractions, per_class=per_class, grid=grid)
+        OfFiles.__init__(self, path=path, texts=texts, length=length, least=texts.least)
+        self.texts = texts.read_classes(self.key, self.files)
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)
@@ -76,7 +45,7 @@ class TextFewLabel(Evaluator):
             device=subject.device,
             batch_size=BATCH,
         )
-        found = self.few_label(texts)
+        found = FewLabel.__call__(self, texts)
         terms = {**found.protocol.terms, "files": self.texts.fingerprint}
         measured = {**found.protocol.measured, **reading(spec, cut_share(spec, self.texts.texts["test"]))}
         return found._replace(protocol=replace(found.protocol, terms=terms, measured=measured))

@@ -12,6 +12,7 @@ from ssl_runner.evaluation.video.overlap import TOLERANCE, contour_accuracy, reg
 from ssl_runner.figures import Clips
 from ssl_runner.interfaces import VOID, ClipEncoder, Evaluator, Finding, Masked, Subject, VideoSpec
 from ssl_runner.nn.color import WHITE, rgb_to_lab
+from ssl_runner.nn.pictures import pictures
 from ssl_runner.results.metrics import Better, Metric, Protocol, Split, share
 
 COLORS = ((0.9, 0.2, 0.1), (0.1, 0.5, 0.9), (0.2, 0.8, 0.2), (0.9, 0.8, 0.1), (0.7, 0.3, 0.9))  # of things, in turn
@@ -246,4 +247,4 @@ def painted(images: Tensor, masks: Tensor) -> np.ndarray:
     gray = images.float().clamp(0, 1).mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     color = torch.tensor(COLORS)[(masks - 1) % len(COLORS)].movedim(-1, 1)
     covered = (1 - COVER) * gray + COVER * color
-    return torch.where((masks > 0)[:, None], covered, gray).permute(0, 2, 3, 1).numpy()
+    return pictures(torch.where((masks > 0)[:, None], covered, gray))

@@ -4,14 +4,14 @@ import warnings
 from functools import partial
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ssl_runner.evaluation.any.subject import TOLD, batches, evaluating, seeded, sizes
-from ssl_runner.evaluation.images.reconstruction import decibels, picture
+from ssl_runner.evaluation.images.reconstruction import decibels
 from ssl_runner.figures import Clips, Figure, Lines
 from ssl_runner.interfaces import Finding, Inspection, Objective, PredictsFuture, Subject, VideoSpec
+from ssl_runner.nn.pictures import pictures
 from ssl_runner.results.metrics import Better, Metric, Protocol, Split, Unit
 
 WINDOW = 11  # side of SSIM's, pixels
@@ -101,7 +101,7 @@ class Prediction(Inspection):
     def _strips(self, x: Tensor, y: Tensor, made: Tensor) -> dict[str, Figure]:
         """What was seen and, behind the gap, what came next and what was said, of a few clips."""
         rows = {
-            name: np.stack([picture(clip) for clip in torch.cat((x, after), dim=1)[: self.pictures]])
+            name: pictures(torch.cat((x, after), dim=1)[: self.pictures])
             for name, after in (("truth", y), ("predicted", made))
         }
         note = "Clips of test: the frames that were seen, and behind the gap what came next and what was predicted."

@@ -145,7 +145,7 @@ def command(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., di
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["evaluation=[finetune]", "evaluation.finetune.epochs=1"], ["finetune."]),
+        (["evaluation=[finetune]", "evaluation.finetune.recipe.epochs=1"], ["finetune."]),
         (
             ["dataset=moving_digits", "dataset.label=direction", "evaluation=[knn]"],
             ["knn.{on=moving_digits,label=direction}"],

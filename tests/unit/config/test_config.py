@@ -198,7 +198,7 @@ def test_every_config_file_is_reached_by_some_test() -> None:
     "word",
     [
         "evaluation.knn.temperature=nan", "optimizer.lr=inf", "optimizer.weight_decay=inf", "trainer.clip_norm=nan",
-        "objective.loss.temperature=-inf", "budget.amount=1e400", "evaluation.linear.learning_rates=[1.0,nan]",
+        "objective.loss.temperature=-inf", "budget.amount=1e400", "evaluation.linear.grid.learning_rates=[1.0,nan]",
         "optimizer.betas=[0.9,nan]", "sweep.params={objective.ratio:[0.1,inf]}", "sweep.settings={a:{b:nan}}",
         "seed=9223372036854775808", "optimizer.lr=100000000000000000000", "sweep.settings={a:-100000000000000000000}",
     ],

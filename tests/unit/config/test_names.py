@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import records
 import torch
+from findings import node_of
 from safetensors.torch import load_file, save_file
 
 from ssl_runner import load_encoder
@@ -19,9 +20,12 @@ from ssl_runner.config.identity import identity
 from ssl_runner.config.loader import Loader
 from ssl_runner.config.names import (
     ADDED,
+    NESTED,
     RENAMED,
     RESPELLED,
     TARGET,
+    UNTOLD,
+    added,
     current,
     current_node,
     older_names,
@@ -123,7 +127,8 @@ def test_every_name_of_now_is_there() -> None:
         elif owner == "evaluation":
             assert key in options(owner)
         elif owner.rpartition(".")[2][0].isupper():
-            assert names.key_now(owner, key) in parameters(locate(owner)), name
+            held = names.held_now(owner, key)
+            assert held.key in parameters(locate(held.owner)), name
         else:
             import_module(names.name_now(name))
 
@@ -212,3 +217,55 @@ def test_every_recorded_run_is_what_its_command_gives_now(record: records.Record
     plain, now = same_command(record)
     typed(plain)  # older names and keys that lack are no mistake
     assert identity(plain) == identity(now)
+
+
+def test_every_nested_key_is_there_and_older_ones_are_not() -> None:
+    for owner, nests in NESTED.items():
+        own = parameters(locate(owner))
+        for node, nest in nests.items():
+            assert node in own, (owner, node)
+            assert set(nest.keys) <= set(parameters(locate(nest.target))), (owner, node)
+            assert not set(nest.keys) & set(own), (owner, node)
+
+
+def test_what_is_no_term_is_presentation() -> None:
+    """Of the keys that were added later: what is filled into older terms is what `Evaluator.presentation` leaves."""
+    untold = set()
+    for node in (node_of(name) for name in options("evaluation")):
+        if TARGET not in node:
+            continue
+        places = {"": node, **{f"{key}.": each for key, each in node.items() if isinstance(each, dict)}}
+        presentation = locate(node[TARGET]).presentation
+        for place, each in places.items():
+            later = added(each.get(TARGET, "none"))
+            untold |= {f"{each[TARGET]}.{key}" for key in later if f"{place}{key}" in presentation}
+    assert untold - {"ssl_runner.evaluation.text.files.Splits.val"} == UNTOLD
+
+
+def test_keys_move_into_nodes_and_the_run_is_the_same() -> None:
+    """A grid, a recipe and files that an older version had in the evaluators themselves."""
+    words = ["dataset=wiki_sample", "objective=bert", "backbone=bert_tiny", "evaluation=[linear,tagging,sts,glue]"]
+    words += [f"evaluation.{name}.path=/a" for name in ("tagging", "sts", "glue")]
+    now = compose([*words, "evaluation.tagging.texts.train=b", "evaluation.glue.recipe.epochs=2"])
+    older = {**now, "evaluation": {name: flattened(node) for name, node in now["evaluation"].items()}}
+    assert older["evaluation"]["tagging"].keys() >= {"train", "steps", "path"}
+    assert "least_steps" not in older["evaluation"]["glue"]
+    assert identity(older) == identity(now)
+    assert current(older)["evaluation"] == now["evaluation"]
+    assert typed(older).evaluation == now["evaluation"]
+    assert ("ssl_runner.evaluation.text.glue.GLUE.epochs", "ssl_runner.evaluation.text.glue.GLUE.recipe.epochs") in (
+        set(older_names(older))
+    )
+    assert compose([*words, "evaluation.tagging.train=b", "evaluation.glue.epochs=2"]) == now
+
+
+def flattened(node: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluator's node as an older version had it."""
+    inner = {key: value for each in node.values() if isinstance(each, dict) for key, value in each.items()}
+    own = {key: value for key, value in node.items() if not isinstance(value, dict)}
+    return {key: value for key, value in inner.items() if key != "least_steps"} | own
+
+
+def test_an_older_key_beside_its_node_says_what_was_meant() -> None:
+    node = compose(["evaluation=linear"])["evaluation"]["linear"]
+    assert current_node({**node, "steps": 3})["grid"] == node["grid"] | {"steps": 3}

@@ -10,16 +10,18 @@ from ssl_runner.evaluation.any.few_label_finetune import FewLabelFineTune
 from ssl_runner.evaluation.any.finetune import FineTune
 from ssl_runner.evaluation.any.knn import NearestNeighbors
 from ssl_runner.evaluation.any.linear import LinearProbe
+from ssl_runner.evaluation.any.logistic import Grid
+from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.interfaces import Examples, Finding, OfVideos
 
-TUNING = {"epochs": 2, "batch_size": 20, "learning_rate": 0.01, "weight_decay": 0.0, "views": None}
-GRID = {"learning_rates": [0.1], "weight_decays": [0.0], "steps": 10, "batch_size": 20}
+RECIPE = Recipe(epochs=2, least_steps=1, batch_size=20, learning_rate=0.01, weight_decay=0.0)
+GRID = Grid(learning_rates=[0.1], weight_decays=[0.0], steps=10, batch_size=20)
 EVALUATORS = [
-    (LinearProbe(layer="pooled", **GRID), {}),
-    (FewLabel(layer="pooled", fractions=[0.5], per_class=[], **GRID), {"labels": 0.5}),
+    (LinearProbe(layer="pooled", grid=GRID), {}),
+    (FewLabel(layer="pooled", fractions=[0.5], per_class=[], grid=GRID), {"labels": 0.5}),
     (NearestNeighbors(layer="pooled", k=3, temperature=0.1), {}),
-    (FineTune(**TUNING), {}),
-    (FewLabelFineTune(fractions=[0.5], least_steps=1, **TUNING), {"labels": 0.5}),
+    (FineTune(recipe=RECIPE, views=None), {}),
+    (FewLabelFineTune(fractions=[0.5], recipe=RECIPE, views=None), {"labels": 0.5}),
 ]
 
 

@@ -12,7 +12,7 @@ GRID = {"learning_rates": [0.1, 0.3], "weight_decays": [1e-3, 0.1], "steps": 50,
 
 
 def probe(fractions=(0.1, 0.5, 1.0), per_class=(2,)):
-    return FewLabel(layer="pooled", fractions=list(fractions), per_class=list(per_class), **GRID)
+    return FewLabel(layer="pooled", fractions=list(fractions), per_class=list(per_class), grid=Grid(**GRID))
 
 
 def recorded(monkeypatch):
@@ -66,7 +66,7 @@ def test_subsets_are_nested_stratified_and_val_is_no_larger(subject, monkeypatch
 def test_all_labels_equal_the_linear_probe(subject):
     from ssl_runner.evaluation.any.linear import LinearProbe
 
-    found, whole = probe()(subject("blocks")), LinearProbe(layer="pooled", **GRID)(subject("blocks"))
+    found, whole = probe()(subject("blocks")), LinearProbe(layer="pooled", grid=Grid(**GRID))(subject("blocks"))
     every = value(found, "accuracy", labels=1.0)
     assert every == pytest.approx(value(whole, "accuracy"), abs=0.026)  # one of 40: order
 

@@ -15,7 +15,7 @@ RECIPE = {"epochs": 2, "least_steps": 7, "batch_size": 16, "learning_rate": 0.03
 
 
 def tune(fractions=(0.1, 0.5, 1.0), **changes):
-    return FewLabelFineTune(fractions=list(fractions), **{"views": None} | RECIPE | changes)
+    return FewLabelFineTune(fractions=list(fractions), recipe=Recipe(**RECIPE | changes), views=None)
 
 
 def test_each_number_is_fine_tuning_on_its_subset(subject, table):
@@ -40,8 +40,7 @@ def test_each_number_is_fine_tuning_on_its_subset(subject, table):
 def test_all_labels_equal_fine_tuning(subject):
     """Where the epochs make more steps than the least, and the same batches: to the last digit."""
     found = tune(fractions=[1.0], least_steps=1)(subject("blocks", seed=1))
-    recipe = {key: value for key, value in RECIPE.items() if key != "least_steps"}
-    whole = FineTune(**recipe, views=None)(subject("blocks", seed=1))
+    whole = FineTune(recipe=Recipe(**RECIPE | {"least_steps": 1}), views=None)(subject("blocks", seed=1))
     for split in ("test", "val"):
         assert value(found, "accuracy", split, labels=1.0) == value(whole, "accuracy", split)
 
@@ -98,5 +97,5 @@ def test_a_seed_repeats_and_the_original_is_left_as_it_was(subject, encoders):
     ids=str,
 )
 def test_refusals(wrong):
-    with pytest.raises(ValueError, match=rf"evaluation\.few_label_finetune\.{next(iter(wrong))} is"):
+    with pytest.raises(ValueError, match=rf"evaluation\.few_label_finetune\.(recipe\.)?{next(iter(wrong))} is"):
         tune(**wrong)

@@ -4,14 +4,20 @@ from findings import keys, value
 
 from ssl_runner.evaluation.any.finetune import FineTune
 from ssl_runner.evaluation.any.linear import LinearProbe
+from ssl_runner.evaluation.any.logistic import Grid
+from ssl_runner.evaluation.any.tuning import Recipe
 
-SETTINGS = {"epochs": 15, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01, "views": None}
+RECIPE = {"epochs": 15, "least_steps": 1, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
+
+
+def tuning(**changes):
+    return FineTune(recipe=Recipe(**RECIPE | changes), views=None)
 
 
 def test_it_learns_what_the_frozen_features_do_not_hold(subject):
-    found = FineTune(**SETTINGS)(subject("blocks"))
+    found = tuning()(subject("blocks"))
     grid = {"learning_rates": [0.1, 0.3], "weight_decays": [1e-3, 0.1], "steps": 50, "batch_size": 16}
-    frozen = LinearProbe(layer="pooled", **grid)(subject("blocks"))
+    frozen = LinearProbe(layer="pooled", grid=Grid(**grid))(subject("blocks"))
     assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
     assert value(found, "accuracy") > 0.95 > 0.9 > value(frozen, "accuracy")
     assert value(found, "accuracy", "val") > 0.9
@@ -19,7 +25,7 @@ def test_it_learns_what_the_frozen_features_do_not_hold(subject):
 
 def test_frozen_parameters_are_trained_too_and_stay_frozen_outside(subject, encoders):
     encoders["blocks"].requires_grad_(False)
-    assert value(FineTune(**SETTINGS)(subject("blocks")), "accuracy") > 0.95
+    assert value(tuning()(subject("blocks")), "accuracy") > 0.95
     assert not any(p.requires_grad for p in encoders["blocks"].parameters())
 
 
@@ -29,25 +35,25 @@ def test_the_original_is_left_as_it_was(subject, encoders):
     torch.manual_seed(0)
     following = torch.rand(2)
     torch.manual_seed(0)
-    FineTune(**SETTINGS | {"epochs": 1})(subject(net))
+    tuning(epochs=1)(subject(net))
     assert torch.equal(torch.rand(2), following)
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_a_seed_repeats(subject):
-    tune = FineTune(**SETTINGS | {"epochs": 2})
+    tune = tuning(epochs=2)
     assert tune(subject("blocks", seed=1)) == tune(subject("blocks", seed=1))
 
 
 def test_divergence_is_told(subject):
     with pytest.raises(ValueError, match=r"fine-tuning diverged.*set a learning_rate below 1e\+20"):
-        FineTune(**SETTINGS | {"learning_rate": 1e20})(subject("blocks"))
+        tuning(learning_rate=1e20)(subject("blocks"))
 
 
 @pytest.mark.parametrize(
     "wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}, {"weight_decay": -0.1}], ids=str
 )
 def test_refusals(wrong):
-    with pytest.raises(ValueError, match=rf"evaluation\.finetune\.{next(iter(wrong))} is"):
-        FineTune(**SETTINGS | wrong)
+    with pytest.raises(ValueError, match=rf"evaluation\.finetune\.recipe\.{next(iter(wrong))} is"):
+        tuning(**wrong)

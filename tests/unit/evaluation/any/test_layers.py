@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ssl_runner.evaluation.any.layers import Layers
 from ssl_runner.evaluation.any.linear import LinearProbe
+from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.interfaces import Encoder, Features
 
 SETTINGS = {"learning_rates": [0.1, 1.0], "weight_decays": [1e-4], "steps": 100, "batch_size": 32}
@@ -24,11 +25,11 @@ class Buried(Encoder):
 
 def test_every_block_has_the_linear_probes_figure(subject) -> None:
     frozen = subject(Buried())
-    found = Layers(**SETTINGS)(frozen)
+    found = Layers(grid=Grid(**SETTINGS))(frozen)
     blocks = (-1, -2, -3)
     assert keys(found) == [("accuracy", split, (("layer", layer),)) for layer in blocks for split in ("test", "val")]
     for layer in blocks:
-        alone = LinearProbe(layer=layer, **SETTINGS)(frozen)
+        alone = LinearProbe(layer=layer, grid=Grid(**SETTINGS))(frozen)
         for split in ("test", "val"):
             assert value(found, "accuracy", split, layer=layer) == value(alone, "accuracy", split)
         assert found.protocol.chosen[str(layer)] == alone.protocol.chosen
@@ -53,7 +54,7 @@ def test_the_layer_is_chosen_on_val_never_on_test(subject, table) -> None:
             return Features(last[:, None], last, (first, last) if layers else ())
 
     test = table.examples("test").data.float() / 255
-    found = Layers(**SETTINGS)(subject(Trap()))
+    found = Layers(grid=Grid(**SETTINGS))(subject(Trap()))
     assert found.protocol.chosen["best layer"] == -1
     assert value(found, "accuracy", "val", layer=-1) == 1 > value(found, "accuracy", layer=-1)
 
@@ -65,9 +66,9 @@ def test_of_equals_the_last_block_is_the_best(subject) -> None:
         def forward(self, x: Tensor, *, layers: bool = False) -> Features:
             return Features(x[:, :, 0], x[:, 0, 0], (x[:, 0, 0],) * 2 if layers else ())
 
-    assert Layers(**SETTINGS)(subject(Twice())).protocol.chosen["best layer"] == -1
+    assert Layers(grid=Grid(**SETTINGS))(subject(Twice())).protocol.chosen["best layer"] == -1
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"evaluation\.layers\.steps is 0"):
-        Layers(**SETTINGS | {"steps": 0})
+    with pytest.raises(ValueError, match=r"evaluation\.layers\.grid\.steps is 0"):
+        Layers(grid=Grid(**SETTINGS | {"steps": 0}))

@@ -10,7 +10,7 @@ SETTINGS = {"learning_rates": [0.1, 0.3], "weight_decays": [1e-3, 0.1], "steps":
 
 def test_it_is_the_classifier_chosen_on_val(subject):
     frozen = subject("blocks", seed=4)
-    found = LinearProbe(layer=-2, **SETTINGS)(frozen)
+    found = LinearProbe(layer=-2, grid=Grid(**SETTINGS))(frozen)
     train, val, test = (frozen.features(split, "-2") for split in ("train", "val", "test"))
     fit = fit_linear(train.data, train.label, val.data, val.label, 4, Grid(**SETTINGS), seed=4)
     assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
@@ -21,7 +21,7 @@ def test_it_is_the_classifier_chosen_on_val(subject):
 
 
 def test_test_labels_do_not_influence_the_choice(subject, table):
-    probe = LinearProbe(layer="pooled", **SETTINGS)
+    probe = LinearProbe(layer="pooled", grid=Grid(**SETTINGS))
     first = probe(subject("blocks"))
     table.splits["test"] = Examples(table.examples("test").data, (table.examples("test").label + 1) % 4)
     second = probe(subject("blocks"))
@@ -32,12 +32,12 @@ def test_test_labels_do_not_influence_the_choice(subject, table):
 
 @pytest.mark.parametrize(("encoder", "accuracy"), [("label", 1.0), ("constant", 0.25)])
 def test_best_and_worst(subject, encoder, accuracy):
-    found = LinearProbe(layer="pooled", **SETTINGS)(subject(encoder))
+    found = LinearProbe(layer="pooled", grid=Grid(**SETTINGS))(subject(encoder))
     assert value(found, "accuracy") == accuracy
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"evaluation\.linear\.steps is 0"):
-        LinearProbe(layer="pooled", **SETTINGS | {"steps": 0})
+    with pytest.raises(ValueError, match=r"evaluation\.linear\.grid\.steps is 0"):
+        LinearProbe(layer="pooled", grid=Grid(**SETTINGS | {"steps": 0}))
     with pytest.raises(ValueError, match=r"evaluation\.linear\.layer"):
-        LinearProbe(layer="first", **SETTINGS)
+        LinearProbe(layer="first", grid=Grid(**SETTINGS))

@@ -45,7 +45,9 @@ def test_files_are_found_and_missing_ones_named(tmp_path):
         ValueError, match=r"^evaluation\.x\.path is '/nowhere', which is no folder; set it to that of a"
     ):
         find_files("evaluation.x", "/nowhere", {"train": "a.tsv"})
-    with pytest.raises(ValueError, match=r"^evaluation\.x\.test is 'b\.tsv', which is not in '.*'; it has a\.tsv$"):
+    with pytest.raises(
+        ValueError, match=r"^evaluation\.x\.texts\.test is 'b\.tsv', which is not in .*; it has a\.tsv$"
+    ):
         find_files("evaluation.x", str(tmp_path), {"train": "a.tsv", "test": "b.tsv"})
 
 

@@ -9,8 +9,7 @@ from typing import ClassVar
 import pytest
 import texts
 import torch
-from findings import keys, metric, value
-from omegaconf import OmegaConf
+from findings import changed, keys, metric, node_of, value
 from special_ids import CLS, PAD, SEP
 from texts import OneHot, Same, bert, subject, text_spec, write
 from torch import Tensor
@@ -18,7 +17,6 @@ from torch import Tensor
 from ssl_runner.assembly.construct import construct
 from ssl_runner.backbones.transformer import BERT
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import options
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune
 from ssl_runner.evaluation.text.data import Texts
@@ -28,7 +26,6 @@ from ssl_runner.evaluation.text.tagging import word_entropy
 from ssl_runner.interfaces import Evaluator, Examples, TextEncoder
 from ssl_runner.results.metrics import Unit
 
-FILES = options("evaluation")
 SMALL = {"learning_rates": [0.3], "weight_decays": [1e-3], "steps": 60, "batch_size": 64}
 TUNED = {"epochs": 15, "batch_size": 8, "learning_rate": 0.03, "weight_decay": 0.0}
 PAIR = {"first": 2, "second": 3}
@@ -51,10 +48,9 @@ EVERY = pytest.mark.parametrize("name", SETS)
 
 
 def build(name: str, folder: Path, **changes: object) -> Evaluator:
-    node = OmegaConf.to_container(OmegaConf.load(FILES[name]))
     make, settings = SETS[name]
     path = {} if make is None else {"path": str(make(folder))}
-    return construct(node | settings | path | changes)
+    return construct(changed(node_of(name), settings | path | changes))
 
 
 def ask(name: str, folder: Path, encoder: TextEncoder, **changes: object):
@@ -266,7 +262,7 @@ def test_layers_that_are_none_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if "batch_size" in SETS[name][1]])
 def test_numbers_out_of_range_are_refused(name, tmp_path):
-    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.batch_size is 0"):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.(grid|recipe)\.batch_size is 0"):
         build(name, tmp_path, batch_size=0)
 
 
@@ -278,7 +274,7 @@ def test_metrics_of_classes(tmp_path):
     write(tmp_path, "test.tsv", "neg\tthe film was bad\nneg\tthe film was awful\nneg\tgood\npos\tnice\n")
     node = {"path": str(tmp_path)}
     write(tmp_path, "train.tsv", (tmp_path / "train.tsv").read_text() + "pos\tgood\npos\tgood\n")
-    evaluator = construct(OmegaConf.to_container(OmegaConf.load(FILES["text_classification"])) | SMALL | node)
+    evaluator = construct(changed(node_of("text_classification"), SMALL | node))
     found = evaluator(subject(OneHot(text_spec()), text_spec()))
     assert value(found, "accuracy") == 0.75
     assert value(found, "majority") == 0.25  # pos, of which there is one in four
@@ -291,11 +287,11 @@ def test_metrics_of_classes(tmp_path):
 
 def test_unknown_labels_and_columns_are_refused_when_the_evaluation_is_built(tmp_path):
     texts.classified(tmp_path)
-    node = OmegaConf.to_container(OmegaConf.load(FILES["text_classification"])) | {"path": str(tmp_path)}
-    with pytest.raises(ConfigError, match=r"columns, and evaluation\.text_classification\.label is 4"):
-        construct(node | {"label": 4})
-    with pytest.raises(ConfigError, match=r"evaluation\.text_classification\.label is 'class', and .* no such column"):
-        construct(node | {"label": "class", "text": "text"})
+    node = changed(node_of("text_classification"), {"path": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"columns, and evaluation\.text_classification\.texts\.label is 4"):
+        construct(changed(node, {"label": 4}))
+    with pytest.raises(ConfigError, match=r"classification\.texts\.label is 'class', and .* no such column"):
+        construct(changed(node, {"label": "class", "text": "text"}))
     write(tmp_path, "test.tsv", "pos\ta\nmixed\tb\n")
     with pytest.raises(ConfigError, match=r"test\.tsv, line 2: the label 'mixed' is not in train, which has neg, pos"):
         construct(node)
@@ -314,7 +310,7 @@ def test_scores_of_pairs_are_learned(tmp_path):
 def test_types_that_train_does_not_have_are_refused(tmp_path):
     texts.tagged(tmp_path)
     write(tmp_path, "test.conll", "Paul\tB-name\n")
-    node = OmegaConf.to_container(OmegaConf.load(FILES["tagging"])) | {"path": str(tmp_path)}
+    node = changed(node_of("tagging"), {"path": str(tmp_path)})
     with pytest.raises(
         ConfigError, match=r"test\.conll has the tag 'B-name'; train has the types group, person, place"
     ):
@@ -340,7 +336,7 @@ def test_questions_are_split_by_article(tmp_path):
     assert len(set.union(*articles.values())) == 12
     assert build("span_qa", tmp_path, split_seed=1).questions.splits["test"] != whole["test"]
     for share in (0.01, 0.99):
-        with pytest.raises(ConfigError, match=rf"evaluation\.span_qa\.test_share is {share}, and .* has 12 articles"):
+        with pytest.raises(ConfigError, match=rf"span_qa\.texts\.test_share is {share}, and .* has 12 articles"):
             build("span_qa", tmp_path, test_share=share)
     text = (tmp_path / "squad.json").read_text()
     for file in ("train-v1.1.json", "dev-v1.1.json", "val.json"):
@@ -357,7 +353,7 @@ def test_one_article_cannot_be_split_for_val(tmp_path):
     one["data"] = one["data"][:1]
     for file in ("train-v1.1.json", "dev-v1.1.json"):
         write(tmp_path, file, json.dumps(one))
-    with pytest.raises(ConfigError, match=r"its train has 1 article, which .* evaluation\.span_qa\.val"):
+    with pytest.raises(ConfigError, match=r"its train has 1 article, which .* evaluation\.span_qa\.texts\.val"):
         build("span_qa", tmp_path, path=str(tmp_path))
 
 
@@ -507,7 +503,7 @@ def test_glue_refuses(changes, message, tmp_path):
 def test_glue_names_the_folder_that_is_missing(tmp_path):
     texts.glue(tmp_path)
     (tmp_path / "MNLI" / "dev_mismatched.tsv").unlink()
-    node = OmegaConf.to_container(OmegaConf.load(FILES["glue"])) | {"path": str(tmp_path)}
+    node = changed(node_of("glue"), {"path": str(tmp_path)})
     with pytest.raises(
         ConfigError, match=r"MNLI' has no dev_mismatched\.tsv; .*tasks=\[CoLA,SST-2,MRPC,STS-B,QQP,QNLI,"
     ):

@@ -1,0 +1,114 @@
+"""The settings of a node as terms of a protocol, by dotted key; and those of older versions by the names of now.
+
+An evaluator may have other keys since, or keys that it had not yet: what it wrote then defines the same numbers as the
+terms of now. So `reporting` brings terms to the names of now before it compares them.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from ssl_runner.config.names import ADDED, NESTED, RENAMED, RESPELLED, TARGET, UNTOLD, current_node, held_now, name_now
+
+
+def class_name(node: Mapping[str, Any]) -> str:
+    """What the class of a node is called, wherever it lies."""
+    return _last(str(node[TARGET]))
+
+
+def settings_of(node: Mapping[str, Any], above: str = "", without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """All settings of a node but `without`, those of inner nodes by dotted key; an inner node's key says its class."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        place = f"{above}{key}"
+        if key == TARGET or place in without:
+            continue
+        if isinstance(value, Mapping):
+            found |= {place: class_name(value)} if TARGET in value else {}
+            found |= settings_of(value, f"{place}.", without)
+        else:
+            found[place] = value
+    return found
+
+
+TASK = "objective."  # before the settings of an objective, among the terms of an inspection
+HIDES = "hides"  # a term: settings of the objective that say what was hidden, with others
+
+
+def protocol_now(terms: Mapping[str, Any], evaluator: str | None, objective: str | None) -> dict[str, Any]:
+    """All terms of a protocol by the names of now.
+
+    Args:
+        terms: as an older version, or this one, wrote them.
+        evaluator: the class that found what they define, by the name that it had or has; None: it is not known.
+        objective: likewise that of the run.
+    """
+    of_task = {key.removeprefix(TASK): value for key, value in terms.items() if key.startswith(TASK)}
+    own = {key: value for key, value in terms.items() if not key.startswith(TASK)}
+    found = own if evaluator is None else terms_now(own, evaluator)
+    if objective is None:
+        return found | {f"{TASK}{key}": value for key, value in of_task.items()}
+    whole = TASK[:-1] in terms
+    if whole:
+        found[TASK[:-1]] = class_name({TARGET: name_now(objective)})
+    if isinstance(found.get(HIDES), Mapping):
+        found[HIDES] = terms_now(found[HIDES], objective, whole=False)
+    return found | {f"{TASK}{key}": value for key, value in terms_now(of_task, objective, whole=whole).items()}
+
+
+def terms_now(terms: Mapping[str, Any], target: str, *, whole: bool = True) -> dict[str, Any]:
+    """Terms of which some were settings of a node, by the names of now. Mappings, and what is no setting, stay as they
+    are.
+
+    Args:
+        terms: as `settings_of` gave them to an older version, and others.
+        target: the class of the node, by the name that it had or has.
+        whole: whether they hold all settings of the node; then what it had not yet is filled in.
+    """
+    said = {key: value for key, value in terms.items() if isinstance(value, Mapping)}
+    plain = {key: value for key, value in terms.items() if key not in said}
+    node = {TARGET: target, **_tree(plain)}
+    owner = name_now(target)
+    if any(held_now(owner, key).node for key in plain):  # from before there were nodes within it
+        for key, nest in NESTED[owner].items():
+            node.setdefault(key, {TARGET: nest.target})  # all of its keys may stand for contents, which are no terms
+    now = current_node(node)
+    if not whole:
+        asked = {held.node or held.key for held in (held_now(owner, key) for key in node)}
+        now = {key: value for key, value in now.items() if key in asked}
+    untold = {f"{key}.{name}" for key, value in now.items() for name in _untold(value)}
+    return settings_of(now, without=frozenset(untold | _untold(now))) | said
+
+
+def _untold(node: Any) -> set[str]:
+    """The keys of a node that are no terms."""
+    target = node.get(TARGET) if isinstance(node, Mapping) else None
+    return {key for owner, _, key in (name.rpartition(".") for name in UNTOLD) if owner == target}
+
+
+def _tree(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """What `settings_of` flattened; classes by their whole names where these are known."""
+    found: dict[str, Any] = {}
+    for key, value in terms.items():
+        *path, last = key.split(".")
+        node = found
+        for part in path:
+            inner = node.get(part)
+            if not isinstance(inner, dict):
+                inner = node[part] = {} if inner is None else {TARGET: _classes().get(str(inner), str(inner))}
+            node = inner
+        node[last] = value
+    return found
+
+
+@lru_cache
+def _classes() -> Mapping[str, str]:
+    """Name of a class, as it is or was -> its whole name, of those that the tables speak of."""
+    owners = [name for name in RENAMED if _last(name)[:1].isupper()]
+    owners += [name.rpartition(".")[0] for name in (*RENAMED, *RESPELLED, *ADDED)]
+    owners += [nest.target for nests in NESTED.values() for nest in nests.values()]
+    return {_last(name): name_now(name) for name in owners if _last(name)[:1].isupper()}
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

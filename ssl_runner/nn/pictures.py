@@ -1,0 +1,16 @@
+"""Tensors of images and clips as figures take them."""
+
+import numpy as np
+from torch import Tensor
+
+
+def pictures(images: Tensor) -> np.ndarray:
+    """(..., C, H, W) in [0, 1] -> (..., H, W, 3) of three channels, else (..., H, W), the mean over channels; float32,
+    what lies outside of [0, 1] cut off.
+
+    >>> import torch
+    >>> pictures(torch.ones(4, 3, 8, 9)).shape, pictures(torch.ones(4, 5, 1, 8, 9)).shape
+    ((4, 8, 9, 3), (4, 5, 8, 9))
+    """
+    shown = images.detach().float().clamp(0, 1).cpu()
+    return (shown.movedim(-3, -1) if shown.shape[-3] == 3 else shown.mean(dim=-3)).numpy()
