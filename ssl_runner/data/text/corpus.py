@@ -283,6 +283,13 @@ class Corpus:
             if train < pretrain:
                 cut["train"] = windows(torch.from_numpy(streams["pretrain"][:train]), self.length, "train")
             return {split: Examples(cut[split], torch.full((len(cut[split]),), -1)) for split in get_args(SplitName)}
+        return self._rows_of(folder, streams, train, special)
+
+    def _rows_of(
+        self, folder: Path, streams: Mapping[str, np.ndarray], train: int, special: SpecialTokens
+    ) -> Mapping[SplitName, Examples]:
+        """Sentences or documents, a row each. `streams`: tokens of each split; `train`: how many of "pretrain" are of
+        "train"."""
 
         def make(made: Path) -> None:
             sizes = {}

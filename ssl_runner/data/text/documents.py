@@ -120,10 +120,8 @@ class Table:
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 lines = _without_zeros(file)
-                if tabs:
-                    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-                else:
-                    reader = csv.reader(lines, strict=self.strict)
+                plain = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else None
+                reader = plain or csv.reader(lines, strict=self.strict)
                 line = 1
                 for row in reader:
                     begun, line = line, reader.line_num + 1
@@ -135,8 +133,8 @@ class Table:
                         if isinstance(next(iter(self.columns.values())), str):
                             continue
                     if len(row) != width:
-                        cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
                         quotes = "" if tabs else "; a text with commas or ends of lines must stand in quotes"
+                        cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
                         raise ValueError(f"{self.path}, line {begun}: {cells}, and the first row has {width}{quotes}")
                     yield Row(begun, [row[place] for place in places])
         except UnicodeDecodeError as error:
@@ -144,14 +142,7 @@ class Table:
                 pass
             raise ValueError(f"{self.path} is not UTF-8; {ENCODING}") from error
         except csv.Error as error:
-            what = str(error)
-            if "unexpected end of data" in what:
-                what = "a quote begins there, or later, and never ends"
-            elif "field larger" in what:
-                what = f"a cell is longer than {LONGEST} characters: a quote may begin there that does not end"
-            elif "expected after" in what:
-                what = 'after the end of a quoted cell something else than a comma stands; quotes within are written ""'
-            raise ValueError(f"{self.path}, line {line}: {what}") from error
+            raise ValueError(f"{self.path}, line {line}: {_said_of(error)}") from error
 
     def _place(self, key: str, column: Column, first: list[str]) -> int:
         if isinstance(column, int):
@@ -171,6 +162,18 @@ class Table:
                 "name, or its number from 0 where the first row is one like the others"
             )
         return first.index(column)
+
+
+def _said_of(error: csv.Error) -> str:
+    """What the reader of tables met, in words."""
+    what = str(error)
+    if "unexpected end of data" in what:
+        return "a quote begins there, or later, and never ends"
+    if "field larger" in what:
+        return f"a cell is longer than {LONGEST} characters: a quote may begin there that does not end"
+    if "expected after" in what:
+        return 'after the end of a quoted cell something else than a comma stands; quotes within are written ""'
+    return what
 
 
 def _without_zeros(lines: Iterable[str]) -> Iterator[str]:

@@ -111,11 +111,14 @@ class MovingDigits(DataSource):
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"dataset.{name} is {value}; it must be at least 1")
+        self._check_motion()
         side, digit = self.side, self.digit_side
         if side < digit:
             raise ValueError(f"dataset.side is {side}; it must be at least dataset.digit_side, {digit} pixels")
         if self.label == "place" and side < digit + 2:
             raise ValueError(f"dataset.side is {side}; dataset.label=place needs at least {digit + 2} pixels")
+
+    def _check_motion(self) -> None:
         for name, share in (("dim", self.dim), ("bounce", self.bounce), ("friction", self.friction)):
             if not 0 < share <= 1:
                 raise ValueError(f"dataset.{name} is {share}; it must lie in (0, 1]")

@@ -78,6 +78,19 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
+def _cells(path: Path, separator: Separator) -> list[tuple[int, list[str]]]:
+    """Rows of a table, each with the number of its line. Raises ValueError for quotes that are wrong."""
+    text = read_text(path)
+    if separator == "tab":
+        # Not splitlines: published sentences hold characters that it takes for ends of lines.
+        return [(line, row.rstrip("\r").split("\t")) for line, row in enumerate(text.split("\n"), 1) if row.strip()]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+
+
 def read_rows(
     path: Path,
     columns: Mapping[str, int | str],
@@ -95,16 +108,7 @@ def read_rows(
     if len(numbered) > 1:
         given = ", ".join(f"{key} is {column!r}" for key, column in columns.items())
         raise ValueError(f"{given}; give the numbers of all columns (no header) or the names of all (a header)")
-    text = read_text(path)
-    if separator == "tab":
-        # Not splitlines: published sentences hold characters that it takes for ends of lines.
-        rows = [(line, row.rstrip("\r").split("\t")) for line, row in enumerate(text.split("\n"), 1) if row.strip()]
-    else:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        try:
-            rows = [(reader.line_num, row) for row in reader if row]
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    rows = _cells(path, separator)
     places = dict(columns)
     if numbered == {False} and rows:
         _, header = rows.pop(0)

@@ -106,12 +106,14 @@ def test_a_task_whose_class_keys_and_values_are_called_otherwise() -> None:
     assert shared(evaluation("pretext", before), evaluation("pretext", now), older_config, {"objective": node})
     hides = [{"hides": {"pixels": "the hole", "hole": hole}} for hole in ("centre", "center")]
     known = {"objective": {TARGET: "ssl_runner.objectives.inpainting.Inpainting"}}
-    assert shared(*(evaluation("reconstruction", each) for each in hides), known, known)
+    older, newer = (evaluation("reconstruction", each) for each in hides)
+    assert shared(older, newer, known, known)
 
 
 def test_other_data_whose_settings_are_called_otherwise() -> None:
     on = [DataRef(dataset="moving_digits", own=False, settings={key: True}) for key in ("colour", "color")]
-    assert shared(*(evaluation("knn", {"k": 20}, each) for each in on), {}, {})
+    older, newer = (evaluation("knn", {"k": 20}, each) for each in on)
+    assert shared(older, newer, {}, {})
 
 
 def test_an_evaluator_that_is_not_known_stays_as_it_is() -> None:
