@@ -69,7 +69,7 @@ def imported(path: Path) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += (
-                [f"{node.module}.{alias.name}" for alias in node.names]
+                [f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__"]
                 if node.module == "ssl_runner"
                 else [node.module]
             )

@@ -1,6 +1,6 @@
-"""How a command says no: one line a problem, no traceback, exit code 2."""
+"""Run a command on a composed config; report errors as one line each, without a traceback, with exit code 2."""
 
-import difflib
+import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from ssl_runner.commands.explain import explained, nearest
+from ssl_runner.commands.help import Command, help_text
 from ssl_runner.config.compose import compose, composing
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir, options
+from ssl_runner.config.paths import groups, options
 from ssl_runner.config.secrets import secrets_in
 from ssl_runner.runtime.locks import BusyError
 from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, requeue, stoppable
-from ssl_runner.runtime.terminal import guard, say
+from ssl_runner.runtime.terminal import closable, closed_outputs, guard, say
 
 if TYPE_CHECKING:
     from ssl_runner.config.loader import Loader
@@ -31,9 +33,14 @@ def refuse(problems: Sequence[str]) -> None:
 @contextmanager
 def refusals() -> Iterator[None]:
     """End the command plainly for a user's mistake, a request to stop and a full or unwritable disk."""
+    with closable(), _refusals(), stoppable():
+        yield
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        with stoppable():
-            yield
+        yield
     except ConfigError as error:
         refuse(error.problems)
     except BusyError as error:
@@ -43,6 +50,8 @@ def refusals() -> Iterator[None]:
     except KeyboardInterrupt:
         end(Stopped(REQUESTS[0]))
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and closed_outputs():
+            raise
         what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
         refuse(["; ".join([what, *getattr(error, "__notes__", [])])])
 
@@ -58,21 +67,34 @@ def end(stop: Stopped) -> None:
 Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
 
 
-def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
-    """Run `task(cfg)` with what the command line makes of conf/`name`.yaml, or `several` where that is many runs;
-    Hydra's own refusals in our words."""
+def hydra_main(task: Callable[[DictConfig], None], command: Command, several: Several | None = None) -> None:
+    """Run `task(cfg)` on the config that the command line composes, or `several` where it asks for many runs.
+
+    Errors of Hydra are reported with the nearest option or key.
+    """
     from hydra.errors import HydraException
 
     guard()
     with refusals():
         try:
-            _main(task, name, several)
+            _main(task, command, several)
         except HydraException as error:
-            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
+            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], command.root)])
 
 
-def _main(task: Callable[[DictConfig], None], name: str, several: Several | None) -> None:
+def _parser(command: Command) -> argparse.ArgumentParser:
+    """Hydra's own parser, so that its options mean here what they mean elsewhere, with our version and --explain."""
     from hydra._internal.utils import get_args_parser
+
+    parser = argparse.ArgumentParser(
+        prog=command.name, parents=[get_args_parser()], add_help=False, conflict_handler="resolve"
+    )
+    parser.add_argument("--version", action="version", version=command.version, help="Print the version and exit")
+    parser.add_argument("--explain", metavar="WHAT", help="Document a group, an option (GROUP=OPTION) or a key")
+    return parser
+
+
+def _main(task: Callable[[DictConfig], None], command: Command, several: Several | None) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -85,8 +107,8 @@ def _main(task: Callable[[DictConfig], None], name: str, several: Several | None
         show,
     )
 
-    parser = get_args_parser()
-    args = parser.parse_args()  # Hydra's own, so that its options mean here what they mean elsewhere
+    parser = _parser(command)
+    args = parser.parse_args()
     if secret := secrets_in(args.overrides):
         raise ConfigError(secret)
     if args.experimental_rerun is not None:
@@ -98,8 +120,16 @@ def _main(task: Callable[[DictConfig], None], name: str, several: Several | None
     asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
     if sum(asked) > 1:
         raise ConfigError(["only one of --run, --multirun, --cfg, --info and --shell-completion can be asked for"])
-    loader, name = Loader(args.config_dir), args.config_name or name
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    if args.explain is not None:
+        print(explained(args.explain, command))
+        return
+    loader, name = Loader(args.config_dir), args.config_name or command.root
+    if args.help:
+        if args.overrides:  # which are refused as without --help
+            compose_line(loader, name, args.overrides, args.multirun)
+        print(help_text(command))
+        return
+    if args.hydra_help or args.cfg or args.info or args.shell_completion:
         with composing():
             show(loader, args, parser, name)
         return
@@ -125,12 +155,12 @@ def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         known = list(options(group))
-        return f"{group}={option}: no such option{_near(option, known)}; there is: {', '.join(known)}"
+        return f"{group}={option}: no such option{nearest(option, known)}; there is: {', '.join(known)}"
     if found := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         key = found[1].split("=")[0].split("@")[0]
         own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)
         keys = _keys([each for each in overrides if each != own], name)
-        return f"{key}: no such key{_near(key, keys)}"
+        return f"{key}: no such key{nearest(key, keys)}"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"
     return " ".join(line.strip() for line in text.splitlines()[:2])
@@ -140,11 +170,11 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
     """All groups and dotted keys of a config."""
     from hydra.errors import HydraException
 
-    groups = sorted({path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")} - {"."})
+    known = groups()
     try:
         plain = compose(overrides, name)
     except (HydraException, ConfigError):  # a second mistake: the groups have to do
-        return groups
+        return known
 
     def walk(node: object, path: str) -> Iterator[str]:
         if path:
@@ -153,9 +183,4 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
             for key, value in node.items():
                 yield from walk(value, f"{path}.{key}" if path else str(key))
 
-    return groups + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]
-
-
-def _near(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    return known + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]

@@ -10,12 +10,23 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ssl_runner import __version__
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
 from ssl_runner.reporting.runs import find_runs, where
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
 from ssl_runner.results.result import RESULT, Run, write_atomically
-from ssl_runner.runtime.terminal import Terminal, guard, plain, say
+from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
+
+ABOUT = (
+    "Compare finished runs: runs that differ only in their seed share a row, and each number has its control beside it."
+)
+EXAMPLES = """examples:
+  ssl-compare outputs                          all runs below a folder
+  ssl-compare outputs --where objective=simclr --columns linear,knn.accuracy --sort linear.accuracy
+                                               some runs and columns, the best first
+  ssl-compare outputs --html compare.html      a page with table, plots and links to the reports
+"""
 
 
 class _AskedError(ValueError):
@@ -25,6 +36,11 @@ class _AskedError(ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where there is nothing to compare or the request cannot be met."""
     guard()
+    with closable():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     runs, problems = find_runs(options.path)
     for problem in problems:
@@ -41,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         alone = _write(comparison, columns, options)
     except _AskedError as error:
         return _refuse(str(error))
+    except BrokenPipeError:  # `closable` knows what to do
+        raise
     except OSError as error:
         return _refuse(f"cannot write {error.filename}: {error.strerror}")
     if not alone:
@@ -125,12 +143,16 @@ def _seeds(written: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{written!r} is no list of whole numbers; write --seeds 0,1,2") from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose help begins with what the command does."""
+
+    def format_help(self) -> str:
+        return f"{self.prog}: {ABOUT}\n\n{super().format_help()}"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ssl-compare",
-        description="Compare finished runs: one row for those that differ in their seed alone, each number beside its "
-        "control.",
-    )
+    parser = _Parser(prog="ssl-compare", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"ssl-compare {__version__}")
     parser.add_argument(
         "path", nargs="+", type=Path, help="a run's folder, a sweep's, one with runs under it, a pattern"
     )

@@ -8,6 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import compose, composed, with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import current
@@ -17,6 +18,23 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
 from ssl_runner.runtime.terminal import Terminal
+
+COMMAND = Command(
+    "ssl-evaluate",
+    "evaluate",
+    "Evaluate the encoder of a finished run again, with other evaluations or on other data.",
+    (
+        ("ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "all evaluations that fit, on the run's own data"),
+        (
+            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e evaluation=[finetune]",
+            "one more evaluation; its results are added to those of the run",
+        ),
+        (
+            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
+            "transfer: the frozen encoder on another labeled dataset",
+        ),
+    ),
+)
 
 
 def task(cfg: DictConfig) -> None:
@@ -216,7 +234,7 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
 
 def main() -> None:
     """Entry point of `ssl-evaluate`."""
-    hydra_main(task, "evaluate")
+    hydra_main(task, COMMAND)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def composing() -> Iterator[None]:
 
     try:
         yield
-    except (HydraException, ConfigError):
+    except (HydraException, ConfigError, BrokenPipeError):  # the last: of --cfg, whose output is no longer read
         raise
     except Exception as error:  # of many kinds, AssertionError and RecursionError among them
         why = (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -4,6 +4,7 @@ A config may come from elsewhere (--config-dir), and Hydra builds what its own n
 Hydra has it, whatever a later version puts there: a config may set `CONFIG_SETS` of it, the command line `LINE_SETS`.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,16 +149,15 @@ def application(loader: Loader) -> Hydra:
 
 
 def show(loader: Loader, args: Any, parser: Any, name: str) -> None:
-    """What Hydra prints of a config and of itself: --help, --hydra-help, --cfg, --info and --shell-completion."""
+    """Print what Hydra prints of a config and of itself: --hydra-help, --cfg, --info and --shell-completion."""
     app = application(loader)
-    if args.help:
-        app.app_help(config_name=name, args_parser=parser, args=args)
-    elif args.hydra_help:
+    if args.hydra_help:
         app.hydra_help(config_name=name, args_parser=parser, args=args)
     elif args.cfg:
         app.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
     elif args.info:
         loader.load_configuration(name, args.overrides, RunMode.RUN)  # refused before Hydra sets up its logs
+        logging.raiseExceptions = False  # it is logged, and logging would print a traceback a line to a closed pipe
         app.show_info(args.info, config_name=name, overrides=args.overrides)
     else:
         app.shell_completion(config_name=name, overrides=args.overrides)

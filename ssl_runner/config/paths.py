@@ -20,6 +20,13 @@ def options(group: str) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def groups() -> list[str]:
+    """The groups of conf/, nested ones too: "objective/views"."""
+    floors = {f"{group}/{floor}" for group, names in FLOORS.items() for floor in names}
+    folders = {path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
+    return sorted(folders - floors - {"."})
+
+
 def file_name(text: str) -> str:
     """`text` as the name of one file, which leads nowhere else.
 

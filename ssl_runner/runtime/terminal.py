@@ -1,11 +1,14 @@
 """What is shown in a terminal: text of others may command neither it nor rich's markup, fill it, or tell a secret."""
 
+import os
 import re
+import select
 import sys
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,6 +17,7 @@ from rich.segment import Segment
 from ssl_runner.config.secrets import without_secrets
 
 LONGEST = 4000  # characters of a message; a list of what there is may take 2000
+CLOSED = 128 + 13  # exit code of a program that SIGPIPE ends, as a shell gives it
 JOINERS = "\u200c\u200d"  # which letters of some scripts need; the other characters of format can reorder what is shown
 SCREENS = re.compile(r"[^\x20-\x7e\n\t]")
 
@@ -54,6 +58,44 @@ class Terminal(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `closable`: rich's own way is exit code 1."""
+        raise BrokenPipeError
+
+
+@contextmanager
+def closable() -> Iterator[None]:
+    """End quietly where whoever reads the output closes it, as in `| head -1`.
+
+    The exit code is that of a program that SIGPIPE ends. The signal itself is not used, since it would also end a run
+    whose network connection breaks.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not (closed := closed_outputs()):
+            raise
+        for stream in closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is still to be flushed
+        sys.exit(CLOSED)
+
+
+def closed_outputs() -> list[IO[str]]:
+    """Standard output and error, where one is a pipe that is no longer read."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        try:
+            poll.register(stream.fileno(), 0)  # errors are reported without being asked for
+        except (OSError, ValueError):  # it has no file
+            continue
+        if poll.poll(0):
+            closed.append(stream)
+    return closed
 
 
 def guard() -> None:
