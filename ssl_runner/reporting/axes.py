@@ -48,7 +48,7 @@ def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
     without = [str(run.folder) for run, config in zip(runs, configs, strict=True) if not config]
     if without:
         said = f"{without[0]} {f'and {len(without) - 1} more have' if len(without) > 1 else 'has'} no readable config"
-        return [_by_overrides(run) for run in runs], [f"{said}: runs are told apart by names and overrides alone"]
+        return [_by_overrides(run) for run in runs], [f"{said}: runs are distinguished only by names and overrides"]
     return [
         Description(
             _names(run) | config.get("names", {}),

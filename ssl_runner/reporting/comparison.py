@@ -87,7 +87,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         earlier = seeds.get(run.result.seed)
         if earlier is not None:
             problems.append(
-                f"{earlier.folder} is left out: {run.folder} has the same setting and seed and started later"
+                f"{earlier.folder} is skipped: {run.folder} has the same setting and seed and started later"
             )
         seeds[run.result.seed] = run
     settings = [
@@ -299,7 +299,7 @@ def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Colum
     found = [column for column in columns if asked is not None and asked.covers(column.address)]
     exact = [column for column in found if asked == column.address]
     if not found:
-        raise ValueError(f"{word!r} is no column; choose one of: {_keys(columns) or 'none'}")
+        raise ValueError(f"{word!r} is not a column; choose one of: {_keys(columns) or 'none'}")
     return exact or found
 
 

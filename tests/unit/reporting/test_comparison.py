@@ -254,7 +254,7 @@ def test_selecting_columns(words: list[str], everything: bool, kept: list[str]) 
 
 def test_selecting_what_is_not_there() -> None:
     with pytest.raises(
-        ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy, linear\.accuracy\[split"
+        ValueError, match=r"'nmi' is not a column; choose one of: linear\.accuracy, linear\.accuracy\[split"
     ):
         select(several(), ["knn", "nmi"], False)
 
@@ -298,7 +298,7 @@ def test_what_is_missing_or_lost_comes_last_and_sections_stay_together() -> None
 
 
 def test_sorting_by_what_is_no_column_or_several() -> None:
-    with pytest.raises(ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy"):
+    with pytest.raises(ValueError, match=r"'nmi' is not a column; choose one of: linear\.accuracy"):
         sort(several(), "nmi")
     with pytest.raises(ValueError, match=r"'accuracy' is more than one column; choose one of: linear\.accuracy, knn\."):
         sort(several(), "accuracy")

@@ -215,7 +215,7 @@ def test_ranks_agree_as_scipy_says_whichever_way_is_better(tmp_path: Path) -> No
     runs = compared(
         tmp_path, {"a.x": list(range(5))}, lambda v, c, s: found[c.key][v["a.x"]], [LINEAR, KNN, ERROR, RANK]
     )
-    heat = drawn(runs)["How far the evaluations agree"]
+    heat = drawn(runs)["Agreement of the evaluations"]
     assert isinstance(heat, HeatMap)
     assert list(heat.rows) == ["linear accuracy", "knn accuracy", "reconstruction mse"]  # a rank is no merit
     assert heat.values[0, 1] == pytest.approx(1 - 6 * 4 / (5 * 24))  # 1 - 6 sum d^2 / (n (n^2 - 1))
@@ -227,7 +227,7 @@ def test_ranks_agree_as_scipy_says_whichever_way_is_better(tmp_path: Path) -> No
 @pytest.mark.parametrize("settings", [1, 2, 3])
 def test_few_settings_have_no_rank_correlation(tmp_path: Path, settings: int) -> None:
     runs = compared(tmp_path, {"a.x": list(range(settings))}, lambda v, *_: v["a.x"] / 9, [LINEAR, KNN])
-    assert "How far the evaluations agree" not in drawn(runs)
+    assert "Agreement of the evaluations" not in drawn(runs)
 
 
 def test_training_curves_are_means_over_seeds_one_picture_an_objective(tmp_path: Path) -> None:
