@@ -107,7 +107,7 @@ def test_labels_of_many_kinds_are_numbered(tmp_path, y: np.ndarray, names, found
 
 def test_black_images_are_refused(tmp_path) -> None:
     arrays = {**plain(), "x_train": pixels(10, 8, 6, 3) % 2, "x_test": pixels(4, 8, 6, 3) % 2}
-    with pytest.raises(ValueError, match="are black: no value of them is above 1 of 255"):
+    with pytest.raises(ValueError, match="are black: no value exceeds 1 of 255"):
         source(save(tmp_path, arrays)).load()
 
 
@@ -158,7 +158,7 @@ class Trap:
     [
         ({"x_train": None, "own": np.zeros(2)}, "there is no x_train in it, only own, x_test, y_test, y_train"),
         ({"x_test": None}, "there is no x_test"),
-        ({"y_test": None}, "there is no y_test; give labels of every part or of none"),
+        ({"y_test": None}, "there is no y_test; give labels for all splits or for none"),
         ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_train is float32; images must be uint8"),
         ({"x_test": np.zeros((4, 8, 6, 1), np.uint8)}, r"x_test are \(8, 6, 1\), those of x_train \(8, 6, 3\)"),
         ({"x_test": np.zeros((0, 8, 6, 3), np.uint8)}, "x_test is empty"),

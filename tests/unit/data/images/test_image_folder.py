@@ -228,7 +228,7 @@ def test_black_images_are_refused(tmp_path, most: int) -> None:
     (tmp_path / "images" / "a").mkdir(parents=True)
     for number in range(10):
         Image.fromarray(np.full((4, 4), most, np.uint8)).save(tmp_path / "images" / "a" / f"{number}.png")
-    with pytest.raises(ValueError, match=rf"are black: no value of them is above {most} of 255"):
+    with pytest.raises(ValueError, match=rf"are black: no value exceeds {most} of 255"):
         source(tmp_path / "images").load()
 
 

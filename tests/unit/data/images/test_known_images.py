@@ -141,7 +141,9 @@ def no_network(*args: object, **kwargs: object) -> None:
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "stl10"])
 def test_a_failed_download_says_so_and_leaves_nothing(tmp_path, monkeypatch, name: str) -> None:
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(ValueError, match=rf"dataset={name} could not be had: .*no route to host.*set dataset\.root"):
+    with pytest.raises(
+        ValueError, match=rf"dataset={name} could not be downloaded: .*no route to host.*set dataset\.root"
+    ):
         source(name, tmp_path / "new", download=True).load()
     assert not list((tmp_path / "new").iterdir())
 

@@ -202,7 +202,7 @@ def test_settings_that_cannot_be_are_refused(root: Path, changes: dict[str, Any]
 
 
 def test_what_is_missing_is_refused_before_anything_is_read(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.train: '.*train-06.tar' is not a file that is there"):
+    with pytest.raises(ValueError, match=r"dataset\.train: '.*train-06.tar' is not an existing file"):
         source(root, train=f"{root}/train-{{05..06}}.tar").check()
     with pytest.raises(ValueError, match=r"dataset\.examples is null"):
         source(root, train="https://host.invalid/{0..3}.tar").check()
