@@ -54,7 +54,11 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
     left_out = unfit_evaluations(config, spec)
     if left_out and config.unfit == "refuse":
         fit = ",".join(name for name in config.evaluation if name not in left_out)
-        hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
+        hint = (
+            f"; choose others: evaluation=[{fit}]"
+            if fit
+            else "; choose others, for example evaluation=[geometry,projection]"
+        )
         raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
     try:
@@ -79,7 +83,7 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     count = found.count()
     if count is not None and config.batch_size > count:
         raise ConfigError(
-            [f"batch_size is {config.batch_size}; it must be at most {count}, the examples to pretrain on"]
+            [f"batch_size is {config.batch_size}; it must be at most {count}, the number of pretraining examples"]
         )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
@@ -109,7 +113,9 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
             hint = (
-                "; this processor may not do that in bfloat16: set trainer.precision=float32" if half and prefix else ""
+                "; this processor may not support it in bfloat16: set trainer.precision=float32"
+                if half and prefix
+                else ""
             )
             raise ConfigError([f"{prefix}{str(error).splitlines()[0]}{hint}"]) from error
     if value.shape != ():
@@ -150,7 +156,7 @@ def check_vocabulary(path: Path, spec: DataSpec) -> None:
     if isinstance(known, TextSpec) and known.tokenizer != spec.tokenizer:
         raise ConfigError(
             [
-                f"{str(path)!r} was pretrained with a vocabulary of its own; set dataset.tokenizer to {path}: "
-                "texts are then cut in its tokens"
+                f"{str(path)!r} was pretrained with its own vocabulary; set dataset.tokenizer to {path} "
+                "to tokenize texts with it"
             ]
         )

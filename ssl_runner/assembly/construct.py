@@ -50,7 +50,9 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     except (ArithmeticError, MemoryError, RuntimeError) as error:  # torch's, of numbers that it cannot have
-        raise ConfigError([f"{cls.__name__} cannot be made of its values: {str(error).splitlines()[0]}"]) from error
+        raise ConfigError(
+            [f"{cls.__name__} cannot be built from its settings: {str(error).splitlines()[0]}"]
+        ) from error
 
 
 def source(config: Config) -> tuple[DataSource, DataSpec]:
@@ -71,7 +73,10 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ConfigError(
-            [f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"]
+            [
+                f"backbone: its weights are {size:,} bytes, and the memory of this machine is {memory:,}; "
+                "choose a smaller backbone"
+            ]
         )
     return construct(node, spec=spec)
 
@@ -147,8 +152,8 @@ def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
             named = config.names.get("optimizer", "?")
             raise ConfigError(
                 [
-                    f"backbone.gradient is sparse, which optimizer={named} does not take as it is set: "
-                    "optimizer=adagrad optimizer.fused=false does; or set backbone.gradient=dense"
+                    f"backbone.gradient is sparse, which optimizer={named} does not support as configured:"
+                    "set optimizer=adagrad optimizer.fused=false, or backbone.gradient=dense"
                 ]
             )
     try:

@@ -25,7 +25,7 @@ def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> Ru
     sweep does, and the files are others now."""
     found = check.contents(request.config, source, spec)
     before = request.config.contents
-    refuse_changed(before, found, "those that the run was planned with", "call the sweep again")
+    refuse_changed(before, found, "those that the run was planned with", "start the sweep again")
     config = replace(request.config, contents=found)
     return replace(request, config=config, plain={**current(request.plain), CONTENTS: found})
 
@@ -53,7 +53,7 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
         known = result.data.get("fingerprint") if result is not None else None
         if all(key.startswith("dataset.") for key in files) and known is not None and known == loaded():
             return replace(request, older=older), ""
-        note = f"{str(older)!r} has these settings, but other data, or none that it tells of: {', '.join(files)}"
+        note = f"{str(older)!r} has the same settings, but other data or no record of its data: {', '.join(files)}"
     return request, note
 
 
@@ -63,8 +63,8 @@ def check_resumes(request: RunRequest) -> None:
     if request.config.resume == "must" and finished(folder) is None and not list(checkpoint_files.files(folder)):
         raise ConfigError(
             [
-                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
-                "that was begun, or set resume=auto"
+                f"resume is must, and {str(folder)!r} has no checkpoint to resume from; give the settings "
+                "of the run that was started, or set resume=auto"
             ]
         )
 
@@ -73,7 +73,7 @@ def check_unchanged(request: RunRequest) -> None:
     """Raise ConfigError where the run's folder holds one of other files than there are now."""
     file = request.folder / CONFIG
     known: Any = (_parsed(file.read_text(encoding="utf-8", errors="replace")) or {}) if file.is_file() else {}
-    remedy = "bring these back, set output to another folder, or set resume=never to run it again on what is there"
+    remedy = "restore them, set output to another folder, or set resume=never to run it again on the present files"
     whose = f"those of the run in {str(request.folder)!r}"
     refuse_changed(known.get(CONTENTS) or {}, request.plain[CONTENTS], whose, remedy)
 
@@ -82,7 +82,7 @@ def refuse_changed(before: Mapping[str, str], now: Mapping[str, str], whose: str
     """Raise ConfigError where files differ that are known of both."""
     changed = [key for key, found in before.items() if now.get(key, found) != found]
     if changed:
-        raise ConfigError([f"{key}: the files there are not {whose}; {remedy}" for key in changed])
+        raise ConfigError([f"{key}: the files differ from {whose}; {remedy}" for key in changed])
 
 
 def finished(folder: Path) -> Result | None:

@@ -112,14 +112,16 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
     if secret := secrets_in(args.overrides):
         raise ConfigError(secret)
     if args.experimental_rerun is not None:
-        raise ConfigError(["--experimental-rerun reads a pickle, which can run code; a run's config.yaml says it all"])
+        raise ConfigError(["--experimental-rerun reads a pickle, which can execute code; use the run's config.yaml"])
     if args.config_path is not None:
-        raise ConfigError(["--config-path would hide conf/; --config-dir adds a folder of yours to it"])
+        raise ConfigError(["--config-path would replace conf/; use --config-dir to add a folder of your own"])
     if args.resolve and not (args.cfg or args.help):
-        raise ConfigError(["--resolve is of --cfg and --help: add one of them"])
+        raise ConfigError(["--resolve needs --cfg: add --cfg job"])
     asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
     if sum(asked) > 1:
-        raise ConfigError(["only one of --run, --multirun, --cfg, --info and --shell-completion can be asked for"])
+        raise ConfigError(
+            ["--run, --multirun, --cfg, --info and --shell-completion exclude each other: give one of them"]
+        )
     if args.explain is not None:
         print(explained(args.explain, command))
         return
@@ -136,7 +138,9 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
     cfg, are_several = compose_line(loader, name, args.overrides, args.multirun)
     lines = list(zip(parsed(args.overrides), args.overrides, strict=True))
     if are_several and several is None:
-        raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
+        raise ConfigError(
+            ["only ssl-run takes several runs at once (-m or sweep=...); call this command once for each"]
+        )
     if are_several and several is not None:
         hydra = [line for override, line in lines if of_hydra(override)]
         several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
@@ -155,7 +159,7 @@ def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         known = list(options(group))
-        return f"{group}={option}: no such option{nearest(option, known)}; there is: {', '.join(known)}"
+        return f"{group}={option}: no such option{nearest(option, known)}; options: {', '.join(known)}"
     if found := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         key = found[1].split("=")[0].split("@")[0]
         own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)

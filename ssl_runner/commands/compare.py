@@ -44,7 +44,7 @@ def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     runs, problems = find_runs(options.path)
     for problem in problems:
-        say(f"left out: {problem}")
+        say(f"skipped: {problem}")
     if not runs:
         places = ", ".join(str(path) for path in options.path)
         return _refuse(f"no finished run in {places}: no folder there has a readable {RESULT}")
@@ -71,7 +71,7 @@ def _asked(runs: Sequence[Run], options: argparse.Namespace) -> Comparison:
         runs = where(runs, options.where)
     runs = [run for run in runs if options.seeds is None or run.result.seed in options.seeds]
     if not runs:
-        raise _AskedError("no run is left by --where and --seeds")
+        raise _AskedError("no run matches --where and --seeds")
     comparison = compare(runs)
     if options.runs:
         comparison = each_run(comparison)
@@ -140,7 +140,7 @@ def _seeds(written: str) -> list[int]:
     try:
         return [int(word) for word in _words(written)]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{written!r} is no list of whole numbers; write --seeds 0,1,2") from error
+        raise argparse.ArgumentTypeError(f"{written!r} is not a list of whole numbers; write --seeds 0,1,2") from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,23 +154,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="ssl-compare", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"ssl-compare {__version__}")
     parser.add_argument(
-        "path", nargs="+", type=Path, help="a run's folder, a sweep's, one with runs under it, a pattern"
+        "path", nargs="+", type=Path, help="folder of a run or a sweep, a folder with runs below it, or a pattern"
     )
-    parser.add_argument("--runs", action="store_true", help="one row a run, not a setting")
-    choose = parser.add_argument_group("what is shown")
+    parser.add_argument("--runs", action="store_true", help="one row per run, instead of one per setting")
+    choose = parser.add_argument_group("what to show")
     choose.add_argument(
-        "--where", metavar="CONDITION", action="append", default=[], help="only runs of which it is true: "
-        "objective=simclr, 'ratio>=0.5'; = != < > <= >=; may be repeated",
-    )  # fmt: skip
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="only runs that satisfy the condition: objective=simclr, 'ratio>=0.5'; operators = != < > <= >=; may be "
+        "repeated",
+    )
     choose.add_argument("--seeds", metavar="0,1,...", type=_seeds, help="only runs with these seeds")
-    choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these: linear,knn.accuracy")
-    choose.add_argument("--all", action="store_true", help="every metric, not only each evaluator's headline")
-    choose.add_argument("--sort", metavar="NAME[:asc|:desc]", help="by a column (best first), an axis, or seconds")
-    write = parser.add_argument_group("what is written (- for standard output, then alone; a page needs a file)")
-    write.add_argument("--csv", metavar="FILE", help="every number in full: a line a setting and column, or a run")
-    write.add_argument("--json", metavar="FILE", help="everything, the values of each seed and run included")
+    choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these columns: linear,knn.accuracy")
+    choose.add_argument("--all", action="store_true", help="all metrics, not only the main one of each evaluation")
+    choose.add_argument(
+        "--sort", metavar="NAME[:asc|:desc]", help="sort by a column (best first), a setting, or seconds"
+    )
+    write = parser.add_argument_group(
+        "output files (- for standard output, with no table beside it; --html needs a file)"
+    )
+    write.add_argument("--csv", metavar="FILE", help="all numbers: one line per setting and column, or per run")
+    write.add_argument("--json", metavar="FILE", help="everything, including the values of each seed and run")
     write.add_argument("--markdown", metavar="FILE", help="the table")
-    write.add_argument("--latex", metavar="FILE", help="the table, with the rules of booktabs")
+    write.add_argument("--latex", metavar="FILE", help="the table, in the style of booktabs")
     write.add_argument("--html", metavar="FILE", type=Path, help="a page with table, plots and links to the reports")
     return parser
 

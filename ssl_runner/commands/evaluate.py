@@ -64,9 +64,7 @@ def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[
         if axis != "dataset" or not key:
             continue
         if override.is_delete():
-            raise ConfigError(
-                [f"{override.input_line}: a setting of the dataset cannot be taken away; give it a value"]
-            )
+            raise ConfigError([f"{override.input_line}: a setting of the dataset cannot be removed; set a value"])
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
@@ -85,7 +83,7 @@ def again(asked: dict[str, Any]) -> None:
 
     result = finished(folder)
     if result is None:
-        raise ConfigError([f"run: {str(folder)!r} holds no finished run; the same ssl-run command goes on with it"])
+        raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
     source, spec = construct.source(config)
     try:
         encoder = load.load_encoder(folder)
@@ -97,7 +95,7 @@ def again(asked: dict[str, Any]) -> None:
         if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
             raise ConfigError(
                 [
-                    f"dataset.length is {spec.length}, and pretraining has shown this encoder no positions beyond "
+                    f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond"
                     f"{known.length} tokens: set dataset.length={known.length} or less"
                 ]
             )
@@ -152,8 +150,8 @@ def told(on: DataRef, result: Result, found: str, console: Terminal) -> DataRef:
     if read in (None, found):
         return on
     console.print(
-        f"warning: the data are not those that the run was done on (fingerprint {found}, then {read}): what is found "
-        "now stands apart from what was found then",
+        f"warning: the data differ from those of the run (fingerprint {found}, in the run {read}): the new results"
+        "are kept apart from the earlier ones",
         style="yellow",
         soft_wrap=True,
     )
@@ -165,7 +163,7 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
     folder = Path(str(run))
     path = folder / "config.yaml"
     if run is None or not path.is_file():
-        where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
+        where = "is not set" if run is None else f"is {run}, which has no config.yaml"
         raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
     try:
         plain = read_yaml(path.read_text(encoding="utf-8"))

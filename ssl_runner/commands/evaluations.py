@@ -77,7 +77,7 @@ def evaluate(
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
-        console.print(f"left out: {', '.join(names)}: {why}", soft_wrap=True)
+        console.print(f"skipped: {', '.join(names)}: {why}", soft_wrap=True)
     for line in same_reach(subjects, evaluators):
         console.print(line, soft_wrap=True)
     frozen = {
@@ -165,8 +165,8 @@ def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluat
             control.reach = encoder.reach
     reach = encoder.reach
     return [
-        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, as many as pretraining has "
-        "shown the encoder"
+        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, the most that the "
+        "encoder was pretrained on"
         for name, each in evaluators.items()
         if reach is not None and isinstance(each, ReadsTexts) and each.length > reach
     ]

@@ -40,32 +40,36 @@ def check_devices(config: Config, spec: DataSpec, device: torch.device) -> None:
     problems = []
     if here.size > 1 and config.trainer.devices not in (1, here.size):
         problems.append(
-            f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; leave it out, or "
-            f"set it to {here.size}"
+            f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; omit "
+            f"it, or set it to {here.size}"
         )
     if config.batch_size % size:
         below = max(config.batch_size // size, 1) * size
         problems.append(
-            f"batch_size is {config.batch_size}; it is split among {size} devices: set a multiple of {size}, as {below}"
+            f"batch_size is {config.batch_size}; it is split over {size} devices: set a multiple of "
+            f"{size}, such as {below}"
         )
     needed = here.local_size if here.size > 1 else size
     there = torch.cuda.device_count() if device.type == "cuda" else needed if device.type == "cpu" else 1
     if needed > there:
         problems.append(
-            f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set trainer.devices={there}, "
-            "or trainer.accelerator=cpu to try it out"
+            f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set "
+            f"trainer.devices={there}, or trainer.accelerator=cpu for a trial"
         )
     if size > 1 and config.budget.unit == "minutes":
         problems.append(
-            f"budget.unit is minutes; {size} processes have {size} clocks: set budget.unit to steps, epochs or samples"
+            f"budget.unit is minutes, and the clocks of {size} processes differ: set budget.unit to "
+            "steps, epochs or samples"
         )
     if size > 1 and config.objective.get("ranks") == "own":
         problems.append(
-            f"objective.ranks is own; with {size} devices each would know the negatives of its part of the batch "
-            "alone: set objective.ranks=all, which makes the loss that of one device"
+            f"objective.ranks is own; with {size} devices each would use only the negatives of its part "
+            "of the batch: set objective.ranks=all, which gives the same loss as one device"
         )
     if size > 1 and config.backbone.get("gradient") == "sparse":
-        problems.append(f"backbone.gradient is sparse; {size} devices sum dense ones: set backbone.gradient=dense")
+        problems.append(
+            f"backbone.gradient is sparse; {size} devices reduce dense gradients: set backbone.gradient=dense"
+        )
     if size > 1 and config.trainer.strategy == "fsdp":
         problems += _unshardable(config, spec)
     if problems:
@@ -76,18 +80,21 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     """Why weights cannot be shared out over processes: a line each."""
     problems = []
     if config.trainer.compile:
-        problems.append("trainer.strategy is fsdp, which has not been tried compiled: set trainer.compile=false")
+        problems.append(
+            "trainer.strategy is fsdp, which is not supported with torch.compile: set trainer.compile=false"
+        )
     model = construct.objective(config, spec)
     numbers = [name for name, parameter in model.named_parameters() if not parameter.ndim]
     if isinstance(model.encoder, CountEncoder):
         problems.append(
-            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} counts in tables, which are whole "
-            "in every process: set trainer.strategy=ddp"
+            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} holds tables of "
+            "counts, which cannot be sharded: set trainer.strategy=ddp"
         )
     elif numbers:
         problems.append(
-            f"trainer.strategy is fsdp, and {', '.join(numbers)} of objective={config.names.get('objective')} has no "
-            "dimension along which to share it out: make it of shape (1,), or set trainer.strategy=ddp"
+            f"trainer.strategy is fsdp, and {', '.join(numbers)} of "
+            f"objective={config.names.get('objective')} has no dimension along which to shard it: give it "
+            "shape (1,), or set trainer.strategy=ddp"
         )
     return problems
 
@@ -127,8 +134,8 @@ def launch(request: RunRequest) -> None:
         raise BusyError("the run's folder is in use", said=True)
     how = f"with exit code {code}" if code > 0 else f"by signal {-code} ({signal.Signals(-code).name})"
     raise SystemExit(
-        f"error: process {rank} of {size} ended {how}, and the others were stopped; what it said is above. The same "
-        "command goes on from the last checkpoint, where there is one"
+        f"error: process {rank} of {size} ended {how}, and the others were stopped; its output is above. The same"
+        "command resumes from the last checkpoint, if there is one"
     )
 
 

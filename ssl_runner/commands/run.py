@@ -88,7 +88,7 @@ def run(request: RunRequest) -> Path:
     request, note = placed(request, lambda: load_data(request.config, source).fingerprint())
     folder = request.folder
     if note:
-        console.print(f"note: {note}; this is another run", soft_wrap=True)
+        console.print(f"note: {note}; this run has other data", soft_wrap=True)
     check_resumes(request)
     if config.resume != "never":
         check_unchanged(request)
@@ -113,7 +113,9 @@ def run(request: RunRequest) -> Path:
         except RuntimeError as error:
             if not is_lost(error):
                 raise
-            raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
+            raise LostError(
+                [f"process {here.rank}: another process of this run has ended; its output says why"]
+            ) from error
     show(console, folder, done)
     return folder
 
@@ -240,8 +242,10 @@ def fresh(config: Config, data: "DataModule") -> Objective:
 def said_of_start(start: Path, model: Objective) -> str:
     """What a run took from an exported encoder, in words."""
     normalized = any(isinstance(part, Normalize) for part in model.encoder.modules())
-    statistics = ", and images are normalized by its statistics, not by those of this dataset" if normalized else ""
-    return f"the encoder, and every copy that the objective keeps of it, has the weights of {start}{statistics}"
+    statistics = (
+        ", and images are normalized by that run's statistics, not by those of this dataset" if normalized else ""
+    )
+    return f"the encoder, and every copy of it in the objective, starts from the weights of {start}{statistics}"
 
 
 def pretrain(
@@ -263,7 +267,7 @@ def pretrain(
 
 def introduce(config: Config, model: Objective, data: "DataModule", console: Console) -> None:
     """Say what begins."""
-    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} pretraining examples")
     if "views" in config.objective:
         console.print(f"views: {views_of(config)}")
     if model.encoder.note:
@@ -318,13 +322,15 @@ def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Rea
     found = checkpoint_files.find(folder)
     for path, why in found.damaged.items():
         if found.newest is None:
-            raise ConfigError([f"{str(path)!r} is damaged ({why}), and there is no other; resume=never starts anew"])
+            raise ConfigError(
+                [f"{str(path)!r} is damaged ({why}), and there is no other; set resume=never to start over"]
+            )
         console.print(f"warning: {path.name} is damaged ({why}); it is removed", style="yellow", soft_wrap=True)
         path.unlink()
     if found.newest is not None:
-        whose = f"those that {str(found.newest.path)!r} was made with"
-        refuse_changed(found.newest.contents, contents, whose, "bring these back, or set resume=never")
-        console.print(f"going on from step {found.newest.step} ({found.newest.path.name})")
+        whose = f"those of {str(found.newest.path)!r}"
+        refuse_changed(found.newest.contents, contents, whose, "restore them, or set resume=never")
+        console.print(f"resuming from step {found.newest.step} ({found.newest.path.name})")
     return found.newest
 
 
@@ -337,7 +343,7 @@ def views_of(config: Config) -> str:
     """Which views an objective takes, and how many of each example: "natural, 2 of each example"."""
     views = config.objective["views"]
     if views is None:
-        return "none, examples as they are"
+        return "none, unaugmented examples"
     count = f", {views['views']} of each example" if "views" in views else ""
     return config.names.get("objective/views", "of the config's own") + count
 

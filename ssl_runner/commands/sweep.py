@@ -68,7 +68,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         chosen = draw(axes, config.sweep.trials, config.seed) if random else combinations(axes)
         planned = plan(composer, axes, chosen)
         for why in planned.left_out:
-            console.print(f"left out: {why}", soft_wrap=True)
+            console.print(f"skipped: {why}", soft_wrap=True)
         jobs = planned.jobs
         ended = {job.identity for job in jobs if config.resume != "never" and finished(job.folder)}
         done = [job for job in jobs if job.identity in ended]
@@ -77,7 +77,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         if refused and not axes.fitting:
             raise ConfigError([f"{label}: {problem}" for label, problem in refused.values()])
         for label, problem in refused.values():
-            console.print(f"left out: {label}: {problem}", soft_wrap=True)
+            console.print(f"skipped: {label}: {problem}", soft_wrap=True)
         missing = [job for job in missing if setting_of(job) not in refused]
         jobs = [*done, *missing]
         source = Listed(missing)
@@ -101,12 +101,10 @@ def first(composer: Composer, axes: Axes) -> RunRequest:
     if not tried.jobs:
         tried = plan(composer, axes, ({**each, **middle} for each in combinations(axes)))
     if not tried.jobs:
-        raise ConfigError([f"no combination of the sweep goes together: {why}" for why in tried.left_out])
+        raise ConfigError([f"no combination of the sweep is valid: {why}" for why in tried.left_out])
     if axes.intervals and tried.jobs[0].config.sweep.search == "grid":
         keys = ", ".join(axes.intervals)
-        raise ConfigError(
-            [f"{keys}: interval(...) has no end of values; set sweep.search=random or sweep.search=optuna"]
-        )
+        raise ConfigError([f"{keys}: interval(...) is continuous; set sweep.search=random or sweep.search=optuna"])
     return tried.jobs[0]
 
 
@@ -175,9 +173,9 @@ def work(
         console.print(source.best())
     if code:
         how = "interrupted" if code == 128 + signal.SIGINT else "stopped"
-        console.print(f"{how}: {left} runs are left; the same command goes on with them")
+        console.print(f"{how}: {left} runs remain; the same command resumes them")
     elif any(outcome.state == "failed" for outcome in outcomes):
-        console.print("the same command runs what failed again, and nothing else")
+        console.print("the same command repeats the failed runs only")
         code = 1
     return code
 

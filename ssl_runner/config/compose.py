@@ -60,7 +60,9 @@ def composing() -> Iterator[None]:
         raise
     except Exception as error:  # of many kinds, AssertionError and RecursionError among them
         why = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ConfigError([f"Hydra cannot read these words: {why}; write key=value, each in quotes"]) from error
+        raise ConfigError(
+            [f"the command line or config cannot be parsed: {why}; write key=value, each argument in quotes"]
+        ) from error
 
 
 def version_base() -> str | None:

@@ -39,13 +39,13 @@ class Files(FileConfigSource):
         name = self._normalize_file_name(self._on_floor(config_path))
         inside = os.path.normpath(name)
         if os.path.isabs(inside) or inside.startswith(".."):
-            raise ConfigError([f"{config_path!r} lies outside of the folder of configs {self.path!r}"])
+            raise ConfigError([f"{config_path!r} is outside of the config folder {self.path!r}"])
         file = Path(self.path, name)
         if not file.is_file():
             return super().load_config(config_path)  # which says so
         try:
             if file.stat().st_size > MOST_BYTES:
-                raise ValueError(f"it has {file.stat().st_size:,} bytes; a config has at most {MOST_BYTES:,}")
+                raise ValueError(f"it has {file.stat().st_size:,} bytes; the limit for a config is {MOST_BYTES:,}")
             check_text(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError([f"{str(file)!r} cannot be read: {error}"]) from error
@@ -104,6 +104,6 @@ def _keys(node: Any, path: str) -> Iterator[str]:
 def refusal(keys: Sequence[str], file: str = "") -> str:
     """`hydra.mode` is among the keys where it is not written out: what it holds may be different the next time."""
     return (
-        f"{file}{', '.join(keys)}: a config may not set that, since Hydra can run or change things by it; "
-        "of hydra.* it may set mode alone, to RUN or MULTIRUN"
+        f"{file}{', '.join(keys)}: a config may not set this, since Hydra could execute code through it;"
+        "the only key of hydra.* it may set is mode, to RUN or MULTIRUN"
     )

@@ -105,12 +105,14 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
             needs = needs_objective(cls)
             if not issubclass(objective, needs):
                 fit = fitting("objective", partial(is_kind, wanted=needs))
-                why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
+                why[name] = (
+                    f"objective={config.names.get('objective', '?')} does not support it; objectives that do: {fit}"
+                )
         elif cls.needs_labels and spec.classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
         elif cls.needs_labels and spec.classes == 1:
             only = f" ({spec.class_names[0]})" if spec.class_names else ""
-            why[name] = f"it tells classes apart, and dataset={config.names.get('dataset', '?')} has one alone{only}"
+            why[name] = f"it needs several classes, and dataset={config.names.get('dataset', '?')} has one{only}"
         elif cls.needs_masks and not issubclass(source, Masked):
             why[name] = f"it needs masks, and dataset={config.names.get('dataset', '?')} has none"
     return why

@@ -43,7 +43,7 @@ class Loader(ConfigLoaderImpl):
         if folder is not None:
             path = Path(folder).absolute()
             if not path.is_dir():
-                raise ConfigError([f"--config-dir is {folder!r}, and there is no such folder"])
+                raise ConfigError([f"--config-dir is {folder!r}, which does not exist; set it to a folder of configs"])
             places.prepend("command-line", f"file://{path}", SearchPathQuery(provider="schema"))
         super().__init__(places)
         self._held = False
@@ -66,7 +66,8 @@ class Loader(ConfigLoaderImpl):
             )
         if not self._held:  # another version of Hydra composes in another way
             raise RuntimeError(
-                "Hydra has composed a config that was not looked at; ssl_runner does not know its version"
+                "this version of Hydra composes configs in a way that ssl_runner cannot check; install a "
+                "supported version"
             )
         return cfg
 
@@ -93,7 +94,7 @@ def check_overrides(overrides: Sequence[Override]) -> None:
     """Raise ConfigError for parsed overrides of `hydra` that are not `LINE_SETS`."""
     may = ", ".join(f"hydra.{each}" for each in LINE_SETS)
     problems = [
-        f"{each.key_or_group}: of hydra.* the command line may set {may} alone"
+        f"{each.key_or_group}: the only keys of hydra.* that the command line may set are {may}"
         for each in overrides
         if of_hydra(each) and each.key_or_group not in {f"hydra.{key}" for key in LINE_SETS}
     ]

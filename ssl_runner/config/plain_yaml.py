@@ -46,8 +46,8 @@ def check_size(node: Node) -> None:
     nodes, characters = _size(node, {}, set())
     if nodes > MOST_NODES or characters > MOST_CHARACTERS:
         raise ValueError(
-            f"it stands for {nodes:,} values of {characters:,} characters, its aliases (*name) written out; at most "
-            f"{MOST_NODES:,} and {MOST_CHARACTERS:,} are read"
+            f"it expands to {nodes:,} values of {characters:,} characters (with aliases *name); the limits are"
+            f"{MOST_NODES:,} and {MOST_CHARACTERS:,}"
         )
 
 
@@ -58,7 +58,7 @@ def _size(node: Node, known: dict[int, tuple[int, int]], above: set[int]) -> tup
     if id(node) in known:
         return known[id(node)]
     if id(node) in above:
-        raise ValueError("it holds itself, by an alias (*name)")
+        raise ValueError("it contains itself through an alias (*name)")
     above.add(id(node))
     parts = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
     sizes = [_size(part, known, above) for part in parts]

@@ -105,7 +105,7 @@ def typed(plain: Any) -> Config:
         if isinstance(node, dict) and axis in SEVERAL:
             for name, each in node.items():
                 if file_name(str(name)) != name:  # figures are called after it
-                    problems.append(f"{axis}.{name}: a name here may hold letters, digits, _ and - alone")
+                    problems.append(f"{axis}.{name}: a name here may contain only letters, digits, _ and -")
                 problems += check_node(each, f"{axis}.{name}", kinds)
         elif isinstance(node, dict):
             problems += check_node(node, axis, kinds)
@@ -142,14 +142,18 @@ def typed(plain: Any) -> Config:
         positive["trainer.clip_norm"] = config.trainer.clip_norm
     problems += [f"{key} is {value}; it must be above 0" for key, value in positive.items() if not value > 0]
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
-        problems.append(f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole")
+        problems.append(
+            f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it must be a whole number"
+        )
     if config.trainer.monitor_examples and not config.trainer.validations:
         problems.append(
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
-            "the monitor looks at each validation: set trainer.validations to 1 or more"
+            "the monitor runs at each validation: set trainer.validations to 1 or more"
         )
     if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
-        problems.append("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
+        problems.append(
+            "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"
+        )
     if config.control == "shuffled_target" and config.batch_size < 2:
         problems.append(f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
     problems += unwritable(config.output)

@@ -52,18 +52,18 @@ def _known() -> dict[str, str]:
 
 
 def _why(text: str, known: Mapping[str, str]) -> str | None:
-    kept = "and a config is kept, and shown in reports: take it out"
+    kept = "and configs are stored and shown in reports: remove it"
     for value, name in known.items():
         if value in text:
-            return f"holds the value of the environment's {name}, {kept}"
+            return f"contains the value of the environment variable {name}, {kept}"
     if LOGIN.search(text):
-        return f"holds an address with a password, {kept}"
+        return f"contains a URL with a password, {kept}"
     if SIGNED.search(text):
-        return f"holds an address with a signature or a key, {kept}"
+        return f"contains a URL with a signature or a key, {kept}"
     if HOOKS.search(text):
-        return f"holds the address of a webhook, {kept}"
+        return f"contains the URL of a webhook, {kept}"
     if SHAPES.search(text):
-        return f"looks like a secret key, {kept}; wandb finds its key in WANDB_API_KEY or by `wandb login`"
+        return f"looks like a secret key, {kept}; wandb reads its key from WANDB_API_KEY or from `wandb login`"
     return None
 
 

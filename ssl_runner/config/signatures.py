@@ -43,7 +43,7 @@ def locate(target: str) -> type[Any]:
     except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
         raise ConfigError([f"_target_: {brief(target)} cannot be imported: {error}"]) from error
     if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
-        raise ConfigError([f"_target_: {brief(target)} is no class of {', '.join(ALLOWED)}"])
+        raise ConfigError([f"_target_: {brief(target)} is not a class of {', '.join(ALLOWED)}"])
     return found
 
 

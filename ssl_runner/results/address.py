@@ -56,7 +56,7 @@ def read_address(written: str) -> Address:
     """
     found = WHOLE.fullmatch(written.strip())
     if found is None:
-        raise ValueError(f"{written!r} is no column; write evaluator.metric, or evaluator.metric[condition=value]")
+        raise ValueError(f"{written!r} is not a column; write evaluator.metric, or evaluator.metric[condition=value]")
     evaluator, metric, condition, apart = found.groups()
     return Address(evaluator, metric, dict(_read(condition or "", written)), dict(_read(apart or "", written)))
 
@@ -76,6 +76,6 @@ def _read(pairs: str, whole: str) -> Iterator[tuple[str, Any]]:
     while place < len(pairs):
         found = PAIR.match(pairs, place)
         if found is None:
-            raise ValueError(f"{whole!r} is no column: {pairs[place:]!r} is no key=value")
+            raise ValueError(f"{whole!r} is not a column: {pairs[place:]!r} is not key=value")
         yield str(parse(found[1])), parse(found[2])
         place = found.end()

@@ -156,7 +156,7 @@ def read_result(folder: Path) -> Result:
     try:
         plain = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ResultError(f"{path} is not a whole JSON file ({error})") from error
+        raise ResultError(f"{path} is not a complete JSON file ({error})") from error
     return result_of(plain, str(path))
 
 

@@ -12,7 +12,7 @@ def device_of(accelerator: str) -> torch.device:
     """The device that this process works on. Raises ConfigError for one that is not there."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if (accelerator == "gpu" and not cuda and not mps) or (accelerator == "mps" and not mps):
-        raise ConfigError([f"trainer.accelerator is {accelerator}, and there is none here; set auto or cpu"])
+        raise ConfigError([f"trainer.accelerator is {accelerator}, which this machine does not have; set auto or cpu"])
     if accelerator == "cpu" or not (cuda or mps):
         return torch.device("cpu")
     return torch.device("cuda", world().local_rank) if cuda and accelerator != "mps" else torch.device("mps")

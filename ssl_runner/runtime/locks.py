@@ -32,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
             if time.monotonic() > end:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
-                what = f"{str(folder)!r} is in use: process {owner} does the same run"
+                what = f"{str(folder)!r} is in use: process {owner} is doing the same run"
                 raise BusyError(f"{what}; wait for it, or choose another output")
             time.sleep(PATIENCE / 10)
         file.truncate(0)

@@ -29,8 +29,8 @@ class Stopped(BaseException):  # no error: somebody asked, as with KeyboardInter
     def __str__(self) -> str:
         how = "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
         if self.step is None:
-            return f"{how}; the same command goes on from the last checkpoint, where there is one"
-        return f"{how} after step {self.step}, which is saved; the same command goes on from there"
+            return f"{how}; the same command resumes from the last checkpoint, if there is one"
+        return f"{how} after step {self.step}, which is saved; the same command resumes from there"
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class Composer:
         """The resolved config of the fixed overrides and these. Raises Hydra's exceptions and ConfigError."""
         parsed = self._parser.parse_overrides(list(overrides))
         if own := [o.key_or_group for o in parsed if of_hydra(o)]:  # the command line's stand in `hydra`
-            raise ConfigError([f"sweep.params: {key}: a config may not set that" for key in own])
+            raise ConfigError([f"sweep.params: {key}: a config may not set this" for key in own])
         groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if self.is_group(o))
         values = [o for o in parsed if not self.is_group(o)]
         if groups not in self._composed and all(o.type == OverrideType.CHANGE for o in values):
@@ -154,7 +154,7 @@ def read_axes(composer: Composer, arguments: Sequence[str]) -> Axes:
         if override.is_sweep_override():
             read(override)
     if empty := [key for key, values in choices.items() if not values]:
-        raise ConfigError([f"{key}: there is nothing to sweep over; list values: {key}=a,b" for key in empty])
+        raise ConfigError([f"{key}: no values to sweep over; list several: {key}=a,b" for key in empty])
     return Axes([line for line, _ in lines], choices, intervals, frozenset(fitting))
 
 

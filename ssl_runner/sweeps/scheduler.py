@@ -21,8 +21,8 @@ RETRY = 5.0  # seconds before a run that another process does is looked at again
 TAIL = 4000  # bytes of a log in which its last line is sought
 
 LIKELY = {  # why the system kills a process
-    "SIGKILL": "; for want of memory? lower sweep.jobs or batch_size",
-    "SIGBUS": "; was a file of the data cut while it was read?",
+    "SIGKILL": "; possibly out of memory: lower sweep.jobs or batch_size",
+    "SIGBUS": "; possibly a data file was truncated while it was read",
 }
 
 State = Literal["done", "failed", "skipped", "pruned", "stopped"]

@@ -99,7 +99,7 @@ class Checkpoint(pl.Callback):
             except (OSError, DivergedError) as error:
                 exception.add_note(f"the state before this step could not be saved: {error}")
         if checkpoint_files.files(self.folder.parent):
-            exception.add_note(f"step {self.step} is saved; the same command goes on from there")
+            exception.add_note(f"step {self.step} is saved; the same command resumes from there")
 
     def write(self, trainer: pl.Trainer) -> None:
         self._writing = True

@@ -102,7 +102,7 @@ class Collapse(pl.Callback):
         if not lasting or self._warned:
             return
         seen = ", ".join(f"{name} is {values[name]:.2g}, below {floors[name]:g}" for name in lasting)
-        message = f"collapse at step {step}: {seen}. The likely cause: {objective.collapse}"
+        message = f"collapse at step {step}: {seen}. Likely cause: {objective.collapse}"
         if self.early_stop == "collapse":
             raise CollapsedError(message)
         self.console.print(f"warning: {message}", style="yellow", soft_wrap=True)

@@ -133,7 +133,7 @@ def decided(session: Session, model: Objective) -> torch.dtype:
     begun = "" if session.reached is None else session.reached.precision
     dtype, why = decide(session.config.trainer.precision, session.device, model, begun)
     if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
-        dtype, why = torch.float32, "processes on machines of several kinds: not all would choose bfloat16"
+        dtype, why = torch.float32, "the machines differ, and not all of them would choose bfloat16"
     session.console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     return dtype
 
@@ -242,7 +242,7 @@ def told_apart(session: Session, trainer: pl.Trainer, record: Record) -> Iterato
         if reached is None or record.began:
             raise
         why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
-        raise ConfigError([f"{str(reached.path)!r} {why}; resume=never starts anew"]) from error
+        raise ConfigError([f"{str(reached.path)!r} {why}; set resume=never to start over"]) from error
 
 
 @contextmanager

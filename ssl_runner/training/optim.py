@@ -105,7 +105,7 @@ class Linear(Schedule):
 
     def __init__(self, *, final: float) -> None:
         if not 0 <= final <= 1:
-            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+            raise ValueError(f"schedule.final is {final}; it is a fraction of the peak and must lie in [0, 1]")
         self.final = final
 
     def __call__(self, progress: float) -> float:
@@ -120,9 +120,9 @@ class WarmupCosine(Schedule):
 
     def __init__(self, *, warmup: float, final: float) -> None:
         if not 0 <= warmup < 1:
-            raise ValueError(f"schedule.warmup is {warmup}; it is a part of the budget, in [0, 1)")
+            raise ValueError(f"schedule.warmup is {warmup}; it is a fraction of the budget and must lie in [0, 1)")
         if not 0 <= final <= 1:
-            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+            raise ValueError(f"schedule.final is {final}; it is a fraction of the peak and must lie in [0, 1]")
         self.warmup = warmup
         self.final = final
 

@@ -66,7 +66,9 @@ def decide(
         return Decision(DTYPES[choice], f"trainer.precision={choice}")
     here = fastest(device, kind(network))
     if begun in DTYPES and DTYPES[begun] != here.dtype:
-        return Decision(DTYPES[begun], f"as the run began; a new one would be in {name(here.dtype)} here: {here.why}")
+        return Decision(
+            DTYPES[begun], f"as at the start of the run; a new run would be in {name(here.dtype)} here: {here.why}"
+        )
     return here
 
 

@@ -304,7 +304,7 @@ class Pretrainer(pl.LightningModule):
         if self.skipped > self.skip_nonfinite:
             raise DivergedError(
                 f"the loss is {seen.loss.item()}, or its gradient is not finite, at step {seen.step}, after "
-                f"{self.skip_nonfinite} such steps were left out",
+                f"{self.skip_nonfinite} such steps were skipped",
                 seen,
             )
 

@@ -71,7 +71,7 @@ class Record(pl.Callback):
         step, module = trainer.global_step, cast(Pretrainer, pl_module)
         if module.skipped > self._skipped:
             self._skipped = module.skipped
-            said = f"step {step} is left out: its loss or gradient is not finite"
+            said = f"step {step} is skipped: its loss or gradient is not finite"
             self.console.print(
                 f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
             )

@@ -29,8 +29,9 @@ def check_settings(engine: str, settings: Mapping[str, Any] | None, arguments: S
     given = spoken(arguments)
     known = CONFIG_SETS[engine]
     problems = [
-        f"sweep.settings.{key}: it could run or reach something, so that a config may not set it; type it, "
-        f"'+sweep.settings.{key}=...'. A config may set, of sweep.engine={engine}: {', '.join(known) or 'nothing'}"
+        f"sweep.settings.{key}: a config may not set it, since it could execute code; give it on the "
+        f"command line, '+sweep.settings.{key}=...'. Keys that a config may set for "
+        f"sweep.engine={engine}: {', '.join(known) or 'nothing'}"
         for key, value in (settings or {}).items()
         if not (key in known and harmless(value)) and not (key in given and given[key] == value)
     ]

@@ -60,7 +60,7 @@ def refused(*overrides: str) -> str:
         (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
         (["evaluation=[linear]", "dataset.classes=0"], "evaluation=linear: it needs labels, and dataset=fake_images has none"),
         (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
-        (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, "),
+        (["evaluation=[reconstruction]"], "objective=simclr does not support it; objectives that do: autoencoder, "),
         (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
         (["objective=next_frame", *SMALL_FRAMES], "of 8 x 8: set dataset.side to 11 or more, or leave prediction out"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
@@ -183,7 +183,7 @@ def test_what_a_processor_cannot_do_in_bfloat16_is_refused_before_training(monke
     check.validate(config(*asked, "trainer.precision=auto"))
     assert refused(*asked, "trainer.precision=bfloat16") == (
         "objective=language_model, backbone=lstm: a step on two fake examples failed: could not create a primitive "
-        "descriptor; this processor may not do that in bfloat16: set trainer.precision=float32"
+        "descriptor; this processor may not support it in bfloat16: set trainer.precision=float32"
     )
 
 
@@ -274,7 +274,7 @@ def test_controls_read_as_much_of_a_text_as_the_encoder_and_that_it_is_less_than
     said = same_reach(subjects, check.evaluations(chosen, source.spec).evaluators)
     assert [each.reach for each in subjects.values()] == [23, 23, 23]
     assert said == [
-        "evaluation.senses.length is 64: 23 tokens of a text are read, as many as pretraining has shown the encoder"
+        "evaluation.senses.length is 64: 23 tokens of a text are read, the most that the encoder was pretrained on"
     ]
 
 

@@ -151,13 +151,13 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
     [
         (["--where", "ratio"], "--where: 'ratio' is no condition"),
         (["--where", "foo=1"], "--where: 'foo' is no key"),
-        (["--where", "ratio>1"], "no run is left by --where and --seeds"),
-        (["--seeds", "7"], "no run is left by --where and --seeds"),
+        (["--where", "ratio>1"], "no run matches --where and --seeds"),
+        (["--seeds", "7"], "no run matches --where and --seeds"),
         (
             ["--columns", "nmi"],
-            "--columns: 'nmi' is no column; choose one of: linear.accuracy, linear.accuracy[split=val]",
+            "--columns: 'nmi' is not a column; choose one of: linear.accuracy, linear.accuracy[split=val]",
         ),
-        (["--sort", "nmi"], "--sort: 'nmi' is no column; choose one of: linear.accuracy"),
+        (["--sort", "nmi"], "--sort: 'nmi' is not a column; choose one of: linear.accuracy"),
         (["--html", "-"], "--html needs a file"),
         (["--csv", "-", "--json", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),
     ],

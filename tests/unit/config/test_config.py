@@ -86,7 +86,7 @@ def test_a_missing_parameter_is_named() -> None:
 
 def test_nothing_is_stopped_unwatched() -> None:
     assert problems("trainer.watch_every=0", "trainer.early_stop=collapse") == [
-        "trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more"
+        "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"
     ]
 
 
