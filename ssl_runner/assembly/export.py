@@ -1,4 +1,4 @@
-"""The files of an exported encoder: written, checked, read. No code is in them, and none is run."""
+"""Write, check and read the files of an exported encoder. They contain no code, and none is executed."""
 
 import hashlib
 import json
@@ -73,9 +73,9 @@ def _sha256(file: Path) -> str:
 
 
 def check_sums(folder: Path) -> None:
-    """Compare the files of an exported encoder with their checksums; that an older version wrote none, is said.
+    """Compare the files of an exported encoder with their checksums; warn if an older version wrote none.
 
-    It ends accidents, not forgery: who changes a file can change its checksum too. Raises ValueError, and OSError.
+    This detects accidents, not forgery, since a checksum can be changed with its file. Raises ValueError and OSError.
     """
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
@@ -127,7 +127,7 @@ def _tokenizer(folder: Path) -> "Tokenizer":
 
 
 def exported_spec(path: Path) -> DataSpec:
-    """What the data were that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
+    """The spec of the data that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
     folder = encoder_folder(path)
     fields = dict(_about(folder)["spec"])
     try:

@@ -1,4 +1,4 @@
-"""Where a run lies: in the folder that its identity names, or in one that an older version named otherwise."""
+"""The folder of a run: the one that its identity names, or one that an older version named differently."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,8 +21,9 @@ CONFIG = "config.yaml"
 
 
 def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> RunRequest:
-    """A run with the fingerprints of the files that it leads to. Raises ConfigError where it has some, as a job of a
-    sweep does, and the files are others now."""
+    """A run with the fingerprints of the files that its settings name. Raises ConfigError where it already has some, as
+    a job of a sweep does, and the files have changed.
+    """
     found = check.contents(request.config, source, spec)
     before = request.config.contents
     refuse_changed(before, found, "those that the run was planned with", "start the sweep again")
@@ -58,7 +59,7 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
 
 
 def check_resumes(request: RunRequest) -> None:
-    """Raise ConfigError where a run is to go on, and there is nothing to go on from."""
+    """Raise ConfigError if `resume=must` and there is no checkpoint to resume from."""
     folder = request.folder
     if request.config.resume == "must" and finished(folder) is None and not list(checkpoint_files.files(folder)):
         raise ConfigError(
@@ -70,7 +71,7 @@ def check_resumes(request: RunRequest) -> None:
 
 
 def check_unchanged(request: RunRequest) -> None:
-    """Raise ConfigError where the run's folder holds one of other files than there are now."""
+    """Raise ConfigError if the run in the folder was made with files that have changed since."""
     file = request.folder / CONFIG
     known: Any = (_parsed(file.read_text(encoding="utf-8", errors="replace")) or {}) if file.is_file() else {}
     remedy = "restore them, set output to another folder, or set resume=never to run it again on the present files"
@@ -79,14 +80,14 @@ def check_unchanged(request: RunRequest) -> None:
 
 
 def refuse_changed(before: Mapping[str, str], now: Mapping[str, str], whose: str, remedy: str) -> None:
-    """Raise ConfigError where files differ that are known of both."""
+    """Raise ConfigError if fingerprints differ for a key that both have."""
     changed = [key for key, found in before.items() if now.get(key, found) != found]
     if changed:
         raise ConfigError([f"{key}: the files differ from {whose}; {remedy}" for key in changed])
 
 
 def finished(folder: Path) -> Result | None:
-    """The result of a run that ended well, else None."""
+    """The result of a finished run; None for any other."""
     try:
         result = read_result(folder)
     except ResultError:

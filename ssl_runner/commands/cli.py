@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong, and end with exit code 2."""
+    """Print one line per problem, and end with exit code 2."""
     for problem in problems:
         say(f"error: {problem}")
     sys.exit(2)
@@ -32,7 +32,7 @@ def refuse(problems: Sequence[str]) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """End the command plainly for a user's mistake, a request to stop and a full or unwritable disk."""
+    """End the command without a traceback for a user's mistake, a request to stop, and a full or unwritable disk."""
     with closable(), _refusals(), stoppable():
         yield
 
@@ -57,7 +57,7 @@ def _refusals() -> Iterator[None]:
 
 
 def end(stop: Stopped) -> None:
-    """Say that a run was stopped and how it goes on, and end with its exit code; under SLURM it is queued again."""
+    """Report that a run was stopped and how to resume it, and end with its exit code; under SLURM it is requeued."""
     say(stop)
     if stop.code == STOPPED and (queued := requeue()):
         say(queued)
@@ -154,7 +154,7 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
-    """Hydra's refusal with the nearest thing that exists."""
+    """The message for an error of Hydra, with the nearest existing option or key."""
     text = str(error)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")

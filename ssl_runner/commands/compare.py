@@ -1,6 +1,6 @@
-"""ssl-compare: what finished runs say, their seeds put together, each number beside its control.
+"""`ssl-compare`: tables of finished runs, aggregated over seeds, each number beside its control.
 
-Reads only what runs left behind, needs no torch, and starts at once.
+Reads only result files, needs no torch, and starts at once.
 """
 
 import argparse

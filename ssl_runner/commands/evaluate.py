@@ -69,7 +69,7 @@ def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[
 
 
 def again(asked: dict[str, Any]) -> None:
-    """Evaluate the encoder of a finished run, and add what is found to its result and report."""
+    """Evaluate the encoder of a finished run, and add the metrics to its result and report."""
     folder, plain = finished_run(asked["run"])
     config, on = merge(plain, asked, folder)
 

@@ -1,4 +1,4 @@
-"""What `ssl-run` and `ssl-evaluate` share: ask every evaluator of every subject, and draw what was found."""
+"""Evaluation shared by `ssl-run` and `ssl-evaluate`: every evaluator on every subject, and the figures."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ from ssl_runner.training.task_figures import spread, task_figure
 
 
 def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
-    """The controls that need no backbone, as far as they are asked for and fit the data."""
+    """The controls without a backbone (pixels, bag of words) that are configured and fit the data."""
     if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
         return {PIXELS: Pixels(data.spec)}
     if PIXELS in config.controls and isinstance(data.spec, VideoSpec):
@@ -156,7 +156,7 @@ def _settings(node: Mapping[str, Any], above: str) -> dict[str, Any]:
 
 
 def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:
-    """Let controls read as much of a text as the encoder does, and say of which evaluations that is not all."""
+    """Limit controls to the tokens that the encoder reads, and list the evaluations that this shortens."""
     encoder = subjects[PRETRAINED]
     if not isinstance(encoder, TextEncoder):
         return []
@@ -186,7 +186,7 @@ def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Fi
 
 
 def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
-    """What the objective asked, and what it answers, of eight held-out examples."""
+    """Draw the pretext task and the predictions on eight held-out examples."""
     batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed("pictures"))

@@ -1,4 +1,4 @@
-"""Start a process for each device, and watch them. torchrun does the same, on several machines too.
+"""Start and monitor one process per device. torchrun does the same, also on several machines.
 
 Every process reads the same config and data, makes the same model, and takes its part of every batch. Process 0 alone
 writes, speaks, heeds signals and, when training is done, evaluates.
@@ -34,7 +34,7 @@ GONE = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what 
 
 
 def check_devices(config: Config, spec: DataSpec, device: torch.device) -> None:
-    """Hold the config against the devices there are, and what several of them can do. Raises ConfigError."""
+    """Check the config against the available devices and the limits of distributed training. Raises ConfigError."""
     here = world()
     size = here.size if here.size > 1 else config.trainer.devices
     problems = []
@@ -100,7 +100,7 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
 
 
 def launch(request: RunRequest) -> None:
-    """Do a run in `trainer.devices` processes; returns when it is done.
+    """Execute a run in `trainer.devices` processes; returns when it is done.
 
     Raises ConfigError, BusyError, Stopped or SystemExit where it is not; the process at fault has said why.
     """
@@ -195,5 +195,5 @@ def _free_port() -> int:
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether a step failed because another process is gone."""
+    """Whether a step failed because another process has ended."""
     return world().size > 1 and re.search(GONE, str(error)) is not None

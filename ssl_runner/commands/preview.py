@@ -1,4 +1,4 @@
-"""`ssl-preview objective=... dataset=...`: a picture of what `split` makes of a batch, before any training."""
+"""`ssl-preview objective=... dataset=...`: a picture of the x and y that `split` makes of a batch, untrained."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Pretrain, evaluate, and leave a folder with all of it."""
+"""Pretrain and evaluate one run, and write its folder."""
 
 import shlex
 import shutil
@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed,
 
 
 def run(request: RunRequest) -> Path:
-    """Do what is asked for; return the run's folder.
+    """Execute a run; returns its folder.
 
     Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
     Raises BusyError where another process does the same run, Stopped where it was asked to stop.
@@ -121,7 +121,7 @@ def run(request: RunRequest) -> Path:
 
 
 def pretrain_along(request: RunRequest, source: DataSource, console: Console) -> None:
-    """What processes other than the first do: lend a device to pretraining. They write nothing."""
+    """The work of processes with rank above 0: pretraining only. They write nothing."""
     data = load_data(request.config, source)
     model = fresh(request.config, data)
     meet()
@@ -129,7 +129,7 @@ def pretrain_along(request: RunRequest, source: DataSource, console: Console) ->
 
 
 def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Console) -> Result:
-    """A whole run in its folder; its result is written last."""
+    """Pretrain and evaluate in the run's folder; the result is written last."""
     from ssl_runner.reporting.page import write_report
 
     # The data, and the objective at its start.
@@ -187,7 +187,7 @@ def judge(
     pretraining: Pretraining,
     cost: Cost,
 ) -> tuple[Result, list[str]]:
-    """Evaluate the encoder and its controls, and write the result; what could not be evaluated, in words."""
+    """Evaluate the encoder and its controls, and write the result. Returns a line for each evaluation that failed."""
     from ssl_runner.commands.evaluations import bare, draw_task, evaluate
     from ssl_runner.reporting.environment import environment
 
@@ -240,7 +240,7 @@ def fresh(config: Config, data: "DataModule") -> Objective:
 
 
 def said_of_start(start: Path, model: Objective) -> str:
-    """What a run took from an exported encoder, in words."""
+    """A description of what a run starts from, given an exported encoder."""
     normalized = any(isinstance(part, Normalize) for part in model.encoder.modules())
     statistics = (
         ", and images are normalized by that run's statistics, not by those of this dataset" if normalized else ""
@@ -256,7 +256,7 @@ def pretrain(
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, Cost]:
-    """`training.fit.pretrain`, with what the config makes of it."""
+    """Call `training.fit.pretrain` with the objects of the config."""
     from ssl_runner.training import fit
 
     config = request.config
@@ -266,7 +266,7 @@ def pretrain(
 
 
 def introduce(config: Config, model: Objective, data: "DataModule", console: Console) -> None:
-    """Say what begins."""
+    """Print what the run does: objective, data, seed."""
     console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} pretraining examples")
     if "views" in config.objective:
         console.print(f"views: {views_of(config)}")
@@ -285,7 +285,7 @@ def write_config(request: RunRequest) -> None:
 
 
 def context_of(request: RunRequest) -> RunContext:
-    """What loggers are told of a run."""
+    """The context of a run for loggers."""
     config = request.config
     return RunContext(
         folder=request.folder,
@@ -349,7 +349,7 @@ def views_of(config: Config) -> str:
 
 
 def show(console: Console, folder: Path, result: Result) -> None:
-    """The table, and where to read on."""
+    """Print the table of results, and the paths of the report and the encoder."""
     from ssl_runner.reporting.tables import result_table
 
     console.print(result_table(result))

@@ -1,4 +1,4 @@
-"""Several runs: plan them, skip what is finished, run the rest in processes of their own, compare them all.
+"""A sweep: plan its runs, skip finished ones, execute the others in separate processes, compare all.
 
 `ssl-run` calls `sweep` for `-m` and for the presets of conf/sweep/.
 """
@@ -46,7 +46,7 @@ WORK = Work(one.__name__, one.forked, "ssl_runner.commands.preload")
 
 
 def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Run a sweep and end the process: 0 all runs are finished; 1 some failed; 130 or 143 it was stopped.
+    """Run a sweep and end the process with exit code 0: all runs are finished; 1: some failed; 130 or 143: stopped.
 
     Raises ConfigError and Hydra's exceptions before anything is run or written.
     """
@@ -92,7 +92,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
 
 def first(composer: Composer, axes: Axes) -> RunRequest:
-    """One of the runs, for the settings that all share. Raises ConfigError where no combination goes together."""
+    """One valid run, for the settings that all share. Raises ConfigError if no combination is valid."""
     if axes.intervals:
         middle = {key: str((interval.low + interval.high) / 2) for key, interval in axes.intervals.items()}
     else:
@@ -109,7 +109,7 @@ def first(composer: Composer, axes: Axes) -> RunRequest:
 
 
 def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
-    """The later gates, for each setting once whatever its seeds: of those that fail, a label and why."""
+    """Run the later checks once per setting, not per seed: label and reason of each that fails."""
     from ssl_runner.assembly import check
 
     settings = {setting_of(job): job for job in reversed(jobs)}
@@ -137,7 +137,7 @@ def work(
     arguments: Sequence[str],
     console: Console,
 ) -> int:
-    """Run what is missing, compare what there is; returns the exit code."""
+    """Execute the runs that are missing and compare all finished ones; returns the exit code."""
     folder = folder_of(config, axes)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     total = len(jobs) or config.sweep.trials

@@ -1,4 +1,4 @@
-"""Compose a config as the command line does, and make a plain, resolved dict of it."""
+"""Compose a config as the command line does, and resolve it to a plain dict."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -36,7 +36,7 @@ def compose(overrides: Sequence[str] = (), name: str = "config") -> dict[str, An
 
 
 def composed(overrides: Sequence[str], name: str) -> DictConfig:
-    """A config as Hydra composes it, its node `hydra` included; inside a task of Hydra's, from that task's folders."""
+    """A config as Hydra composes it, with its node `hydra`; within a Hydra task, from the folders of that task."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -51,7 +51,7 @@ def composed(overrides: Sequence[str], name: str) -> DictConfig:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Hydra's own exceptions pass; whatever else it raises over words that it cannot read becomes a ConfigError."""
+    """Pass Hydra's own exceptions on; turn all others that it raises for invalid input into a ConfigError."""
     from hydra.errors import HydraException
 
     try:

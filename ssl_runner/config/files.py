@@ -1,4 +1,4 @@
-"""How Hydra reads config files here: no bomb, nothing outside of its folder, nothing that Hydra could run."""
+"""A restricted reader of config files: no YAML bombs, no files outside of the folder, no execution of code."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ MOST_BYTES = 2**20  # of a config file; the largest of conf/ has 5,000
 
 
 def register() -> None:
-    """Have Hydra read all files of configs by `Files`."""
+    """Make `Files` Hydra's reader of all config files."""
     Plugins.instance()  # which registers Hydra's own readers
     SourcesRegistry.instance().types[Files.scheme()] = Files
 
 
 class Files(FileConfigSource):
-    """Hydra's reader of config files, which reads no bomb, nothing outside of its folder, and, of files that are not
-    of conf/, what they set of `hydra` only if they may: some of it Hydra heeds before a config is composed.
+    """Hydra's reader of config files, restricted: no YAML bombs, no files outside of the folder. Files that are not
+    part of conf/ may set only `CONFIG_SETS` of `hydra`, since Hydra acts on some of it before a config is composed.
 
     An option of a group that has `FLOORS` lies on one of them, and is named without it: evaluation=linear.
     """
@@ -86,7 +86,7 @@ class Files(FileConfigSource):
 
 
 def not_to_be_set(node: Any) -> list[str]:
-    """The keys that a config sets of `hydra` and may not. `node`: as the file has it."""
+    """The keys of `hydra` that a config sets without being allowed to. `node`: its node `hydra`, as in the file."""
     if not isinstance(node, Mapping):
         return ["hydra"]
     keys = [key for name, value in node.items() if name not in CONFIG_SETS for key in _keys(value, f"hydra.{name}")]

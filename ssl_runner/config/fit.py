@@ -1,4 +1,4 @@
-"""What goes with what: dataset, backbone, objective and evaluations, by their annotations."""
+"""Compatibility of dataset, backbone, objective and evaluations, by the annotations of their classes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from ssl_runner.config.signatures import classes, locate, parameters
 
 
 def option_classes(axis: str) -> dict[str, type[Any]]:
-    """The class of each option of an axis that makes an object; sets of options make none."""
+    """The class of each option of a group; sets of options have none."""
     found = {}
     for name, file in options(axis).items():
         target = yaml.safe_load(file.read_text()).get("_target_")
@@ -25,7 +25,7 @@ def option_classes(axis: str) -> dict[str, type[Any]]:
 
 
 def fitting(axis: str, fits: Callable[[type[Any]], bool]) -> str:
-    """The options of an axis whose class fits, for messages."""
+    """The options of a group whose class satisfies `fits`, comma-separated, for messages."""
     return ", ".join(name for name, cls in option_classes(axis).items() if fits(cls)) or "none yet"
 
 
@@ -67,7 +67,7 @@ def gives(source: type[Any], wanted: type[Any]) -> bool:
 
 
 def check_fit(config: Config) -> None:
-    """Hold the annotations of dataset, backbone and objective against each other. Raises ConfigError."""
+    """Check that dataset, backbone and objective are compatible by their annotations. Raises ConfigError."""
     source, backbone, objective = (
         locate(node["_target_"]) for node in (config.dataset, config.backbone, config.objective)
     )
@@ -92,7 +92,7 @@ def check_fit(config: Config) -> None:
 
 
 def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
-    """The evaluations that do not go with the data or the objective: name -> why."""
+    """The evaluations that are incompatible with the data or the objective: name -> reason."""
     from ssl_runner.interfaces import Inspection, Masked
 
     objective, source = (locate(node["_target_"]) for node in (config.objective, config.dataset))
@@ -119,9 +119,9 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
 
 
 def partners(group: str, cls: type[Any]) -> dict[str, list[str]]:
-    """The options of other groups that go with a class of `group`, by annotations: group -> names; {}: no rule says.
+    """The options of other groups that are compatible with a class of `group`: group -> names; {}: no rule applies.
 
-    Labels and masks depend on the files of a dataset, and are not looked at here.
+    Labels and masks depend on the files of a dataset, and are not checked here.
     """
     above, _, key = group.rpartition("/")
     if above:

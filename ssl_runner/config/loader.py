@@ -1,4 +1,4 @@
-"""Compose the config of a command line with Hydra, which does nothing else: it runs nothing, and makes no folder.
+"""Compose the config of a command line. Hydra only composes: it runs nothing and creates no folder.
 
 A config may come from elsewhere (--config-dir), and Hydra builds what its own node `hydra` names. So that node stays as
 Hydra has it, whatever a later version puts there: a config may set `CONFIG_SETS` of it, the command line `LINE_SETS`.
@@ -31,7 +31,7 @@ LINE_SETS = ("mode", "searchpath")
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's composer over conf/ and `folder`. Each config that it makes is held against `CONFIG_SETS`, each line of
+    """Hydra's composer over conf/ and `folder`. Each composed config is checked against `CONFIG_SETS`, each list of
     overrides against `LINE_SETS`."""
 
     def __init__(self, folder: str | None = None) -> None:
@@ -103,7 +103,7 @@ def check_overrides(overrides: Sequence[Override]) -> None:
 
 
 def of_hydra(override: Override) -> bool:
-    """Whether an override sets something of Hydra's node."""
+    """Whether an override sets a key of Hydra's node."""
     return any(re.split(r"[./@:\[]", place or "")[0] == "hydra" for place in (override.key_or_group, override.package))
 
 
@@ -137,7 +137,7 @@ def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
 
 
 def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: bool) -> tuple[DictConfig, bool]:
-    """The config of a command line, and whether it is of several runs (`several`: it says so itself)."""
+    """The config of a command line, and whether it describes several runs (`several`: --multirun was given)."""
     cfg = loader.load_configuration(name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False)
     if several or cfg.hydra.mode == RunMode.MULTIRUN:
         return cfg, True
@@ -145,7 +145,7 @@ def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: b
 
 
 def application(loader: Loader) -> Hydra:
-    """Hydra itself with such a loader: it prints, and composes, and is never asked to run."""
+    """Hydra's application object with our loader, used for printing and composing only."""
     return Hydra(Path(sys.argv[0]).name, loader)
 
 

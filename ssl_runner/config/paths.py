@@ -1,4 +1,4 @@
-"""Where the configs lie, and what a file may be called."""
+"""Locations of config files, and safe file names."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ def conf_dir() -> Path:
 
 
 def options(group: str) -> dict[str, Path]:
-    """The options of a group of conf/ by name, and where their files lie."""
+    """The options of a group of conf/: name -> file, sorted by name."""
     folder = conf_dir() / group
     places = [folder, *(folder / floor for floor in FLOORS.get(group, ()))]
     files = {path.stem: path for place in places for path in place.glob("*.yaml")}
@@ -28,7 +28,7 @@ def groups() -> list[str]:
 
 
 def file_name(text: str) -> str:
-    """`text` as the name of one file, which leads nowhere else.
+    """`text` as a valid name of a single file, without path separators.
 
     >>> file_name("../objective/loss=a b")
     '...objective.loss=a-b'

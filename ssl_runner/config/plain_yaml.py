@@ -1,4 +1,4 @@
-"""Read YAML that may come from elsewhere: plain values alone, and no more of them than people write."""
+"""Read YAML from untrusted sources: plain values only, and of bounded size."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DAMAGE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, Ar
 
 
 def read_yaml(text: str) -> Any:
-    """The one document of `text`. Raises ValueError, in one line, for what is no YAML, names a class, or is a bomb."""
+    """The single document of `text`. Raises ValueError, in one line, for invalid YAML, class tags and bombs."""
     try:
         loader = Parser(text)
         try:
@@ -30,7 +30,7 @@ def read_yaml(text: str) -> Any:
 
 
 def check_text(text: str) -> None:
-    """Raise ValueError for YAML whose aliases blow up, before anything is made of it; the rest is its reader's."""
+    """Raise ValueError for YAML whose aliases expand too far, before it is constructed; ignore other errors."""
     if "&" not in text or "*" not in text:
         return
     try:
@@ -42,7 +42,7 @@ def check_text(text: str) -> None:
 
 
 def check_size(node: Node) -> None:
-    """Raise ValueError for a document that is larger than `MOST_NODES` and `MOST_CHARACTERS`, or holds itself."""
+    """Raise ValueError for a document that exceeds `MOST_NODES` or `MOST_CHARACTERS`, or contains itself."""
     nodes, characters = _size(node, {}, set())
     if nodes > MOST_NODES or characters > MOST_CHARACTERS:
         raise ValueError(

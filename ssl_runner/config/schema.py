@@ -1,4 +1,4 @@
-"""A whole run, typed: the dataclasses of conf/config.yaml, and the ranges of their fields."""
+"""The typed config of a run: dataclasses of conf/config.yaml, and the valid ranges of their fields."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a config must not hold: a config is written to config.yaml, result.json and reports, and sent to loggers."""
+"""Detection of secrets in configs, since configs are written to files and reports, and sent to loggers."""
 
 import os
 import re
@@ -32,13 +32,13 @@ SHAPES = (
 
 
 def secrets_in(node: Any, path: str = "") -> list[str]:
-    """A line for each text in plain dicts and lists that is a secret, or holds one. The lines do not repeat it."""
+    """One line for each string in plain dicts and lists that contains a secret, without repeating it."""
     known = _known()
     return [f"{key or 'the command line'} {why}" for key, text in _texts(node, path) if (why := _why(text, known))]
 
 
 def without_secrets(text: str) -> str:
-    """`text` with the names of the environment's secrets in place of their values: an interpolation that fails, as
+    """`text` with the values of the environment's secrets replaced by their names: a failing interpolation, such as
     `${oc.env:NO_${oc.env:TOKEN}}`, has them in its message."""
     for value, name in _known().items():
         text = text.replace(value, f"[{name}]")

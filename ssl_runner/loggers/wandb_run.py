@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of a run."""
+"""Weights & Biases as a logger of a run."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""In what runs differ, found from their configs."""
+"""The settings in which runs differ, found from their configs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -30,7 +30,7 @@ class Axis(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What was configured of a run."""
+    """The configuration of a run, as far as it is known."""
 
     options: Mapping[str, str]  # by group: {"objective": "simclr", "objective/loss": "info_nce"}
     values: Mapping[str, Any]  # by dotted key, lists as tuples

@@ -1,4 +1,4 @@
-"""What a comparison shows in pictures, decided from its data alone.
+"""The figures of a comparison, chosen from its data.
 
 A swept number is a curve with its band, a choice is bars, two axes together are a heat map. Settings on different
 datasets never share a picture.
@@ -110,7 +110,7 @@ def column_name(column: Column) -> str:
 
 
 def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
-    """What tells a setting apart on `axes`: "simclr, ratio=0.75". Empty where nothing does."""
+    """The name of a setting by its values on `axes`: "simclr, ratio=0.75". Empty if there are none."""
     named = [(axis, setting.values.get(axis.key)) for axis in axes]
     return ", ".join(
         say_value(value) if _names_option(axis) else f"{axis.short}={say_value(value)}"

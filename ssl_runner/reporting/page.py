@@ -1,6 +1,6 @@
 """Pages that show a run, or many: one file each, which loads nothing from elsewhere and runs no script.
 
-What the templates escape is everything: names, captions and configs are text, never markup.
+The templates escape everything: names, captions and configs are text, never markup.
 """
 
 import base64
@@ -91,7 +91,7 @@ class Listing(NamedTuple):
 
 
 class Study(NamedTuple):
-    """One evaluator: all that it found, of whomever."""
+    """One evaluator: its results for all subjects."""
 
     title: str
     subjects: list[str]
@@ -102,7 +102,7 @@ class Study(NamedTuple):
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html from what lies in a run's folder. Parts that are missing are named. Returns its path.
+    """Write report.html from the files in a run's folder; missing parts are named. Returns its path.
 
     Raises ResultError where there is no readable result.json.
     """

@@ -1,4 +1,4 @@
-"""Tables of one run and of many, as text."""
+"""Text tables of one run and of comparisons."""
 
 import math
 from collections import Counter
@@ -34,7 +34,7 @@ UNBEATEN, TIED, ONE = "*", "=", "¹"  # marks beside a number
 
 
 def result_table(result: Result) -> Table:
-    """One row a number: the pretrained encoder, its controls, and how far it lies from its random start.
+    """One row per metric: the pretrained encoder, its controls, and the difference to its random start.
 
     A number that does not beat its controls says so beneath its name.
     """
@@ -81,7 +81,7 @@ class _Part(NamedTuple):
 
 
 def sheet(comparison: Comparison, columns: Sequence[Column] | None = None) -> Sheet:
-    """One row a setting: its axes, its number of seeds, what was found, what it cost.
+    """One row per setting: its axes, number of seeds, metrics and cost.
 
     `columns`: only these; None: every evaluator's headline.
     """

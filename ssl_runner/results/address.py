@@ -1,4 +1,4 @@
-"""The address of a column: one string, written and read here alone.
+"""The address of a column: one string, written and read only here.
 
 few_label.accuracy[labels=0.01]              evaluator, metric, condition
 linear.accuracy[split=val]                   not on "test"
@@ -22,7 +22,7 @@ ON = "on"  # the key of data that are not the run's own
 
 
 class Address(NamedTuple):
-    """Where a number stands. `condition`: of its metric, with "split" where that is not "test"."""
+    """The address of a number. `condition`: of its metric, with "split" if that is not "test"."""
 
     evaluator: str
     metric: str
@@ -47,9 +47,7 @@ def address(evaluator: str, metric: Metric, apart: Mapping[str, Any] = {}) -> Ad
 
 
 def read_address(written: str) -> Address:
-    """What `str` of an address wrote.
-
-    Raises ValueError for what is none.
+    """Parse an address, as `str` writes it. Raises ValueError for an invalid one.
 
     >>> read_address("few_label.accuracy[labels=0.01,split=val]").condition
     {'labels': 0.01, 'split': 'val'}

@@ -1,4 +1,4 @@
-"""What is shown in a terminal: text of others may command neither it nor rich's markup, fill it, or tell a secret."""
+"""Safe output to a terminal: untrusted text cannot control it, use rich's markup, flood it, or reveal a secret."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SCREENS = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def plain(text: str) -> str:
-    """`text` with each character that could command a terminal, or reorder what it shows, replaced.
+    """`text` with characters replaced that could control a terminal or reorder its text.
 
     >>> plain("a\x1b[2Jb")
     'a\N{REPLACEMENT CHARACTER}[2Jb'
@@ -39,18 +39,18 @@ def _harmless(found: re.Match[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """A message as it may be shown: plain, of bounded length, without the values of secrets of the environment."""
+    """A message that is safe to print: plain, of bounded length, without the values of secrets of the environment."""
     text = plain(without_secrets(text))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
 
 
 def say(text: object, file: IO[str] | None = None) -> None:
-    """Print a line of text as it may be shown, by default to standard error."""
+    """Print a line after making it safe (`shown`), by default to standard error."""
     print(shown(str(text)), file=sys.stderr if file is None else file, flush=True)
 
 
 class Terminal(Console):
-    """rich's console, to which all text is text: no markup, and no character that commands the terminal."""
+    """rich's console without markup, highlighting or control characters in text."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False} | settings)
@@ -99,7 +99,7 @@ def closed_outputs() -> list[IO[str]]:
 
 
 def guard() -> None:
-    """Have warnings and tracebacks of Python, which may repeat names of others, shown like all else."""
+    """Make Python's warnings and tracebacks, which may repeat untrusted names, safe to print."""
     before = warnings.formatwarning
     if getattr(before, "guards", False):
         return
@@ -113,5 +113,5 @@ def guard() -> None:
 
 
 def told(text: str) -> str:
-    """Several lines as they may be shown: each as a message."""
+    """Several lines that are safe to print, each like a message."""
     return "\n".join(map(shown, text.split("\n")))

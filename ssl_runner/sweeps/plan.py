@@ -1,4 +1,4 @@
-"""What a sweep is made of: the runs that a command line and a preset name, composed, checked and told apart.
+"""The plan of a sweep: the runs of a command line and a preset, composed, validated and labeled.
 
 An *axis* is a key with the values it takes. Values come from the command line (`seed=0,1,2`, `objective=mae,rotation`,
 `objective.ratio=range(0.1,1,0.1)`) or from `sweep.params` of a preset, which the command line overrides.

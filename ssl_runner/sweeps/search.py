@@ -1,4 +1,4 @@
-"""Which combinations to run where not all are: some at random, or those that Optuna suggests after the ones before."""
+"""Random and guided search: combinations drawn at random, or suggested by Optuna from earlier results."""
 
 import random
 import time

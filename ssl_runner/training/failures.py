@@ -1,4 +1,4 @@
-"""What ended pretraining, in words: what happened, the likely causes, which key to set, where it goes on."""
+"""Messages for failures of pretraining: what happened, likely causes, the key to set, the checkpoint to resume from."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ NONFINITE = "nonfinite.json"  # the batch, in the run's folder
 
 
 def noted(error: BaseException) -> str:
-    """Its message, and what was added to it on the way: whether the state is saved."""
+    """The message of an error with its notes, which say whether the state is saved."""
     return "; ".join([str(error).strip().split("\n")[0], *getattr(error, "__notes__", [])])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU, or on the CPU, of which torch says so in words alone."""
+    """Whether an error means out of memory, on a GPU or on the CPU (which torch reports by message only)."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
@@ -34,7 +34,7 @@ def out_of_memory(error: BaseException, config: Config, step: int) -> str:
 
 
 def diverged(error: DivergedError, config: Config, folder: Path) -> str:
-    """Writes all of the batch to `NONFINITE`."""
+    """The message of a divergence; writes the examples of the batch to `NONFINITE`."""
     if error.seen is not None:
         seen = {"step": error.seen.step, "epoch": error.seen.epoch, "batch": error.seen.batch}
         about = seen | {"loss": str(error.seen.loss.item()), "examples": error.seen.examples.tolist()}

@@ -19,7 +19,7 @@ STATUS_SECONDS = 1.0  # between two notes of the status
 
 
 class Writes(Protocol):
-    """What metrics are written to."""
+    """A writer of metrics."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
@@ -113,7 +113,7 @@ class Record(pl.Callback):
 
     @property
     def loss_first(self) -> float | None:
-        """Of the first step that was not left out, over all processes; waits for the device."""
+        """The loss of the first step that was not skipped, averaged over processes; waits for the device."""
         return None if self.first is None else float(self.first)
 
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:

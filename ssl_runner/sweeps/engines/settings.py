@@ -1,5 +1,6 @@
-"""What a config may set of an engine. It may come from elsewhere: what can run a command there, or reach another
-machine, comes from the command line alone."""
+"""The settings of an engine that a config may contain. Since configs may be untrusted, settings that can execute a
+command or reach another machine are accepted only from the command line.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
