@@ -87,7 +87,7 @@ def check_sums(folder: Path) -> None:
     known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name, file in exported_files(folder).items():
         if known.pop(name, None) != _sha256(file):
-            raise ValueError(f"{str(file)!r} is damaged: its checksum does not match in {SUMS}")
+            raise ValueError(f"{str(file)!r} is damaged: its checksum does not match that in {SUMS}")
     if known:
         raise ValueError(f"{str(folder)!r} is damaged: {SUMS} lists {min(known)!r}, which is missing")
 

@@ -123,7 +123,7 @@ def _check_parts(path: Path) -> None:
                 raise ValueError(f"{part.filename} in it is compressed, which no checkpoint is")
         wrong = archive.testzip()
     if wrong is not None:
-        raise ValueError(f"{wrong} in its checksum does not match")
+        raise ValueError(f"the checksum of {wrong} in it does not match")
 
 
 def reason(error: BaseException) -> str:

@@ -112,10 +112,10 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(
     capsys.readouterr()
     again = do(tmp_path)
     said = " ".join(capsys.readouterr().out.split())
-    why = "does not match its checksum" if damage == "flipped" else "its end is missing or damaged"
+    why = "its checksum does not match" if damage == "flipped" else "its end is missing or damaged"
     assert "warning: last.ckpt is damaged (" in said
     assert why in said
-    assert "going on from step 4 (last-1.ckpt)" in said
+    assert "resuming from step 4 (last-1.ckpt)" in said
     same(again, whole)
 
 

@@ -153,7 +153,7 @@ def test_of_the_same_run_twice_the_later_counts_and_the_other_is_named() -> None
     comparison = compare([later, run])
     assert comparison.settings[0].runs == {0: later}
     assert comparison.problems == (
-        f"{run.folder} is left out: {later.folder} has the same setting and seed and started later",
+        f"{run.folder} is skipped: {later.folder} has the same setting and seed and started later",
     )
 
 

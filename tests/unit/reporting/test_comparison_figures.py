@@ -85,7 +85,7 @@ def test_numbers_swept_as_one_are_a_curve_over_each(tmp_path: Path) -> None:
     assert isinstance(figures["Linear accuracy by width"], Lines)
     assert figures["Linear accuracy by width"].log_x
     assert isinstance(figures["Linear accuracy by depth"], Lines)
-    assert "Together with it changed width" in figures["Linear accuracy by depth"].note
+    assert "width changed together with it" in figures["Linear accuracy by depth"].note
     assert not any(isinstance(figure, HeatMap) for figure in figures.values())
 
 
@@ -128,7 +128,7 @@ def test_a_choice_that_follows_from_another_is_no_label_but_is_named(tmp_path: P
     bars = drawn(runs)["Linear accuracy by objective"]
     assert isinstance(bars, Bars)
     assert list(bars.labels) == ["simclr", "mae"]
-    assert "Together with it changed backbone and lr" in bars.note
+    assert "backbone and lr changed together with it" in bars.note
 
 
 def test_a_bar_is_the_best_of_what_was_swept_and_says_so(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_the_report_shows_the_result_beside_its_control(page: Page) -> None:
     assert (
-        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone at its random start (80.0\xa0%)." in page.text
+        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone, randomly initialized (80.0\xa0%)."
+        in page.text
     )
     assert "+15.0 points" in page.text
     assert "not above" not in page.text
@@ -220,10 +221,10 @@ def test_parts_that_are_missing_are_named(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path))
     for words in (
         "Nothing was evaluated",
-        "No pictures of the task were kept",
+        "No pictures of the task were saved",
         "There was no pretraining",
-        "metrics.csv was not written, so there are no curves",
-        "No projection was asked for",
+        "metrics.csv was not written, so no curves are drawn",
+        "No projection was computed",
         "config.yaml is not in the run's folder",
         "not run from a git checkout",
         "stopped",
@@ -258,7 +259,7 @@ def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
         (
             0.9,
             {"random_start": 0.8, "pixels": 0.95},
-            "Linear accuracy: 90.0 %, 10.0 points above the same backbone at its random start (80.0 %), "
+            "Linear accuracy: 90.0 %, 10.0 points above the same backbone, randomly initialized (80.0 %), "
             "but not above pixels (95.0 %).",
         ),
         (math.nan, {}, "Linear accuracy: not a number. There is no control to compare it with."),

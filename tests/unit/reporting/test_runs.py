@@ -36,7 +36,7 @@ def test_good_runs_are_found_and_all_others_named(outputs: Path) -> None:
     runs, problems = find_runs([outputs])
     assert [run.name for run in runs] == ["deep/mae", "simclr"]
     broken, half, stopped = problems
-    assert broken.startswith(f"{outputs / 'broken' / 'result.json'} is not a whole JSON file")
+    assert broken.startswith(f"{outputs / 'broken' / 'result.json'} is not a complete JSON file")
     assert half == f"{outputs / 'half'} has no result.json: the run did not finish, or is still running"
     assert stopped == f"{outputs / 'stopped'}: the run ended as 'stopped'"
 
