@@ -108,7 +108,7 @@ def test_an_interrupted_run_goes_on_with_its_own_data_alone(
     arrays(tmp_path / "a", easy=False)
     other = do(*words)
     assert other != first
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     # A checkpoint brought from another run's folder tells what it was made with.
     (other / "result.json").unlink()
     shutil.copy(first / "checkpoints" / "last.ckpt", other / "checkpoints" / "last.ckpt")
@@ -231,7 +231,7 @@ def test_an_older_run_on_files_is_found_where_it_read_the_same(
     arrays(tmp_path / "a", easy=True)
     (before / "result.json").unlink()
     assert do(*words) != before
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_evaluating_on_other_data_than_the_runs_is_said_and_stands_apart(

@@ -379,7 +379,7 @@ def stored(draw: st.DrawFn) -> Stored:
         "objects": ({"y_train": np.array(["a", None] * 10, dtype=object)}, "y_train is object"),
         "empty": ({"y_train": np.array(["a", ""] * 10), "y_test": np.array(["a"] * 8)}, "y_train[1] is empty"),
         "mixed": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.zeros(8, int)}, "strings in one part"),
-        "strange": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.array(["A"] * 8)}, "lacks: A"),
+        "strange": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.array(["A"] * 8)}, "does not have: A"),
         "numbered": ({"y_train": np.arange(n), "y_test": np.arange(8)}, "is unique"),
         "name": ({"label_names": np.array("a,b,c")}, "label_names is of shape ()"),
         "scores": ({"label_names": np.arange(9) / 2}, "label_names is float64"),

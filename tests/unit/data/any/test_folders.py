@@ -134,7 +134,7 @@ def test_links_to_folders_and_files_elsewhere_are_followed(tmp_path: Path) -> No
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(lay(tmp_path, "") / "cat" / "3.png")
-    with pytest.raises(ValueError, match=r"3\.png \(dataset\.path\) is no file"):
+    with pytest.raises(ValueError, match=r"3\.png \(dataset\.path\) is not a file"):
         tree(tmp_path).check()
 
 
@@ -152,7 +152,7 @@ def test_files_beside_folders_are_said(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_a_path_to_a_file_is_refused_as_such(tmp_path: Path) -> None:
     fill(tmp_path)
-    with pytest.raises(ValueError, match=r"0\.png is a file, no folder; it must hold"):
+    with pytest.raises(ValueError, match=r"0\.png is a file, not a folder; it must contain"):
         tree(tmp_path / "0.png").check()
 
 

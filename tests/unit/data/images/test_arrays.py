@@ -162,7 +162,7 @@ class Trap:
         ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_train is float32; images must be uint8"),
         ({"x_test": np.zeros((4, 8, 6, 1), np.uint8)}, r"x_test are \(8, 6, 1\), those of x_train \(8, 6, 3\)"),
         ({"x_test": np.zeros((0, 8, 6, 3), np.uint8)}, "x_test is empty"),
-        ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) where x_train has 10 images"),
+        ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) and x_train has 10 images"),
         ({"y_train": np.zeros((10, 2), np.int64)}, r"y_train is \(10, 2\)"),
         ({"y_train": np.zeros(10)}, r"y_train is float64; labels must be integers \(y\.astype\(int\)\) or strings"),
         (
@@ -174,12 +174,15 @@ class Trap:
             "y_train goes up to 18446744073709551615, which may be -1",
         ),
         ({"y_train": np.arange(10) % 2 * 1j}, "y_train is complex128; labels must be"),
-        ({"y_train": np.int64(1)}, r"y_train is \(\) where x_train has 10 images"),
+        ({"y_train": np.int64(1)}, r"y_train is \(\) and x_train has 10 images"),
         ({"y_train": np.eye(10)[:, :4].astype(int)}, r"y_train is \(10, 4\) .*y\.argmax\(1\)"),
         ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one part and integers in another"),
         ({"y_train": np.array(["a", ""] * 5), "y_test": np.array(["a"] * 4)}, r"y_train\[1\] is empty"),
         ({"y_train": np.array([b"a\xff", b"b"] * 5)}, r"y_train holds b'a\\xff', which is not UTF-8"),
-        ({"y_train": np.array(["a", "b"] * 5), "y_test": np.array(["a", "B", "a", "b"])}, "y_test has .* lacks: B"),
+        (
+            {"y_train": np.array(["a", "b"] * 5), "y_test": np.array(["a", "B", "a", "b"])},
+            "y_test has .* does not have: B",
+        ),
         ({"y_train": np.array(["1", "01"] * 5), "y_test": np.array(["1"] * 4)}, "'01' and '1' are the same number"),
         (
             {"y_train": np.arange(10) % 2 * 100, "y_test": np.array([0, 100, 7, 0])},

@@ -236,7 +236,7 @@ def test_nothing_but_broken_images_is_refused(tmp_path) -> None:
     fill(tmp_path / "images" / "a", 10, 0)
     for path in (tmp_path / "images" / "a").iterdir():
         path.write_text("no image")
-    with pytest.raises(ValueError, match=r"all images of train .* are broken"):
+    with pytest.raises(ValueError, match=r"all images of train .* are damaged"):
         source(tmp_path / "images", on_broken="skip").load()
 
 

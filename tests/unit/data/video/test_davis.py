@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_no_mask(root: Path) -> None:
     davis = source(root)
     (root / "Annotations" / "480p" / "dog" / "00003.png").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"dog/00003.png \(dataset.root\) is no mask"):
+    with pytest.raises(ValueError, match=r"dog/00003.png \(dataset.root\) is not a mask"):
         davis.masks("test")
 
 
