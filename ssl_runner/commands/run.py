@@ -88,7 +88,7 @@ def run(request: RunRequest) -> Path:
     request, note = placed(request, lambda: load_data(request.config, source).fingerprint())
     folder = request.folder
     if note:
-        console.print(f"note: {note}; this run has other data", soft_wrap=True)
+        console.print(f"note: {note}; this is a separate run", soft_wrap=True)
     check_resumes(request)
     if config.resume != "never":
         check_unchanged(request)

@@ -179,7 +179,7 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
     if not given:
         return _Contents(list(sizes), sizes["train"], shape, axis, {}, 0, ())
     if len({y.dtype.kind for y in given.values()}) > 1:
-        raise ValueError("labels are strings in one part and integers in another; they must be the same")
+        raise ValueError("labels are strings in one split and integers in another; they must be of one type")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
     classes = len(names) if names else 1 + max(int(y.max()) for y in labels.values())
     if "val" not in sizes and len(np.unique(labels["train"])) == sizes["train"] > 1:

@@ -176,7 +176,7 @@ class Trap:
         ({"y_train": np.arange(10) % 2 * 1j}, "y_train is complex128; labels must be"),
         ({"y_train": np.int64(1)}, r"y_train is \(\) and x_train has 10 images"),
         ({"y_train": np.eye(10)[:, :4].astype(int)}, r"y_train is \(10, 4\) .*y\.argmax\(1\)"),
-        ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one part and integers in another"),
+        ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one split and integers in another"),
         ({"y_train": np.array(["a", ""] * 5), "y_test": np.array(["a"] * 4)}, r"y_train\[1\] is empty"),
         ({"y_train": np.array([b"a\xff", b"b"] * 5)}, r"y_train holds b'a\\xff', which is not UTF-8"),
         (
