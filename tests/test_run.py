@@ -94,7 +94,7 @@ def test_a_finished_run_is_shown_and_not_repeated(tmp_path: Path, capsys: pytest
 
 def test_one_process_at_a_time_works_in_a_run(tmp_path: Path) -> None:
     plain = compose([*SMALL, f"output={tmp_path}"])
-    with locked(run_folder(typed(plain), plain)), pytest.raises(BusyError, match=f"process {os.getpid()} does"):
+    with locked(run_folder(typed(plain), plain)), pytest.raises(BusyError, match=f"process {os.getpid()} is doing"):
         do(tmp_path)
     assert read_result(do(tmp_path)).status == "done"
 

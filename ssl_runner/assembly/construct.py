@@ -153,7 +153,7 @@ def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
             named = config.names.get("optimizer", "?")
             raise ConfigError(
                 [
-                    f"backbone.gradient is sparse, which optimizer={named} does not support as configured:"
+                    f"backbone.gradient is sparse, which optimizer={named} does not support as configured: "
                     "set optimizer=adagrad optimizer.fused=false, or backbone.gradient=dense"
                 ]
             )

@@ -95,7 +95,7 @@ def again(asked: dict[str, Any]) -> None:
         if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
             raise ConfigError(
                 [
-                    f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond"
+                    f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond "
                     f"{known.length} tokens: set dataset.length={known.length} or less"
                 ]
             )
@@ -150,7 +150,7 @@ def told(on: DataRef, result: Result, found: str, console: Terminal) -> DataRef:
     if read in (None, found):
         return on
     console.print(
-        f"warning: the data differ from those of the run (fingerprint {found}, in the run {read}): the new results"
+        f"warning: the data differ from those of the run (fingerprint {found}, in the run {read}): the new results "
         "are kept apart from the earlier ones",
         style="yellow",
         soft_wrap=True,

@@ -134,7 +134,7 @@ def launch(request: RunRequest) -> None:
         raise BusyError("the run's folder is in use", said=True)
     how = f"with exit code {code}" if code > 0 else f"by signal {-code} ({signal.Signals(-code).name})"
     raise SystemExit(
-        f"error: process {rank} of {size} ended {how}, and the others were stopped; its output is above. The same"
+        f"error: process {rank} of {size} ended {how}, and the others were stopped; its output is above. The same "
         "command resumes from the last checkpoint, if there is one"
     )
 

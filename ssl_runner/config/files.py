@@ -104,6 +104,6 @@ def _keys(node: Any, path: str) -> Iterator[str]:
 def refusal(keys: Sequence[str], file: str = "") -> str:
     """`hydra.mode` is among the keys where it is not written out: what it holds may be different the next time."""
     return (
-        f"{file}{', '.join(keys)}: a config may not set this, since Hydra could execute code through it;"
+        f"{file}{', '.join(keys)}: a config may not set this, since Hydra could execute code through it; "
         "the only key of hydra.* it may set is mode, to RUN or MULTIRUN"
     )

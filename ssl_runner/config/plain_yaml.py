@@ -46,7 +46,7 @@ def check_size(node: Node) -> None:
     nodes, characters = _size(node, {}, set())
     if nodes > MOST_NODES or characters > MOST_CHARACTERS:
         raise ValueError(
-            f"it expands to {nodes:,} values of {characters:,} characters (with aliases *name); the limits are"
+            f"it expands to {nodes:,} values of {characters:,} characters (with aliases *name); the limits are "
             f"{MOST_NODES:,} and {MOST_CHARACTERS:,}"
         )
 
