@@ -5,10 +5,30 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.help import Command
 from ssl_runner.runtime.terminal import say
 
 if TYPE_CHECKING:
     from ssl_runner.config.loader import Loader
+
+
+COMMAND = Command(
+    "ssl-run",
+    "config",
+    "Pretrain an encoder without labels, evaluate it beside its controls, and write a report.",
+    (
+        ("ssl-run", "SimCLR on 5,000 MNIST digits that need no download, with all defaults"),
+        (
+            "ssl-run objective=mae backbone=vit_micro dataset=cifar10 objective.ratio=0.6",
+            "another objective, backbone and dataset, and one key changed",
+        ),
+        (
+            "ssl-run -m objective=simclr,byol seed=0,1,2",
+            "a sweep of six runs; ssl-compare outputs then tabulates them",
+        ),
+    ),
+    (("-m, --multirun", "sweep: KEY=a,b or GROUP=a,b runs every combination"),),
+)
 
 
 def task(cfg: DictConfig) -> None:
@@ -36,7 +56,7 @@ def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str])
 
 def main() -> None:
     """Entry point of `ssl-run`."""
-    hydra_main(task, "config", several)
+    hydra_main(task, COMMAND, several)
 
 
 if __name__ == "__main__":

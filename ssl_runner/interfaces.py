@@ -285,7 +285,7 @@ class MapEncoder(Encoder):
 class PatchEncoder(Encoder):
     """Images cut in patches, of which it can encode a chosen few."""
 
-    kind: ClassVar[str] = "a patch encoder (images cut in patches, of which it can encode a chosen few)"
+    kind: ClassVar[str] = "a patch encoder (images, can encode a subset of patches)"
     patch: int  # side of a patch, pixels
     grid: tuple[int, int]  # patches down, patches across; N = their product
 
@@ -308,13 +308,13 @@ class ClipEncoder(Encoder):
 class FrameEncoder(ClipEncoder):
     """Each frame is encoded for itself, and time comes in only where `pooled` is made: t is T."""
 
-    kind: ClassVar[str] = "a frame encoder (video, each frame for itself)"
+    kind: ClassVar[str] = "a frame encoder (video, each frame by itself)"
 
 
 class TubeEncoder(ClipEncoder):
     """Clips cut in tubes (patches with a length in time), of which it can encode a chosen few."""
 
-    kind: ClassVar[str] = "a tube encoder (video cut in tubes, of which it can encode a chosen few)"
+    kind: ClassVar[str] = "a tube encoder (video, can encode a subset of tubes)"
     tube: tuple[int, int, int]  # frames, pixels down, pixels across
     grid: tuple[int, int, int]  # tubes in time, down, across; N = their product
 
@@ -340,31 +340,31 @@ class TextEncoder(Encoder):
 class TokenEncoder(TextEncoder):
     """Every position sees every other."""
 
-    kind: ClassVar[str] = "a token encoder (text, every position sees every other)"
+    kind: ClassVar[str] = "a token encoder (text, each position sees all others)"
 
 
 class CausalEncoder(TextEncoder):
     """Position n sees positions up to n alone."""
 
-    kind: ClassVar[str] = "a causal encoder (text, every position sees those before it alone)"
+    kind: ClassVar[str] = "a causal encoder (text, each position sees only earlier ones)"
 
 
 class BiCausalEncoder(TextEncoder):
     """Read once in each direction: the first half of D has seen positions up to n alone, the second those from n on."""
 
-    kind: ClassVar[str] = "a two-way encoder (text, read once in each direction)"
+    kind: ClassVar[str] = "a bidirectional encoder (text, one pass in each direction)"
 
 
 class WordEncoder(TextEncoder):
     """A vector per word, whatever stands beside it: `tokens` are rows of `embedding`."""
 
-    kind: ClassVar[str] = "a table of word vectors (text, each word for itself)"
+    kind: ClassVar[str] = "a table of word vectors (text, each word by itself)"
 
 
 class CountEncoder(TextEncoder):
     """What followed what in the examples that it has absorbed; no gradient moves it."""
 
-    kind: ClassVar[str] = "a table of counts (text, how often what followed what)"
+    kind: ClassVar[str] = "a table of n-gram counts (text)"
     counts: Tensor  # (vocabulary,) int64: how often each token followed another
 
     @abstractmethod
@@ -426,7 +426,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
 
     encoder: Encoder  # the one that gradients train
     collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
-        "the loss can be lowered without looking at the example, or the steps are too large: lower optimizer.lr"
+        "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )
     logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
     counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch

@@ -39,7 +39,7 @@ def test_a_run_of_auto_goes_on_in_the_precision_it_began_in(
     assert "precision: bfloat16 (auto: one machine)" in capsys.readouterr().out
     monkeypatch.setattr(precision, "fastest", lambda device, network: Decision(torch.float32, "auto: another"))
     folder = do(tmp_path, "trainer.precision=auto")
-    assert "precision: bfloat16 (as the run began; a new one would be in float32 here: auto: another)" in (
+    assert "precision: bfloat16 (as at the start of the run; a new run would be in float32 here: auto: another)" in (
         capsys.readouterr().out
     )
     assert read_result(folder).cost.precision == "bfloat16"

@@ -108,11 +108,11 @@ def test_an_interrupted_run_goes_on_with_its_own_data_alone(
     arrays(tmp_path / "a", easy=False)
     other = do(*words)
     assert other != first
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     # A checkpoint brought from another run's folder tells what it was made with.
     (other / "result.json").unlink()
     shutil.copy(first / "checkpoints" / "last.ckpt", other / "checkpoints" / "last.ckpt")
-    with pytest.raises(ConfigError, match=r"dataset\.path: the files there are not those that '.*last\.ckpt' was made"):
+    with pytest.raises(ConfigError, match=r"dataset\.path: the files differ from those of '.*last\.ckpt'"):
         do(*words)
     assert do(*words, "resume=never") == other
 
@@ -162,7 +162,7 @@ def test_the_files_of_a_published_set_are_known_too(tmp_path: Path, capsys: pyte
     assert do(*words, f"dataset.root={tmp_path / 'b'}") == first
     assert "finished before" in capsys.readouterr().out
     mnist(tmp_path / "b", 1)
-    refused = rf"dataset\.root: the files there are not those of the run in '{first}'; .* resume=never"
+    refused = rf"dataset\.root: the files differ from those of the run in '{first}'; .* resume=never"
     with pytest.raises(ConfigError, match=refused):
         do(*words, f"dataset.root={tmp_path / 'b'}")
     (first / "result.json").unlink()
@@ -207,7 +207,7 @@ def test_a_finished_run_of_an_older_version_is_found(tmp_path: Path, capsys: pyt
     assert do(*words, "batch_size=8") != before
     (before / "result.json").unlink()  # it was interrupted: it goes on, and is found the same way afterwards
     assert do(*words) == before
-    assert "going on from step 3" in capsys.readouterr().out
+    assert "resuming from step 3" in capsys.readouterr().out
     assert do(*words) == before
     assert "finished before" in capsys.readouterr().out
 
@@ -251,13 +251,13 @@ def test_an_older_run_on_files_is_found_where_it_read_the_same(
     said = capsys.readouterr().out.replace("\n", "")
     assert now != before
     assert "finished before" not in said
-    assert f"note: '{before}' has these settings, but other data" in said
+    assert f"note: '{before}' has the same settings, but other data" in said
     # One that was interrupted has no figure of its data: it is not gone on with.
     shutil.rmtree(now)
     arrays(tmp_path / "a", easy=True)
     (before / "result.json").unlink()
     assert do(*words) != before
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_evaluating_on_other_data_than_the_runs_is_said_and_stands_apart(
@@ -268,7 +268,7 @@ def test_evaluating_on_other_data_than_the_runs_is_said_and_stands_apart(
     known = accuracy(folder)
     arrays(tmp_path / "a", easy=False)
     evaluate.again(compose([f"run={folder}", "evaluation=[knn]", "controls=[]", "trainer.accelerator=cpu"], "evaluate"))
-    assert "the data are not those that the run was done on" in capsys.readouterr().out.replace("\n", " ")
+    assert "the data differ from those of the run" in capsys.readouterr().out.replace("\n", " ")
     found = [each for each in read_result(folder).results if each.evaluator == "knn"]
     assert [each.on.own for each in found] == [True, False]
     assert len({each.on.fingerprint for each in found}) == 2
@@ -279,9 +279,7 @@ def test_a_config_cannot_say_what_files_hold(tmp_path: Path, at: Any) -> None:
     """What a composed config says of contents is held against the files."""
     at(arrays(tmp_path / "a", easy=True))
     plain = compose([*SMALL, *ARRAYS, f"output={tmp_path / 'out'}"]) | {"contents": {"dataset.path": "0" * 16}}
-    with pytest.raises(
-        ConfigError, match=r"dataset\.path: the files there are not those that the run was planned with"
-    ):
+    with pytest.raises(ConfigError, match=r"dataset\.path: the files differ from those that the run was planned with"):
         run(RunRequest.of(plain))
 
 

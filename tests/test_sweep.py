@@ -70,7 +70,7 @@ def test_a_sweep_survives_its_failures_and_goes_on(
     assert "12 done 3 failed" in said
     assert "ArithmeticError: made to fail" in said
     assert "ended with exit code 3" in said
-    assert "killed by SIGKILL; for want of memory? lower sweep.jobs or batch_size" in said
+    assert "killed by SIGKILL; possibly out of memory: lower sweep.jobs or batch_size" in said
     assert sum(started(tmp_path).values()) == 15
     assert len(list(tmp_path.rglob("result.json"))) == 12
     (folder,) = (tmp_path / "sweeps").iterdir()
@@ -215,7 +215,7 @@ def test_ctrl_c_saves_says_what_is_left_and_goes_on(tmp_path: Path) -> None:
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=120)
     assert first.returncode == 130, said
-    assert "interrupted: 3 runs are left; the same command goes on with them" in said
+    assert "interrupted: 3 runs remain; the same command resumes them" in said
     assert "Traceback" not in said
     assert len(list((tmp_path / "out").rglob("last.ckpt"))) == 2
 

@@ -53,6 +53,11 @@ ALLOWED = {  # file: what is read there -> in which functions
         "messages of Hydra, and its words": ["explain", "hydra_main"],
         "dotted keys of a config": ["_keys"],
     },
+    "ssl_runner/commands/explain.py": {
+        "an argument: group=option, or a dotted key": ["explained"],
+        "dotted keys of a config, and its packages": ["_key", "_option", "_at"],
+        "a docstring": ["_class"],
+    },
     "ssl_runner/commands/sweep.py": {"dotted keys of a config": ["_never_matters", "folder_of"]},
     "scripts/benchmarks/precision.py": {"words of a command": ["measured"]},
     "scripts/benchmarks/startup.py": {"a line that a command printed": ["first_step"]},

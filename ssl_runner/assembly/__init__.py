@@ -1,1 +1,1 @@
-"""From a config to objects, and from objects to files."""
+"""Construction of objects from a config, and export to files."""

@@ -1,4 +1,4 @@
-"""The last gates: constructors, and one step on fake examples, before anything is downloaded."""
+"""The last checks of a config before any download: constructors, and one step on fake examples."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +25,9 @@ from ssl_runner.loggers.interface import RunContext
 
 
 def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
-    """A fingerprint of the files behind each setting that leads to some: dataset, `start_from`, evaluations.
+    """Fingerprints of the files that settings name (dataset, `start_from`, evaluations): key -> hexadecimal digits.
 
-    What is to be downloaded first is left out. Raises ConfigError where one cannot be read.
+    Files that are still to be downloaded are omitted. Raises ConfigError for one that cannot be read.
     """
     files = {f"dataset.{setting}": named for setting, named in found.contents().items()}
     if config.start is not None:
@@ -50,11 +50,15 @@ class Evaluations(NamedTuple):
 
 
 def evaluations(config: Config, spec: DataSpec) -> Evaluations:
-    """What is asked of the encoder afterwards. Raises ConfigError for what does not fit, unless `unfit=skip`."""
+    """Construct the evaluations. Raises ConfigError for those that do not fit, unless `unfit=skip`."""
     left_out = unfit_evaluations(config, spec)
     if left_out and config.unfit == "refuse":
         fit = ",".join(name for name in config.evaluation if name not in left_out)
-        hint = f"; choose others: evaluation=[{fit}]" if fit else "; choose others, as evaluation=[geometry,projection]"
+        hint = (
+            f"; choose others: evaluation=[{fit}]"
+            if fit
+            else "; choose others, for example evaluation=[geometry,projection]"
+        )
         raise ConfigError([f"evaluation={name}: {why}{hint}" for name, why in left_out.items()])
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in left_out}
     try:
@@ -70,7 +74,7 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
 
 
 def validate(config: Config) -> tuple[DataSource, DataSpec]:
-    """The later gates: what goes together, constructors, and one step on fake examples. Nothing is downloaded.
+    """Check compatibility, constructors, and one step on fake examples. Nothing is downloaded.
 
     Raises ConfigError.
     """
@@ -79,7 +83,7 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     count = found.count()
     if count is not None and config.batch_size > count:
         raise ConfigError(
-            [f"batch_size is {config.batch_size}; it must be at most {count}, the examples to pretrain on"]
+            [f"batch_size is {config.batch_size}; it must be at most {count}, the number of pretraining examples"]
         )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
@@ -94,9 +98,9 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
 
 
 def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
-    """One `split` and `loss` on at most two fake examples: shape errors come before any data. Raises ConfigError.
+    """Run one `split` and `loss` on at most two fake examples, to find shape errors early. Raises ConfigError.
 
-    On the CPU in bfloat16 if that is asked for: torch's LSTM, for one, is refused by processors without AVX-512.
+    On the CPU in bfloat16 if configured, since some processors do not support it everywhere (LSTM without AVX-512).
     """
     count = min(config.batch_size, 2)
     elsewhere = config.trainer.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -109,7 +113,9 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
             named = f"objective={config.names.get('objective')}, backbone={config.names.get('backbone')}"
             prefix = "" if isinstance(error, ValueError) else f"{named}: a step on two fake examples failed: "
             hint = (
-                "; this processor may not do that in bfloat16: set trainer.precision=float32" if half and prefix else ""
+                "; this processor may not support it in bfloat16: set trainer.precision=float32"
+                if half and prefix
+                else ""
             )
             raise ConfigError([f"{prefix}{str(error).splitlines()[0]}{hint}"]) from error
     if value.shape != ():
@@ -119,7 +125,7 @@ def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:
 
 
 def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
-    """Whether the encoder reads such data, and has the layers that evaluations read. Raises ConfigError."""
+    """Raise ConfigError unless the encoder accepts such data and has the layers that evaluations read."""
     asked = {name: str(node["layer"]) for name, node in config.evaluation.items() if "layer" in node}
     model.eval()
     try:
@@ -140,7 +146,7 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
 
 
 def check_vocabulary(path: Path, spec: DataSpec) -> None:
-    """Raise ConfigError where an exported encoder of text reads other ids than `spec` gives, or may give."""
+    """Raise ConfigError if the vocabulary of an exported text encoder differs, or may differ, from that of `spec`."""
     if not isinstance(spec, TextSpec):
         return
     try:
@@ -150,7 +156,7 @@ def check_vocabulary(path: Path, spec: DataSpec) -> None:
     if isinstance(known, TextSpec) and known.tokenizer != spec.tokenizer:
         raise ConfigError(
             [
-                f"{str(path)!r} was pretrained with a vocabulary of its own; set dataset.tokenizer to {path}: "
-                "texts are then cut in its tokens"
+                f"{str(path)!r} was pretrained with its own vocabulary; set dataset.tokenizer to {path} "
+                "to tokenize texts with it"
             ]
         )

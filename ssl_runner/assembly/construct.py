@@ -1,4 +1,4 @@
-"""Make objects of a config: the only place where a `_target_` is called."""
+"""Construct objects from a config: the only module that calls a `_target_`."""
 
 import inspect
 import os
@@ -29,7 +29,7 @@ TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam
 
 
 def construct(node: Mapping[str, Any], **context: Any) -> Any:
-    """Call a node's `_target_` with its values, inner nodes first, and with what it takes of `context`.
+    """Call a node's `_target_` with its values, inner nodes first, and with its parameters from `context`.
 
     Raises ConfigError where the constructor raises ValueError, and where the target is not on the allowlist.
     """
@@ -50,11 +50,13 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     except (ArithmeticError, MemoryError, RuntimeError) as error:  # torch's, of numbers that it cannot have
-        raise ConfigError([f"{cls.__name__} cannot be made of its values: {str(error).splitlines()[0]}"]) from error
+        raise ConfigError(
+            [f"{cls.__name__} cannot be built from its settings: {str(error).splitlines()[0]}"]
+        ) from error
 
 
 def source(config: Config) -> tuple[DataSource, DataSpec]:
-    """The dataset and what its examples are; no more than headers are read. Raises ConfigError."""
+    """The dataset and the spec of its examples; only headers of files are read. Raises ConfigError."""
     found: DataSource = construct(config.dataset)
     try:
         spec = found.spec
@@ -65,19 +67,22 @@ def source(config: Config) -> tuple[DataSource, DataSpec]:
 
 
 def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
-    """Raises ConfigError, too, for one that is larger than memory: it is not tried."""
+    """The encoder, randomly initialized. Raises ConfigError, also for one that would not fit into memory."""
     with torch.device("meta"):  # which has shapes alone
         size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ConfigError(
-            [f"backbone: its weights are {size:,} bytes, and this machine has {memory:,}; make it smaller"]
+            [
+                f"backbone: its weights are {size:,} bytes, and the memory of this machine is {memory:,}; "
+                "choose a smaller backbone"
+            ]
         )
     return construct(node, spec=spec)
 
 
 def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:
-    """The objective with its encoder at the random start of `config.seed`; the global generators stay as they were.
+    """The objective with its encoder, randomly initialized from `config.seed`; global generators keep their state.
 
     `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. It has them
     before the objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are
@@ -96,8 +101,9 @@ def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Obje
 
 
 def tokens_shown(model: Objective, spec: DataSpec) -> int:
-    """How many tokens of a text the objective shows its encoder, as a step on two fake examples tells: a language model
-    all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made."""
+    """The number of tokens per text that the encoder sees in pretraining, from a step on two fake examples: a language
+    model all but the last, views of a row's segments a part of it. `spec`'s length where no step can be made.
+    """
     shown: list[int] = []
     hook = model.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].shape[1]))
     training = [part for part in model.modules() if part.training]
@@ -115,7 +121,7 @@ def tokens_shown(model: Objective, spec: DataSpec) -> int:
 
 
 def random_start(config: Config, spec: DataSpec) -> Encoder:
-    """The encoder that `objective` starts with: it is built first, from the same seed."""
+    """The encoder that `objective` starts from: the same initialization, from the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         model = encoder(config.backbone, spec)
@@ -147,8 +153,8 @@ def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
             named = config.names.get("optimizer", "?")
             raise ConfigError(
                 [
-                    f"backbone.gradient is sparse, which optimizer={named} does not take as it is set: "
-                    "optimizer=adagrad optimizer.fused=false does; or set backbone.gradient=dense"
+                    f"backbone.gradient is sparse, which optimizer={named} does not support as configured: "
+                    "set optimizer=adagrad optimizer.fused=false, or backbone.gradient=dense"
                 ]
             )
     try:
@@ -162,12 +168,12 @@ def schedule(config: Config) -> Schedule:
 
 
 def loggers(config: Config, context: RunContext) -> Loggers:
-    """Where metrics go; nothing is opened yet."""
+    """The loggers of a run, not yet opened."""
     return Loggers([construct(node, context=context) for node in config.logger.values()])
 
 
 def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Give every `Normalize` in `model` the mean and deviation of the training set. What has none, asks for none."""
+    """Set every `Normalize` in `model` to the mean and standard deviation of the training set."""
     parts = _normalizations(model)
     if parts:
         mean, std = statistics()

@@ -1,4 +1,4 @@
-"""What files hold, in sixteen digits, wherever they lie.
+"""Fingerprints of the contents of files, independent of their location.
 
 All bytes are read where they are `WHOLE` or fewer. Of more, the names and lengths of all files count, and `BLOCKS`
 blocks, evenly from beginning to end: a change that keeps every length, and falls between the blocks, is not seen.

@@ -1,4 +1,4 @@
-"""The files of an exported encoder: written, checked, read. No code is in them, and none is run."""
+"""Write, check and read the files of an exported encoder. They contain no code, and none is executed."""
 
 import hashlib
 import json
@@ -73,9 +73,9 @@ def _sha256(file: Path) -> str:
 
 
 def check_sums(folder: Path) -> None:
-    """Compare the files of an exported encoder with their checksums; that an older version wrote none, is said.
+    """Compare the files of an exported encoder with their checksums; warn if an older version wrote none.
 
-    It ends accidents, not forgery: who changes a file can change its checksum too. Raises ValueError, and OSError.
+    This detects accidents, not forgery, since a checksum can be changed with its file. Raises ValueError and OSError.
     """
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
@@ -87,15 +87,15 @@ def check_sums(folder: Path) -> None:
     known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name, file in exported_files(folder).items():
         if known.pop(name, None) != _sha256(file):
-            raise ValueError(f"{str(file)!r} is damaged: it does not match its checksum in {SUMS}")
+            raise ValueError(f"{str(file)!r} is damaged: its checksum does not match that in {SUMS}")
     if known:
-        raise ValueError(f"{str(folder)!r} is damaged: {SUMS} names {min(known)!r}, which is not there")
+        raise ValueError(f"{str(folder)!r} is damaged: {SUMS} lists {min(known)!r}, which is missing")
 
 
 @lru_cache
 def _say_unchecked(folder: Path) -> None:
     """Once."""
-    log.warning("%s has no %s (an older version wrote it): damage to it would not be seen", folder, SUMS)
+    log.warning("%s has no %s (it was written by an older version): damage to it cannot be detected", folder, SUMS)
 
 
 def exported_files(folder: Path) -> dict[str, Path]:
@@ -112,7 +112,7 @@ def encoder_folder(path: Path) -> Path:
             return folder
     raise ValueError(
         f"no encoder in {str(path)!r}: looked for encoder/encoder.safetensors and encoder/config.yaml; "
-        "name a finished run's folder"
+        "give the folder of a finished run"
     )
 
 
@@ -127,7 +127,7 @@ def _tokenizer(folder: Path) -> "Tokenizer":
 
 
 def exported_spec(path: Path) -> DataSpec:
-    """What the data were that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
+    """The spec of the data that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
     folder = encoder_folder(path)
     fields = dict(_about(folder)["spec"])
     try:
@@ -135,7 +135,9 @@ def exported_spec(path: Path) -> DataSpec:
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: spec.{error}") from error
     if not issubclass(cls, DataSpec):
-        raise ValueError(f"{str(folder / 'config.yaml')!r}: spec._target_ is {cls.__name__}, which is no kind of data")
+        raise ValueError(
+            f"{str(folder / 'config.yaml')!r}: spec._target_ is {cls.__name__}, which is not a kind of data"
+        )
     if issubclass(cls, TextSpec):
         fields["tokenizer"] = _tokenizer(folder).to_str()
         fields |= _tokens(folder / "tokens.json")
@@ -155,7 +157,7 @@ def _about(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{str(file)!r} is damaged: {error}") from error
     if not isinstance(about, dict) or not all(isinstance(about.get(key), dict) for key in ("backbone", "spec")):
-        raise ValueError(f"{str(file)!r} is damaged: it must hold backbone and spec")
+        raise ValueError(f"{str(file)!r} is damaged: it must contain backbone and spec")
     reach = about.get("reach")
     if reach is not None and (type(reach) is not int or reach < 1):
         raise ValueError(f"{str(file)!r} is damaged: reach is {reach!r}; it must be a number of tokens, or null")
@@ -197,9 +199,9 @@ def _read_weights(folder: Path, model: Encoder) -> None:
         differ = sorted(name for name in own.keys() | got.keys() if own.get(name) != got.get(name))
         raise ConfigError(
             [
-                f"{str(file)!r} holds the weights of another backbone: {len(differ)} tensors differ, the first is "
-                f"{differ[0]!r}, {got.get(differ[0], 'missing')} there and {own.get(differ[0], 'missing')} here; "
-                "set backbone and its numbers to those of the run it comes from"
+                f"{str(file)!r} contains the weights of another backbone: {len(differ)} tensors differ, the first one "
+                f"{differ[0]!r}, {got.get(differ[0], 'missing')} in the file and {own.get(differ[0], 'missing')} here; "
+                "set backbone and its keys as in the run it comes from"
             ]
         )
     model.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Read what lies in files: the data of a run, its encoder, its tokenizer, the weights of its objective."""
+"""Load from files: the data of a run, its encoder, its tokenizer, the weights of its objective."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path, model: Objective) -> None:
 
 
 def load_data(config: Config, source: DataSource) -> "DataModule":
-    """The data, read. Raises ConfigError for damaged files, and where a batch is larger than what there is."""
+    """Load the data. Raises ConfigError for damaged files, and for a batch that is larger than the training set."""
     from ssl_runner.data.any.module import DataModule
 
     here = world()

@@ -1,4 +1,4 @@
-"""Where a run lies: in the folder that its identity names, or in one that an older version named otherwise."""
+"""The folder of a run: the one that its identity names, or one that an older version named differently."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,11 +21,12 @@ CONFIG = "config.yaml"
 
 
 def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> RunRequest:
-    """A run with the fingerprints of the files that it leads to. Raises ConfigError where it has some, as a job of a
-    sweep does, and the files are others now."""
+    """A run with the fingerprints of the files that its settings name. Raises ConfigError where it already has some, as
+    a job of a sweep does, and the files have changed.
+    """
     found = check.contents(request.config, source, spec)
     before = request.config.contents
-    refuse_changed(before, found, "those that the run was planned with", "call the sweep again")
+    refuse_changed(before, found, "those that the run was planned with", "start the sweep again")
     config = replace(request.config, contents=found)
     return replace(request, config=config, plain={**current(request.plain), CONTENTS: found})
 
@@ -57,40 +58,40 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
         known = result.data.get("fingerprint") if result is not None else None
         if all(key.startswith("dataset.") for key in files) and known is not None and known == loaded():
             return replace(request, older=older), ""
-        note = f"{str(older)!r} has these settings, but other data, or none that it tells of: {', '.join(files)}"
+        note = f"{str(older)!r} has the same settings, but other data or no record of its data: {', '.join(files)}"
     return request, note
 
 
 def check_resumes(request: RunRequest) -> None:
-    """Raise ConfigError where a run is to go on, and there is nothing to go on from."""
+    """Raise ConfigError if `resume=must` and there is no checkpoint to resume from."""
     folder = request.folder
     if request.config.resume == "must" and finished(folder) is None and not list(checkpoint_files.files(folder)):
         raise ConfigError(
             [
-                f"resume is must, and {str(folder)!r} has no checkpoint to go on from; give the settings of the run "
-                "that was begun, or set resume=auto"
+                f"resume is must, and {str(folder)!r} has no checkpoint to resume from; give the settings "
+                "of the run that was started, or set resume=auto"
             ]
         )
 
 
 def check_unchanged(request: RunRequest) -> None:
-    """Raise ConfigError where the run's folder holds one of other files than there are now."""
+    """Raise ConfigError if the run in the folder was made with files that have changed since."""
     file = request.folder / CONFIG
     known: Any = (_parsed(file.read_text(encoding="utf-8", errors="replace")) or {}) if file.is_file() else {}
-    remedy = "bring these back, set output to another folder, or set resume=never to run it again on what is there"
+    remedy = "restore them, set output to another folder, or set resume=never to run it again on the present files"
     whose = f"those of the run in {str(request.folder)!r}"
     refuse_changed(known.get(CONTENTS) or {}, request.plain[CONTENTS], whose, remedy)
 
 
 def refuse_changed(before: Mapping[str, str], now: Mapping[str, str], whose: str, remedy: str) -> None:
-    """Raise ConfigError where files differ that are known of both."""
+    """Raise ConfigError if fingerprints differ for a key that both have."""
     changed = [key for key, found in before.items() if now.get(key, found) != found]
     if changed:
-        raise ConfigError([f"{key}: the files there are not {whose}; {remedy}" for key in changed])
+        raise ConfigError([f"{key}: the files differ from {whose}; {remedy}" for key in changed])
 
 
 def finished(folder: Path) -> Result | None:
-    """The result of a run that ended well, else None."""
+    """The result of a finished run; None for any other."""
     try:
         result = read_result(folder)
     except ResultError:

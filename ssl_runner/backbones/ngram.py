@@ -41,7 +41,7 @@ class NGram(CountEncoder):
     def __init__(self, spec: TextSpec, *, order: int, discount: float | None) -> None:
         super().__init__()
         if order < 1:
-            raise ValueError(f"backbone.order is {order}; it must be at least 1 (5: a word by the four before it)")
+            raise ValueError(f"backbone.order is {order}; it must be at least 1 (5: a word given the four before it)")
         if discount is not None and not 0 < discount < 1:
             raise ValueError(f"backbone.discount is {discount}; it must lie in (0, 1), or be null to be estimated")
         if spec.length < 2:

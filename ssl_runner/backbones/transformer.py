@@ -135,8 +135,8 @@ def _places(spec: TextSpec, positions: int | None) -> int:
         return spec.length
     if positions < spec.length:
         raise ValueError(
-            f"dataset.length is {spec.length} tokens and backbone.positions {positions}; "
-            "lower dataset.length, or set backbone.positions to as many or to null"
+            f"dataset.length is {spec.length} tokens and backbone.positions {positions}; lower "
+            "dataset.length, or set backbone.positions to at least as many or to null"
         )
     return positions
 

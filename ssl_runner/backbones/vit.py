@@ -96,8 +96,8 @@ def choose_patch(height: int, width: int) -> int:
     patch = min((p for p in fits if p <= LARGEST), key=lambda p: (abs(math.log(shorter / p / SIDE)), -p))
     if shorter // patch > MOST and patch < LARGEST:
         raise ValueError(
-            f"backbone.patch is null and the images are of {height} x {width} pixels, which no patch of 2 to {LARGEST} "
-            f"pixels cuts in {MOST} or fewer a side; set backbone.patch to one of {', '.join(map(str, fits))}, "
-            "or give the dataset another size"
+            f"backbone.patch is null and the images are of {height} x {width} pixels, which no patch size "
+            f"of 2 to {LARGEST} pixels divides into {MOST} or fewer patches a side; set backbone.patch to "
+            f"one of {', '.join(map(str, fits))}, or give the dataset another size"
         )
     return patch

@@ -1,1 +1,1 @@
-"""One file a command; each has `main(argv)` and is a console script."""
+"""Console scripts: one file per command, each with `main`."""

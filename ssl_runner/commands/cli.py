@@ -1,6 +1,6 @@
-"""How a command says no: one line a problem, no traceback, exit code 2."""
+"""Run a command on a composed config; report errors as one line each, without a traceback, with exit code 2."""
 
-import difflib
+import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from ssl_runner.commands.explain import explained, nearest
+from ssl_runner.commands.help import Command, help_text
 from ssl_runner.config.compose import compose, composing
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir, options
+from ssl_runner.config.paths import groups, options
 from ssl_runner.config.secrets import secrets_in
 from ssl_runner.runtime.locks import BusyError
 from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, requeue, stoppable
-from ssl_runner.runtime.terminal import guard, say
+from ssl_runner.runtime.terminal import closable, closed_outputs, guard, say
 
 if TYPE_CHECKING:
     from ssl_runner.config.loader import Loader
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong, and end with exit code 2."""
+    """Print one line per problem, and end with exit code 2."""
     for problem in problems:
         say(f"error: {problem}")
     sys.exit(2)
@@ -30,10 +32,15 @@ def refuse(problems: Sequence[str]) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """End the command plainly for a user's mistake, a request to stop and a full or unwritable disk."""
+    """End the command without a traceback for a user's mistake, a request to stop, and a full or unwritable disk."""
+    with closable(), _refusals(), stoppable():
+        yield
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        with stoppable():
-            yield
+        yield
     except ConfigError as error:
         refuse(error.problems)
     except BusyError as error:
@@ -43,12 +50,14 @@ def refusals() -> Iterator[None]:
     except KeyboardInterrupt:
         end(Stopped(REQUESTS[0]))
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and closed_outputs():
+            raise
         what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
         refuse(["; ".join([what, *getattr(error, "__notes__", [])])])
 
 
 def end(stop: Stopped) -> None:
-    """Say that a run was stopped and how it goes on, and end with its exit code; under SLURM it is queued again."""
+    """Report that a run was stopped and how to resume it, and end with its exit code; under SLURM it is requeued."""
     say(stop)
     if stop.code == STOPPED and (queued := requeue()):
         say(queued)
@@ -58,21 +67,51 @@ def end(stop: Stopped) -> None:
 Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
 
 
-def hydra_main(task: Callable[[DictConfig], None], name: str, several: Several | None = None) -> None:
-    """Run `task(cfg)` with what the command line makes of conf/`name`.yaml, or `several` where that is many runs;
-    Hydra's own refusals in our words."""
+def hydra_main(task: Callable[[DictConfig], None], command: Command, several: Several | None = None) -> None:
+    """Run `task(cfg)` on the config that the command line composes, or `several` where it asks for many runs.
+
+    Errors of Hydra are reported with the nearest option or key.
+    """
     from hydra.errors import HydraException
 
     guard()
     with refusals():
         try:
-            _main(task, name, several)
+            _main(task, command, several)
         except HydraException as error:
-            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], name)])
+            refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], command.root)])
 
 
-def _main(task: Callable[[DictConfig], None], name: str, several: Several | None) -> None:
+def _parser(command: Command) -> argparse.ArgumentParser:
+    """Hydra's own parser, so that its options mean here what they mean elsewhere, with our version and --explain."""
     from hydra._internal.utils import get_args_parser
+
+    parser = argparse.ArgumentParser(
+        prog=command.name, parents=[get_args_parser()], add_help=False, conflict_handler="resolve"
+    )
+    parser.add_argument("--version", action="version", version=command.version, help="Print the version and exit")
+    parser.add_argument("--explain", metavar="WHAT", help="Document a group, an option (GROUP=OPTION) or a key")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise ConfigError for a command line that is refused before anything is composed."""
+    if secret := secrets_in(args.overrides):
+        raise ConfigError(secret)
+    if args.experimental_rerun is not None:
+        raise ConfigError(["--experimental-rerun reads a pickle, which can execute code; use the run's config.yaml"])
+    if args.config_path is not None:
+        raise ConfigError(["--config-path would replace conf/; use --config-dir to add a folder of your own"])
+    if args.resolve and not (args.cfg or args.help):
+        raise ConfigError(["--resolve needs --cfg: add --cfg job"])
+    asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
+    if sum(asked) > 1:
+        raise ConfigError(
+            ["--run, --multirun, --cfg, --info and --shell-completion exclude each other: give one of them"]
+        )
+
+
+def _main(task: Callable[[DictConfig], None], command: Command, several: Several | None) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -85,31 +124,32 @@ def _main(task: Callable[[DictConfig], None], name: str, several: Several | None
         show,
     )
 
-    parser = get_args_parser()
-    args = parser.parse_args()  # Hydra's own, so that its options mean here what they mean elsewhere
-    if secret := secrets_in(args.overrides):
-        raise ConfigError(secret)
-    if args.experimental_rerun is not None:
-        raise ConfigError(["--experimental-rerun reads a pickle, which can run code; a run's config.yaml says it all"])
-    if args.config_path is not None:
-        raise ConfigError(["--config-path would hide conf/; --config-dir adds a folder of yours to it"])
-    if args.resolve and not (args.cfg or args.help):
-        raise ConfigError(["--resolve is of --cfg and --help: add one of them"])
-    asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
-    if sum(asked) > 1:
-        raise ConfigError(["only one of --run, --multirun, --cfg, --info and --shell-completion can be asked for"])
-    loader, name = Loader(args.config_dir), args.config_name or name
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    parser = _parser(command)
+    args = parser.parse_args()
+    _check(args)
+    if args.explain is not None:
+        print(explained(args.explain, command))
+        return
+    loader, name = Loader(args.config_dir), args.config_name or command.root
+    words, notes = loader.words_now(name, args.overrides)
+    args.overrides = words
+    for note in notes:
+        say(f"note: {note}")
+    if args.help:
+        if words:  # which are refused as without --help
+            compose_line(loader, name, words, args.multirun)
+        print(help_text(command))
+        return
+    if args.hydra_help or args.cfg or args.info or args.shell_completion:
         with composing():
             show(loader, args, parser, name)
         return
-    words, notes = loader.words_now(name, args.overrides)
-    for note in notes:
-        say(f"note: {note}")
     cfg, are_several = compose_line(loader, name, words, args.multirun)
     lines = list(zip(parsed(words), words, strict=True))
     if are_several and several is None:
-        raise ConfigError(["several runs at once (-m, or sweep=...) are for ssl-run; call this once for each"])
+        raise ConfigError(
+            ["only ssl-run takes several runs at once (-m or sweep=...); call this command once for each"]
+        )
     if are_several and several is not None:
         hydra = [line for override, line in lines if of_hydra(override)]
         several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
@@ -123,17 +163,17 @@ def _main(task: Callable[[DictConfig], None], name: str, several: Several | None
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
-    """Hydra's refusal with the nearest thing that exists."""
+    """The message for an error of Hydra, with the nearest existing option or key."""
     text = str(error)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         known = list(options(group))
-        return f"{group}={option}: no such option{_near(option, known)}; there is: {', '.join(known)}"
+        return f"{group}={option}: no such option{nearest(option, known)}; options: {', '.join(known)}"
     if found := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         key = found[1].split("=")[0].split("@")[0]
         own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)
         keys = _keys([each for each in overrides if each != own], name)
-        return f"{key}: no such key{_near(key, keys)}"
+        return f"{key}: no such key{nearest(key, keys)}"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"
     return " ".join(line.strip() for line in text.splitlines()[:2])
@@ -143,11 +183,11 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
     """All groups and dotted keys of a config."""
     from hydra.errors import HydraException
 
-    groups = sorted({path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")} - {"."})
+    known = groups()
     try:
         plain = compose(overrides, name)
     except (HydraException, ConfigError):  # a second mistake: the groups have to do
-        return groups
+        return known
 
     def walk(node: object, path: str) -> Iterator[str]:
         if path:
@@ -156,9 +196,4 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
             for key, value in node.items():
                 yield from walk(value, f"{path}.{key}" if path else str(key))
 
-    return groups + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]
-
-
-def _near(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    return known + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]

@@ -1,6 +1,6 @@
-"""ssl-compare: what finished runs say, their seeds put together, each number beside its control.
+"""`ssl-compare`: tables of finished runs, aggregated over seeds, each number beside its control.
 
-Reads only what runs left behind, needs no torch, and starts at once.
+Reads only result files, needs no torch, and starts at once.
 """
 
 import argparse
@@ -10,12 +10,23 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ssl_runner import __version__
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
 from ssl_runner.reporting.runs import find_runs, where
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
 from ssl_runner.results.result import RESULT, Run, write_atomically
-from ssl_runner.runtime.terminal import Terminal, guard, plain, say
+from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
+
+ABOUT = (
+    "Compare finished runs: runs that differ only in their seed share a row, and each number has its control beside it."
+)
+EXAMPLES = """examples:
+  ssl-compare outputs                          all runs below a folder
+  ssl-compare outputs --where objective=simclr --columns linear,knn.accuracy --sort linear.accuracy
+                                               some runs and columns, the best first
+  ssl-compare outputs --html compare.html      a page with table, plots and links to the reports
+"""
 
 
 class _AskedError(ValueError):
@@ -25,10 +36,15 @@ class _AskedError(ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where there is nothing to compare or the request cannot be met."""
     guard()
+    with closable():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     runs, problems = find_runs(options.path)
     for problem in problems:
-        say(f"left out: {problem}")
+        say(f"skipped: {problem}")
     if not runs:
         places = ", ".join(str(path) for path in options.path)
         return _refuse(f"no finished run in {places}: no folder there has a readable {RESULT}")
@@ -41,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         alone = _write(comparison, columns, options)
     except _AskedError as error:
         return _refuse(str(error))
+    except BrokenPipeError:  # `closable` knows what to do
+        raise
     except OSError as error:
         return _refuse(f"cannot write {error.filename}: {error.strerror}")
     if not alone:
@@ -53,7 +71,7 @@ def _asked(runs: Sequence[Run], options: argparse.Namespace) -> Comparison:
         runs = where(runs, options.where)
     runs = [run for run in runs if options.seeds is None or run.result.seed in options.seeds]
     if not runs:
-        raise _AskedError("no run is left by --where and --seeds")
+        raise _AskedError("no run matches --where and --seeds")
     comparison = compare(runs)
     if options.runs:
         comparison = each_run(comparison)
@@ -122,33 +140,45 @@ def _seeds(written: str) -> list[int]:
     try:
         return [int(word) for word in _words(written)]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{written!r} is no list of whole numbers; write --seeds 0,1,2") from error
+        raise argparse.ArgumentTypeError(f"{written!r} is not a list of whole numbers; write --seeds 0,1,2") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose help begins with what the command does."""
+
+    def format_help(self) -> str:
+        return f"{self.prog}: {ABOUT}\n\n{super().format_help()}"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ssl-compare",
-        description="Compare finished runs: one row for those that differ in their seed alone, each number beside its "
-        "control.",
-    )
+    parser = _Parser(prog="ssl-compare", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"ssl-compare {__version__}")
     parser.add_argument(
-        "path", nargs="+", type=Path, help="a run's folder, a sweep's, one with runs under it, a pattern"
+        "path", nargs="+", type=Path, help="folder of a run or a sweep, a folder with runs below it, or a pattern"
     )
-    parser.add_argument("--runs", action="store_true", help="one row a run, not a setting")
-    choose = parser.add_argument_group("what is shown")
+    parser.add_argument("--runs", action="store_true", help="one row per run, instead of one per setting")
+    choose = parser.add_argument_group("what to show")
     choose.add_argument(
-        "--where", metavar="CONDITION", action="append", default=[], help="only runs of which it is true: "
-        "objective=simclr, 'ratio>=0.5'; = != < > <= >=; may be repeated",
-    )  # fmt: skip
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="only runs that satisfy the condition: objective=simclr, 'ratio>=0.5'; operators = != < > <= >=; may be "
+        "repeated",
+    )
     choose.add_argument("--seeds", metavar="0,1,...", type=_seeds, help="only runs with these seeds")
-    choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these: linear,knn.accuracy")
-    choose.add_argument("--all", action="store_true", help="every metric, not only each evaluator's headline")
-    choose.add_argument("--sort", metavar="NAME[:asc|:desc]", help="by a column (best first), an axis, or seconds")
-    write = parser.add_argument_group("what is written (- for standard output, then alone; a page needs a file)")
-    write.add_argument("--csv", metavar="FILE", help="every number in full: a line a setting and column, or a run")
-    write.add_argument("--json", metavar="FILE", help="everything, the values of each seed and run included")
+    choose.add_argument("--columns", metavar="NAME,...", type=_words, help="only these columns: linear,knn.accuracy")
+    choose.add_argument("--all", action="store_true", help="all metrics, not only the main one of each evaluation")
+    choose.add_argument(
+        "--sort", metavar="NAME[:asc|:desc]", help="sort by a column (best first), a setting, or seconds"
+    )
+    write = parser.add_argument_group(
+        "output files (- for standard output, with no table beside it; --html needs a file)"
+    )
+    write.add_argument("--csv", metavar="FILE", help="all numbers: one line per setting and column, or per run")
+    write.add_argument("--json", metavar="FILE", help="everything, including the values of each seed and run")
     write.add_argument("--markdown", metavar="FILE", help="the table")
-    write.add_argument("--latex", metavar="FILE", help="the table, with the rules of booktabs")
+    write.add_argument("--latex", metavar="FILE", help="the table, in the style of booktabs")
     write.add_argument("--html", metavar="FILE", type=Path, help="a page with table, plots and links to the reports")
     return parser
 

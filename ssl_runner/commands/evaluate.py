@@ -8,6 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import compose, composed, with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import current
@@ -17,6 +18,23 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
 from ssl_runner.runtime.terminal import Terminal
+
+COMMAND = Command(
+    "ssl-evaluate",
+    "evaluate",
+    "Evaluate the encoder of a finished run again, with other evaluations or on other data.",
+    (
+        ("ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "all evaluations that fit, on the run's own data"),
+        (
+            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e evaluation=[finetune]",
+            "one more evaluation; its results are added to those of the run",
+        ),
+        (
+            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
+            "transfer: the frozen encoder on another labeled dataset",
+        ),
+    ),
+)
 
 
 def task(cfg: DictConfig) -> None:
@@ -46,14 +64,12 @@ def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[
         if axis != "dataset" or not key:
             continue
         if override.is_delete():
-            raise ConfigError(
-                [f"{override.input_line}: a setting of the dataset cannot be taken away; give it a value"]
-            )
+            raise ConfigError([f"{override.input_line}: a setting of the dataset cannot be removed; set a value"])
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 def again(asked: dict[str, Any]) -> None:
-    """Evaluate the encoder of a finished run, and add what is found to its result and report."""
+    """Evaluate the encoder of a finished run, and add the metrics to its result and report."""
     folder, plain = finished_run(asked["run"])
     config, on = merge(plain, asked, folder)
 
@@ -68,7 +84,7 @@ def again(asked: dict[str, Any]) -> None:
 
     result = finished(folder)
     if result is None:
-        raise ConfigError([f"run: {str(folder)!r} holds no finished run; the same ssl-run command goes on with it"])
+        raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
     source, spec = construct.source(config)
     try:
         encoder = load.load_encoder(folder)
@@ -80,7 +96,7 @@ def again(asked: dict[str, Any]) -> None:
         if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
             raise ConfigError(
                 [
-                    f"dataset.length is {spec.length}, and pretraining has shown this encoder no positions beyond "
+                    f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond "
                     f"{known.length} tokens: set dataset.length={known.length} or less"
                 ]
             )
@@ -136,8 +152,8 @@ def told(on: DataRef, result: Result, found: str, console: Terminal) -> DataRef:
     if read in (None, found):
         return on
     console.print(
-        f"warning: the data are not those that the run was done on (fingerprint {found}, then {read}): what is found "
-        "now stands apart from what was found then",
+        f"warning: the data differ from those of the run (fingerprint {found}, in the run {read}): the new results "
+        "are kept apart from the earlier ones",
         style="yellow",
         soft_wrap=True,
     )
@@ -149,7 +165,7 @@ def finished_run(run: str | None) -> tuple[Path, dict[str, Any]]:
     folder = Path(str(run))
     path = folder / "config.yaml"
     if run is None or not path.is_file():
-        where = "is not set" if run is None else f"is {run}, which holds no config.yaml"
+        where = "is not set" if run is None else f"is {run}, which has no config.yaml"
         raise ConfigError([f"run {where}; set it to the folder of a finished run, as ssl-run prints it"])
     try:
         plain = read_yaml(path.read_text(encoding="utf-8"))
@@ -218,7 +234,7 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
 
 def main() -> None:
     """Entry point of `ssl-evaluate`."""
-    hydra_main(task, "evaluate")
+    hydra_main(task, COMMAND)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `ssl-run` and `ssl-evaluate` share: ask every evaluator of every subject, and draw what was found."""
+"""Evaluation shared by `ssl-run` and `ssl-evaluate`: every evaluator on every subject, and the figures."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ from ssl_runner.training.task_figures import spread, task_figure
 
 
 def bare(config: Config, data: DataModule) -> dict[str, Encoder]:
-    """The controls that need no backbone, as far as they are asked for and fit the data."""
+    """The controls without a backbone (pixels, bag of words) that are configured and fit the data."""
     if PIXELS in config.controls and isinstance(data.spec, ImageSpec):
         return {PIXELS: Pixels(data.spec)}
     if PIXELS in config.controls and isinstance(data.spec, VideoSpec):
@@ -139,7 +139,7 @@ def said_of(left_out: Mapping[str, str]) -> Iterator[str]:
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
-        yield f"left out: {', '.join(names)}: {why}"
+        yield f"skipped: {', '.join(names)}: {why}"
 
 
 def terms_of(node: Mapping[str, Any], presentation: frozenset[str]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def task_terms(node: Mapping[str, Any], chosen: frozenset[str] | None) -> dict[s
 
 
 def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluator]) -> list[str]:
-    """Let controls read as much of a text as the encoder does, and say of which evaluations that is not all."""
+    """Limit controls to the tokens that the encoder reads, and list the evaluations that this shortens."""
     encoder = subjects[PRETRAINED]
     if not isinstance(encoder, TextEncoder):
         return []
@@ -164,8 +164,8 @@ def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluat
             control.reach = encoder.reach
     reach = encoder.reach
     return [
-        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, as many as pretraining has "
-        "shown the encoder"
+        f"evaluation.{name}.length is {each.length}: {reach} tokens of a text are read, the most that the "
+        "encoder was pretrained on"
         for name, each in evaluators.items()
         if reach is not None and isinstance(each, ReadsTexts) and each.length > reach
     ]
@@ -185,7 +185,7 @@ def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Fi
 
 
 def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
-    """What the objective asked, and what it answers, of eight held-out examples."""
+    """Draw the pretext task and the predictions on eight held-out examples."""
     batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed("pictures"))

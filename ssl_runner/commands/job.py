@@ -1,4 +1,4 @@
-"""One run of a sweep, by itself: `python -m ssl_runner.commands.job FILE`. Any engine can run it.
+"""Execute one run of a sweep: `python -m ssl_runner.commands.job FILE`. Any engine can start it.
 
 Exit codes: 0 done; 1 it failed, and the traceback is in the log; 2 its config or data were refused; `BUSY` another
 process does this run; 143 stopped by SIGTERM, with a checkpoint to go on from.
@@ -20,7 +20,7 @@ from ssl_runner.runtime.terminal import guard, say, told
 
 
 def work(file: Path) -> int:
-    """Do the run of `file`; returns an exit code."""
+    """Execute the run of `file`; returns an exit code."""
     guard()
     try:
         with stoppable():

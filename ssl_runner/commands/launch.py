@@ -1,4 +1,4 @@
-"""Start a process for each device, and watch them. torchrun does the same, on several machines too.
+"""Start and monitor one process per device. torchrun does the same, also on several machines.
 
 Every process reads the same config and data, makes the same model, and takes its part of every batch. Process 0 alone
 writes, speaks, heeds signals and, when training is done, evaluates.
@@ -34,38 +34,42 @@ GONE = r"gloo|NCCL|[Cc]onnection (closed|reset|refused)|Broken pipe"  # in what 
 
 
 def check_devices(config: Config, spec: DataSpec, device: torch.device) -> None:
-    """Hold the config against the devices there are, and what several of them can do. Raises ConfigError."""
+    """Check the config against the available devices and the limits of distributed training. Raises ConfigError."""
     here = world()
     size = here.size if here.size > 1 else config.trainer.devices
     problems = []
     if here.size > 1 and config.trainer.devices not in (1, here.size):
         problems.append(
-            f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; leave it out, or "
-            f"set it to {here.size}"
+            f"trainer.devices is {config.trainer.devices}, and {here.size} processes were started; omit "
+            f"it, or set it to {here.size}"
         )
     if config.batch_size % size:
         below = max(config.batch_size // size, 1) * size
         problems.append(
-            f"batch_size is {config.batch_size}; it is split among {size} devices: set a multiple of {size}, as {below}"
+            f"batch_size is {config.batch_size}; it is split over {size} devices: set a multiple of "
+            f"{size}, such as {below}"
         )
     needed = here.local_size if here.size > 1 else size
     there = torch.cuda.device_count() if device.type == "cuda" else needed if device.type == "cpu" else 1
     if needed > there:
         problems.append(
-            f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set trainer.devices={there}, "
-            "or trainer.accelerator=cpu to try it out"
+            f"trainer.devices is {needed}, and this machine has {there} ({device.type}); set "
+            f"trainer.devices={there}, or trainer.accelerator=cpu for a trial"
         )
     if size > 1 and config.budget.unit == "minutes":
         problems.append(
-            f"budget.unit is minutes; {size} processes have {size} clocks: set budget.unit to steps, epochs or samples"
+            f"budget.unit is minutes, and the clocks of {size} processes differ: set budget.unit to "
+            "steps, epochs or samples"
         )
     if size > 1 and config.objective.get("ranks") == "own":
         problems.append(
-            f"objective.ranks is own; with {size} devices each would know the negatives of its part of the batch "
-            "alone: set objective.ranks=all, which makes the loss that of one device"
+            f"objective.ranks is own; with {size} devices each would use only the negatives of its part "
+            "of the batch: set objective.ranks=all, which gives the same loss as one device"
         )
     if size > 1 and config.backbone.get("gradient") == "sparse":
-        problems.append(f"backbone.gradient is sparse; {size} devices sum dense ones: set backbone.gradient=dense")
+        problems.append(
+            f"backbone.gradient is sparse; {size} devices reduce dense gradients: set backbone.gradient=dense"
+        )
     if size > 1 and config.trainer.strategy == "fsdp":
         problems += _unshardable(config, spec)
     if problems:
@@ -76,24 +80,27 @@ def _unshardable(config: Config, spec: DataSpec) -> list[str]:
     """Why weights cannot be shared out over processes: a line each."""
     problems = []
     if config.trainer.compile:
-        problems.append("trainer.strategy is fsdp, which has not been tried compiled: set trainer.compile=false")
+        problems.append(
+            "trainer.strategy is fsdp, which is not supported with torch.compile: set trainer.compile=false"
+        )
     model = construct.objective(config, spec)
     numbers = [name for name, parameter in model.named_parameters() if not parameter.ndim]
     if isinstance(model.encoder, CountEncoder):
         problems.append(
-            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} counts in tables, which are whole "
-            "in every process: set trainer.strategy=ddp"
+            f"trainer.strategy is fsdp, and backbone={config.names.get('backbone')} holds tables of "
+            "counts, which cannot be sharded: set trainer.strategy=ddp"
         )
     elif numbers:
         problems.append(
-            f"trainer.strategy is fsdp, and {', '.join(numbers)} of objective={config.names.get('objective')} has no "
-            "dimension along which to share it out: make it of shape (1,), or set trainer.strategy=ddp"
+            f"trainer.strategy is fsdp, and {', '.join(numbers)} of "
+            f"objective={config.names.get('objective')} has no dimension along which to shard it: give it "
+            "shape (1,), or set trainer.strategy=ddp"
         )
     return problems
 
 
 def launch(request: RunRequest) -> None:
-    """Do a run in `trainer.devices` processes; returns when it is done.
+    """Execute a run in `trainer.devices` processes; returns when it is done.
 
     Raises ConfigError, BusyError, Stopped or SystemExit where it is not; the process at fault has said why.
     """
@@ -127,8 +134,8 @@ def launch(request: RunRequest) -> None:
         raise BusyError("the run's folder is in use", said=True)
     how = f"with exit code {code}" if code > 0 else f"by signal {-code} ({signal.Signals(-code).name})"
     raise SystemExit(
-        f"error: process {rank} of {size} ended {how}, and the others were stopped; what it said is above. The same "
-        "command goes on from the last checkpoint, where there is one"
+        f"error: process {rank} of {size} ended {how}, and the others were stopped; its output is above. The same "
+        "command resumes from the last checkpoint, if there is one"
     )
 
 
@@ -188,5 +195,5 @@ def _free_port() -> int:
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether a step failed because another process is gone."""
+    """Whether a step failed because another process has ended."""
     return world().size > 1 and re.search(GONE, str(error)) is not None

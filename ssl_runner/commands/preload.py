@@ -1,4 +1,4 @@
-"""Imported once by the process that jobs are forked from: all that a run imports, and nothing that computes."""
+"""Imported once by the process that jobs are forked from: all modules of a run, without computing anything."""
 
 import pytorch_lightning  # noqa: F401
 import sklearn.decomposition

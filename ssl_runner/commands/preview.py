@@ -1,4 +1,4 @@
-"""`ssl-preview objective=... dataset=...`: a picture of what `split` makes of a batch, before any training."""
+"""`ssl-preview objective=... dataset=...`: a picture of the x and y that `split` makes of a batch, untrained."""
 
 import sys
 from dataclasses import replace
@@ -7,11 +7,23 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import typed
 from ssl_runner.runtime.terminal import plain as plain_text
 from ssl_runner.runtime.terminal import say
+
+COMMAND = Command(
+    "ssl-preview",
+    "config",
+    "Draw the inputs x and targets y that an objective makes of a dataset, before any training.",
+    (
+        ("ssl-preview objective=rotation", "rotated digits and the angle that is to be predicted"),
+        ("ssl-preview objective=simclr objective/views=natural dataset=cifar10", "two views of each image"),
+        ("ssl-preview objective=bert backbone=bert_tiny dataset=wiki_sample", "masked tokens, printed as text too"),
+    ),
+)
 
 
 def task(cfg: DictConfig) -> None:
@@ -45,7 +57,7 @@ def task(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of `ssl-preview`."""
-    hydra_main(task, "config")
+    hydra_main(task, COMMAND)
 
 
 if __name__ == "__main__":

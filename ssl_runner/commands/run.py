@@ -1,4 +1,4 @@
-"""Pretrain, evaluate, and leave a folder with all of it."""
+"""Pretrain and evaluate one run, and write its folder."""
 
 import shlex
 import shutil
@@ -61,7 +61,7 @@ if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed,
 
 
 def run(request: RunRequest) -> Path:
-    """Do what is asked for; return the run's folder.
+    """Execute a run; returns its folder.
 
     Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
     Raises BusyError where another process does the same run, Stopped where it was asked to stop.
@@ -87,7 +87,7 @@ def run(request: RunRequest) -> Path:
     request, note = placed(request, lambda: load_data(request.config, source).fingerprint())
     folder = request.folder
     if note:
-        console.print(f"note: {note}; this is another run", soft_wrap=True)
+        console.print(f"note: {note}; this is a separate run", soft_wrap=True)
     check_resumes(request)
     if config.resume != "never":
         check_unchanged(request)
@@ -112,7 +112,9 @@ def run(request: RunRequest) -> Path:
         except RuntimeError as error:
             if not is_lost(error):
                 raise
-            raise LostError([f"process {here.rank}: another process of this run is gone; it says why"]) from error
+            raise LostError(
+                [f"process {here.rank}: another process of this run has ended; its output says why"]
+            ) from error
     show(console, folder, done)
     return folder
 
@@ -125,7 +127,7 @@ def check_monitor(config: Config, spec: DataSpec) -> None:
 
 
 def pretrain_along(request: RunRequest, source: DataSource, console: Console) -> None:
-    """What processes other than the first do: lend a device to pretraining. They write nothing."""
+    """The work of processes with rank above 0: pretraining only. They write nothing."""
     data = load_data(request.config, source)
     model = fresh(request.config, data)
     meet()
@@ -133,7 +135,7 @@ def pretrain_along(request: RunRequest, source: DataSource, console: Console) ->
 
 
 def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Console) -> Result:
-    """A whole run in its folder; its result is written last."""
+    """Pretrain and evaluate in the run's folder; the result is written last."""
     from ssl_runner.reporting.page import write_report
 
     # The data, and the objective at its start.
@@ -191,7 +193,7 @@ def judge(
     pretraining: Pretraining,
     cost: Cost,
 ) -> tuple[Result, list[str]]:
-    """Evaluate the encoder and its controls, and write the result; what could not be evaluated, in words."""
+    """Evaluate the encoder and its controls, and write the result. Returns a line for each evaluation that failed."""
     from ssl_runner.commands.evaluations import bare, draw_task, evaluate
     from ssl_runner.reporting.environment import environment
 
@@ -244,10 +246,12 @@ def fresh(config: Config, data: "DataModule") -> Objective:
 
 
 def said_of_start(start: Path, model: Objective) -> str:
-    """What a run took from an exported encoder, in words."""
+    """A description of what a run starts from, given an exported encoder."""
     normalized = any(isinstance(part, Normalize) for part in model.encoder.modules())
-    statistics = ", and images are normalized by its statistics, not by those of this dataset" if normalized else ""
-    return f"the encoder, and every copy that the objective keeps of it, has the weights of {start}{statistics}"
+    statistics = (
+        ", and images are normalized by that run's statistics, not by those of this dataset" if normalized else ""
+    )
+    return f"the encoder, and every copy of it in the objective, starts from the weights of {start}{statistics}"
 
 
 def pretrain(
@@ -258,7 +262,7 @@ def pretrain(
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, Cost]:
-    """`training.fit.pretrain`, with what the config makes of it."""
+    """Call `training.fit.pretrain` with the objects of the config."""
     from ssl_runner.training import fit
 
     config = request.config
@@ -268,8 +272,8 @@ def pretrain(
 
 
 def introduce(config: Config, model: Objective, data: "DataModule", console: Console) -> None:
-    """Say what begins."""
-    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} examples to pretrain on")
+    """Print what the run does: objective, data, seed."""
+    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} pretraining examples")
     if "views" in config.objective:
         console.print(f"views: {views_of(config)}")
     if model.encoder.note:
@@ -289,7 +293,7 @@ def write_config(request: RunRequest) -> None:
 
 
 def context_of(request: RunRequest) -> RunContext:
-    """What loggers are told of a run."""
+    """The context of a run for loggers."""
     config = request.config
     return RunContext(
         folder=request.folder,
@@ -326,13 +330,15 @@ def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Rea
     found = checkpoint_files.find(folder)
     for path, why in found.damaged.items():
         if found.newest is None:
-            raise ConfigError([f"{str(path)!r} is damaged ({why}), and there is no other; resume=never starts anew"])
+            raise ConfigError(
+                [f"{str(path)!r} is damaged ({why}), and there is no other; set resume=never to start over"]
+            )
         console.print(f"warning: {path.name} is damaged ({why}); it is removed", style="yellow", soft_wrap=True)
         path.unlink()
     if found.newest is not None:
-        whose = f"those that {str(found.newest.path)!r} was made with"
-        refuse_changed(found.newest.contents, contents, whose, "bring these back, or set resume=never")
-        console.print(f"going on from step {found.newest.step} ({found.newest.path.name})")
+        whose = f"those of {str(found.newest.path)!r}"
+        refuse_changed(found.newest.contents, contents, whose, "restore them, or set resume=never")
+        console.print(f"resuming from step {found.newest.step} ({found.newest.path.name})")
     return found.newest
 
 
@@ -345,13 +351,13 @@ def views_of(config: Config) -> str:
     """Which views an objective takes, and how many of each example: "natural, 2 of each example"."""
     views = config.objective["views"]
     if views is None:
-        return "none, examples as they are"
+        return "none, unaugmented examples"
     count = f", {views['views']} of each example" if "views" in views else ""
     return config.names.get("objective/views", "of the config's own") + count
 
 
 def show(console: Console, folder: Path, result: Result) -> None:
-    """The table, and where to read on."""
+    """Print the table of results, and the paths of the report and the encoder."""
     from ssl_runner.reporting.tables import result_table
 
     console.print(result_table(result))

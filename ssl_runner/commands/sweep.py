@@ -1,4 +1,4 @@
-"""Several runs: plan them, skip what is finished, run the rest in processes of their own, compare them all.
+"""A sweep: plan its runs, skip finished ones, execute the others in separate processes, compare all.
 
 `ssl-run` calls `sweep` for `-m` and for the presets of conf/sweep/.
 """
@@ -46,7 +46,7 @@ WORK = Work(one.__name__, one.forked, "ssl_runner.commands.preload")
 
 
 def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Run a sweep and end the process: 0 all runs are finished; 1 some failed; 130 or 143 it was stopped.
+    """Run a sweep and end the process with exit code 0: all runs are finished; 1: some failed; 130 or 143: stopped.
 
     Raises ConfigError and Hydra's exceptions before anything is run or written.
     """
@@ -68,7 +68,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         chosen = draw(axes, config.sweep.trials, config.seed) if random else combinations(axes)
         planned = plan(composer, axes, chosen)
         for why in planned.left_out:
-            console.print(f"left out: {why}", soft_wrap=True)
+            console.print(f"skipped: {why}", soft_wrap=True)
         jobs = planned.jobs
         ended = {job.identity for job in jobs if config.resume != "never" and finished(job.folder)}
         done = [job for job in jobs if job.identity in ended]
@@ -77,7 +77,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         if refused and not axes.fitting:
             raise ConfigError([f"{label}: {problem}" for label, problem in refused.values()])
         for label, problem in refused.values():
-            console.print(f"left out: {label}: {problem}", soft_wrap=True)
+            console.print(f"skipped: {label}: {problem}", soft_wrap=True)
         missing = [job for job in missing if setting_of(job) not in refused]
         jobs = [*done, *missing]
         source = Listed(missing)
@@ -92,7 +92,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
 
 def first(composer: Composer, axes: Axes) -> RunRequest:
-    """One of the runs, for the settings that all share. Raises ConfigError where no combination goes together."""
+    """One valid run, for the settings that all share. Raises ConfigError if no combination is valid."""
     if axes.intervals:
         middle = {key: str((interval.low + interval.high) / 2) for key, interval in axes.intervals.items()}
     else:
@@ -101,17 +101,15 @@ def first(composer: Composer, axes: Axes) -> RunRequest:
     if not tried.jobs:
         tried = plan(composer, axes, ({**each, **middle} for each in combinations(axes)))
     if not tried.jobs:
-        raise ConfigError([f"no combination of the sweep goes together: {why}" for why in tried.left_out])
+        raise ConfigError([f"no combination of the sweep is valid: {why}" for why in tried.left_out])
     if axes.intervals and tried.jobs[0].config.sweep.search == "grid":
         keys = ", ".join(axes.intervals)
-        raise ConfigError(
-            [f"{keys}: interval(...) has no end of values; set sweep.search=random or sweep.search=optuna"]
-        )
+        raise ConfigError([f"{keys}: interval(...) is continuous; set sweep.search=random or sweep.search=optuna"])
     return tried.jobs[0]
 
 
 def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
-    """The later gates, for each setting once whatever its seeds: of those that fail, a label and why."""
+    """Run the later checks once per setting, not per seed: label and reason of each that fails."""
     from ssl_runner.assembly import check
 
     settings = {setting_of(job): job for job in reversed(jobs)}
@@ -139,7 +137,7 @@ def work(
     arguments: Sequence[str],
     console: Console,
 ) -> int:
-    """Run what is missing, compare what there is; returns the exit code."""
+    """Execute the runs that are missing and compare all finished ones; returns the exit code."""
     folder = folder_of(config, axes)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     total = len(jobs) or config.sweep.trials
@@ -175,9 +173,9 @@ def work(
         console.print(source.best())
     if code:
         how = "interrupted" if code == 128 + signal.SIGINT else "stopped"
-        console.print(f"{how}: {left} runs are left; the same command goes on with them")
+        console.print(f"{how}: {left} runs remain; the same command resumes them")
     elif any(outcome.state == "failed" for outcome in outcomes):
-        console.print("the same command runs what failed again, and nothing else")
+        console.print("the same command repeats the failed runs only")
         code = 1
     return code
 

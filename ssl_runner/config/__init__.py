@@ -1,1 +1,1 @@
-"""Configs: composed, held against signatures, fitted together, identified."""
+"""Configs: composition, validation against signatures, compatibility, identity."""

@@ -1,4 +1,4 @@
-"""Compose a config as the command line does, and make a plain, resolved dict of it."""
+"""Compose a config as the command line does, and resolve it to a plain dict."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,16 +51,18 @@ def composed(overrides: Sequence[str], name: str) -> DictConfig:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Hydra's own exceptions pass; whatever else it raises over words that it cannot read becomes a ConfigError."""
+    """Pass Hydra's own exceptions on; turn all others that it raises for invalid input into a ConfigError."""
     from hydra.errors import HydraException
 
     try:
         yield
-    except (HydraException, ConfigError):
+    except (HydraException, ConfigError, BrokenPipeError):  # the last: of --cfg, whose output is no longer read
         raise
     except Exception as error:  # of many kinds, AssertionError and RecursionError among them
         why = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ConfigError([f"Hydra cannot read these words: {why}; write key=value, each in quotes"]) from error
+        raise ConfigError(
+            [f"the command line or config cannot be parsed: {why}; write key=value, each argument in quotes"]
+        ) from error
 
 
 def version_base() -> str | None:

@@ -1,4 +1,4 @@
-"""How a config is refused: what is wrong, what would be right, which key to set."""
+"""The error of an invalid config: what is wrong, what would be right, which key to set."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ VALUE = 120  # characters of a value that a message repeats
 
 
 class ConfigError(Exception):
-    """What is wrong with a config, a line each: what is, what would be right, which key to set."""
+    """An invalid config. `problems`: one line each, with the value, what would be valid, and the key to set."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

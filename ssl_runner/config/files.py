@@ -1,4 +1,4 @@
-"""How Hydra reads config files here: no bomb, nothing outside of its folder, nothing that Hydra could run."""
+"""A restricted reader of config files: no YAML bombs, no files outside of the folder, no execution of code."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +24,14 @@ MOST_BYTES = 2**20  # of a config file; the largest of conf/ has 5,000
 
 
 def register() -> None:
-    """Have Hydra read all files of configs by `Files`."""
+    """Make `Files` Hydra's reader of all config files."""
     Plugins.instance()  # which registers Hydra's own readers
     SourcesRegistry.instance().types[Files.scheme()] = Files
 
 
 class Files(FileConfigSource):
-    """Hydra's reader of config files, which reads no bomb, nothing outside of its folder, and, of files that are not
-    of conf/, what they set of `hydra` only if they may: some of it Hydra heeds before a config is composed.
+    """Hydra's reader of config files, restricted: no YAML bombs, no files outside of the folder. Files that are not
+    part of conf/ may set only `CONFIG_SETS` of `hydra`, since Hydra acts on some of it before a config is composed.
 
     An option of a group that has `FLOORS` lies on one of them, and is named without it: evaluation=linear.
     """
@@ -40,13 +40,13 @@ class Files(FileConfigSource):
         name = self._normalize_file_name(self._on_floor(config_path))
         inside = os.path.normpath(name)
         if os.path.isabs(inside) or inside.startswith(".."):
-            raise ConfigError([f"{config_path!r} lies outside of the folder of configs {self.path!r}"])
+            raise ConfigError([f"{config_path!r} is outside of the config folder {self.path!r}"])
         file = Path(self.path, name)
         if not file.is_file():
             return super().load_config(config_path)  # which says so
         try:
             if file.stat().st_size > MOST_BYTES:
-                raise ValueError(f"it has {file.stat().st_size:,} bytes; a config has at most {MOST_BYTES:,}")
+                raise ValueError(f"it has {file.stat().st_size:,} bytes; the limit for a config is {MOST_BYTES:,}")
             check_text(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError([f"{str(file)!r} cannot be read: {error}"]) from error
@@ -88,7 +88,7 @@ class Files(FileConfigSource):
 
 
 def not_to_be_set(node: Any) -> list[str]:
-    """The keys that a config sets of `hydra` and may not. `node`: as the file has it."""
+    """The keys of `hydra` that a config sets without being allowed to. `node`: its node `hydra`, as in the file."""
     if not isinstance(node, Mapping):
         return ["hydra"]
     keys = [key for name, value in node.items() if name not in CONFIG_SETS for key in _keys(value, f"hydra.{name}")]
@@ -106,6 +106,6 @@ def _keys(node: Any, path: str) -> Iterator[str]:
 def refusal(keys: Sequence[str], file: str = "") -> str:
     """`hydra.mode` is among the keys where it is not written out: what it holds may be different the next time."""
     return (
-        f"{file}{', '.join(keys)}: a config may not set that, since Hydra can run or change things by it; "
-        "of hydra.* it may set mode alone, to RUN or MULTIRUN"
+        f"{file}{', '.join(keys)}: a config may not set this, since Hydra could execute code through it; "
+        "the only key of hydra.* it may set is mode, to RUN or MULTIRUN"
     )

@@ -1,6 +1,6 @@
-"""What goes with what: dataset, backbone, objective and evaluations, by their annotations."""
+"""Compatibility of dataset, backbone, objective and evaluations, by the annotations of their classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -11,17 +11,50 @@ if TYPE_CHECKING:  # it imports torch
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import locate
+from ssl_runner.config.signatures import classes, locate, parameters
+
+
+def option_classes(axis: str) -> dict[str, type[Any]]:
+    """The class of each option of a group; sets of options have none."""
+    found = {}
+    for name, file in options(axis).items():
+        target = yaml.safe_load(file.read_text()).get("_target_")
+        if target:
+            found[name] = locate(target)
+    return found
 
 
 def fitting(axis: str, fits: Callable[[type[Any]], bool]) -> str:
-    """The options of an axis whose class fits, for messages."""
-    found = []
-    for name, file in options(axis).items():
-        target = yaml.safe_load(file.read_text()).get("_target_")
-        if target and fits(locate(target)):
-            found.append(name)
-    return ", ".join(found) or "none yet"
+    """The options of a group whose class satisfies `fits`, comma-separated, for messages."""
+    return ", ".join(name for name, cls in option_classes(axis).items() if fits(cls)) or "none yet"
+
+
+def spec_of(source: type[Any]) -> type[Any]:
+    """The kind of data that a DataSource gives, by the annotation of its `spec`."""
+    found: type[Any] = get_type_hints(source.spec.fget)["return"]
+    return found
+
+
+def reads(cls: type[Any]) -> type[Any]:
+    """The kind of data that a backbone, an objective or an evaluation is for."""
+    found: type[Any] = cls.reads if hasattr(cls, "reads") else get_type_hints(cls.__init__)["spec"]
+    return found
+
+
+def needs_encoder(objective: type[Any]) -> type[Any]:
+    """The kind of encoder that an objective trains."""
+    found: type[Any] = get_type_hints(objective.__init__)["encoder"]
+    return found
+
+
+def needs_objective(evaluation: type[Any]) -> type[Any]:
+    """What an `Inspection` needs of the objective; of an `Evaluator`, nothing: any object."""
+    from ssl_runner.interfaces import Inspection
+
+    found: type[Any] = (
+        get_type_hints(evaluation.__call__)["objective"] if issubclass(evaluation, Inspection) else object
+    )
+    return found
 
 
 def is_kind(cls: type[Any], wanted: type[Any]) -> bool:
@@ -30,25 +63,25 @@ def is_kind(cls: type[Any], wanted: type[Any]) -> bool:
 
 def gives(source: type[Any], wanted: type[Any]) -> bool:
     """Whether a DataSource's examples are of a spec's kind, by the annotation of its `spec`."""
-    return issubclass(get_type_hints(source.spec.fget)["return"], wanted)
+    return issubclass(spec_of(source), wanted)
 
 
 def check_fit(config: Config) -> None:
-    """Hold the annotations of dataset, backbone and objective against each other. Raises ConfigError."""
+    """Check that dataset, backbone and objective are compatible by their annotations. Raises ConfigError."""
     source, backbone, objective = (
         locate(node["_target_"]) for node in (config.dataset, config.backbone, config.objective)
     )
-    spec = get_type_hints(source.spec.fget)["return"]
+    spec = spec_of(source)
     name = {axis: f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "backbone", "objective")}
     problems = []
     for axis, cls in (("backbone", backbone), ("objective", objective)):
-        reads = get_type_hints(cls.__init__)["spec"]
-        if not issubclass(spec, reads):
+        wanted = reads(cls)
+        if not issubclass(spec, wanted):
             problems.append(
-                f"{name[axis]} reads {reads.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
-                + fitting("dataset", partial(gives, wanted=reads))
+                f"{name[axis]} reads {wanted.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
+                + fitting("dataset", partial(gives, wanted=wanted))
             )
-    encoder = get_type_hints(objective.__init__)["encoder"]
+    encoder = needs_encoder(objective)
     if not issubclass(backbone, encoder):
         problems.append(
             f"{name['objective']} needs {encoder.kind}; {name['backbone']} is {backbone.kind}. Backbones that fit: "
@@ -59,7 +92,7 @@ def check_fit(config: Config) -> None:
 
 
 def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
-    """The evaluations that do not go with the data or the objective: name -> why."""
+    """The evaluations that are incompatible with the data or the objective: name -> reason."""
     from ssl_runner.interfaces import Inspection, Masked
 
     objective, source = (locate(node["_target_"]) for node in (config.objective, config.dataset))
@@ -69,15 +102,63 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
         if not isinstance(spec, cls.reads):
             why[name] = f"it reads {cls.reads.kind}, and dataset={config.names.get('dataset', '?')} is {spec.kind}"
         elif issubclass(cls, Inspection):
-            needs = get_type_hints(cls.__call__)["objective"]
+            needs = needs_objective(cls)
             if not issubclass(objective, needs):
                 fit = fitting("objective", partial(is_kind, wanted=needs))
-                why[name] = f"objective={config.names.get('objective', '?')} cannot do that; objectives that can: {fit}"
+                why[name] = (
+                    f"objective={config.names.get('objective', '?')} does not support it; objectives that do: {fit}"
+                )
         elif cls.needs_labels and spec.classes == 0:
             why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
         elif cls.needs_labels and spec.classes == 1:
             only = f" ({spec.class_names[0]})" if spec.class_names else ""
-            why[name] = f"it tells classes apart, and dataset={config.names.get('dataset', '?')} has one alone{only}"
+            why[name] = f"it needs several classes, and dataset={config.names.get('dataset', '?')} has one{only}"
         elif cls.needs_masks and not issubclass(source, Masked):
             why[name] = f"it needs masks, and dataset={config.names.get('dataset', '?')} has none"
     return why
+
+
+def partners(group: str, cls: type[Any]) -> dict[str, list[str]]:
+    """The options of other groups that are compatible with a class of `group`: group -> names; {}: no rule applies.
+
+    Labels and masks depend on the files of a dataset, and are not checked here.
+    """
+    above, _, key = group.rpartition("/")
+    if above:
+        return {above: [name for name, owner in option_classes(above).items() if _takes(owner, key, cls)]}
+    if group not in ("dataset", "backbone", "objective", "evaluation"):
+        return {}
+    axes = {axis: option_classes(axis) for axis in ("dataset", "backbone", "objective", "evaluation")}
+    axes[group] = {"": cls}
+    runs = list(_runs(*(set(found.values()) for found in axes.values())))
+    return {
+        axis: [name for name, other in found.items() if any(run[place] is other for run in runs)]
+        for place, (axis, found) in enumerate(axes.items())
+        if axis != group
+    }
+
+
+def _runs(
+    sources: Iterable[type[Any]],
+    backbones: Iterable[type[Any]],
+    objectives: Iterable[type[Any]],
+    evaluations: Iterable[type[Any]],
+) -> Iterator[tuple[type[Any], ...]]:
+    """All that go together: source, backbone, objective, evaluation."""
+    encoders = {objective: (needs_encoder(objective), reads(objective)) for objective in objectives}
+    asked = {evaluation: (needs_objective(evaluation), reads(evaluation)) for evaluation in evaluations}
+    for source in sources:
+        spec = spec_of(source)
+        for backbone in (each for each in backbones if issubclass(spec, reads(each))):
+            for objective, (encoder, its) in encoders.items():
+                if not (issubclass(spec, its) and issubclass(backbone, encoder)):
+                    continue
+                for evaluation, (needs, of) in asked.items():
+                    if issubclass(spec, of) and issubclass(objective, needs):
+                        yield source, backbone, objective, evaluation
+
+
+def _takes(owner: type[Any], key: str, cls: type[Any]) -> bool:
+    """Whether a class has a parameter `key` that may be an object of `cls`."""
+    known = parameters(owner)
+    return key in known and any(kind in cls.__mro__ for kind in classes(known[key][0]))

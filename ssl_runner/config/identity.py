@@ -1,4 +1,4 @@
-"""What a run is: a hash of all that can change its result, and the folder named by it."""
+"""The identity of a run: a hash of all settings and data that can change its result, and the folder named by it."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it
 
 
 def identity(plain: Mapping[str, Any]) -> str:
-    """A hash of all that can change a run's result: ten hexadecimal digits.
+    """A hash of all settings and data that can change a run's result: ten hexadecimal digits.
 
-    Files enter by their contents (`contents`, which `check.contents` finds), never by where they lie. A key that was
+    Files enter by their contents (`contents`, computed by `check.contents`), never by their path. A key that was
     added later is left out at the value that runs had before it, and names are those of now: so runs of older versions
     have the identity that the same command gives now.
     """
@@ -29,7 +29,7 @@ def identity(plain: Mapping[str, Any]) -> str:
 
 
 def identity_but_for(plain: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The same for runs that differ at most in the contents of what these keys name."""
+    """An identity that is equal for runs that differ at most in the contents of the files that these keys name."""
     text = json.dumps(_what_counts(plain, dict.fromkeys(keys, "")), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -64,5 +64,5 @@ def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
 
 
 def control_suffix(config: Config) -> str:
-    """What the name of a run that is itself a control ends with; else nothing."""
+    """The suffix in the folder name of a run that is a control ("-shuffled"); "" for others."""
     return "-shuffled" if config.control == "shuffled_target" else ""

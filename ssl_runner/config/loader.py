@@ -1,9 +1,10 @@
-"""Compose the config of a command line with Hydra, which does nothing else: it runs nothing, and makes no folder.
+"""Compose the config of a command line. Hydra only composes: it runs nothing and creates no folder.
 
 A config may come from elsewhere (--config-dir), and Hydra builds what its own node `hydra` names. So that node stays as
 Hydra has it, whatever a later version puts there: a config may set `CONFIG_SETS` of it, the command line `LINE_SETS`.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ LINE_SETS = ("mode", "searchpath")
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's composer over conf/ and `folder`. Each config that it makes is held against `CONFIG_SETS`, each line of
+    """Hydra's composer over conf/ and `folder`. Each composed config is checked against `CONFIG_SETS`, each list of
     overrides against `LINE_SETS`."""
 
     def __init__(self, folder: str | None = None) -> None:
@@ -43,7 +44,7 @@ class Loader(ConfigLoaderImpl):
         if folder is not None:
             path = Path(folder).absolute()
             if not path.is_dir():
-                raise ConfigError([f"--config-dir is {folder!r}, and there is no such folder"])
+                raise ConfigError([f"--config-dir is {folder!r}, which does not exist; set it to a folder of configs"])
             places.prepend("command-line", f"file://{path}", SearchPathQuery(provider="schema"))
         super().__init__(places)
         self._held = False
@@ -66,7 +67,8 @@ class Loader(ConfigLoaderImpl):
             )
         if not self._held:  # another version of Hydra composes in another way
             raise RuntimeError(
-                "Hydra has composed a config that was not looked at; ssl_runner does not know its version"
+                "this version of Hydra composes configs in a way that ssl_runner cannot check; install a "
+                "supported version"
             )
         return cfg
 
@@ -128,7 +130,7 @@ def check_overrides(overrides: Sequence[Override]) -> None:
     """Raise ConfigError for parsed overrides of `hydra` that are not `LINE_SETS`."""
     may = ", ".join(f"hydra.{each}" for each in LINE_SETS)
     problems = [
-        f"{each.key_or_group}: of hydra.* the command line may set {may} alone"
+        f"{each.key_or_group}: the only keys of hydra.* that the command line may set are {may}"
         for each in overrides
         if of_hydra(each) and each.key_or_group not in {f"hydra.{key}" for key in LINE_SETS}
     ]
@@ -137,7 +139,7 @@ def check_overrides(overrides: Sequence[Override]) -> None:
 
 
 def of_hydra(override: Override) -> bool:
-    """Whether an override sets something of Hydra's node."""
+    """Whether an override sets a key of Hydra's node."""
     return any(re.split(r"[./@:\[]", place or "")[0] == "hydra" for place in (override.key_or_group, override.package))
 
 
@@ -171,7 +173,7 @@ def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
 
 
 def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: bool) -> tuple[DictConfig, bool]:
-    """The config of a command line, and whether it is of several runs (`several`: it says so itself)."""
+    """The config of a command line, and whether it describes several runs (`several`: --multirun was given)."""
     cfg = loader.load_configuration(name, list(overrides), RunMode.MULTIRUN, validate_sweep_overrides=False)
     if several or cfg.hydra.mode == RunMode.MULTIRUN:
         return cfg, True
@@ -179,21 +181,20 @@ def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: b
 
 
 def application(loader: Loader) -> Hydra:
-    """Hydra itself with such a loader: it prints, and composes, and is never asked to run."""
+    """Hydra's application object with our loader, used for printing and composing only."""
     return Hydra(Path(sys.argv[0]).name, loader)
 
 
 def show(loader: Loader, args: Any, parser: Any, name: str) -> None:
-    """What Hydra prints of a config and of itself: --help, --hydra-help, --cfg, --info and --shell-completion."""
+    """Print what Hydra prints of a config and of itself: --hydra-help, --cfg, --info and --shell-completion."""
     app = application(loader)
-    if args.help:
-        app.app_help(config_name=name, args_parser=parser, args=args)
-    elif args.hydra_help:
+    if args.hydra_help:
         app.hydra_help(config_name=name, args_parser=parser, args=args)
     elif args.cfg:
         app.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
     elif args.info:
         loader.load_configuration(name, args.overrides, RunMode.RUN)  # refused before Hydra sets up its logs
+        logging.raiseExceptions = False  # it is logged, and logging would print a traceback a line to a closed pipe
         app.show_info(args.info, config_name=name, overrides=args.overrides)
     else:
         app.shell_completion(config_name=name, overrides=args.overrides)

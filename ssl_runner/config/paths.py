@@ -1,4 +1,4 @@
-"""Where the configs lie, and what a file may be called."""
+"""Locations of config files, and safe file names."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ def conf_dir() -> Path:
 
 
 def options(group: str) -> dict[str, Path]:
-    """The options of a group of conf/ by name, and where their files lie."""
+    """The options of a group of conf/: name -> file, sorted by name."""
     folder = conf_dir() / group
     places = [folder, *(folder / floor for floor in FLOORS.get(group, ()))]
     files = {path.stem: path for place in places for path in place.glob("*.yaml")}
@@ -27,8 +27,15 @@ def option_class(group: str, option: str) -> str | None:
     return found[1] if found else None
 
 
+def groups() -> list[str]:
+    """The groups of conf/, nested ones too: "objective/views"."""
+    floors = {f"{group}/{floor}" for group, names in FLOORS.items() for floor in names}
+    folders = {path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
+    return sorted(folders - floors - {"."})
+
+
 def file_name(text: str) -> str:
-    """`text` as the name of one file, which leads nowhere else.
+    """`text` as a valid name of a single file, without path separators.
 
     >>> file_name("../objective/loss=a b")
     '...objective.loss=a-b'

@@ -1,4 +1,4 @@
-"""Read YAML that may come from elsewhere: plain values alone, and no more of them than people write."""
+"""Read YAML from untrusted sources: plain values only, and of bounded size."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DAMAGE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, Ar
 
 
 def read_yaml(text: str) -> Any:
-    """The one document of `text`. Raises ValueError, in one line, for what is no YAML, names a class, or is a bomb."""
+    """The single document of `text`. Raises ValueError, in one line, for invalid YAML, class tags and bombs."""
     try:
         loader = Parser(text)
         try:
@@ -30,7 +30,7 @@ def read_yaml(text: str) -> Any:
 
 
 def check_text(text: str) -> None:
-    """Raise ValueError for YAML whose aliases blow up, before anything is made of it; the rest is its reader's."""
+    """Raise ValueError for YAML whose aliases expand too far, before it is constructed; ignore other errors."""
     if "&" not in text or "*" not in text:
         return
     try:
@@ -42,12 +42,12 @@ def check_text(text: str) -> None:
 
 
 def check_size(node: Node) -> None:
-    """Raise ValueError for a document that is larger than `MOST_NODES` and `MOST_CHARACTERS`, or holds itself."""
+    """Raise ValueError for a document that exceeds `MOST_NODES` or `MOST_CHARACTERS`, or contains itself."""
     nodes, characters = _size(node, {}, set())
     if nodes > MOST_NODES or characters > MOST_CHARACTERS:
         raise ValueError(
-            f"it stands for {nodes:,} values of {characters:,} characters, its aliases (*name) written out; at most "
-            f"{MOST_NODES:,} and {MOST_CHARACTERS:,} are read"
+            f"it expands to {nodes:,} values of {characters:,} characters (with aliases *name); the limits are "
+            f"{MOST_NODES:,} and {MOST_CHARACTERS:,}"
         )
 
 
@@ -58,7 +58,7 @@ def _size(node: Node, known: dict[int, tuple[int, int]], above: set[int]) -> tup
     if id(node) in known:
         return known[id(node)]
     if id(node) in above:
-        raise ValueError("it holds itself, by an alias (*name)")
+        raise ValueError("it contains itself through an alias (*name)")
     above.add(id(node))
     parts = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
     sizes = [_size(part, known, above) for part in parts]

@@ -1,4 +1,4 @@
-"""One run, as it is asked for: what travels from the command line to the end of a run, and through job files."""
+"""The request for one run: passed from the command line through the run, and through job files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CONTENTS = "contents"  # the key of the fingerprints of files; configs of older 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run's config and where it comes from. `assembly.places` fills in what files hold, and finds older runs."""
+    """A run's config and its origin. `assembly.places` adds fingerprints of files, and finds older runs."""
 
     config: Config
     plain: Mapping[str, Any]  # the same, composed and resolved, as config.yaml keeps it
@@ -32,7 +32,7 @@ class RunRequest:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of all that can change the result: ten hexadecimal digits."""
+        """A hash of all settings and data that can change the result: ten hexadecimal digits."""
         return identity.identity(self.plain)
 
     @property

@@ -1,5 +1,5 @@
-"""A whole run, typed: the dataclasses of conf/config.yaml. Each key says its range, and whether it is part of a run's
-identity, in its field."""
+"""The typed config of a run: dataclasses of conf/config.yaml. Each key states its range, and whether it is part of a
+run's identity, in its field."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -137,21 +137,22 @@ def misfits(plain: Mapping[str, Any]) -> Iterator[str]:
             continue
         for name, each in node.items():
             if file_name(str(name)) != name:  # figures are called after it
-                yield f"{axis}.{name}: a name here may hold letters, digits, _ and - alone"
+                yield f"{axis}.{name}: a name here may contain only letters, digits, _ and -"
             yield from check_node(each, f"{axis}.{name}", kinds)
 
 
 def clashes(config: Config) -> Iterator[str]:
     """A line for each two values of the root that do not go together."""
     if config.budget.unit in ("epochs", "steps") and config.budget.amount % 1:
-        yield f"budget.amount is {config.budget.amount}; with budget.unit={config.budget.unit} it is whole"
+        unit = f"budget.unit={config.budget.unit}"
+        yield f"budget.amount is {config.budget.amount}; with {unit} it must be a whole number"
     if config.trainer.monitor_examples and not config.trainer.validations:
         yield (
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
-            "the monitor looks at each validation: set trainer.validations to 1 or more"
+            "the monitor runs at each validation: set trainer.validations to 1 or more"
         )
     if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
-        yield ("trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more")
+        yield "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"
     if config.control == "shuffled_target" and config.batch_size < 2:
         yield (f"batch_size is {config.batch_size}; with control=shuffled_target it must be 2 or more")
 

@@ -1,4 +1,4 @@
-"""What a config must not hold: a config is written to config.yaml, result.json and reports, and sent to loggers."""
+"""Detection of secrets in configs, since configs are written to files and reports, and sent to loggers."""
 
 import os
 import re
@@ -32,13 +32,13 @@ SHAPES = (
 
 
 def secrets_in(node: Any, path: str = "") -> list[str]:
-    """A line for each text in plain dicts and lists that is a secret, or holds one. The lines do not repeat it."""
+    """One line for each string in plain dicts and lists that contains a secret, without repeating it."""
     known = _known()
     return [f"{key or 'the command line'} {why}" for key, text in _texts(node, path) if (why := _why(text, known))]
 
 
 def without_secrets(text: str) -> str:
-    """`text` with the names of the environment's secrets in place of their values: an interpolation that fails, as
+    """`text` with the values of the environment's secrets replaced by their names: a failing interpolation, such as
     `${oc.env:NO_${oc.env:TOKEN}}`, has them in its message."""
     for value, name in _known().items():
         text = text.replace(value, f"[{name}]")
@@ -52,18 +52,18 @@ def _known() -> dict[str, str]:
 
 
 def _why(text: str, known: Mapping[str, str]) -> str | None:
-    kept = "and a config is kept, and shown in reports: take it out"
+    kept = "and configs are stored and shown in reports: remove it"
     for value, name in known.items():
         if value in text:
-            return f"holds the value of the environment's {name}, {kept}"
+            return f"contains the value of the environment variable {name}, {kept}"
     if LOGIN.search(text):
-        return f"holds an address with a password, {kept}"
+        return f"contains a URL with a password, {kept}"
     if SIGNED.search(text):
-        return f"holds an address with a signature or a key, {kept}"
+        return f"contains a URL with a signature or a key, {kept}"
     if HOOKS.search(text):
-        return f"holds the address of a webhook, {kept}"
+        return f"contains the URL of a webhook, {kept}"
     if SHAPES.search(text):
-        return f"looks like a secret key, {kept}; wandb finds its key in WANDB_API_KEY or by `wandb login`"
+        return f"looks like a secret key, {kept}; wandb reads its key from WANDB_API_KEY or from `wandb login`"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The signature is the schema: hold every node of a config against the class that its `_target_` names."""
+"""Validate every node of a config against the constructor signature of the class that its `_target_` names."""
 
 import difflib
 import importlib
@@ -37,7 +37,7 @@ def locate(target: str) -> type[Any]:
     except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
         raise ConfigError([f"_target_: {brief(target)} cannot be imported: {error}"]) from error
     if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
-        raise ConfigError([f"_target_: {brief(target)} is no class of {', '.join(ALLOWED)}"])
+        raise ConfigError([f"_target_: {brief(target)} is not a class of {', '.join(ALLOWED)}"])
     return found
 
 
@@ -65,7 +65,7 @@ def unknown(key: str, known: Sequence[str], what: str) -> str:
 
 
 def mismatch(value: Any, annotation: Any) -> str | None:
-    """What `annotation` wants, in words, if `value` (plain, from YAML) is not that; else None."""
+    """A description of the values that `annotation` accepts, if `value` (plain, from YAML) is not one; else None."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is inspect.Parameter.empty:
         return None
@@ -106,7 +106,7 @@ def _mismatch_of_list(value: Any, args: tuple[Any, ...], fixed: bool) -> str | N
 
 
 def no_number(value: Any) -> str | None:
-    """What a number of a config must be, in words, if `value` is a number and is not that; else None."""
+    """A description of valid numbers, if `value` is an invalid one (nonfinite, over 64 bits); else None."""
     if type(value) is float and not math.isfinite(value):
         return "a finite number"
     if type(value) is int and not -(2**63) <= value < 2**63:
@@ -115,7 +115,7 @@ def no_number(value: Any) -> str | None:
 
 
 def no_numbers(node: Any, path: str) -> list[str]:
-    """A line for each number within a node that is none, whatever its parameter is annotated with."""
+    """One line for each invalid number within a node, whatever the annotation of its parameter."""
     if isinstance(node, Mapping):
         return [line for key, each in node.items() for line in no_numbers(each, f"{path}.{key}" if path else str(key))]
     if isinstance(node, list):
@@ -134,15 +134,15 @@ def ill_typed(path: str, value: Any, annotation: Any) -> list[str]:
 
 
 def classes(annotation: Any) -> list[type[Any]]:
-    """The classes that an annotation allows, of which a node makes an object."""
+    """The classes of objects that an annotation accepts."""
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else [annotation]
     return [part for part in parts if inspect.isclass(part) and part is not type(None)]
 
 
 def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
-    """Hold a node of the config, and all nodes in it, against the signatures of their `_target_`s.
+    """Validate a node of the config, and all nodes in it, against the signatures of their `_target_`s.
 
-    `kinds`: what it may be, for a class on the allowlist may do harm elsewhere than where it belongs.
+    `kinds`: base classes that its class must have, since a class on the allowlist may be harmful in a wrong place.
     """
     if not isinstance(node, dict) or "_target_" not in node:
         return [f"{path}: needs a _target_; choose an option of the group: {path.replace('.', '/')}=..."]
@@ -169,7 +169,7 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
 
 
 def check_fields(node: Any, cls: type, path: str) -> list[str]:
-    """Hold a mapping against the fields of a dataclass."""
+    """Validate a mapping against the fields of a dataclass."""
     if not isinstance(node, dict):
         return [f"{path}: {brief(node)} is not a mapping"] if path else ["the config is not a mapping"]
     hints, dot = get_type_hints(cls), f"{path}." if path else ""

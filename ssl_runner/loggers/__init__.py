@@ -1,1 +1,1 @@
-"""Where a run writes what it measures: a file of its own, and mirrors of it (wandb, TensorBoard)."""
+"""Loggers of a run: its own file of metrics, and mirrors of it (wandb, TensorBoard)."""

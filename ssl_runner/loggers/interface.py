@@ -1,4 +1,4 @@
-"""What a logger is. Validation imports this package, so no module of it imports anything heavy at its top."""
+"""The interface of loggers. Validation imports this package, so its modules import nothing heavy at the top."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from ssl_runner.results.metrics import Metric
 
 
 class RunContext(NamedTuple):
-    """What a logger may know of the run that it writes for."""
+    """The run, as far as loggers need to know it."""
 
     folder: Path  # the run's own
     outputs: Path  # the folder that all runs share
@@ -45,7 +45,7 @@ class RunLogger(ABC):
         """Write the resolved config: plain dicts, lists and values."""
 
     def log_summary(self, summary: Mapping[str, Metric]) -> None:  # noqa: B027
-        """Write the numbers that stand for the whole run, those of the evaluation, by subject and address:
+        """Write the final metrics of the run, those of the evaluation, by subject and address:
         "pretrained/linear.accuracy"."""
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:  # noqa: B027
@@ -53,7 +53,7 @@ class RunLogger(ABC):
 
 
 class Loggers(RunLogger):
-    """Several loggers as one; also none."""
+    """Any number of loggers as one, also none."""
 
     def __init__(self, loggers: Sequence[RunLogger]) -> None:
         self._loggers = tuple(loggers)

@@ -74,7 +74,9 @@ class MetricsFile(RunLogger):
         reader = csv.DictReader(io.StringIO(whole))
         columns = list(reader.fieldnames or ALWAYS)
         if tuple(columns[: len(ALWAYS)]) != ALWAYS:
-            raise ValueError(f"{self.path} begins with the columns {columns[:3]}, not {list(ALWAYS)}: move it away")
+            raise ValueError(
+                f"{self.path} begins with the columns {columns[:3]}, not {list(ALWAYS)}: move it elsewhere"
+            )
         return columns, list(reader)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard as a mirror of a run."""
+"""TensorBoard as a logger of a run."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of a run."""
+"""Weights & Biases as a logger of a run."""
 
 import hashlib
 import os
@@ -193,7 +193,7 @@ class WandbRun(RunLogger):
             try:
                 run.finish(exit_code=0 if success else 1)
             except TimeoutError:
-                late = f"wandb had not sent all after {self._finish_timeout:g} s"
+                late = f"wandb had not finished its upload after {self._finish_timeout:g} s"
                 say(f"warning: {late}; `wandb sync --include-online {Path(run.dir).parent}` sends the rest")
 
         self._mirror(write)
@@ -207,7 +207,7 @@ class WandbRun(RunLogger):
             write(self._run)
         except Exception as error:
             # Not wandb.Error: if its process is gone, wandb raises what has no base class and no public name.
-            say(f"warning: wandb stopped, and nothing more is logged there: {_line(error)}")
+            say(f"warning: wandb stopped; nothing more is logged to it: {_line(error)}")
             self._run = None
 
 

@@ -26,7 +26,7 @@ def log_comparison(
     The id of the wandb run follows from the group: logged again, online it goes on in the same run, which then shows
     the new table. What is on disk is replaced: the folder written last is the only one.
 
-    A mirror, as the runs' own: whatever fails is said in one line, and nothing is raised.
+    Like other uses of wandb, it never fails a run: an error is reported in one line, and nothing is raised.
     """
     comparison = context._replace(job_type="comparison")
     run_id = hashlib.sha256(f"comparison of {context.group}".encode()).hexdigest()[:16]

@@ -39,8 +39,8 @@ def check_similarity(rule: Rule, name: SimilarityName) -> None:
     """Raise ValueError where a rule reads the least similarity that there can be, and `name` has none."""
     if rule.reads_least and name not in LEAST:
         raise ValueError(
-            f"objective.loss.prior is above 0, and objective.similarity is {name}, which has no least value to bound "
-            "the debiased loss by; set objective.similarity=cosine, or objective.loss.prior=0"
+            f"objective.loss.prior is above 0, and objective.similarity is {name}, which has no minimum "
+            "to bound the debiased loss by; set objective.similarity=cosine, or objective.loss.prior=0"
         )
 
 
@@ -88,8 +88,8 @@ class Pair(Rule):
         super().__init__()
         if not repel < attract:
             raise ValueError(
-                f"objective.loss.repel is {repel} and objective.loss.attract {attract}; the similarity up to which "
-                "negatives may come must be below the one up to which positives are pulled"
+                f"objective.loss.repel is {repel} and objective.loss.attract {attract}; repel, the upper "
+                "bound for negatives, must be below attract, the lower bound for positives"
             )
         self.attract, self.repel = attract, repel
 

@@ -50,4 +50,4 @@ def cosine_momentum(start: float, progress: float) -> float:
 def check_momentum(key: str, value: float) -> None:
     """Raises ValueError unless the average moves: `value` in [0, 1)."""
     if not 0 <= value < 1:
-        raise ValueError(f"objective.{key} is {value}; it must lie in [0, 1), 0 being a copy made at each step")
+        raise ValueError(f"objective.{key} is {value}; it must lie in [0, 1); 0 copies the weights at each step")

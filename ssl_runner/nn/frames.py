@@ -40,6 +40,6 @@ def check_ordered(encoder: ClipEncoder) -> None:
     """Raises ValueError for an encoder whose features of a clip are the same whatever the order of its frames."""
     if not encoder.ordered:
         raise ValueError(
-            "backbone.pool is mean, whose features of a clip are blind to the order of its frames, which is what this "
-            "objective asks for: set backbone.pool=lstm or attention, or take another backbone of clips"
+            "backbone.pool is mean, whose features do not depend on the order of frames, which this "
+            "objective predicts: set backbone.pool=lstm or attention, or choose another clip backbone"
         )

@@ -17,7 +17,7 @@ class Judge(nn.Module):
     def __init__(self, channels: int, *, widths: Sequence[int]) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
-            raise ValueError(f"the judge's widths are {list(widths)}; at least one is needed, each at least 1")
+            raise ValueError(f"the discriminator's widths are {list(widths)}; at least one is needed, each at least 1")
         layers: list[nn.Module] = []
         for n_in, n_out in zip([channels, *widths], widths, strict=False):
             conv = nn.Conv2d(n_in, n_out, 4, stride=2, padding=1)

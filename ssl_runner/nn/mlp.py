@@ -37,8 +37,8 @@ def check_widths(key: str, widths: Sequence[int]) -> None:
     """Raises ValueError, naming the key, unless `widths` lists at least one layer, each at least 1 wide."""
     if not widths or min(widths) < 1:
         raise ValueError(
-            f"objective.{key} is {list(widths)}; it needs the widths of the head's layers, the last its output's, "
-            "as [256, 128]"
+            f"objective.{key} is {list(widths)}; it must list the widths of the head's layers, the output "
+            "last, such as [256, 128]"
         )
 
 

@@ -24,7 +24,9 @@ class TokenDecoder(nn.Module):
                 f"objective.decoder_dim is {dim} and objective.decoder_hidden {hidden}; both must be at least 1"
             )
         if not 0 <= word_dropout <= 1:
-            raise ValueError(f"objective.word_dropout is {word_dropout}; it is a part of the words, in [0, 1]")
+            raise ValueError(
+                f"objective.word_dropout is {word_dropout}; it is a fraction of the words and must lie in [0, 1]"
+            )
         self.word_dropout = word_dropout
         self.special = special = spec.special
         self.embedding = nn.Embedding(spec.vocabulary, dim, padding_idx=special.pad)

@@ -46,7 +46,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
     """
 
     collapse: ClassVar[str] = (
-        "negatives are pushed away too weakly: lower objective.loss.temperature, or raise batch_size"
+        "the repulsion of negatives is too weak: lower objective.loss.temperature, or raise batch_size"
     )
 
     def __init__(
@@ -67,14 +67,14 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         super().__init__()
         if not projector or min(projector) < 1:
             raise ValueError(
-                f"objective.projector is {projector}; it needs the widths of the head's layers, as [128, 64]"
+                f"objective.projector is {projector}; it must list the widths of the head's layers, such as [128, 64]"
             )
         if negatives is not None and negatives < 1:
             raise ValueError(f"objective.negatives is {negatives}; it must be at least 1, or null for all there are")
         if not hardness >= 0:
-            raise ValueError(f"objective.hardness is {hardness}; it must be 0 (all negatives weigh the same) or more")
+            raise ValueError(f"objective.hardness is {hardness}; it must be 0 (equal weights) or more")
         if queue < 0:
-            raise ValueError(f"objective.queue is {queue}; it must be 0 (none) or a number of keys to remember")
+            raise ValueError(f"objective.queue is {queue}; it must be 0 (none) or a number of keys to keep")
         self.encoder = encoder
         self.views = views
         self.projector = MLP([encoder.dim, *projector], norm="batch")
@@ -92,7 +92,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         """x (V, B, C, h, w) or the like."""
         if len(batch.data) < 2:
             raise ValueError(
-                "batch_size is 1; a contrastive rule needs other examples as negatives: set batch_size=2 or more"
+                "batch_size is 1; a contrastive loss needs other examples as negatives: set batch_size=2 or more"
             )
         x = self.views(batch.data)
         source, label = (each.expand(len(x), -1) for each in (batch.index, batch.label))

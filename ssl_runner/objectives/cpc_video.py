@@ -65,7 +65,7 @@ class CPCVideo(Objective[Tensor, Tensor]):
         clips = batch.data
         start = torch.randint(clips.shape[1] - self.length + 1, (len(clips), 1), device=clips.device)
         shown = take(clips, start + torch.arange(self.length, device=clips.device))
-        wanted = f"each block of objective.block={self.block} frames is shown once, whole"
+        wanted = f"each block of objective.block={self.block} frames has one view of all its frames"
         views = self.views(shown.unflatten(1, (-1, self.block)).flatten(0, 1))
         if len(views) != 1:
             raise ValueError(f"objective.views.views is {len(views)}; it must be 1: {wanted}")

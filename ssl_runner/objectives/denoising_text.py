@@ -28,7 +28,7 @@ class DenoisingText(Objective[Tensor, Tensor]):
     """
 
     collapse: ClassVar[str] = (
-        "the decoder does without the encoder's vector: raise objective.word_dropout, or lower objective.delete and "
+        "the decoder ignores the encoder's vector: raise objective.word_dropout, or lower objective.delete and "
         "objective.mask"
     )
 
@@ -47,7 +47,7 @@ class DenoisingText(Objective[Tensor, Tensor]):
         super().__init__()
         for name, share in (("delete", delete), ("mask", mask), ("reorder", reorder)):
             if not 0 <= share <= 1:
-                raise ValueError(f"objective.{name} is {share}; it is a part of the words, in [0, 1]")
+                raise ValueError(f"objective.{name} is {share}; it is a fraction of the words and must lie in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
         self.special = spec.special

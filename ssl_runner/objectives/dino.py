@@ -66,7 +66,8 @@ class DINO(Objective[Tensor, Tensor]):
             )
         if not 0 <= temperature_warmup <= 1:
             raise ValueError(
-                f"objective.temperature_warmup is {temperature_warmup}; it is a part of the budget, in [0, 1]"
+                f"objective.temperature_warmup is {temperature_warmup}; it is a fraction of the budget "
+                "and must lie in [0, 1]"
             )
         self.encoder = encoder
         self.views = views

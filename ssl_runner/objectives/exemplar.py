@@ -30,7 +30,7 @@ class Exemplar(Objective[Tensor, Tensor]):
         if spec.size > most:
             raise ValueError(
                 f"objective.most is {most}; objective=exemplar has a class for each of {spec.size} examples: raise it, "
-                "or ask the same without classes, by objective=exemplar_triplet"
+                "or use the variant without classes, objective=exemplar_triplet"
             )
         self.encoder = encoder
         self.views = views

@@ -59,7 +59,9 @@ class Inpainting(Objective[Context, Tensor]):
         if blocks < 1:
             raise ValueError(f"objective.blocks is {blocks}; it must be at least 1")
         if not 0 <= adversary < 1:
-            raise ValueError(f"objective.adversary is {adversary}; it must lie in [0, 1) (paper: 0.001; 0: no judge)")
+            raise ValueError(
+                f"objective.adversary is {adversary}; it must lie in [0, 1) (paper: 0.001; 0: no discriminator)"
+            )
         if not judge_lr_scale > 0:
             raise ValueError(f"objective.judge_lr_scale is {judge_lr_scale}; it must be above 0")
         fits = 0.5 ** len(judge_widths) * min(spec.height, spec.width) >= 1

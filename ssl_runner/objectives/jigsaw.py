@@ -57,7 +57,7 @@ class Jigsaw(Objective[Tensor, Tensor]):
         except ValueError as error:
             raise ValueError(f"objective.permutations: {error}") from error
         if not 0 < tile <= 1:
-            raise ValueError(f"objective.tile is {tile}; it must lie in (0, 1], as a part of a cell's side")
+            raise ValueError(f"objective.tile is {tile}; it must lie in (0, 1], as a fraction of a cell's side")
         self.cell = min(spec.height, spec.width) // SIDE  # pixels
         if self.cell < 1:
             raise ValueError(f"dataset: images are {spec.height} x {spec.width}; a jigsaw needs {SIDE} pixels a side")

@@ -68,7 +68,7 @@ class MAE(Objective[Visible, Hidden]):
             self.kept = ((encoder.grid[0] + 1) // 2) * ((encoder.grid[1] + 1) // 2)
         if target == "normalized" and encoder.patch**2 * spec.channels < 2:
             raise ValueError(
-                "objective.target is normalized, and a patch of one value has no deviation: set "
+                "objective.target is normalized, and a patch of a single value has no standard deviation: set "
                 "objective.target=pixels, or backbone.patch to 2 or more"
             )
         self.encoder = encoder

@@ -68,7 +68,7 @@ class NextFrame(Objective[Tensor, Tensor]):
         if error not in ("l1", "l2"):
             raise ValueError(f"objective.error is {error!r}; it must be l1 or l2")
         if not 0 <= adversary < 1:
-            raise ValueError(f"objective.adversary is {adversary}; it must lie in [0, 1) (0: no judge)")
+            raise ValueError(f"objective.adversary is {adversary}; it must lie in [0, 1) (0: no discriminator)")
         if not judge_lr_scale > 0:
             raise ValueError(f"objective.judge_lr_scale is {judge_lr_scale}; it must be above 0")
         if adversary > 0 and 0.5 ** len(judge_widths) * min(spec.height, spec.width) < 1:

@@ -58,9 +58,11 @@ class RelativePosition(Objective[Tensor, Tensor]):
         shorter = min(spec.height, spec.width)
         for key, value in (("gap", gap), ("jitter", jitter)):
             if not value >= 0:
-                raise ValueError(f"objective.{key} is {value}; it must be 0 or more, as a part of the patch's side")
+                raise ValueError(f"objective.{key} is {value}; it must be 0 or more, as a fraction of the patch's side")
         if not patch > 0:
-            raise ValueError(f"objective.patch is {patch}; it must be above 0, as a part of the image's shorter side")
+            raise ValueError(
+                f"objective.patch is {patch}; it must be above 0, as a fraction of the image's shorter side"
+            )
         self.side = max(round(patch * shorter), 1)  # pixels, all three
         self.gap = round(gap * self.side)
         self.jitter = round(jitter * self.side)

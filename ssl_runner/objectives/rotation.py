@@ -22,7 +22,7 @@ class Rotation(Objective[Tensor, Tensor]):
         if spec.height != spec.width:
             raise ValueError(
                 f"dataset: images are {spec.height} x {spec.width}; objective=rotation needs square ones, "
-                "for a quarter turn changes the shape of any other"
+                "since a quarter turn changes the shape of all others"
             )
         self.encoder = encoder
         self.head = nn.Linear(encoder.dim, 4)

@@ -44,7 +44,7 @@ class SequenceOrder(Objective[Tensor, Tensor]):
     ) -> None:
         super().__init__()
         if span < 2:
-            raise ValueError(f"objective.span is {span}; it must be at least 2 frames, for one lies between")
+            raise ValueError(f"objective.span is {span}; it must be at least 2 frames, since one lies between")
         if gap < 1:
             raise ValueError(f"objective.gap is {gap}; it must be at least 1 frame")
         if spec.frames < 3 + gap:
@@ -53,7 +53,7 @@ class SequenceOrder(Objective[Tensor, Tensor]):
                 f"{3 + gap}"
             )
         if not 0 < positive < 1:
-            raise ValueError(f"objective.positive is {positive}; it must lie in (0, 1), as a part of the examples")
+            raise ValueError(f"objective.positive is {positive}; it must lie in (0, 1), as a fraction of the examples")
         if head < 1:
             raise ValueError(f"objective.head is {head}; it must be at least 1")
         self.encoder = encoder

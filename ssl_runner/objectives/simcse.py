@@ -33,8 +33,8 @@ class SimCSE(Objective[Tensor, Tensor]):
     """
 
     collapse: ClassVar[str] = (
-        "texts are pushed apart too weakly: lower objective.loss.temperature, raise batch_size, or give the encoder "
-        "dropout (backbone.dropout)"
+        "the repulsion between texts is too weak: lower objective.loss.temperature, raise batch_size, or "
+        "give the encoder dropout (backbone.dropout)"
     )
 
     def __init__(
@@ -52,13 +52,11 @@ class SimCSE(Objective[Tensor, Tensor]):
         super().__init__()
         check_widths("projector", projector)
         if alike < 2:
-            raise ValueError(
-                f"objective.alike is {alike}; at least 2 texts must say the same, to be found by each other"
-            )
+            raise ValueError(f"objective.alike is {alike}; at least 2 texts must be positives of each other")
         if pooler == "cls" and not isinstance(encoder, TokenEncoder):
             raise ValueError(
-                f"objective.pooler is cls, and the backbone is {encoder.kind}: its first token says nothing of those "
-                "after it; set objective.pooler=mean"
+                f"objective.pooler is cls, and the backbone is {encoder.kind}: its first token does not "
+                "see later ones; set objective.pooler=mean"
             )
         self.encoder = encoder
         self.views = views
@@ -73,7 +71,7 @@ class SimCSE(Objective[Tensor, Tensor]):
         """x (V, B, T) ids; y (V, B) int64, equal where two texts say the same."""
         if len(batch.data) < 2:
             raise ValueError(
-                "batch_size is 1; a contrastive rule needs other examples as negatives: set batch_size=2 or more"
+                "batch_size is 1; a contrastive loss needs other examples as negatives: set batch_size=2 or more"
             )
         x = self.views(batch.data)
         if len(x) < self.alike:

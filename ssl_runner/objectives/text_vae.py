@@ -41,7 +41,7 @@ class TextVAE(Objective[Read, Tensor]):
 
     weight: Tensor  # (), w
     collapse: ClassVar[str] = (
-        "the code is as the prior, whatever the sentence (posterior collapse): raise objective.word_dropout or "
+        "the code follows the prior for every sentence (posterior collapse): raise objective.word_dropout or "
         "objective.warmup, or lower objective.beta"
     )
     floors: ClassVar[Mapping[str, float]] = {"kl": 0.1}  # nats per sentence
@@ -64,7 +64,7 @@ class TextVAE(Objective[Read, Tensor]):
         if not beta >= 0:
             raise ValueError(f"objective.beta is {beta}; it must be 0 or more (1: the evidence lower bound)")
         if not 0 <= warmup <= 1:
-            raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
+            raise ValueError(f"objective.warmup is {warmup}; it is a fraction of the budget and must lie in [0, 1]")
         self.encoder = encoder
         self.length = spec.length
         self.tokenizer = tokenizer_fingerprint(spec)

@@ -39,7 +39,7 @@ class VAE(Objective[Seen, Tensor]):
     weight: Tensor  # (), w
     log_variance: Tensor  # (), of a Gaussian pixel
     collapse: ClassVar[str] = (
-        "the code is as the prior, whatever the image (posterior collapse): lower objective.beta, or raise "
+        "the code follows the prior for every image (posterior collapse): lower objective.beta, or raise "
         "objective.warmup"
     )
     floors: ClassVar[Mapping[str, float]] = {"kl": 0.1}  # nats per image
@@ -63,13 +63,13 @@ class VAE(Objective[Seen, Tensor]):
             raise ValueError(f"objective.deviation is {deviation}; with objective.likelihood=gaussian it is above 0")
         if likelihood == "bernoulli" and deviation is not None:
             raise ValueError(
-                f"objective.deviation is {deviation}; Bernoulli pixels have none: with objective.likelihood=bernoulli "
-                "set objective.deviation=null"
+                f"objective.deviation is {deviation}; Bernoulli pixels have no deviation: with "
+                "objective.likelihood=bernoulli set objective.deviation=null"
             )
         if not beta >= 0:
             raise ValueError(f"objective.beta is {beta}; it must be 0 or more (1: the evidence lower bound)")
         if not 0 <= warmup <= 1:
-            raise ValueError(f"objective.warmup is {warmup}; it is a part of the budget, in [0, 1]")
+            raise ValueError(f"objective.warmup is {warmup}; it is a fraction of the budget and must lie in [0, 1]")
         self.encoder = encoder
         self.likelihood = likelihood
         self.deviation = deviation

@@ -64,7 +64,7 @@ class VideoMAE(Objective[Visible, Hidden]):
             raise ValueError(f"objective.target is {target!r}; it must be pixels or normalized")
         if target == "normalized" and math.prod(encoder.tube) * spec.channels < 2:
             raise ValueError(
-                "objective.target is normalized, and a tube of one value has no deviation: set "
+                "objective.target is normalized, and a tube of a single value has no standard deviation: set "
                 "objective.target=pixels, or backbone.patch to 2 or more"
             )
         self.encoder = encoder

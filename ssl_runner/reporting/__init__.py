@@ -1,1 +1,1 @@
-"""What is left of a run: result files, tables, plots and pages. Needs no torch."""
+"""Reports of runs: tables, plots and pages. Needs no torch."""

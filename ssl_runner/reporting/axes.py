@@ -1,4 +1,4 @@
-"""In what runs differ, found from their configs."""
+"""The settings in which runs differ, found from their configs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -30,7 +30,7 @@ class Axis(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What was configured of a run."""
+    """The configuration of a run, as far as it is known."""
 
     options: Mapping[str, str]  # by group: {"objective": "simclr", "objective/loss": "info_nce"}
     values: Mapping[str, Any]  # by dotted key, lists as tuples
@@ -48,7 +48,7 @@ def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
     without = [str(run.folder) for run, config in zip(runs, configs, strict=True) if not config]
     if without:
         said = f"{without[0]} {f'and {len(without) - 1} more have' if len(without) > 1 else 'has'} no readable config"
-        return [_by_overrides(run) for run in runs], [f"{said}: runs are told apart by names and overrides alone"]
+        return [_by_overrides(run) for run in runs], [f"{said}: runs are distinguished only by names and overrides"]
     return [
         Description(
             _names(run) | config.get("names", {}),

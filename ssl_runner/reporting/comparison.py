@@ -1,7 +1,7 @@
-"""Many runs lined up: what differs between them is found, seeds are put together, and each number keeps its protocol.
+"""Comparison of runs: find the settings that differ, aggregate over seeds, keep the protocol of each number.
 
 A *setting* is all that runs have in common but their seed. A *column* is one metric of an evaluator under one protocol.
-A *cell* is what the seeds of a setting say in a column.
+A *cell* holds the values of a setting's seeds in a column.
 """
 
 import math
@@ -23,7 +23,7 @@ COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; 
 
 
 class Setting(NamedTuple):
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     label: str  # what tells it apart: "ratio=0.75"; NOTHING where nothing does
     values: Mapping[str, Any]  # by an axis's key
@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What one setting's seeds say in one column."""
+    """The values of one setting's seeds in one column."""
 
     values: Mapping[int, float]  # by seed, of the pretrained encoder
     interval: Interval
@@ -75,7 +75,7 @@ class Comparison(NamedTuple):
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Put the seeds of each setting together, number by number.
+    """Aggregate the seeds of each setting, metric by metric.
 
     Of two runs with the same setting and seed the one that started later counts; the other is named in `problems`.
     """
@@ -87,7 +87,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         earlier = seeds.get(run.result.seed)
         if earlier is not None:
             problems.append(
-                f"{earlier.folder} is left out: {run.folder} has the same setting and seed and started later"
+                f"{earlier.folder} is skipped: {run.folder} has the same setting and seed and started later"
             )
         seeds[run.result.seed] = run
     settings = [
@@ -299,7 +299,7 @@ def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Colum
     found = [column for column in columns if asked is not None and asked.covers(column.address)]
     exact = [column for column in found if asked == column.address]
     if not found:
-        raise ValueError(f"{word!r} is no column; choose one of: {_keys(columns) or 'none'}")
+        raise ValueError(f"{word!r} is not a column; choose one of: {_keys(columns) or 'none'}")
     return exact or found
 
 

@@ -1,4 +1,4 @@
-"""What a comparison shows in pictures, decided from its data alone.
+"""The figures of a comparison, chosen from its data.
 
 A swept number is a curve with its band, a choice is bars, two axes together are a heat map. Settings on different
 datasets never share a picture.
@@ -110,7 +110,7 @@ def column_name(column: Column) -> str:
 
 
 def setting_name(setting: Setting, axes: Iterable[Axis]) -> str:
-    """What tells a setting apart on `axes`: "simclr, ratio=0.75". Empty where nothing does."""
+    """The name of a setting by its values on `axes`: "simclr, ratio=0.75". Empty if there are none."""
     named = [(axis, setting.values.get(axis.key)) for axis in axes]
     return ", ".join(
         say_value(value) if _names_option(axis) else f"{axis.short}={say_value(value)}"
@@ -212,7 +212,7 @@ def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_la
     references = _merged(_starts(cells, column.unit))
     notes = [_about_seeds(every, "band")]
     if references:
-        notes.append("Dotted: the same backbone at its random start.")
+        notes.append("Dotted: the same backbone, randomly initialized.")
     if len(curves) > len(shown):
         which = "" if not column.better.sign else ": the best that have two points or more"
         notes.append(f"Shown are {len(shown)} of {len(curves)} curves{which}.")
@@ -380,11 +380,11 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
     starts = _starts(cells, column.unit)
     notes = [_about_seeds(every, "line")]
     if any(math.isfinite(value) for values in starts.values() for value in values):
-        notes.append("Mark across a bar: the same backbone at its random start.")
+        notes.append("Mark across a bar: the same backbone, randomly initialized.")
     notes += _went_along(along)
     if swept:
         over = _listed([axis.short for axis in swept])
-        notes.append(f"Each bar is the best over {over}, chosen by this very number.")
+        notes.append(f"Each bar is the best over {over}, selected by the number shown.")
     if len(shown) < len(labels):
         notes.append(f"Shown are the best {len(shown)} of {len(labels)}.")
     yield (
@@ -425,7 +425,7 @@ def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
             places.append(Place(seconds.mean, setting, cell, column))
     if len(places) < 2:
         return
-    note = f"{_about_seeds(places, 'line')} Seconds as the runs measured them: one that shared its machine took longer."
+    note = f"{_about_seeds(places, 'line')} Seconds as measured by each run; runs that shared a machine took longer."
     log = log_scale([min(place.x for place in places), max(place.x for place in places)])
     named = len(places) <= MOST_NAMED_DOTS
     yield f"{_title(column)} against cost", _plane(group, column, places, "pretraining, seconds", log, note, named)
@@ -514,7 +514,7 @@ def _over_steps(
         for curve, of_seeds in histories.items()
     }
     several = any(len(of_seeds) > 1 for of_seeds in histories.values())
-    notes = ["Mean over seeds, as far as all of them went."] if several else []
+    notes = ["Mean over seeds, up to the last step that all of them reached."] if several else []
     if len(settings) > MOST_CURVES:
         notes.append(f"Shown are {MOST_CURVES} of {len(settings)} settings.")
     yield title, Lines(x=x.tolist(), y=y, x_label="step", y_label=y_label, note=" ".join(notes))
@@ -547,10 +547,10 @@ def _ranks(group: Group) -> Iterator[tuple[str, Figure]]:
         return
     names = [column_name(column) for column in columns]
     note = (
-        f"Spearman's rho over {_range(numbers)} settings: 1 where two evaluations put the settings in the same order, "
-        "0 where neither tells of the other."
+        f"Spearman's rho over {_range(numbers)} settings: 1 if two evaluations rank the settings "
+        "identically, 0 if their rankings are unrelated."
     )
-    yield "How far the evaluations agree", HeatMap(names, names, values, "", "", 2, (0.0, 1.0), note)
+    yield "Agreement of the evaluations", HeatMap(names, names, values, "", "", 2, (0.0, 1.0), note)
 
 
 def _rank(group: Group, setting: Setting, column: Column) -> float | None:
@@ -665,13 +665,13 @@ def _direction(column: Column) -> list[str]:
 
 def _went_along(axes: Sequence[Axis]) -> list[str]:
     said = _listed([axis.short for axis in axes])
-    return [f"Together with it changed {said}, so what is seen may be owed to either."] if axes else []
+    return [f"{said} changed together with it, so the effect may be due to either."] if axes else []
 
 
 def _about_seeds(places: Sequence[Place], mark: str) -> str:
     seeds = [place.cell.interval.n for place in places]
     if max(seeds) == 1:
-        return "One seed each: how far another would move these numbers is not known."
+        return "One seed each: the variation over seeds is unknown."
     return f"{mark.capitalize()}: 95 % interval of the mean over {_range(seeds)} seeds."
 
 

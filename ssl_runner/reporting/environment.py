@@ -1,4 +1,4 @@
-"""What a run ran with: package versions and the state of the code. No paths, no names of machines or people."""
+"""The environment of a run: package versions and the commit of the code. No paths, no names of machines or people."""
 
 import os
 import platform

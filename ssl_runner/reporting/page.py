@@ -1,6 +1,6 @@
 """Pages that show a run, or many: one file each, which loads nothing from elsewhere and runs no script.
 
-What the templates escape is everything: names, captions and configs are text, never markup.
+The templates escape everything: names, captions and configs are text, never markup.
 """
 
 import base64
@@ -91,7 +91,7 @@ class Listing(NamedTuple):
 
 
 class Study(NamedTuple):
-    """One evaluator: all that it found, of whomever."""
+    """One evaluator: its results for all subjects."""
 
     title: str
     subjects: list[str]
@@ -102,7 +102,7 @@ class Study(NamedTuple):
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html from what lies in a run's folder. Parts that are missing are named. Returns its path.
+    """Write report.html from the files in a run's folder; missing parts are named. Returns its path.
 
     Raises ResultError where there is no readable result.json.
     """
@@ -282,10 +282,10 @@ def _lead(rows: Sequence[Row]) -> str:
     row = told[0]
     sentence = f"{row.label[0].upper()}{row.label[1:]}: {row.shown(PRETRAINED)}"
     if not row.controls:
-        return f"{sentence}. There is no control to hold it against."
+        return f"{sentence}. There is no control to compare it with."
     if RANDOM_START in row.controls and RANDOM_START not in row.unbeaten:
         size, way = row.shown_difference[1:], "above" if row.shown_difference[0] == "+" else "below"
-        sentence += f", {size} {way} the same backbone at its random start ({row.shown(RANDOM_START)})"
+        sentence += f", {size} {way} the same backbone, randomly initialized ({row.shown(RANDOM_START)})"
     if row.unbeaten:
         named = " or ".join(f"{subject_name(subject)} ({row.shown(subject)})" for subject in row.unbeaten)
         side = "above" if row.better is Better.HIGHER else "below"
@@ -400,7 +400,7 @@ def _curves(path: Path) -> tuple[list[Shot], str]:
         rows = read_metrics(path)
     except ResultError as error:
         missing = "was not written" if not path.exists() else f"cannot be read: {error}"
-        return [], f"{METRICS} {missing}, so there are no curves."
+        return [], f"{METRICS} {missing}, so no curves are drawn."
     lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
     note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""
     panels = loss_curves(rows)
@@ -408,7 +408,7 @@ def _curves(path: Path) -> tuple[list[Shot], str]:
         Shot(name, "lines", name.replace("_", " "), lines.note, _encode(draw(lines)), _encode(draw(lines, DARK)))
         for name, lines in panels.items()
     ]
-    return shots, note if shots else f"{METRICS} holds no rows, so there are no curves."
+    return shots, note if shots else f"{METRICS} holds no rows, so no curves are drawn."
 
 
 def _shots(folder: Path) -> list[Shot]:

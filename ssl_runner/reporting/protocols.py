@@ -1,4 +1,4 @@
-"""Which numbers may stand in one column: those of one evaluator, metric, split and condition, under equal terms.
+"""Comparability of numbers: a column has one evaluator, metric, split and condition, and equal protocol terms.
 
 What was chosen and what was measured is no term; every other part of a protocol is, known here or not.
 """
@@ -39,7 +39,7 @@ def quantity(metric: Metric) -> tuple[Any, ...]:
 
 
 def numbers(result: Result) -> Iterator[Number]:
-    """All that was found of a run's pretrained encoder.
+    """All metrics of a run's pretrained encoder, with those of its controls.
 
     A control counts where its terms and data are the same: `ssl-evaluate` may leave one of an earlier evaluation.
     """
@@ -95,7 +95,7 @@ def columns(found: Sequence[tuple[str, Number]]) -> list[tuple[dict[str, Any], l
 
 
 def elsewhere(on: DataRef) -> dict[str, Any]:
-    """What is said of data that are not the run's own; of its own nothing."""
+    """A description of data that are not the run's own; empty for its own."""
     return {} if on.own else {ON: on.dataset, **{key: freeze(value) for key, value in on.settings.items()}}
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a run as rows, each beside its controls, and how a person reads them.
+"""The metrics of a run as rows, each beside its controls, and their formatting.
 
 Numbers stand together only where they have one address. A result that does not beat its control says so.
 """
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
     @property
     def shown_difference(self) -> str:
-        """From the random start."""
+        """The difference to the random start, formatted."""
         if PRETRAINED not in self.values or RANDOM_START not in self.values:
             return NOTHING
         return show_difference(self.unit, self.values[PRETRAINED], self.values[RANDOM_START])
@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What to say of a number that does not beat its controls: "not above random start". Empty if it does."""
+        """A remark on a number that does not beat its controls: "not above random start". Empty if it does."""
         if math.isnan(self.values.get(PRETRAINED, 0)):
             return "not a number"
         side = "above" if self.better is Better.HIGHER else "below"

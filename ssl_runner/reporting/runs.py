@@ -102,7 +102,7 @@ def _condition(condition: str, described: Sequence[Description]) -> tuple[str, s
     """Key, sign and value. Of several keys that end in the same words, those count in which the runs differ."""
     parts = re.fullmatch(r"\s*([^=!<>\s]+)\s*(!=|<=|>=|=|<|>)(.*)", condition)
     if parts is None:
-        raise ValueError(f"{condition!r} is no condition; write key=value, or one of != < > <= >= for =")
+        raise ValueError(f"{condition!r} is not a condition; write key=value, or use != < > <= >= in place of =")
     word, sign, value = parts.groups()
     keys = list(dict.fromkeys(key for each in described for key in (*each.options, *each.values)))
     found = matching(word, keys)

@@ -1,4 +1,4 @@
-"""Mean, interval, paired test and correction for several tests: what a few seeds can tell.
+"""Statistics over seeds: mean, confidence interval, paired test, correction for multiple tests.
 
 scipy is imported where a number is asked for, and of it only `special`: `scipy.stats` would double the time to start.
 """

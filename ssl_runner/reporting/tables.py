@@ -1,4 +1,4 @@
-"""Tables of one run and of many, as text."""
+"""Text tables of one run and of comparisons."""
 
 import math
 from collections import Counter
@@ -34,7 +34,7 @@ UNBEATEN, TIED, ONE = "*", "=", "¹"  # marks beside a number
 
 
 def result_table(result: Result) -> Table:
-    """One row a number: the pretrained encoder, its controls, and how far it lies from its random start.
+    """One row per metric: the pretrained encoder, its controls, and the difference to its random start.
 
     A number that does not beat its controls says so beneath its name.
     """
@@ -81,7 +81,7 @@ class _Part(NamedTuple):
 
 
 def sheet(comparison: Comparison, columns: Sequence[Column] | None = None) -> Sheet:
-    """One row a setting: its axes, its number of seeds, what was found, what it cost.
+    """One row per setting: its axes, number of seeds, metrics and cost.
 
     `columns`: only these; None: every evaluator's headline.
     """
@@ -267,11 +267,11 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
     if any(cell.interval.n > 1 for cell in cells):
         said.append("± half of the 95 % confidence interval of the mean over seeds (Student's t)")
     if any(RANDOM_START in cell.controls for cell in cells):
-        said.append("(in parentheses: the same backbone at its random start)")
+        said.append("(in parentheses: the same backbone, randomly initialized)")
     if any(cell.verdict for cell in cells):
         subjects = sorted({subject for cell in cells for subject in cell.controls}, key=subject_place)
         named = f", or not better than {' or '.join(map(subject_name, subjects))}" if subjects else ""
-        doubt = ": the interval of the difference in pairs holds 0" * any(cell.interval.n > 1 for cell in cells)
+        doubt = ": the interval of the paired differences contains 0" * any(cell.interval.n > 1 for cell in cells)
         said.append(f"{UNBEATEN} not a number{named}{doubt}")
     sections = len({setting.section for setting in comparison.settings})
     if not _single(comparison) and len(comparison.settings) > sections and any(cell.tied for cell in cells):
@@ -282,9 +282,9 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
         )
     if any(cell.interval.n == 1 for cell in cells):
         mark = "" if _single(comparison) else f"{ONE} "
-        said.append(f"{mark}one seed: how far another would move the number is not known, and it is not tested")
+        said.append(f"{mark}one seed: the variation over seeds is unknown, so the number is not tested")
     if apart := sorted({f"{column.address.evaluator}.{column.address.metric}" for column in alone(comparison)}):
-        said.append(f"not shown, for each setting has a unit or task of its own: {', '.join(apart)} (--all shows them)")
+        said.append(f"not shown, since each setting has its own unit or task: {', '.join(apart)} (--all shows them)")
     return said
 
 

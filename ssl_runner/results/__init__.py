@@ -1,1 +1,1 @@
-"""What a number is, and the file that holds the numbers of a run; without torch."""
+"""Types of metrics, and the files of a run's results; without torch."""

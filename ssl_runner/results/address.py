@@ -1,4 +1,4 @@
-"""The address of a column: one string, written and read here alone.
+"""The address of a column: one string, written and read only here.
 
 few_label.accuracy[labels=0.01]              evaluator, metric, condition
 linear.accuracy[split=val]                   not on "test"
@@ -22,7 +22,7 @@ ON = "on"  # the key of data that are not the run's own
 
 
 class Address(NamedTuple):
-    """Where a number stands. `condition`: of its metric, with "split" where that is not "test"."""
+    """The address of a number. `condition`: of its metric, with "split" if that is not "test"."""
 
     evaluator: str
     metric: str
@@ -47,16 +47,14 @@ def address(evaluator: str, metric: Metric, apart: Mapping[str, Any] = {}) -> Ad
 
 
 def read_address(written: str) -> Address:
-    """What `str` of an address wrote.
-
-    Raises ValueError for what is none.
+    """Parse an address, as `str` writes it. Raises ValueError for an invalid one.
 
     >>> read_address("few_label.accuracy[labels=0.01,split=val]").condition
     {'labels': 0.01, 'split': 'val'}
     """
     found = WHOLE.fullmatch(written.strip())
     if found is None:
-        raise ValueError(f"{written!r} is no column; write evaluator.metric, or evaluator.metric[condition=value]")
+        raise ValueError(f"{written!r} is not a column; write evaluator.metric, or evaluator.metric[condition=value]")
     evaluator, metric, condition, apart = found.groups()
     return Address(evaluator, metric, dict(_read(condition or "", written)), dict(_read(apart or "", written)))
 
@@ -76,6 +74,6 @@ def _read(pairs: str, whole: str) -> Iterator[tuple[str, Any]]:
     while place < len(pairs):
         found = PAIR.match(pairs, place)
         if found is None:
-            raise ValueError(f"{whole!r} is no column: {pairs[place:]!r} is no key=value")
+            raise ValueError(f"{whole!r} is not a column: {pairs[place:]!r} is not key=value")
         yield str(parse(found[1])), parse(found[2])
         place = found.end()

@@ -33,7 +33,7 @@ class Better(StrEnum):
 
 
 class Kind(NamedTuple):
-    """What a number is, whatever it is called."""
+    """What a number is, independent of its name: unit and direction."""
 
     unit: Unit = Unit.PLAIN
     better: Better = Better.NEITHER
@@ -61,28 +61,28 @@ class Metric:
 
     @property
     def shown(self) -> bool:
-        """Whether it is shown where there is room for little: a headline, of the test split."""
+        """Whether it is shown in short tables: a headline of the test split."""
         return self.headline and self.split == "test"
 
 
 def share(name: str, value: float, *, better: Better = Better.HIGHER, **fields: Any) -> Metric:
-    """A share of one, the more the better: an accuracy. `fields`: others of `Metric`."""
+    """A share in [0, 1], higher is better, such as an accuracy. `fields`: other fields of `Metric`."""
     return Metric(name=name, value=value, unit=Unit.SHARE, better=better, **fields)
 
 
 def description(name: str, value: float, **fields: Any) -> Metric:
-    """A plain number of which neither more nor less is better. `fields`: others of `Metric`."""
+    """A descriptive number, neither higher nor lower is better. `fields`: other fields of `Metric`."""
     return Metric(name=name, value=value, unit=Unit.PLAIN, better=Better.NEITHER, **fields)
 
 
 def correlation(name: str, value: float, **fields: Any) -> Metric:
-    """A correlation with the truth. `fields`: others of `Metric`."""
+    """A correlation with reference values, higher is better. `fields`: other fields of `Metric`."""
     return Metric(name=name, value=value, unit=Unit.CORRELATION, better=Better.HIGHER, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How an evaluation came to its numbers.
+    """The protocol of an evaluation: how its numbers were obtained.
 
     Numbers of different terms are never put in one column. The settings in an evaluator's config are terms by
     themselves (`Evaluator.presentation` apart): an evaluator adds what is not a setting.
@@ -105,7 +105,7 @@ class DataRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """The types that were computed in, as they were resolved; "" where it is not known."""
+    """The data types of pretraining and evaluation, as resolved; "" if unknown."""
 
     pretraining: str = ""  # "float32"
     evaluation: str = ""

@@ -1,4 +1,4 @@
-"""Dataclasses to and from what JSON has, checked on the way in.
+"""Conversion of dataclasses to JSON values and back, with checks on reading.
 
 Numbers that JSON cannot say are written as the strings "NaN", "Infinity" and "-Infinity", so that a diverged run can be
 told from a missing number.
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: object) -> Any:
-    """Only what JSON has; numbers that are not finite as text."""
+    """Convert to JSON values; nonfinite numbers become strings."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Enum):
@@ -39,7 +39,7 @@ def to_plain(value: object) -> Any:
 
 
 def from_plain(kind: type[T], plain: object, where: str) -> T:
-    """Make a dataclass from what `to_plain` made of one. Raises ValueError that names the key."""
+    """Restore a dataclass from the output of `to_plain`. Raises ValueError that names the key."""
     if not isinstance(plain, dict):
         raise ValueError(f"{where} is {short(plain)}; an object is needed")
     hints = get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""Read and write what a run leaves behind: `result.json`, `metrics.csv`.
+"""Read and write the results of a run: `result.json`, `metrics.csv`.
 
 `result.json` is one JSON object, made of the dataclasses below, with the number of its schema beside them. Keys that
 this version does not know are ignored on reading; a change that an older reader would misread raises `SCHEMA`. Results
@@ -67,7 +67,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """How far pretraining went. Losses are in the objective's own unit."""
+    """The extent of pretraining. Losses are in the objective's own unit."""
 
     epochs: float
     steps: int
@@ -78,7 +78,7 @@ class Pretraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What the run took; None where it was not measured."""
+    """The cost of a run; None where it was not measured."""
 
     seconds: float | None = None  # of pretraining
     examples_per_second: float | None = None
@@ -101,7 +101,7 @@ class Git:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """All that is kept of a run but its curves, figures and weights."""
+    """Everything that is stored of a run, except for its curves, figures and weights."""
 
     identity: str
     name: Name
@@ -121,7 +121,7 @@ class Result:
 
 
 class Run(NamedTuple):
-    """A finished run and where it lies."""
+    """A finished run and its folder."""
 
     name: str  # its folder, as shown
     folder: Path
@@ -129,7 +129,7 @@ class Run(NamedTuple):
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a whole file or leave what was there: never half a file. Makes missing folders."""
+    """Write a file atomically: the new content as a whole, or the old one. Creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -156,12 +156,12 @@ def read_result(folder: Path) -> Result:
     try:
         plain = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ResultError(f"{path} is not a whole JSON file ({error})") from error
+        raise ResultError(f"{path} is not a complete JSON file ({error})") from error
     return result_of(plain, str(path))
 
 
 def result_of(plain: Any, path: str) -> Result:
-    """A result of what its JSON holds, of this schema or of schema 1. Raises ResultError, which names `path`."""
+    """A result from its JSON values, of this schema or of schema 1. Raises ResultError, which names `path`."""
     if not isinstance(plain, dict):
         raise ResultError(f"{path} holds {short(plain)}; an object is needed")
     if plain.get("schema") not in (1, SCHEMA):

@@ -1,4 +1,4 @@
-"""What a run is doing now, in a file of its folder: whoever started it, on whatever machine, can watch it."""
+"""The current status of a run, in a file of its folder, so that it can be monitored from any machine."""
 
 import json
 import time

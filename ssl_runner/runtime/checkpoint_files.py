@@ -96,7 +96,7 @@ def check(path: Path) -> None:
         comment = file.read()
         if comment.startswith(SAYS):
             if comment[len(SAYS) :] != _digest(file, end + len(SAYS)):
-                raise ValueError("it does not match its checksum")
+                raise ValueError("its checksum does not match")
             return
         file.seek(max(0, size - END_LENGTH))
         last = file.read()
@@ -120,10 +120,10 @@ def _check_parts(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for part in archive.infolist():
             if part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size:
-                raise ValueError(f"{part.filename} in it is listed as compressed, which no checkpoint is")
+                raise ValueError(f"{part.filename} in it is compressed, which no checkpoint is")
         wrong = archive.testzip()
     if wrong is not None:
-        raise ValueError(f"{wrong} in it does not match its checksum")
+        raise ValueError(f"the checksum of {wrong} in it does not match")
 
 
 def reason(error: BaseException) -> str:
@@ -161,7 +161,7 @@ def keep(part: Path, count: int) -> None:
         verify(part)
     except ValueError as error:
         part.unlink(missing_ok=True)
-        raise OSError(f"{str(part)!r} was not read back as it was written: {error}") from error
+        raise OSError(f"{str(part)!r} reads back differently from what was written: {error}") from error
     names = [part.with_name(LAST if not age else f"last-{age}.ckpt") for age in range(count)]
     for newer, older in reversed(list(pairwise(names))):
         if newer.exists():

@@ -1,4 +1,4 @@
-"""The processes that train together: which of them this is, and how they meet."""
+"""Distributed training: rank and size of this process, and the process group."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class LostError(ConfigError):
 
 
 class World(NamedTuple):
-    """By default a process by itself."""
+    """Rank and size in distributed training; by default a single process."""
 
     rank: int = 0  # of this process among all
     size: int = 1  # processes, one a device
@@ -28,7 +28,7 @@ class World(NamedTuple):
 
 
 def world() -> World:
-    """As torchrun says by its environment variables, or `commands.launch` by the same."""
+    """Rank and size from the environment variables of torchrun, which `commands.launch` sets too."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not all(os.environ.get(name, "").isdigit() for name in names):
         return World()
@@ -37,7 +37,7 @@ def world() -> World:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """Have the processes know each other, until `leave` at the latest. Alone: nothing."""
+    """Initialize the process group, until `leave` at the latest. Without effect for a single process."""
     if world().size > 1:
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -49,12 +49,12 @@ def joined(device: torch.device) -> Iterator[None]:
 
 
 def leave() -> None:
-    """From here on each process is by itself: what gathers is the identity. Needs no other process."""
+    """Leave the process group: collective operations become the identity. Does not wait for other processes."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def meet() -> None:
-    """Wait until all processes are here. Alone: at once."""
+    """A barrier of all processes. Returns at once for a single process."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(torch.zeros(1))

@@ -1,4 +1,4 @@
-"""A run frozen in a file, for a process that does it by itself; and what that process says by its exit code."""
+"""A run in a file, for a separate process that executes it, and the exit codes of that process."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ LOST = 76  # exit code: another process of a run on several devices has failed
 
 
 def write_job(file: Path, request: RunRequest) -> None:
-    """Freeze a run: its resolved config, the overrides that made it, the sweep it is part of."""
+    """Write a run: its resolved config, its overrides, the sweep it is part of."""
     content = {
         "sweep": request.sweep,
         "label": request.label,

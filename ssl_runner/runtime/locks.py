@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder. A lock ends with its process, however that ends."""
+"""Locks: one process at a time in a run's folder. The system releases a lock when its process ends."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ PATIENCE = 0.2  # seconds: `is_held` holds a folder for a moment
 
 
 class BusyError(Exception):
-    """Another process works in the folder. `said`: a process of this run has said so."""
+    """Another process works in the folder. `said`: a process of this run has already reported it."""
 
     def __init__(self, message: str, *, said: bool = False) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class BusyError(Exception):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made where it is missing. Raises BusyError."""
+    """Lock a folder, which is created if missing. Raises BusyError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
         end = time.monotonic() + PATIENCE
@@ -32,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
             if time.monotonic() > end:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
-                what = f"{str(folder)!r} is in use: process {owner} does the same run"
+                what = f"{str(folder)!r} is in use: process {owner} is doing the same run"
                 raise BusyError(f"{what}; wait for it, or choose another output")
             time.sleep(PATIENCE / 10)
         file.truncate(0)

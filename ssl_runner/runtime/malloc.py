@@ -1,4 +1,4 @@
-"""How the process keeps the memory that tensors leave."""
+"""Reuse of freed memory by the C allocator."""
 
 import ctypes
 import sys

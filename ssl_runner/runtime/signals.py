@@ -29,13 +29,13 @@ class Stopped(BaseException):  # no error: somebody asked, as with KeyboardInter
     def __str__(self) -> str:
         how = "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
         if self.step is None:
-            return f"{how}; the same command goes on from the last checkpoint, where there is one"
-        return f"{how} after step {self.step}, which is saved; the same command goes on from there"
+            return f"{how}; the same command resumes from the last checkpoint, if there is one"
+        return f"{how} after step {self.step}, which is saved; the same command resumes from there"
 
 
 @contextmanager
 def handled(numbers: tuple[int, ...], handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Have signals call `handler`. Those that are ignored stay so; outside the main thread, where Python takes none,
+    """Let signals call `handler`. Ignored signals stay ignored; outside of the main thread, where Python handles none,
     nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,7 +51,7 @@ def handled(numbers: tuple[int, ...], handler: Callable[[int, object], None]) ->
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raise Stopped where a process is told to stop, as Ctrl-C raises KeyboardInterrupt."""
+    """Raise Stopped when a signal asks the process to stop, as Ctrl-C raises KeyboardInterrupt."""
 
     def stop(number: int, frame: object) -> None:
         raise Stopped(number)
@@ -61,7 +61,7 @@ def stoppable() -> Iterator[None]:
 
 
 def requeue() -> str:
-    """Put this SLURM job into the queue again, to go on when its turn comes; what came of it in words, "" outside of
+    """Requeue this SLURM job, to resume later. Returns what happened, in words; "" outside of
     SLURM."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:

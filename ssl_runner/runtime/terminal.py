@@ -1,11 +1,14 @@
-"""What is shown in a terminal: text of others may command neither it nor rich's markup, fill it, or tell a secret."""
+"""Safe output to a terminal: untrusted text cannot control it, use rich's markup, flood it, or reveal a secret."""
 
+import os
 import re
+import select
 import sys
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,12 +17,13 @@ from rich.segment import Segment
 from ssl_runner.config.secrets import without_secrets
 
 LONGEST = 4000  # characters of a message; a list of what there is may take 2000
+CLOSED = 128 + 13  # exit code of a program that SIGPIPE ends, as a shell gives it
 JOINERS = "\u200c\u200d"  # which letters of some scripts need; the other characters of format can reorder what is shown
 SCREENS = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def plain(text: str) -> str:
-    """`text` with each character that could command a terminal, or reorder what it shows, replaced.
+    """`text` with characters replaced that could control a terminal or reorder its text.
 
     >>> plain("a\x1b[2Jb")
     'a\N{REPLACEMENT CHARACTER}[2Jb'
@@ -35,18 +39,18 @@ def _harmless(found: re.Match[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """A message as it may be shown: plain, of bounded length, without the values of secrets of the environment."""
+    """A message that is safe to print: plain, of bounded length, without the values of secrets of the environment."""
     text = plain(without_secrets(text))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
 
 
 def say(text: object, file: IO[str] | None = None) -> None:
-    """Print a line of text as it may be shown, by default to standard error."""
+    """Print a line after making it safe (`shown`), by default to standard error."""
     print(shown(str(text)), file=sys.stderr if file is None else file, flush=True)
 
 
 class Terminal(Console):
-    """rich's console, to which all text is text: no markup, and no character that commands the terminal."""
+    """rich's console without markup, highlighting or control characters in text."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False} | settings)
@@ -55,9 +59,47 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to `closable`: rich's own way is exit code 1."""
+        raise BrokenPipeError
+
+
+@contextmanager
+def closable() -> Iterator[None]:
+    """End quietly where whoever reads the output closes it, as in `| head -1`.
+
+    The exit code is that of a program that SIGPIPE ends. The signal itself is not used, since it would also end a run
+    whose network connection breaks.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not (closed := closed_outputs()):
+            raise
+        for stream in closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is still to be flushed
+        sys.exit(CLOSED)
+
+
+def closed_outputs() -> list[IO[str]]:
+    """Standard output and error, where one is a pipe that is no longer read."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        try:
+            poll.register(stream.fileno(), 0)  # errors are reported without being asked for
+        except (OSError, ValueError):  # it has no file
+            continue
+        if poll.poll(0):
+            closed.append(stream)
+    return closed
+
 
 def guard() -> None:
-    """Have warnings and tracebacks of Python, which may repeat names of others, shown like all else."""
+    """Make Python's warnings and tracebacks, which may repeat untrusted names, safe to print."""
     before = warnings.formatwarning
     if getattr(before, "guards", False):
         return
@@ -71,5 +113,5 @@ def guard() -> None:
 
 
 def told(text: str) -> str:
-    """Several lines as they may be shown: each as a message."""
+    """Several lines that are safe to print, each like a message."""
     return "\n".join(map(shown, text.split("\n")))

@@ -1,1 +1,1 @@
-"""Many runs: planned, started in processes of their own, watched, summed up."""
+"""Sweeps: many runs, planned, started in separate processes, monitored, summarized."""

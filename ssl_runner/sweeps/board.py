@@ -48,7 +48,7 @@ class Board:
             self._console.print(Text(words, style=STATES[outcome.state]), soft_wrap=True)
 
     def stopping(self) -> None:
-        self._console.print("stopping: the runs save a checkpoint and end; Ctrl-C again kills them")
+        self._console.print("stopping: each run saves a checkpoint and ends; press Ctrl-C again to kill them")
 
     def show(self, running: Sequence[Running], outcomes: Sequence[Outcome], waiting: int) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a sweep is made of: the runs that a command line and a preset name, composed, checked and told apart.
+"""The plan of a sweep: the runs of a command line and a preset, composed, validated and labeled.
 
 An *axis* is a key with the values it takes. Values come from the command line (`seed=0,1,2`, `objective=mae,rotation`,
 `objective.ratio=range(0.1,1,0.1)`) or from `sweep.params` of a preset, which the command line overrides.
@@ -64,7 +64,7 @@ class Composer:
         """The resolved config of the fixed overrides and these. Raises Hydra's exceptions and ConfigError."""
         parsed = self._parser.parse_overrides(list(overrides))
         if own := [o.key_or_group for o in parsed if of_hydra(o)]:  # the command line's stand in `hydra`
-            raise ConfigError([f"sweep.params: {key}: a config may not set that" for key in own])
+            raise ConfigError([f"sweep.params: {key}: a config may not set this" for key in own])
         groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if self.is_group(o))
         values = [o for o in parsed if not self.is_group(o)]
         if groups not in self._composed and all(o.type == OverrideType.CHANGE for o in values):
@@ -141,7 +141,7 @@ def read_axes(composer: Composer, arguments: Sequence[str]) -> Axes:
         if override.is_sweep_override():
             _read_axis(axes, override)
     if empty := [key for key, values in axes.choices.items() if not values]:
-        raise ConfigError([f"{key}: there is nothing to sweep over; list values: {key}=a,b" for key in empty])
+        raise ConfigError([f"{key}: no values to sweep over; list several: {key}=a,b" for key in empty])
     return axes
 
 

@@ -1,4 +1,4 @@
-"""Start jobs as slots come free, see them end, whatever their end, and say what became of each."""
+"""Start jobs as slots become free, wait for them, and report the outcome of each."""
 
 import signal
 import time
@@ -21,15 +21,15 @@ RETRY = 5.0  # seconds before a run that another process does is looked at again
 TAIL = 4000  # bytes of a log in which its last line is sought
 
 LIKELY = {  # why the system kills a process
-    "SIGKILL": "; for want of memory? lower sweep.jobs or batch_size",
-    "SIGBUS": "; was a file of the data cut while it was read?",
+    "SIGKILL": "; possibly out of memory: lower sweep.jobs or batch_size",
+    "SIGBUS": "; possibly a data file was truncated while it was read",
 }
 
 State = Literal["done", "failed", "skipped", "pruned", "stopped"]
 
 
 class Outcome(NamedTuple):
-    """What became of a job."""
+    """The outcome of a job."""
 
     job: RunRequest
     state: State
@@ -39,23 +39,23 @@ class Outcome(NamedTuple):
 
 
 class Source(Protocol):
-    """Where jobs come from: a list, or a search that learns from results."""
+    """A source of jobs: a list, or a search guided by results."""
 
     def next(self) -> RunRequest | None:
         """The next job; None where there is none, or none before another one ends."""
 
     def ended(self, outcome: Outcome, result: Result | None) -> None:
-        """Take note of an end; `result` where the run is finished."""
+        """Record the end of a job; `result` if the run is finished."""
 
     def hopeless(self, job: RunRequest) -> bool:
-        """Whether a running job should be stopped, for what its curve shows."""
+        """Whether a running job should be pruned, given its curve."""
 
     def waiting(self) -> int:
         """How many jobs are still to come, as far as known."""
 
 
 class Watcher(Protocol):
-    """Who shows what goes on."""
+    """A display of the progress of a sweep."""
 
     def show(self, running: Sequence["Running"], outcomes: Sequence[Outcome], waiting: int) -> None: ...
 

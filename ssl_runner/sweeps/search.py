@@ -1,4 +1,4 @@
-"""Which combinations to run where not all are: some at random, or those that Optuna suggests after the ones before."""
+"""Random and guided search: combinations drawn at random, or suggested by Optuna from earlier results."""
 
 import random
 import time
@@ -80,7 +80,7 @@ class Guided:
         asked = self._config.sweep.metric
         problems = []
         if SEED in self._axes.choices:
-            problems.append("seed: a guided search takes one; run the best setting again with several")
+            problems.append("seed: a guided search takes one seed; run the best setting again with several seeds")
         try:
             address = read_address(asked)
         except ValueError as error:
@@ -88,12 +88,12 @@ class Guided:
         if address.condition.get("split") != "val":
             own = Address(address.evaluator, address.metric, {**address.condition, "split": "val"})
             problems.append(
-                f"sweep.metric is {asked}; it must be a figure of the validation split, as {own}: the best of many "
-                "test figures says nothing"
+                f"sweep.metric is {asked}; it must be a metric of the validation split, such as {own}, "
+                "since selecting by test metrics biases them"
             )
         if address.evaluator not in self._config.evaluation:
             there = ", ".join(self._config.evaluation) or "nothing"
-            problems.append(f"sweep.metric is {asked}, and `evaluation` asks for {there}")
+            problems.append(f"sweep.metric is {asked}, and `evaluation` computes {there}")
         if problems:
             raise ConfigError(problems)
         self._address = address
@@ -185,11 +185,16 @@ class Guided:
             found = address(number.evaluator, number.metric)
             if found == self._address:
                 if number.metric.better is Better.NEITHER:
-                    raise ConfigError([f"sweep.metric is {asked}, of which neither more nor less is better"])
+                    raise ConfigError(
+                        [
+                            f"sweep.metric is {asked}, for which neither higher nor lower is better; "
+                            "choose another metric"
+                        ]
+                    )
                 return number.metric.value, number.metric.better.sign * number.metric.value
             if number.metric.split == "val" and number.metric.better is not Better.NEITHER:
                 there.append(str(found))
-        raise ConfigError([f"sweep.metric is {asked}; there is: {', '.join(there) or 'no figure of val'}"])
+        raise ConfigError([f"sweep.metric is {asked}; choose one of: {', '.join(there) or 'none, no metric of val'}"])
 
 
 def _curve(folder: Path, name: str) -> Iterator[tuple[int, float]]:

@@ -1,1 +1,1 @@
-"""Pretraining: the one LightningModule, and what happens around its steps."""
+"""Pretraining: the LightningModule, and callbacks around its steps."""

@@ -1,4 +1,4 @@
-"""When a checkpoint is written: between two steps, so that a run that goes on from it ends as if it had not stopped."""
+"""The schedule of checkpoints: between two steps, so that a resumed run ends exactly as an uninterrupted one."""
 
 import signal
 import time
@@ -17,7 +17,7 @@ from ssl_runner.training.strategies import Sharded, agreed
 
 
 class ToDisk(TorchCheckpointIO):
-    """Write to the file itself: Lightning's own makes a copy in memory, and one in the folder of temporary files."""
+    """Checkpoint I/O that writes to the file directly; Lightning's own first makes two copies."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         checkpoint_files.write(checkpoint, Path(path))
@@ -75,7 +75,7 @@ class Checkpoint(pl.Callback):
             self.write(trainer)
 
     def due(self, step: int) -> bool:
-        """Whether it is time, by this process' clock or by the steps."""
+        """Whether a checkpoint is due, by this process's clock or by the number of steps."""
         by_steps = self.steps is not None and step - self.step >= self.steps
         return by_steps or self.clock() - self.written >= self.seconds
 
@@ -99,7 +99,7 @@ class Checkpoint(pl.Callback):
             except (OSError, DivergedError) as error:
                 exception.add_note(f"the state before this step could not be saved: {error}")
         if checkpoint_files.files(self.folder.parent):
-            exception.add_note(f"step {self.step} is saved; the same command goes on from there")
+            exception.add_note(f"step {self.step} is saved; the same command resumes from there")
 
     def write(self, trainer: pl.Trainer) -> None:
         self._writing = True

@@ -1,4 +1,4 @@
-"""The watch for a collapse of the features."""
+"""Monitoring of features for collapse."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from ssl_runner.training.progress import Record, Writes
 
 
 class CollapsedError(Exception):
-    """The features, or what the objective names in `floors`, no longer tell examples apart."""
+    """Collapse: the features, or the logs that the objective names in `floors`, no longer distinguish examples."""
 
 
 FLOORS = {"spread": 0.01, "effective_rank": 1.5}  # random starts lie at 0.07 and 20, or above
@@ -78,7 +78,7 @@ class Collapse(pl.Callback):
         self._judge(objective, values, step)
 
     def measure(self, objective: Objective) -> dict[str, float]:
-        """All that is watched; nothing where features are not finite, for `Record` says that."""
+        """All monitored values; empty if features are not finite, which `Record` reports."""
         device = self.batch.data.device
         forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with forked, evaluating(objective), gathered(objective), torch.no_grad():
@@ -102,7 +102,7 @@ class Collapse(pl.Callback):
         if not lasting or self._warned:
             return
         seen = ", ".join(f"{name} is {values[name]:.2g}, below {floors[name]:g}" for name in lasting)
-        message = f"collapse at step {step}: {seen}. The likely cause: {objective.collapse}"
+        message = f"collapse at step {step}: {seen}. Likely cause: {objective.collapse}"
         if self.early_stop == "collapse":
             raise CollapsedError(message)
         self.console.print(f"warning: {message}", style="yellow", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What ended pretraining, in words: what happened, the likely causes, which key to set, where it goes on."""
+"""Messages for failures of pretraining: what happened, likely causes, the key to set, the checkpoint to resume from."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ NONFINITE = "nonfinite.json"  # the batch, in the run's folder
 
 
 def noted(error: BaseException) -> str:
-    """Its message, and what was added to it on the way: whether the state is saved."""
+    """The message of an error with its notes, which say whether the state is saved."""
     return "; ".join([str(error).strip().split("\n")[0], *getattr(error, "__notes__", [])])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU, or on the CPU, of which torch says so in words alone."""
+    """Whether an error means out of memory, on a GPU or on the CPU (which torch reports by message only)."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
@@ -27,13 +27,14 @@ def out_of_memory(error: BaseException, config: Config, step: int) -> str:
     trainer = config.trainer
     return (
         f"out of memory at step {step}: {noted(error) or type(error).__name__}. Lower batch_size "
-        f"({config.batch_size}), and raise trainer.accumulate ({trainer.accumulate}) as much for a step of as many "
-        f"examples; trainer.precision=bfloat16 (now {trainer.precision}) halves what activations take"
+        f"({config.batch_size}), and raise trainer.accumulate ({trainer.accumulate}) by the same factor "
+        f"to keep the examples per step; trainer.precision=bfloat16 (now {trainer.precision}) halves the "
+        "memory of activations"
     )
 
 
 def diverged(error: DivergedError, config: Config, folder: Path) -> str:
-    """Writes all of the batch to `NONFINITE`."""
+    """The message of a divergence; writes the examples of the batch to `NONFINITE`."""
     if error.seen is not None:
         seen = {"step": error.seen.step, "epoch": error.seen.epoch, "batch": error.seen.batch}
         about = seen | {"loss": str(error.seen.loss.item()), "examples": error.seen.examples.tolist()}
@@ -41,9 +42,10 @@ def diverged(error: DivergedError, config: Config, folder: Path) -> str:
     good = checkpoint_files.find(folder).newest
     where = "there is no checkpoint before it" if good is None else f"the last good checkpoint is of step {good.step}"
     skip = config.trainer.skip_nonfinite
-    more = "" if skip else "; trainer.skip_nonfinite=10 goes on from it and leaves out up to 10 such steps"
+    more = "" if skip else "; set trainer.skip_nonfinite=10 to resume from it and skip up to 10 such steps"
     return (
-        f"{error}. Likely causes: too large steps (lower optimizer.lr, or set trainer.clip_norm=1), too few bits "
-        f"(trainer.precision=float32; now {config.trainer.precision}), or a broken example ({NONFINITE} lists them); "
+        f"{error}. Likely causes: a learning rate that is too high (lower optimizer.lr, or set "
+        "trainer.clip_norm=1), too low a precision (set trainer.precision=float32; now "
+        f"{config.trainer.precision}), or a damaged example ({NONFINITE} lists the examples); "
         f"{where}{more}"
     )

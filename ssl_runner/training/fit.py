@@ -1,4 +1,4 @@
-"""Pretrain an objective for a budget: Lightning's Trainer, what happens around its steps, and what it all cost."""
+"""Pretrain an objective for a budget: Lightning's Trainer, its callbacks, and the cost."""
 
 import copy
 import logging
@@ -52,7 +52,7 @@ EXPECTED = (  # warnings of torch and Lightning that say nothing to a user of th
 
 
 class Session(NamedTuple):
-    """What the phases of a pretraining share."""
+    """State that the phases of pretraining share."""
 
     config: Config
     folder: Path  # the run's
@@ -65,7 +65,7 @@ class Session(NamedTuple):
 
     @property
     def sharded(self) -> bool:
-        """Whether weights are shared out over processes."""
+        """Whether weights are sharded over processes."""
         return self.here.size > 1 and self.config.trainer.strategy == "fsdp"
 
 
@@ -129,17 +129,17 @@ def pretrain(
 
 
 def decided(session: Session, model: Objective) -> torch.dtype:
-    """What is computed in, the same in all processes; it is said, with the reason."""
+    """The precision of pretraining, the same in all processes; printed with its reason."""
     begun = "" if session.reached is None else session.reached.precision
     dtype, why = decide(session.config.trainer.precision, session.device, model, begun)
     if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
-        dtype, why = torch.float32, "processes on machines of several kinds: not all would choose bfloat16"
+        dtype, why = torch.float32, "the machines differ, and not all of them would choose bfloat16"
     session.console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
     return dtype
 
 
 def callbacks_for(session: Session, record: Record) -> list[pl.Callback]:
-    """What happens around steps, in the order in which it does."""
+    """The callbacks, in the order of their calls."""
     config, settings, here = session.config, session.config.trainer, session.here
     speaks = session.sharded or not here.rank  # where weights are shared out, all have to gather them
     callbacks: list[pl.Callback] = []
@@ -169,7 +169,7 @@ def callbacks_for(session: Session, record: Record) -> list[pl.Callback]:
 def trainer_for(
     session: Session, callbacks: list[pl.Callback], dtype: torch.dtype, steps: int | None, batches: int
 ) -> pl.Trainer:
-    """Lightning's Trainer, which loops over the data, and does none of its other services.
+    """Lightning's Trainer, used for its loop over the data only.
 
     `steps`: optimizer steps in all, None where time decides; `batches`: of an epoch.
     """
@@ -224,7 +224,7 @@ def fit(
 
 @contextmanager
 def told_apart(session: Session, trainer: pl.Trainer, record: Record) -> Iterator[None]:
-    """What ended training, as an error that says what to set."""
+    """The error that ended training, as one that says which key to set."""
     config, here, reached = session.config, session.here, session.reached
     try:
         yield
@@ -242,12 +242,12 @@ def told_apart(session: Session, trainer: pl.Trainer, record: Record) -> Iterato
         if reached is None or record.began:
             raise
         why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
-        raise ConfigError([f"{str(reached.path)!r} {why}; resume=never starts anew"]) from error
+        raise ConfigError([f"{str(reached.path)!r} {why}; set resume=never to start over"]) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that are `EXPECTED`."""
+    """Suppress the warnings in `EXPECTED`."""
     with warnings.catch_warnings():
         for words in EXPECTED:
             warnings.filterwarnings("ignore", words)
@@ -257,7 +257,7 @@ def quiet() -> Iterator[None]:
 def account(
     session: Session, module: Pretrainer, model: Objective, record: Record, dtype: torch.dtype, flops: int | None
 ) -> tuple[Pretraining, Cost]:
-    """What was done, and what it cost. `flops`: of a batch."""
+    """The extent and the cost of pretraining. `flops`: floating-point operations per batch."""
     pretraining = Pretraining(
         epochs=round(module.examples / session.data.spec.size, 2),
         steps=module.trainer.global_step,

@@ -1,4 +1,4 @@
-"""What a step costs in floating-point operations, whatever machine does it."""
+"""The number of floating-point operations of a step, independent of the machine."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The k-NN accuracy of the encoder while it is pretrained."""
+"""k-NN accuracy of the encoder during pretraining."""
 
 import time
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 def decay_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Split each group into one that is decayed (weights) and one that is not (biases, norms: one dimension)."""
+    """Split each parameter group into one with weight decay and one without (biases, norms: one dimension)."""
     split = []
     for group in groups:
         parameters: list[nn.Parameter] = list(group["params"])
@@ -26,7 +26,7 @@ def decay_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def lay_out(optimizer: Optimizer) -> None:
-    """Have what an optimizer remembers of a parameter lie in memory as the parameter does.
+    """Give the state of an optimizer the memory layout of its parameters.
 
     Fused kernels take that for granted. A checkpoint written where weights were shared out has no channels-last
     layout, whole weights have. Adagrad has no fused kernel for GPUs before torch 2.12; without one it counts its steps
@@ -101,11 +101,11 @@ class Constant(Schedule):
 
 
 class Linear(Schedule):
-    """A straight line from 1 to `final`."""
+    """Linear from 1 to `final`."""
 
     def __init__(self, *, final: float) -> None:
         if not 0 <= final <= 1:
-            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+            raise ValueError(f"schedule.final is {final}; it is a fraction of the peak and must lie in [0, 1]")
         self.final = final
 
     def __call__(self, progress: float) -> float:
@@ -120,9 +120,9 @@ class WarmupCosine(Schedule):
 
     def __init__(self, *, warmup: float, final: float) -> None:
         if not 0 <= warmup < 1:
-            raise ValueError(f"schedule.warmup is {warmup}; it is a part of the budget, in [0, 1)")
+            raise ValueError(f"schedule.warmup is {warmup}; it is a fraction of the budget and must lie in [0, 1)")
         if not 0 <= final <= 1:
-            raise ValueError(f"schedule.final is {final}; it is a part of the peak, in [0, 1]")
+            raise ValueError(f"schedule.final is {final}; it is a fraction of the peak and must lie in [0, 1]")
         self.warmup = warmup
         self.final = final
 

@@ -1,4 +1,4 @@
-"""In which precision a network is trained on this machine.
+"""The choice of the training precision on this machine.
 
 `trainer.precision=auto` follows measured speed: precision.yaml says for a kind of processor and of network how many
 times as fast a training step is under bfloat16 autocast. `python -m scripts.benchmarks precision` measures and
@@ -52,7 +52,7 @@ class Processor(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """In what to train, and why, in words."""
+    """The precision to train in, and the reason, in words."""
 
     dtype: torch.dtype
     why: str
@@ -61,17 +61,19 @@ class Decision(NamedTuple):
 def decide(
     choice: Literal["auto", "bfloat16", "float32"], device: torch.device, network: nn.Module, begun: str = ""
 ) -> Decision:
-    """What `trainer.precision` asks for; of `auto`, what the run began in (`begun`, by name), else what is faster."""
+    """The precision of `trainer.precision`; for `auto` that of the run's start (`begun`, by name), else the faster."""
     if choice != "auto":
         return Decision(DTYPES[choice], f"trainer.precision={choice}")
     here = fastest(device, kind(network))
     if begun in DTYPES and DTYPES[begun] != here.dtype:
-        return Decision(DTYPES[begun], f"as the run began; a new one would be in {name(here.dtype)} here: {here.why}")
+        return Decision(
+            DTYPES[begun], f"as at the start of the run; a new run would be in {name(here.dtype)} here: {here.why}"
+        )
     return here
 
 
 def fastest(device: torch.device, network: Network) -> Decision:
-    """The precision in which such a network is trained the fastest, as far as that is known."""
+    """The precision in which such a network trains fastest, as far as it was measured."""
     if device.type == "cuda":
         half = torch.cuda.is_bf16_supported(including_emulation=False)
         return Decision(torch.bfloat16 if half else torch.float32, f"auto: CUDA with{'' if half else 'out'} bfloat16")
@@ -81,7 +83,7 @@ def fastest(device: torch.device, network: Network) -> Decision:
 
 
 def on_processor(here: Processor, network: Network, rows: Sequence[Measured]) -> Decision:
-    """What `rows` say of such a network on such a processor; where they say nothing, bfloat16 on AMX tiles alone."""
+    """The measurement in `rows` for such a network and processor; without one, bfloat16 only with AMX tiles."""
     what = f"{network} networks, {here.vendor or 'a processor of unknown make'}, {here.feature or 'no bfloat16'}"
     ratios = [row.ratio for row in rows if (row.vendor, row.feature, row.network) == (*here, network)]
     if not ratios:
@@ -94,7 +96,7 @@ def on_processor(here: Processor, network: Network, rows: Sequence[Measured]) ->
 
 
 def kind(network: nn.Module) -> Network:
-    """What most of a network's work is, by the types of its modules.
+    """The kind of a network's dominant operations, by the types of its modules.
 
     The first of these that it has: convolutions of clips; convolutions of images, unless there is attention, whose
     patches are cut by one; attention; recurrence; products with matrices; rows of a table alone.
@@ -147,7 +149,7 @@ def described(said: str, *, tiles: bool) -> Processor:
 
 
 def name(dtype: torch.dtype) -> str:
-    """As configs, results and the log call it.
+    """The name of a dtype in configs, results and logs.
 
     >>> name(torch.bfloat16)
     'bfloat16'

@@ -1,4 +1,4 @@
-"""The one LightningModule: any objective, optimizer, schedule and budget."""
+"""The LightningModule for any objective, optimizer, schedule and budget."""
 
 import hashlib
 import math
@@ -48,7 +48,7 @@ class Tally:
 
 
 class Clock:
-    """How much of a budget is spent."""
+    """The fraction of a budget that is spent."""
 
     def __init__(self, budget: Budget, steps: int | None) -> None:
         self.budget = budget
@@ -68,7 +68,7 @@ class Clock:
 
 
 def total_steps(budget: Budget, batches: int, batch_size: int, accumulate: int) -> int | None:
-    """Optimizer steps that a budget buys, with `batches` an epoch; None where time decides.
+    """Optimizer steps of a budget, with `batches` per epoch; None for a budget in minutes.
 
     The last step of an epoch is of fewer than `accumulate` batches where these do not divide the epoch's.
     """
@@ -96,12 +96,12 @@ def share(batch: int, batches: int, accumulate: int) -> float:
 
 
 def step_seed(*parts: Any) -> int:
-    """A seed that is a function of its arguments alone."""
+    """A seed that depends only on `parts`, such as (seed, rank, step)."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Seen(NamedTuple):
-    """A batch that was trained on."""
+    """A training batch: its step, epoch and examples."""
 
     step: int  # of the optimizer, that it is part of
     epoch: int
@@ -304,7 +304,7 @@ class Pretrainer(pl.LightningModule):
         if self.skipped > self.skip_nonfinite:
             raise DivergedError(
                 f"the loss is {seen.loss.item()}, or its gradient is not finite, at step {seen.step}, after "
-                f"{self.skip_nonfinite} such steps were left out",
+                f"{self.skip_nonfinite} such steps were skipped",
                 seen,
             )
 
@@ -332,7 +332,8 @@ def statistics_of(module: nn.Module) -> list[Tensor]:
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Whether all values are; of a sparse tensor those that it holds, of a shared one this process'. Waits for the
-    device."""
+    """Whether all values are finite; of a sparse tensor the stored ones, of a sharded one those of this process. Waits
+    for the device.
+    """
     dense = [value.coalesce().values() if value.is_sparse else local(value) for value in tensors]
     return not dense or bool(torch.stack([value.isfinite().all() for value in dense]).all())

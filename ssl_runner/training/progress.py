@@ -19,7 +19,7 @@ STATUS_SECONDS = 1.0  # between two notes of the status
 
 
 class Writes(Protocol):
-    """What metrics are written to."""
+    """A writer of metrics."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
@@ -71,7 +71,7 @@ class Record(pl.Callback):
         step, module = trainer.global_step, cast(Pretrainer, pl_module)
         if module.skipped > self._skipped:
             self._skipped = module.skipped
-            said = f"step {step} is left out: its loss or gradient is not finite"
+            said = f"step {step} is skipped: its loss or gradient is not finite"
             self.console.print(
                 f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
             )
@@ -113,7 +113,7 @@ class Record(pl.Callback):
 
     @property
     def loss_first(self) -> float | None:
-        """Of the first step that was not left out, over all processes; waits for the device."""
+        """The loss of the first step that was not skipped, averaged over processes; waits for the device."""
         return None if self.first is None else float(self.first)
 
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:

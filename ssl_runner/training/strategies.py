@@ -1,4 +1,4 @@
-"""How processes train together."""
+"""Strategies of distributed training."""
 
 import signal
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def agreed(trainer: pl.Trainer, wish: bool) -> bool:
 
 
 class Follow(pl.Callback):
-    """In all processes: process 0 alone heeds a request to stop, and whoever started the others ends them then."""
+    """Only process 0 reacts to a request to stop; the launcher then ends the others."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning asks all of them before each batch whether one was told to stop, and waits for the device.
@@ -85,7 +85,7 @@ class Follow(pl.Callback):
 
 
 def deaf() -> None:
-    """Ignore what asks a process to stop."""
+    """Ignore signals that ask a process to stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What an objective asks, as pictures or text: x, y and, where it can say, its prediction; by name and shape."""
+"""Figures of a pretext task, as pictures or text: x, y and, if available, the prediction, by name and shape."""
 
 import numpy as np
 import torch

@@ -12,13 +12,14 @@ def multi_crop(small_views: Views, views: Views, images: Tensor, encoder: Encode
     single large crop, and two sizes for an encoder that reads only one.
     """
     if len(images) < 2:
-        raise ValueError("batch_size is 1; this objective takes statistics over the batch: set batch_size=2 or more")
+        raise ValueError("batch_size is 1; this objective needs statistics over the batch: set batch_size=2 or more")
     small, large = small_views(images), views(images)
     if len(large) < 2:
         raise ValueError(f"objective.views.views is {len(large)}; large crops predict each other: set it to 2 or more")
     if small.shape[-2:] != large.shape[-2:] and not isinstance(encoder, MapEncoder):
         raise ValueError(
-            f"objective.small_views.size is {small.shape[-1]} and large crops are of {large.shape[-1]} pixels, but "
-            "this backbone reads images of one size: set objective.small_views.size=null, or take a convolutional one"
+            f"objective.small_views.size is {small.shape[-1]} and large crops are of {large.shape[-1]} "
+            "pixels, but this backbone reads images of one size: set objective.small_views.size=null, or "
+            "choose a convolutional backbone"
         )
     return small, large

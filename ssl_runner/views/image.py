@@ -81,7 +81,9 @@ class ImageViews(Views):
         Raises ValueError for examples that are no images.
         """
         if x.ndim != 4:
-            raise ValueError("these views are of images, and the data are not: choose others (objective/views=video)")
+            raise ValueError(
+                "these views are for images, and the data are not images: choose others (objective/views=video)"
+            )
         # Positions and colors in half precision would be off by whole pixels and shades: autocast is for networks.
         with torch.autocast(x.device.type, enabled=False):
             views = x.to(torch.promote_types(x.dtype, torch.float32)).repeat(self.views, 1, 1, 1)

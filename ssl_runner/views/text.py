@@ -33,7 +33,9 @@ class Deletion(Views):
     def __init__(self, spec: TextSpec, *, views: int, share: float) -> None:
         super().__init__()
         if not 0 <= share < 1:
-            raise ValueError(f"objective.views.share is {share}; it is the part of words left out, in [0, 1)")
+            raise ValueError(
+                f"objective.views.share is {share}; it is the fraction of words deleted and must lie in [0, 1)"
+            )
         self.views = _at_least_one(views)
         self.share = share
         self.special = spec.special

@@ -12,6 +12,6 @@ class EachVector(Views):
         """(B, N, D) -> (N, B, 1, D). Raises ValueError for examples that are no vectors."""
         if x.ndim != 3:
             raise ValueError(
-                "these views are of vectors, and the data are not: choose others (objective/views=natural)"
+                "these views are for vectors, and the data are not vectors: choose others (objective/views=natural)"
             )
         return x.transpose(0, 1)[:, :, None]

@@ -64,7 +64,9 @@ class ClipViews(Views):
         Raises ValueError for examples that are no clips, and for clips of too few frames.
         """
         if x.ndim != 5:
-            raise ValueError("these views are of clips, and the data are not: choose others (objective/views=natural)")
+            raise ValueError(
+                "these views are for clips, and the data are not clips: choose others (objective/views=natural)"
+            )
         clips = take(x, self._places(x)).flatten(0, 1)  # (V B, t, C, H, W)
         # What has one place for all frames sees them as channels, what has one color as one tall image.
         placed = self.place(clips.flatten(1, 2))[0].unflatten(1, clips.shape[1:3])

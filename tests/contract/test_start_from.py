@@ -84,7 +84,10 @@ def test_the_log_says_whose_statistics_they_are(
 ) -> None:
     model = begun(tmp_path / "from", monkeypatch, "objective=byol", f"start_from={start}")
     said = " ".join(capsys.readouterr().out.split())
-    assert f"has the weights of {start}, and images are normalized by its statistics, not by those of this" in said
+    assert (
+        f"starts from the weights of {start}, and images are normalized by that run's statistics, not by those of this"
+        in said
+    )
     assert model.encoder.normalize.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
     model = begun(tmp_path / "random", monkeypatch, "objective=byol")
     assert "start_from" not in capsys.readouterr().out

@@ -197,9 +197,9 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["batch_size=15"], "batch_size is 15; it is split among 2 devices: set a multiple of 2, as 14"),
-    (["budget.unit=minutes"], "budget.unit is minutes; 2 processes have 2 clocks"),
-    (["trainer.strategy=fsdp", "trainer.compile=true"], "trainer.strategy is fsdp, which has not been tried compiled"),
+    (["batch_size=15"], "batch_size is 15; it is split over 2 devices: set a multiple of 2, such as 14"),
+    (["budget.unit=minutes"], "budget.unit is minutes, and the clocks of 2 processes differ"),
+    (["trainer.strategy=fsdp", "trainer.compile=true"], "strategy is fsdp, which is not supported with torch.compile"),
     (["objective=simclr"], "objective.ranks is own; .* set objective.ranks=all"),
 ])  # fmt: skip
 def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
@@ -211,7 +211,7 @@ def test_what_two_devices_cannot_do_is_refused(tmp_path: Path, words: list[str],
 def test_tables_of_counts_are_not_shared_out(tmp_path: Path) -> None:
     words = ["objective=ngram", "backbone=ngram", "trainer.accelerator=cpu", "evaluation=[]", *made_text.overrides()]
     plain = compose([*words, f"output={tmp_path}", *SHARED])
-    with pytest.raises(ConfigError, match=r"strategy is fsdp, and backbone=ngram counts in tables"):
+    with pytest.raises(ConfigError, match=r"strategy is fsdp, and backbone=ngram holds tables of counts"):
         run(RunRequest.of(plain))
 
 

@@ -70,7 +70,7 @@ def test_a_shard_that_is_lost_ends_the_run_and_mended_it_goes_on(tmp_path: Path,
     (folder,) = (tmp_path / "out").glob("*/*")
     step = checkpoint_files.find(folder).newest.step
     assert 1 < step < 16
-    assert message.endswith(f"step {step} is saved; the same command goes on from there")
+    assert message.endswith(f"step {step} is saved; the same command resumes from there")
     for path, content in contents.items():
         path.write_bytes(content)
     assert weights(do("out")) == weights(whole)

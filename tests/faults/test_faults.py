@@ -62,7 +62,7 @@ def test_a_request_to_stop_saves_and_says_how_to_go_on(
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     ended = said(capsys, tmp_path, lambda _: signal.raise_signal(number))
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    assert ended == (code, f"{how} after step 5, which is saved; the same command goes on from there\n")
+    assert ended == (code, f"{how} after step 5, which is saved; the same command resumes from there\n")
 
 
 def test_ctrl_c_twice_does_not_wait(
@@ -76,7 +76,7 @@ def test_ctrl_c_twice_does_not_wait(
 
     ended = said(capsys, tmp_path, twice, OFTEN)
     signal.signal(signal.SIGINT, before)
-    assert ended == (130, "interrupted; the same command goes on from the last checkpoint, where there is one\n")
+    assert ended == (130, "interrupted; the same command resumes from the last checkpoint, if there is one\n")
     assert checkpoint_files.find(folder_of(tmp_path)).newest.step == 4
 
 
@@ -88,7 +88,7 @@ def test_a_request_outside_of_pretraining_is_heeded_at_once(
         with pytest.raises(SystemExit, match="143"), refusals():
             do(tmp_path)
     assert capsys.readouterr().err == (
-        "stopped by SIGTERM; the same command goes on from the last checkpoint, where there is one\n"
+        "stopped by SIGTERM; the same command resumes from the last checkpoint, if there is one\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 
@@ -142,7 +142,7 @@ def test_a_file_that_may_not_grow(
     folder = folder_of(tmp_path)
     assert code == 2
     part = folder / "checkpoints" / "last.part"
-    assert error == f"error: File too large: {part}; step 4 is saved; the same command goes on from there\n"
+    assert error == f"error: File too large: {part}; step 4 is saved; the same command resumes from there\n"
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "last-1.ckpt"}
     assert checkpoint_files.find(folder).newest.step == 4
     assert weights(do(tmp_path)) == weights(whole)
@@ -174,7 +174,7 @@ def test_a_full_disk(
     assert code == 2
     file = re.escape(f"{folder}/") + r"(metrics.csv|checkpoints/last.part)"
     assert re.fullmatch(
-        f"error: No space left on device: {file}; step 4 is saved; the same command goes on from there\n", error
+        f"error: No space left on device: {file}; step 4 is saved; the same command resumes from there\n", error
     ), error
     assert checkpoint_files.find(folder).newest.step == 4
     assert not [path for path in folder.rglob("*") if path.suffix in (".part", ".tmp")]
@@ -212,9 +212,9 @@ def test_out_of_memory_names_what_takes_it(
     assert error.startswith("error: out of memory at step 5: ")
     assert "DefaultCPUAllocator: can't allocate memory" in error
     assert error.endswith(
-        "step 4 is saved; the same command goes on from there. Lower batch_size (32), and raise "
-        "trainer.accumulate (1) as much for a step of as many examples; trainer.precision=bfloat16 (now float32) "
-        "halves what activations take\n"
+        "step 4 is saved; the same command resumes from there. Lower batch_size (32), and raise "
+        "trainer.accumulate (1) by the same factor to keep the examples per step; trainer.precision=bfloat16 "
+        "(now float32) halves the memory of activations\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 
@@ -266,10 +266,11 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_batch_and_the_likely_cau
     first = ", ".join(map(str, seen[:8]))
     what = "the loss is nan at step 5" if part == "loss" else "weights are no longer finite after step 5"
     assert message == (
-        f"{what}, batch 5 (epoch 1; of pretrain the examples {first} and 24 more). Likely causes: too large steps "
-        "(lower optimizer.lr, or set trainer.clip_norm=1), too few bits (trainer.precision=float32; now float32), or a "
-        "broken example (nonfinite.json lists them); the last good checkpoint is of step 4; trainer.skip_nonfinite=10 "
-        "goes on from it and leaves out up to 10 such steps"
+        f"{what}, batch 5 (epoch 1; of pretrain the examples {first} and 24 more). Likely causes: a "
+        "learning rate that is too high (lower optimizer.lr, or set trainer.clip_norm=1), too low a "
+        "precision (set trainer.precision=float32; now float32), or a damaged example (nonfinite.json "
+        "lists the examples); the last good checkpoint is of step 4; set trainer.skip_nonfinite=10 to "
+        "resume from it and skip up to 10 such steps"
     )
     assert json.loads((folder_of(tmp_path) / "nonfinite.json").read_text())["examples"] == seen
 
@@ -295,7 +296,7 @@ def test_steps_without_a_number_are_left_out_where_that_is_set(
     begins, ends = (3, 5) if more else (4, 5)
     assert all(torch.equal(value, states[ends][name]) for name, value in states[begins].items())
     assert not all(torch.equal(value, states[begins][name]) for name, value in states[0].items())
-    assert f"warning: step {3 if more else 5} is left out: its loss or gradient is not finite (1 of at most 1)" in (
+    assert f"warning: step {3 if more else 5} is skipped: its loss or gradient is not finite (1 of at most 1)" in (
         " ".join(capsys.readouterr().out.split())
     )
     assert "nan" not in (folder / "metrics.csv").read_text().splitlines()[-1]
@@ -305,7 +306,7 @@ def test_too_many_steps_without_a_number_end_the_run(tmp_path: Path, monkeypatch
     without_number(monkeypatch, {3, 5}, "loss")
     with pytest.raises(
         ConfigError,
-        match=r"the loss is nan, or its gradient is not finite, at step 5, after 1 such steps were left out",
+        match=r"the loss is nan, or its gradient is not finite, at step 5, after 1 such steps were skipped",
     ):
         do(tmp_path, "trainer.skip_nonfinite=1")
 

@@ -63,7 +63,7 @@ def test_an_exception_saves_the_state_before_the_failing_step(
     with in_batch(5, fail), pytest.raises(ArithmeticError, match="made to fail") as failure:
         do(tmp_path, *more)
     step = 2 if more else 4  # the third step is of batches 4 and 5
-    assert failure.value.__notes__ == [f"step {step} is saved; the same command goes on from there"]
+    assert failure.value.__notes__ == [f"step {step} is saved; the same command resumes from there"]
     assert checkpoint_files.find(folder_of(tmp_path, *more)).newest.step == step
     same(do(tmp_path, *more), request.getfixturevalue("accumulated" if more else "whole"))
 
@@ -79,7 +79,7 @@ def test_an_exception_while_weights_move_leaves_the_last_checkpoint(
         pytest.raises(ArithmeticError) as failure,
     ):
         do(tmp_path, "trainer.checkpoint_steps=3")
-    assert failure.value.__notes__ == ["step 3 is saved; the same command goes on from there"]
+    assert failure.value.__notes__ == ["step 3 is saved; the same command resumes from there"]
     assert checkpoint_files.find(folder_of(tmp_path)).newest.step == 3
     same(do(tmp_path), whole)
 
@@ -112,17 +112,17 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(
     capsys.readouterr()
     again = do(tmp_path)
     said = " ".join(capsys.readouterr().out.split())
-    why = "does not match its checksum" if damage == "flipped" else "its end is missing or damaged"
+    why = "its checksum does not match" if damage == "flipped" else "its end is missing or damaged"
     assert "warning: last.ckpt is damaged (" in said
     assert why in said
-    assert "going on from step 4 (last-1.ckpt)" in said
+    assert "resuming from step 4 (last-1.ckpt)" in said
     same(again, whole)
 
 
 def test_must_refuses_where_there_is_nothing_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"resume is must, and '.*' has no checkpoint to go on from; .* resume=auto"):
+    with pytest.raises(ConfigError, match=r"resume is must, and '.*' has no checkpoint to resume from; .* resume=auto"):
         do(tmp_path, "resume=must")
     assert not list(tmp_path.iterdir())
     with in_batch(2, lambda _: signal.raise_signal(signal.SIGUSR1)), pytest.raises(Stopped):

@@ -149,7 +149,7 @@ def test_an_encoder_of_an_older_version_is_loaded_with_a_note(
     (tmp_path / "encoder" / "SHA256SUMS").unlink()
     load_encoder(tmp_path / "encoder")
     assert [record.message.partition(" has ")[2] for record in caplog.records] == [
-        "no SHA256SUMS (an older version wrote it): damage to it would not be seen"
+        "no SHA256SUMS (it was written by an older version): damage to it cannot be detected"
     ]
 
 

@@ -272,7 +272,7 @@ def tables(draw: st.DrawFn) -> Made:
             lines[0], meant, said = line("text", "text", "label"), None, "names it 2 times"
         case "one number":
             lines = [lines[0], *(line("7", "a", label) for label in ("1", "01", "2", "3"))]
-            meant, said = None, "are one number"
+            meant, said = None, "are the same number"
     content = "".join(lines).encode("utf-8-sig" if oddity == "mark" else "utf-8")
     if oddity == "latin":
         lines[at] = line("7", "caf\xe9", labels[0])
@@ -385,8 +385,8 @@ def stored(draw: st.DrawFn) -> Stored:
         "objects": ({"y_train": np.array(["a", None] * 10, dtype=object)}, "y_train is object"),
         "empty": ({"y_train": np.array(["a", ""] * 10), "y_test": np.array(["a"] * 8)}, "y_train[1] is empty"),
         "mixed": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.zeros(8, int)}, "strings in one part"),
-        "strange": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.array(["A"] * 8)}, "lacks: A"),
-        "numbered": ({"y_train": np.arange(n), "y_test": np.arange(8)}, "comes twice"),
+        "strange": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.array(["A"] * 8)}, "does not have: A"),
+        "numbered": ({"y_train": np.arange(n), "y_test": np.arange(8)}, "is unique"),
         "name": ({"label_names": np.array("a,b,c")}, "label_names is of shape ()"),
         "scores": ({"label_names": np.arange(9) / 2}, "label_names is float64"),
         "pixel": ({"x_train": np.uint8(3)}, "x_train is of shape ()"),

@@ -27,7 +27,7 @@ def check_size(unpacked: int, packed: int) -> None:
     """Raise ValueError for what unpacks to far more than data do."""
     most = TIMES * packed + FREE
     if unpacked > most:
-        raise ValueError(f"it unpacks to {unpacked:,} bytes or more, from {packed:,}; at most {most:,} are unpacked")
+        raise ValueError(f"it unpacks from {packed:,} to {unpacked:,} bytes or more; the limit is {most:,}")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -47,7 +47,7 @@ def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as members:
         found = members.infolist()  # none gives more bytes than it says here
         if len(found) > MOST_MEMBERS:
-            raise ValueError(f"it has {len(found)} members; at most {MOST_MEMBERS} are unpacked")
+            raise ValueError(f"it has {len(found)} members; the limit is {MOST_MEMBERS}")
         check_size(sum(each.file_size for each in found), archive.stat().st_size)
         members.extractall(folder)
 
@@ -58,16 +58,16 @@ def _untar(archive: Path, folder: Path) -> None:
     with gzip.open(archive) as file, tarfile.open(fileobj=cast(IO[bytes], _Counted(file, size)), mode="r|") as members:
         for number, member in enumerate(members):
             if number >= MOST_MEMBERS:
-                raise ValueError(f"it has more than {MOST_MEMBERS} members")
+                raise ValueError(f"it has more members than the limit, {MOST_MEMBERS}")
             if not (member.isreg() or member.isdir()):  # a link may lead out, by a path too long to be resolved
                 raise ValueError(
-                    f"{member.name!r} is no file and no folder (type {member.type!r}): only those are unpacked"
+                    f"{member.name!r} is neither a file nor a folder (type {member.type!r}); only these are unpacked"
                 )
             parts = PurePosixPath(member.name).parts
             if not parts:  # the folder itself
                 continue
             if parts[0] == "/" or ".." in parts or "\0" in member.name:
-                raise ValueError(f"{member.name!r} would lie outside of the folder")
+                raise ValueError(f"{member.name!r} would be written outside of the folder")
             members.extract(member, folder, filter="data")
 
 

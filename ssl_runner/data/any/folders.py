@@ -79,7 +79,7 @@ class Tree:
     @cached_property
     def _parts(self) -> dict[SplitName, Path]:
         if not self.root.is_dir():
-            what = "is a file, no folder" if self.root.exists() else "is not a folder that is there"
+            what = "is a file, not a folder" if self.root.exists() else "is not an existing folder"
             raise ValueError(f"dataset.path {self.root} {what}; {self._expected()}")
         folders = _folders(self.root)
         found: dict[SplitName, list[Path]] = {}
@@ -97,8 +97,8 @@ class Tree:
         for split, named in found.items():
             if len(named) > 1:
                 raise ValueError(
-                    f"{self.root} (dataset.path) has {some(_names(named))}, each of which is called as {split} may be: "
-                    "leave one of them there, or rename it"
+                    f"{self.root} (dataset.path) has {some(_names(named))}, which are all names of the "
+                    f"split {split}: keep one, or rename the others"
                 )
         named = [folder for part in PARTS for folder in found.get(part, ())]
         none = f"set dataset.splits=none, with which {'they are classes' if self.classes else 'no folder is a split'}"
@@ -109,8 +109,8 @@ class Tree:
             )
         if "train" not in found:
             raise ValueError(
-                f"{self.root} (dataset.path) has {some(_names(named))}, and no train: if they are splits, give one to "
-                f"train on, or set dataset.path to one of them; else {none}"
+                f"{self.root} (dataset.path) has {some(_names(named))}, and no train: if they are splits, "
+                f"add a train folder, or set dataset.path to one of them; else {none}"
             )
         return {part: found[part][0] for part in PARTS if part in found}
 
@@ -136,7 +136,7 @@ class Tree:
         names = _names(_folders(parts["train"]))
         if not names:
             flat = next(self._files(parts["train"]), None) is not None
-            advice = f"{self.what}s lie flat in it: set dataset.labels=none" if flat else self._expected()
+            advice = f"{self.what}s lie directly in it: set dataset.labels=none" if flat else self._expected()
             raise ValueError(f"there are no class folders in {parts['train']} (dataset.path); {advice}")
         for name in names:
             if not _is_text(name):
@@ -147,7 +147,8 @@ class Tree:
         for part, folder in parts.items():
             if strange := [each for each in _folders(folder) if each.name not in names]:
                 raise ValueError(
-                    f"{folder} (dataset.path) has class folders that train lacks: {some(_names(strange))} ({part})"
+                    f"{folder} (dataset.path) has class folders that train does not have: "
+                    f"{some(_names(strange))} ({part})"
                 )
         return tuple(names)
 
@@ -193,8 +194,8 @@ class Tree:
             place, above = waiting.pop()
             if places is not None and (first := places.setdefault(_mark(place), place)) != place:
                 raise ValueError(
-                    f"{first} and {place} (dataset.path) are one folder, by a link: its {self.what}s would count "
-                    "twice; remove the link"
+                    f"{first} and {place} (dataset.path) are the same folder, through a link: its "
+                    f"{self.what}s would be counted twice; remove the link"
                 )
             for entry in _entries(place):
                 if _is_folder(entry):
@@ -202,7 +203,7 @@ class Tree:
                         waiting.append((Path(entry), above | {mark}))
                 elif self._counts(entry):
                     if not _is_file(entry):
-                        raise ValueError(f"{entry.path} (dataset.path) is no file, or a link to none: remove it")
+                        raise ValueError(f"{entry.path} (dataset.path) is not a file, or is a broken link: remove it")
                     yield Path(entry)
 
     def _counts(self, entry: "os.DirEntry[str]") -> bool:
@@ -212,7 +213,7 @@ class Tree:
 
     def _expected(self) -> str:
         files = f"{self.what}s ({', '.join(sorted(self.suffixes))})"
-        return f"it must hold class folders with {files}, or {self.what}s with dataset.labels=none"
+        return f"it must contain class folders with {files}, or {self.what}s with dataset.labels=none"
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:

@@ -22,7 +22,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     found.sort(key=int)
     for one, other in pairwise(found):
         if int(one) == int(other):
-            raise ValueError(f"the labels {one!r} and {other!r} are one number: write it one way")
+            raise ValueError(f"the labels {one!r} and {other!r} are the same number: write it in one way")
     return tuple(found)
 
 
@@ -30,8 +30,8 @@ def say_if_alone(names: Sequence[str], advice: str) -> None:
     """Log it where all examples are of one class; `advice`: what to set."""
     if len(names) == 1:
         log.warning(
-            "all examples are of one class, %s: what reads labels (objective/positives=label too) takes them all for "
-            "alike; %s",
+            "all examples are of one class, %s: everything that uses labels (objective/positives=label "
+            "too) sees a single class; %s",
             names[0],
             advice,
         )

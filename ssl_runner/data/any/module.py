@@ -128,7 +128,9 @@ class DataModule(pl.LightningDataModule):
         examples = self.examples("pretrain")
         n = self.spec.size
         if n < self.batch_size:
-            raise ValueError(f"batch_size is {self.batch_size}; it must be at most {n}, the examples to pretrain on")
+            raise ValueError(
+                f"batch_size is {self.batch_size}; it must be at most {n}, the number of pretraining examples"
+            )
         if isinstance(self.source, Streams):
             return self.source.passes(
                 batch=self.batch_size,
@@ -146,7 +148,9 @@ class DataModule(pl.LightningDataModule):
         examples = self.examples("val")
         n = len(examples.label)
         if n < self.ranks:
-            raise ValueError(f"trainer.devices is {self.ranks}; it must be at most {n}, the held-out examples")
+            raise ValueError(
+                f"trainer.devices is {self.ranks}; it must be at most {n}, the number of held-out examples"
+            )
         return self._loader(
             TensorData(examples), order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks)
         )

@@ -39,8 +39,8 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     held = round(fraction * n)
     if not 0 < held < n:
         raise ValueError(
-            f"holding out {fraction} of {n} examples leaves a part empty ({n - held} kept, {held} held out); "
-            "more examples are needed, or another fraction (dataset.val_fraction, dataset.test_fraction)"
+            f"holding out {fraction} of {n} examples leaves a part empty ({n - held} kept, {held} held "
+            "out); use more examples or another fraction (dataset.val_fraction, dataset.test_fraction)"
         )
     order, _ = _interleaved(labels, seed, offset=0.5)
     return order[held:].sort().values, order[:held].sort().values
@@ -79,7 +79,7 @@ def nested_subsets(
     for number in per_class:
         if not 1 <= number <= fewest:
             raise ValueError(
-                f"{number} labels per class are asked for; the smallest class of this split has {fewest} examples"
+                f"{number} labels per class are requested; the smallest class of this split has {fewest} examples"
             )
         subsets[Few(per_class=number)] = (rank < number).nonzero().flatten()
     return subsets

@@ -126,7 +126,7 @@ class Passes:
             whole = [place for place, one in enumerate(decoded) if isinstance(one, Tensor)]
             broken = [one for one in decoded if isinstance(one, str)]
             if broken and (not self.skip_broken or not whole):
-                raise BrokenDataError(f"{broken[0]}; mend it, or set dataset.on_broken=skip")
+                raise BrokenDataError(f"{broken[0]}; repair it, or set dataset.on_broken=skip")
             for place in range(len(part)):
                 chosen = next((p for p in whole if p >= place), whole[0])
                 data.append(decoded[chosen])

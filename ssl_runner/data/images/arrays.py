@@ -64,7 +64,7 @@ class Arrays(DataSource):
     def check(self) -> None:
         found = self._contents()
         if found.classes == 1:
-            say_if_alone(found.names or ("0",), "leave the labels (y_...) out if they say nothing")
+            say_if_alone(found.names or ("0",), "omit the labels (y_...) if they carry no information")
 
     def contents(self) -> Contents:
         return {"path": {"": self.path}}
@@ -106,7 +106,9 @@ class Arrays(DataSource):
                 read = [name for name in there if name in ARRAYS]
                 headers = {name: _header(archive, name) for name in read}
         except DAMAGE as error:
-            raise ValueError(f"dataset.path {self.path} is not a whole .npz file of plain arrays: {error}") from error
+            raise ValueError(
+                f"dataset.path {self.path} is not a complete .npz file of plain arrays: {error}"
+            ) from error
         try:
             images = _images(headers, there)
             with np.load(self.path, allow_pickle=False) as arrays:
@@ -129,7 +131,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
     if (
         not dtype.hasobject and dtype.itemsize * math.prod(shape) > about.file_size
     ):  # it would be allocated before it is read
-        raise ValueError(f"{name} is cut: its header promises {shape}")
+        raise ValueError(f"{name} is truncated: its header announces {shape}")
     return shape, dtype
 
 
@@ -145,8 +147,8 @@ def _images(headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], there: list
     for name, (_, dtype) in headers.items():
         if dtype.hasobject:
             raise ValueError(
-                f"{name} is object: Python's own objects are not read, since that can run code; save it as numbers or "
-                f"strings ({name}.astype(str))"
+                f"{name} is object: Python objects are not read, since they can execute code; save it as "
+                f"numbers or strings ({name}.astype(str))"
             )
     sizes = {}
     shape = headers["x_train"][0][1:]
@@ -168,7 +170,7 @@ def _check_images(name: str, whole: tuple[int, ...], dtype: np.dtype, shape: tup
     if whole[0] == 0:
         raise ValueError(f"{name} is empty")
     if whole[1:] != shape:
-        raise ValueError(f"images of {name} are {whole[1:]}, those of x_train {shape}; they must be alike")
+        raise ValueError(f"images of {name} are {whole[1:]}, those of x_train {shape}; they must be the same")
 
 
 def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
@@ -177,18 +179,16 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
     given = {part: _labels(small[f"y_{part}"], n, part) for part, n in sizes.items() if f"y_{part}" in small}
     if given and len(given) < len(sizes):
         lacking = ", ".join(f"y_{part}" for part in sizes if part not in given)
-        raise ValueError(f"there is no {lacking}; give labels of every part or of none")
+        raise ValueError(f"there is no {lacking}; give labels for all splits or for none")
     named = _label_names(small["label_names"]) if "label_names" in small else ()
     if not given:
         return _Contents(list(sizes), sizes["train"], shape, axis, {}, 0, ())
     if len({y.dtype.kind for y in given.values()}) > 1:
-        raise ValueError("labels are strings in one part and integers in another; they must be alike")
+        raise ValueError("labels are strings in one split and integers in another; they must be of one type")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
     classes = len(names) if names else 1 + max(int(y.max()) for y in labels.values())
     if "val" not in sizes and len(np.unique(labels["train"])) == sizes["train"] > 1:
-        raise ValueError(
-            "no label of y_train comes twice: labels must say which images are of one class, not number them"
-        )
+        raise ValueError("every label of y_train is unique: labels must name classes, not number the images")
     return _Contents(list(sizes), sizes["train"], shape, axis, labels, classes, names)
 
 
@@ -198,18 +198,16 @@ def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:
         raise ValueError(f"y_{part} is {y.dtype}; labels must be integers (y.astype(int)) or strings")
     if y.shape not in ((n,), (n, 1)):
         one_hot = ": y.argmax(1) makes labels of one-hot rows" if y.ndim == 2 and len(y) == n else ""
-        raise ValueError(f"y_{part} is {y.shape} where x_{part} has {n} images; it must be ({n},){one_hot}")
+        raise ValueError(f"y_{part} is {y.shape} and x_{part} has {n} images; it must be ({n},){one_hot}")
     y = y.reshape(n)
     if y.dtype.kind in "US":
         y = np.array([_text(label, f"y_{part}") for label in y.tolist()])
         if not all(y):
-            raise ValueError(
-                f"y_{part}[{int(np.flatnonzero(y == '')[0])}] is empty; every image needs a label, or none"
-            )
+            raise ValueError(f"y_{part}[{int(np.flatnonzero(y == '')[0])}] is empty; label all images, or none")
         return y
     if y.min() < 0:
         raise ValueError(
-            f"y_{part} goes down to {y.min()}; labels must not be negative: leave out what is unlabeled; {MEND}"
+            f"y_{part} goes down to {y.min()}; labels must not be negative: leave out unlabeled images; {MEND}"
         )
     if int(y.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"y_{part} goes up to {y.max()}, which may be -1 in another type; else {MEND}")
@@ -234,13 +232,13 @@ def _label_names(names: np.ndarray) -> tuple[str, ...]:
 def _by_text(given: Mapping[str, np.ndarray], named: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Numbers of labels that are strings, and the classes' names."""
     if len(set(named)) < len(named):
-        raise ValueError("label_names holds a name twice, and labels are strings: give each class one name")
+        raise ValueError("label_names contains a name twice, and labels are strings: give each class its own name")
     names = named or in_order(given["train"].tolist())
     number = {name: place for place, name in enumerate(names)}
     where = "label_names" if named else "y_train"
     for part, y in given.items():
         if strange := sorted(set(y.tolist()) - set(number)):
-            raise ValueError(f"y_{part} has labels that {where} lacks: {some(strange)}")
+            raise ValueError(f"y_{part} has labels that {where} does not have: {some(strange)}")
     return {part: np.array([number[name] for name in y.tolist()]) for part, y in given.items()}, names
 
 
@@ -259,8 +257,9 @@ def _by_number(
     for part, y in given.items():
         if strange := np.setdiff1d(y, given["train"]).tolist():
             raise ValueError(
-                f"y_{part} has labels that y_train lacks: {some([str(label) for label in strange])}; labels that "
-                "do not count from 0 are numbered as train has them"
+                f"y_{part} has labels that y_train does not have: "
+                f"{some([str(label) for label in strange])}; labels that do not count from 0 are numbered "
+                "in the order of train"
             )
     return {part: np.searchsorted(values, y) for part, y in given.items()}, tuple(map(str, values.tolist()))
 
@@ -275,7 +274,10 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
     if not axes:
         raise ValueError(f"images are {shape}; they must be (H, W), (H, W, C) or (C, H, W) with C 1 or 3")
     if len(axes) == 2:
-        raise ValueError(f"images are {shape}: either end may be the channels; make them larger, or gray (H, W)")
+        raise ValueError(
+            f"images are {shape}: the first or the last axis may be the channels; use larger images, or "
+            "gray ones (H, W)"
+        )
     return axes[0]
 
 

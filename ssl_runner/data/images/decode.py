@@ -132,13 +132,13 @@ def check_range(what: str, depth: int | None, *, deep: int, highest: int, bright
     if deep and depth is None and highest < DIM:
         bits = max(8, next((bits for bits in (8, 10, 12, 14) if highest < 2**bits), DEPTH))
         raise ValueError(
-            f"the {deep} images of more than 8 bits in {what} go up to {highest} of 65535, and would be dark; if their "
-            f"values have {bits} bits (0 to {2**bits - 1}), set dataset.depth={bits}; if they are so dark, set "
-            f"dataset.depth={DEPTH}"
+            f"the {deep} images of more than 8 bits in {what} go up to {highest} of 65535, so they would "
+            f"appear dark; if their values have {bits} bits (0 to {2**bits - 1}), set "
+            f"dataset.depth={bits}; if they are meant to be dark, set dataset.depth={DEPTH}"
         )
     if brightest <= 1:
         raise ValueError(
-            f"the images in {what} are black: no value of them is above {brightest} of 255; if 1 is meant to be white, "
+            f"the images in {what} are black: no value exceeds {brightest} of 255; if 1 is meant to be white, "
             "save them with values from 0 to 255"
         )
 
@@ -182,12 +182,13 @@ def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = 
                 raise ValueError(f"its values go from {least} to {highest}; with {named} they may go from 0 to {most}")
             image = Image.fromarray(((values * 255 + most // 2) // most).astype(np.uint8))
         elif image.mode == "F":
-            raise ValueError("an image of floats, whose range is not known")
+            raise ValueError("an image of floats, whose value range is unknown")
         elif upper:
             highest = 256 * max(_brightest(image)) + 255  # at most
             if depth not in (None, DEPTH):
                 raise ValueError(
-                    f"of colors of 16 bits the upper 8 are read, and dataset.depth is {depth}: save it with 8 bits"
+                    "color images of 16 bits are read by their upper 8 bits, and dataset.depth is "
+                    f"{depth}: save it with 8 bits"
                 )
         if image.mode == "P":
             image = image.convert("RGBA")

@@ -54,7 +54,7 @@ def read_idx(path: Path) -> np.ndarray:
             check_size(promised, file.stat().st_size)
             content = bytearray(opened.read(promised + 1))  # a bytearray, for torch wants to be able to write
         if len(header) < 4 * magic[3] or len(content) != promised:
-            raise ValueError(f"it holds {len(content)} bytes or more where its header promises {shape}")
+            raise ValueError(f"it holds {len(content)} bytes or more, and its header announces {shape}")
         return np.frombuffer(content, dtype=np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{file.name}: {error}") from error

@@ -121,7 +121,7 @@ class ImageFolder(DataSource):
         part_of = torch.arange(3).repeat_interleave(torch.tensor([len(splits[part].paths) for part in PARTS]))
         counts = torch.bincount(part_of[decoded.kept], minlength=3).tolist()
         if 0 in counts:
-            raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.path) are broken")
+            raise ValueError(f"all images of {PARTS[counts.index(0)]} in {self.root} (dataset.path) are damaged")
         check_range(
             f"{self.root} (dataset.path)",
             self.depth,
@@ -140,5 +140,5 @@ class ImageFolder(DataSource):
         some = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
         what = f"{len(broken)} of {n} images in {self.root} (dataset.path) cannot be read: {some}"
         if self.on_broken == "refuse":
-            raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
+            raise ValueError(f"{what}; repair or remove them, or set dataset.on_broken=skip")
         log.warning("skipped: %s", what)

@@ -71,9 +71,7 @@ class KnownImages(DataSource):
     def check(self) -> None:
         if self._missing() and not self._packed():
             if not self.download:
-                raise ValueError(
-                    f"dataset={self.name} looked for {self._missing()[0]}, which is not there; {self._advice()}"
-                )
+                raise ValueError(f"dataset={self.name} needs {self._missing()[0]}, which is missing; {self._advice()}")
             existing = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
             if not os.access(existing, os.W_OK):
                 raise ValueError(
@@ -93,7 +91,7 @@ class KnownImages(DataSource):
             try:
                 fetch(self._known.torchvision, self.root, archive=self._packed())
             except ValueError as error:
-                raise ValueError(f"dataset={self.name} could not be had: {error}; {self._advice()}") from error
+                raise ValueError(f"dataset={self.name} could not be downloaded: {error}; {self._advice()}") from error
         folder = self.root / self._known.folder
         try:
             parts = self._known.read(folder)
@@ -101,7 +99,7 @@ class KnownImages(DataSource):
         except (OSError, EOFError, zlib.error, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"the files of dataset={self.name} in {folder} are damaged ({error}); "
-                "delete that folder and set dataset.download=true, or set dataset.root to whole ones"
+                "delete that folder and set dataset.download=true, or set dataset.root to undamaged files"
             ) from error
         train, val = hold_out(parts.train, self.val_fraction, self.split_seed)
         if parts.unlabeled is None:

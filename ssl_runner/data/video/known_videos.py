@@ -226,7 +226,7 @@ def _inside(folder: Path, entry: str, place: str) -> Path:
     """The file that a list names. Raises ValueError where it would lie elsewhere, or is not there."""
     path = PurePosixPath(entry)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{place}: {entry!r} is no path within {folder}")
+        raise ValueError(f"{place}: {entry!r} is not a path within {folder}")
     file = folder / path
     if not file.is_file():
         raise ValueError(f"{place}: there is no {file} (dataset.root)")

@@ -167,7 +167,7 @@ class MovingDigits(DataSource):
         """(n, T, S, S) uint8: 1 where the first digit is, 2 where the second is and the first is not, and so on; 0
         the ground. A digit is where its ink is nearer to full than to none. Raises ValueError before `load`."""
         if not self._drawn:
-            raise ValueError("masks of clips are asked for before the clips were loaded")
+            raise ValueError("masks of clips are requested before the clips were loaded")
         ink, motion = self._drawn["train" if split == "pretrain" else split]
         found = torch.zeros(*motion.place.shape[:2], self.side, self.side, dtype=torch.uint8)
         for thing in reversed(range(self.digits)):

@@ -43,8 +43,9 @@ class MovingMNIST(MovingDigits):
         wrong = [f"dataset.{name}={text}" for name, (value, text) in OFFICIAL.items() if getattr(self, name) != value]
         if wrong:
             raise ValueError(
-                "dataset.official is of two digits of 28 pixels, both of full brightness, that move straight, 3.6 "
-                f"pixels a frame, over gray frames of 64 pixels; to train on what is tested set {' '.join(wrong)}"
+                "dataset.official is of two digits of 28 pixels, both of full brightness, that move "
+                "straight, 3.6 pixels a frame, over gray frames of 64 pixels; to train on the "
+                f"distribution of the test clips set {' '.join(wrong)}"
             )
         if self.frames > SHAPE[0]:
             raise ValueError(f"dataset.frames is {self.frames}; the clips of dataset.official have {SHAPE[0]}")
@@ -89,5 +90,5 @@ class MovingMNIST(MovingDigits):
             ) from error
         if not isinstance(found, np.ndarray) or found.shape != SHAPE or found.dtype != np.uint8:
             what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an archive"
-            raise ValueError(f"dataset.official {file} holds {what}; uint8 of {SHAPE} is needed")
+            raise ValueError(f"dataset.official {file} contains {what}; it must be uint8 of {SHAPE}")
         return found

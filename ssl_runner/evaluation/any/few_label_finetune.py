@@ -56,8 +56,8 @@ class FewLabelFineTune(Evaluator):
             {
                 "accuracy by labels": by_labels(
                     curve,
-                    "The whole network, trained on nested subsets of the labels. From the random start, that is "
-                    "supervised training on as many.",
+                    "The whole network, trained on nested subsets of the labels. From the random start "
+                    "this is supervised training on the same labels.",
                 )
             },
         )

@@ -91,7 +91,7 @@ class Likelihood(Inspection):
                     y={"KL": per_latent.sort(descending=True).values.tolist()},
                     x_label="latent, the most used first",
                     y_label="nats per example",
-                    note="How much each number of the code says of the example; one at 0 says nothing.",
+                    note="Information of each latent dimension about the example; a dimension at 0 carries none.",
                 )
             },
         )

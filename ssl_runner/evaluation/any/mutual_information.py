@@ -73,7 +73,8 @@ class MutualInformation(Inspection):
                     "candidates N",
                     "mutual information, nats",
                     log_x=True,
-                    note="What the critic shows of one view in the other, among so many candidates; at most log N.",
+                    note="The critic's bound on the mutual information of two views, by the number of "
+                    "candidates N; at most log N.",
                 )
             },
         )

@@ -14,7 +14,7 @@ from ssl_runner.results.metrics import Better, Protocol, description, share
 NEIGHBORS = 10  # of trustworthiness
 NOTES = {
     "pca": "Features of test examples on the two directions in which they vary most.",
-    "tsne": "Features of test examples by t-SNE: neighbors stay neighbors; distances between groups mean little.",
+    "tsne": "Features of test examples by t-SNE: neighbors are preserved; distances between groups are not meaningful.",
 }
 
 

@@ -125,7 +125,7 @@ def fine_tune(
     loss is no longer a number.
     """
     if len(examples.label) < 2:
-        raise ValueError(f"{len(examples.label)} labeled example is too few to fine-tune on; it takes two at least")
+        raise ValueError(f"{len(examples.label)} labeled example is too few for fine-tuning; at least two are needed")
     spec = subject.data.spec
     with seeded(subject.seed):
         network = Classifier(copy.deepcopy(start.encoder), start.features, spec.classes).to(subject.device)

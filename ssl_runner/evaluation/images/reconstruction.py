@@ -58,7 +58,7 @@ class Reconstruction(Inspection):
                 terms={"method": "reconstruction", "hides": dict(objective.hides())},
                 measured={**sizes(subject, "train", *TOLD), "seed": subject.seed},
             ),
-            {"reconstruction": Pictures(rows, note="Images of test, what was seen of them, and what was made of it.")},
+            {"reconstruction": Pictures(rows, note="Test images, their visible part, and the reconstruction.")},
         )
 
     def _errors(
@@ -93,7 +93,7 @@ def _scores(error: Tensor, count: Tensor, split: Split) -> list[Metric]:
     """
     error, count = error[:, count > 0].double(), count[count > 0]
     if not len(count):
-        raise ValueError(f"the objective hid nothing of any image of {split}: there is nothing to reconstruct")
+        raise ValueError(f"the objective masked nothing in any image of {split}: there is nothing to reconstruct")
     ours, means = (error.sum(dim=1) / count.sum()).tolist()
     psnr, psnr_of_mean = decibels(error / count).mean(dim=1).tolist()
     db = partial(Metric, unit=Unit.DB, split=split)

@@ -87,7 +87,7 @@ class Samples(Inspection):
     def _samples(self, samples: Tensor) -> Pictures:
         chunks = samples[: self.rows * self.columns].split(self.columns)
         rows = {f"row {i + 1}": pictures(chunk) for i, chunk in enumerate(chunks)}
-        return Pictures(rows, note="Images of codes that were drawn from the prior: of no example.")
+        return Pictures(rows, note="Images decoded from codes drawn from the prior.")
 
     def _between(self, objective: Generates, images: Tensor, codes: Tensor) -> Pictures:
         share = torch.linspace(0, 1, self.columns, device=codes.device)[:, None]
@@ -96,7 +96,7 @@ class Samples(Inspection):
             a, b = codes[2 * i], codes[2 * i + 1]
             steps = objective.decode((1 - share) * a + share * b).float()
             rows[f"pair {i + 1}"] = pictures(torch.cat([images[2 * i, None], steps, images[2 * i + 1, None]]))
-        note = "Left and right an image of test each; between them the images on the straight line from code to code."
+        note = "Left and right: test images; between them: images decoded along the straight line between their codes."
         return Pictures(rows, note=note)
 
     def _manifold(self, objective: Generates, device: torch.device) -> Pictures:

@@ -123,11 +123,7 @@ class LabelPropagation(Evaluator):
                 },
                 measured={**measured, "frames": cast(VideoSpec, subject.data.spec).frames, "seed": subject.seed},
             ),
-            {
-                "tracked masks": Clips(
-                    rows, note="Frames of test, and the masks that were carried along from the first one."
-                )
-            },
+            {"tracked masks": Clips(rows, note="Test frames, and the masks propagated from the first frame.")},
         )
 
     def _scores(self, subject: Subject, split: Split) -> tuple[Tensor, int, dict[str, np.ndarray]]:
@@ -136,7 +132,7 @@ class LabelPropagation(Evaluator):
         data, encoder = subject.data, subject.encoder
         spec = data.spec
         if not isinstance(encoder, ClipEncoder) or not isinstance(spec, VideoSpec):
-            raise ValueError("label_propagation reads the map of an encoder of clips, and there is none")
+            raise ValueError("label_propagation needs an encoder with a feature map of clips")
         self.check(spec)  # the sizes of some videos are known once they are read
         generator = torch.Generator().manual_seed(subject.seed)
         n = len(data.examples(split).label)
@@ -144,7 +140,7 @@ class LabelPropagation(Evaluator):
         masks = cast(Masked, data).masks(split)[chosen].long()
         things = int(without_void(masks[:, 0]).max())
         if things == 0:
-            raise ValueError(f"no first frame shows anything: the masks of {split} are empty there")
+            raise ValueError(f"no first frame has an object: its masks in {split} are empty")
         scores: list[Tensor] = []
         rows: dict[str, np.ndarray] = {}
         with evaluating(encoder), torch.inference_mode():

@@ -104,7 +104,7 @@ class Prediction(Inspection):
             name: pictures(torch.cat((x, after), dim=1)[: self.pictures])
             for name, after in (("truth", y), ("predicted", made))
         }
-        note = "Clips of test: the frames that were seen, and behind the gap what came next and what was predicted."
+        note = "Test clips: the frames given, and after the gap the true and the predicted next frames."
         return {"prediction": Clips(rows, note=note, gap=x.shape[1])}
 
 

@@ -1,1 +1,1 @@
-"""Where the runs of a sweep run."""
+"""Engines that execute the runs of a sweep."""

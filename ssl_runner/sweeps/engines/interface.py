@@ -1,4 +1,4 @@
-"""Where the runs of a sweep run. A job is a file with a frozen config, and a process that does it (`Work`)."""
+"""Engines that execute the runs of a sweep. A job is a file with a config, and a process that does it (`Work`)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Work(NamedTuple):
-    """How a job is done. Whoever starts a sweep says it, so that engines know files and processes alone."""
+    """How a job is executed. It is given by the caller, so that engines deal only with files and processes."""
 
     module: str  # `python -m MODULE FILE --tied` does a job, and ends with the process that started it
     forked: Callable[[str, str, str | None], None]  # file, log, GPU: does a job in a process that was forked for it
@@ -18,10 +18,10 @@ class Handle(Protocol):
     """A job that was started."""
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs or waits."""
+        """The exit code, negative for a signal; None while the job runs or waits."""
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Ask the job to save a checkpoint and end."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -37,4 +37,4 @@ class Engine(ABC):
         """Start the job of `file`; what it prints goes to `log`. `devices`: those it trains on."""
 
     def close(self) -> None:  # noqa: B027 - not every engine holds something
-        """Let go of what the engine holds, once no job runs."""
+        """Release the resources of the engine, once no job runs."""

@@ -1,5 +1,6 @@
-"""What a config may set of an engine. It may come from elsewhere: what can run a command there, or reach another
-machine, comes from the command line alone."""
+"""The settings of an engine that a config may contain. Since configs may be untrusted, settings that can execute a
+command or reach another machine are accepted only from the command line.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,8 +30,9 @@ def check_settings(engine: str, settings: Mapping[str, Any] | None, arguments: S
     given = spoken(arguments)
     known = CONFIG_SETS[engine]
     problems = [
-        f"sweep.settings.{key}: it could run or reach something, so that a config may not set it; type it, "
-        f"'+sweep.settings.{key}=...'. A config may set, of sweep.engine={engine}: {', '.join(known) or 'nothing'}"
+        f"sweep.settings.{key}: a config may not set it, since it could execute code; give it on the "
+        f"command line, '+sweep.settings.{key}=...'. Keys that a config may set for "
+        f"sweep.engine={engine}: {', '.join(known) or 'nothing'}"
         for key, value in (settings or {}).items()
         if not (key in known and harmless(value)) and not (key in given and given[key] == value)
     ]

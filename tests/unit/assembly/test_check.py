@@ -46,13 +46,13 @@ def refused(*overrides: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["objective=mae"], "objective=mae needs a patch encoder (images cut in patches, of which it can encode a chosen"),
+        (["objective=mae"], "objective=mae needs a patch encoder (images, can encode a subset of patches"),
         (["objective=mae", "backbone=resnet18"], "backbone=resnet18 is a map encoder"),
         (["objective=mae", "backbone=resnet18"], "Backbones that fit: vit_micro, vit_small, vit_tiny"),
         (["objective=mae", "backbone=vit_micro", "objective.ratio=1.2"], "objective.ratio is 1.2; it must lie in (0, 1)"),
         (["objective=mae", "backbone=vit_micro", "objective.ratio=0.001"], "leave at least one of 64 patches"),
         (["objective.loss.temperature=0"], "objective.loss.temperature is 0; it must be above 0"),
-        (["batch_size=1"], "batch_size is 1; a contrastive rule needs other examples"),
+        (["batch_size=1"], "batch_size is 1; a contrastive loss needs other examples"),
         (["objective.views.crop_scale=[0.5,1.5]"], "objective.views.crop_scale"),
         (["objective.projector=[]"], "objective.projector is []"),
         (["objective=rotation", "dataset.width=24"], "images are 32 x 24; objective=rotation needs square ones"),
@@ -60,7 +60,7 @@ def refused(*overrides: str) -> str:
         (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
         (["evaluation=[linear]", "dataset.classes=0"], "evaluation=linear: it needs labels, and dataset=fake_images has none"),
         (["evaluation=[linear,geometry]", "dataset.classes=0"], "choose others: evaluation=[geometry]"),
-        (["evaluation=[reconstruction]"], "objective=simclr cannot do that; objectives that can: autoencoder, "),
+        (["evaluation=[reconstruction]"], "objective=simclr does not support it; objectives that do: autoencoder, "),
         (["objective=autoencoder", "objective.corruption=gaussian"], "objective.amount is 0.0; with objective.corruption"),
         (["objective=next_frame", *SMALL_FRAMES], "of 8 x 8: set dataset.side to 11 or more, or leave prediction out"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
@@ -183,7 +183,7 @@ def test_what_a_processor_cannot_do_in_bfloat16_is_refused_before_training(monke
     check.validate(config(*asked, "trainer.precision=auto"))
     assert refused(*asked, "trainer.precision=bfloat16") == (
         "objective=language_model, backbone=lstm: a step on two fake examples failed: could not create a primitive "
-        "descriptor; this processor may not do that in bfloat16: set trainer.precision=float32"
+        "descriptor; this processor may not support it in bfloat16: set trainer.precision=float32"
     )
 
 
@@ -274,7 +274,7 @@ def test_controls_read_as_much_of_a_text_as_the_encoder_and_that_it_is_less_than
     said = same_reach(subjects, check.evaluations(chosen, source.spec).evaluators)
     assert [each.reach for each in subjects.values()] == [23, 23, 23]
     assert said == [
-        "evaluation.senses.length is 64: 23 tokens of a text are read, as many as pretraining has shown the encoder"
+        "evaluation.senses.length is 64: 23 tokens of a text are read, the most that the encoder was pretrained on"
     ]
 
 
@@ -282,7 +282,7 @@ def test_damaged_encoders_are_refused(exported: Path) -> None:
     weights, about = exported / "encoder" / "encoder.safetensors", exported / "encoder" / "config.yaml"
     whole, text = weights.read_bytes(), about.read_text()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="does not match its checksum"):
+    with pytest.raises(ValueError, match="its checksum does not match"):
         load_encoder(exported)
     (exported / "encoder" / "SHA256SUMS").unlink()  # as encoders were exported once
     with pytest.raises(ValueError, match="cannot be read as an encoder"):
@@ -304,8 +304,8 @@ def test_damaged_encoders_are_refused(exported: Path) -> None:
 
 def test_weights_of_another_backbone_are_refused(exported: Path) -> None:
     said = refused(f"start_from={exported}", "backbone.widths=[4,16]")
-    assert "holds the weights of another backbone" in said
-    assert "(8, 4, 3, 3) there and (16, 4, 3, 3) here" in said
+    assert "contains the weights of another backbone" in said
+    assert "(8, 4, 3, 3) in the file and (16, 4, 3, 3) here" in said
     check.validate(config(f"start_from={exported}", "backbone.widths=[4,8]"))
 
 

@@ -72,7 +72,7 @@ def test_sparse_gradients_need_an_optimizer_that_takes_them(words: list[str], fi
     spec = TextSpec(length=8, vocabulary=20)
     model = construct.objective(config, spec)
     if not fits:
-        with pytest.raises(ConfigError, match=r"backbone\.gradient is sparse, which optimizer=.* does not take"):
+        with pytest.raises(ConfigError, match=r"backbone\.gradient is sparse, which optimizer=.* does not support"):
             construct.optimizer(config, model)
         return
     optimizer = construct.optimizer(config, model)

@@ -55,9 +55,9 @@ def test_one_table_of_the_good_runs_and_a_line_for_each_other(outputs: Path, cap
         ["rotation", "-", "1", "90.0¹", "-", "100"],
     ]
     assert "5 runs, 3 settings of mnist, vit" in out
-    assert "¹ one seed: how far another would move" in out
+    assert "¹ one seed: the variation over seeds is unknown" in out
     (line,) = err.splitlines()
-    assert line.startswith(f"left out: {outputs / 'broken' / 'result.json'} is not a whole JSON file")
+    assert line.startswith(f"skipped: {outputs / 'broken' / 'result.json'} is not a complete JSON file")
 
 
 def test_choosing_and_sorting(outputs: Path, capsys: Captured) -> None:
@@ -99,7 +99,7 @@ def test_nothing_to_compare(tmp_path: Path, capsys: Captured) -> None:
     assert main([str(tmp_path), str(tmp_path / "nowhere")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"left out: {tmp_path / 'nowhere'} does not exist" in err
+    assert f"skipped: {tmp_path / 'nowhere'} does not exist" in err
     assert f"error: no finished run in {tmp_path}" in err
 
 
@@ -107,7 +107,7 @@ def test_a_run_that_is_there_twice_is_noted(outputs: Path, capsys: Captured) -> 
     later = replace(made_run("r", made_config("rotation")).result, started="2027-01-01T00:00:00")
     write_result(outputs / "again", later)
     assert main([str(outputs)]) == 0
-    assert f"note: {outputs / 'rotation'} is left out: {outputs / 'again'} has the same" in capsys.readouterr().err
+    assert f"note: {outputs / 'rotation'} is skipped: {outputs / 'again'} has the same" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
     table = list(csv.DictReader(io.StringIO((outputs / "all.csv").read_text())))
     assert len(table) == 2 * 3 + 1
     (problem,) = json.loads((outputs / "all.json").read_text())["problems"]
-    assert "is not a whole JSON file" in problem
+    assert "is not a complete JSON file" in problem
     assert (outputs / "all.markdown").read_text().count("\n|") == 5
     assert r"\end{tabular}" in (outputs / "all.latex").read_text()
     ((path, comparison),) = drawn
@@ -149,15 +149,15 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--where", "ratio"], "--where: 'ratio' is no condition"),
+        (["--where", "ratio"], "--where: 'ratio' is not a condition"),
         (["--where", "foo=1"], "--where: 'foo' is no key"),
-        (["--where", "ratio>1"], "no run is left by --where and --seeds"),
-        (["--seeds", "7"], "no run is left by --where and --seeds"),
+        (["--where", "ratio>1"], "no run matches --where and --seeds"),
+        (["--seeds", "7"], "no run matches --where and --seeds"),
         (
             ["--columns", "nmi"],
-            "--columns: 'nmi' is no column; choose one of: linear.accuracy, linear.accuracy[split=val]",
+            "--columns: 'nmi' is not a column; choose one of: linear.accuracy, linear.accuracy[split=val]",
         ),
-        (["--sort", "nmi"], "--sort: 'nmi' is no column; choose one of: linear.accuracy"),
+        (["--sort", "nmi"], "--sort: 'nmi' is not a column; choose one of: linear.accuracy"),
         (["--html", "-"], "--html needs a file"),
         (["--csv", "-", "--json", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),
     ],

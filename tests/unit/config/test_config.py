@@ -57,13 +57,13 @@ def test_views_follow_the_dataset_unless_they_are_chosen(overrides: list[str], f
         ("objective.views.crop_scale=[0.1]", "objective.views.crop_scale: [0.1] is a list; it must be a list of 2: "),
         ("batch_size=0", "batch_size is 0; it must be 1 or more"),
         ("budget.amount=0", "budget.amount is 0; it must be above 0"),
-        ("budget.amount=1.5", "budget.amount is 1.5; with budget.unit=epochs it is whole"),
+        ("budget.amount=1.5", "budget.amount is 1.5; with budget.unit=epochs it must be a whole number"),
         ("control=shuffled", "control: 'shuffled' is a str; it must be one of none, shuffled_target"),
         ("trainer.clip_norm=-1", "trainer.clip_norm is -1; it must be above 0"),
         ("~optimizer.lr", "it must"),
         ("objective.views=null", "objective.views: None is a NoneType; it must be a config of a Views"),
         ("backbone._target_=os.system", "backbone._target_: 'os.system' is not allowed"),
-        ("backbone._target_=ssl_runner.backbones.convnet.math", "is no class of"),
+        ("backbone._target_=ssl_runner.backbones.convnet.math", "is not a class of"),
         ("backbone._target_=ssl_runner.nowhere.X", "cannot be imported"),
         ("output=/dev/null/x", "output: '/dev/null/x' cannot be a folder, '/dev/null' is a file"),
         ("dataset=arrays", "dataset.path: it must be set: dataset.path=..."),
@@ -86,7 +86,7 @@ def test_a_missing_parameter_is_named() -> None:
 
 def test_nothing_is_stopped_unwatched() -> None:
     assert problems("trainer.watch_every=0", "trainer.early_stop=collapse") == [
-        "trainer.watch_every is 0, no watch; with trainer.early_stop=collapse it must be 1 or more"
+        "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"
     ]
 
 
@@ -219,7 +219,7 @@ def test_a_check_refuses_what_the_run_would_refuse(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=np.zeros((30, 8, 8), np.uint8), x_test=np.zeros((9, 8, 8), np.uint8))
     words = ["check=true", "logger=none", "evaluation=[]", "controls=[]", f"output={tmp_path / 'out'}"]
     for more, said in (
-        (["resume=must"], "no checkpoint to go on from"),
+        (["resume=must"], "no checkpoint to resume from"),
         (["dataset=fake_images", "dataset.examples=40", "batch_size=64"], "batch_size is 64; it must be at most 36"),
         (["dataset=arrays", f"dataset.path={tmp_path / 'a.npz'}", "batch_size=28"], "batch_size is 28; .* at most 27"),
         (["batch_size=4000"], "at most 3600"),

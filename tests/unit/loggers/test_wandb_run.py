@@ -261,7 +261,9 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_finish_timeout(
     fresh_wandb()
     assert time.monotonic() - started < 6
     (folder,) = runs(context)
-    expected = f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest\n"
+    expected = (
+        f"warning: wandb had not finished its upload after 1 s; `wandb sync --include-online {folder}` sends the rest\n"
+    )
     assert capfd.readouterr() == ("", expected)
     assert summary(folder)["summary"]["loss"] == 1
 
@@ -445,7 +447,7 @@ def test_if_the_server_fails_midway_nothing_is_lost_and_sync_sends_the_rest(
     (folder,) = runs(context)
     said = capfd.readouterr().err.splitlines()
     assert said[1:] == [
-        f"warning: wandb had not sent all after 1 s; `wandb sync --include-online {folder}` sends the rest"
+        f"warning: wandb had not finished its upload after 1 s; `wandb sync --include-online {folder}` sends the rest"
     ]
     assert summary(folder)["summary"][ACCURACY] == 0.75
     assert ACCURACY not in server.summary[run_id]
@@ -508,7 +510,7 @@ def test_if_wandb_dies_the_run_goes_on_with_one_warning(context: RunContext, tmp
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | {"HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "1 done\n"), done.stderr
-    assert done.stderr.startswith("warning: wandb stopped, and nothing more is logged there: ")
+    assert done.stderr.startswith("warning: wandb stopped; nothing more is logged to it: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -529,7 +531,7 @@ def test_whatever_a_call_of_wandb_raises_is_said_once(
     wandb_run.log_metrics({"loss": 1.0}, 2)
     wandb_run.finish(success=True)
     alive.finish()
-    assert capfd.readouterr().err == "warning: wandb stopped, and nothing more is logged there: Connection lost\n"
+    assert capfd.readouterr().err == "warning: wandb stopped; nothing more is logged to it: Connection lost\n"
 
 
 def test_a_bad_environment_is_refused(context: RunContext, fresh_wandb: Callable[..., None]) -> None:

@@ -351,6 +351,6 @@ def test_a_prior_is_refused_where_similarities_have_no_least_value(similarity: s
     if similarity == "cosine":
         assert family(loss=debiased, similarity=similarity).rule is debiased
         return
-    said = rf"objective\.loss\.prior is above 0, and objective\.similarity is {similarity}, which has no least value"
+    said = rf"objective\.loss\.prior is above 0, and objective\.similarity is {similarity}, which has no minimum"
     with pytest.raises(ValueError, match=said):
         family(loss=debiased, similarity=similarity)

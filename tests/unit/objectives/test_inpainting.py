@@ -137,7 +137,7 @@ def test_patch_encoders_can_fill_holes_too() -> None:
         ({"adversary": 1.0}, r"objective\.adversary is 1\.0; it must lie in \[0, 1\)"),
         ({"judge_lr_scale": 0.0}, r"objective\.judge_lr_scale is 0\.0; it must be above 0"),
         ({"judge_widths": [8] * 5}, r"16 x 24 pixels cannot be halved 5 times"),
-        ({"judge_widths": []}, "the judge's widths are"),
+        ({"judge_widths": []}, "the discriminator's widths are"),
         ({"hole": "round"}, r"objective\.hole is 'round'"),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_patch_of_one_value_has_no_deviation() -> None:
     encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0)
     settings = {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     MAE(encoder, spec, target="pixels", **settings)
-    with pytest.raises(ValueError, match=r"objective\.target is normalized, and a patch of one value"):
+    with pytest.raises(ValueError, match=r"objective\.target is normalized, and a patch of a single value"):
         MAE(encoder, spec, target="normalized", **settings)
 
 

@@ -106,7 +106,7 @@ def test_without_a_config_names_and_overrides_tell_runs_apart(tmp_path: Path) ->
     found, problems = describe(runs)
     assert find_axes(found) == [Axis("objective.ratio", "ratio", (0.5, 0.75), True)]
     assert problems == [
-        f"{tmp_path / 'one'} and 1 more have no readable config: runs are told apart by names and overrides alone"
+        f"{tmp_path / 'one'} and 1 more have no readable config: runs are distinguished only by names and overrides"
     ]
     other = bare("three")
     other = other._replace(result=replace(other.result, name=replace(other.result.name, objective="z")))

@@ -153,7 +153,7 @@ def test_of_the_same_run_twice_the_later_counts_and_the_other_is_named() -> None
     comparison = compare([later, run])
     assert comparison.settings[0].runs == {0: later}
     assert comparison.problems == (
-        f"{run.folder} is left out: {later.folder} has the same setting and seed and started later",
+        f"{run.folder} is skipped: {later.folder} has the same setting and seed and started later",
     )
 
 
@@ -254,7 +254,7 @@ def test_selecting_columns(words: list[str], everything: bool, kept: list[str]) 
 
 def test_selecting_what_is_not_there() -> None:
     with pytest.raises(
-        ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy, linear\.accuracy\[split"
+        ValueError, match=r"'nmi' is not a column; choose one of: linear\.accuracy, linear\.accuracy\[split"
     ):
         select(several(), ["knn", "nmi"], False)
 
@@ -298,7 +298,7 @@ def test_what_is_missing_or_lost_comes_last_and_sections_stay_together() -> None
 
 
 def test_sorting_by_what_is_no_column_or_several() -> None:
-    with pytest.raises(ValueError, match=r"'nmi' is no column; choose one of: linear\.accuracy"):
+    with pytest.raises(ValueError, match=r"'nmi' is not a column; choose one of: linear\.accuracy"):
         sort(several(), "nmi")
     with pytest.raises(ValueError, match=r"'accuracy' is more than one column; choose one of: linear\.accuracy, knn\."):
         sort(several(), "accuracy")

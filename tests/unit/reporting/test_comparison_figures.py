@@ -85,7 +85,7 @@ def test_numbers_swept_as_one_are_a_curve_over_each(tmp_path: Path) -> None:
     assert isinstance(figures["Linear accuracy by width"], Lines)
     assert figures["Linear accuracy by width"].log_x
     assert isinstance(figures["Linear accuracy by depth"], Lines)
-    assert "Together with it changed width" in figures["Linear accuracy by depth"].note
+    assert "width changed together with it" in figures["Linear accuracy by depth"].note
     assert not any(isinstance(figure, HeatMap) for figure in figures.values())
 
 
@@ -128,7 +128,7 @@ def test_a_choice_that_follows_from_another_is_no_label_but_is_named(tmp_path: P
     bars = drawn(runs)["Linear accuracy by objective"]
     assert isinstance(bars, Bars)
     assert list(bars.labels) == ["simclr", "mae"]
-    assert "Together with it changed backbone and lr" in bars.note
+    assert "backbone and lr changed together with it" in bars.note
 
 
 def test_a_bar_is_the_best_of_what_was_swept_and_says_so(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_ranks_agree_as_scipy_says_whichever_way_is_better(tmp_path: Path) -> No
     runs = compared(
         tmp_path, {"a.x": list(range(5))}, lambda v, c, s: found[c.key][v["a.x"]], [LINEAR, KNN, ERROR, RANK]
     )
-    heat = drawn(runs)["How far the evaluations agree"]
+    heat = drawn(runs)["Agreement of the evaluations"]
     assert isinstance(heat, HeatMap)
     assert list(heat.rows) == ["linear accuracy", "knn accuracy", "reconstruction mse"]  # a rank is no merit
     assert heat.values[0, 1] == pytest.approx(1 - 6 * 4 / (5 * 24))  # 1 - 6 sum d^2 / (n (n^2 - 1))
@@ -227,7 +227,7 @@ def test_ranks_agree_as_scipy_says_whichever_way_is_better(tmp_path: Path) -> No
 @pytest.mark.parametrize("settings", [1, 2, 3])
 def test_few_settings_have_no_rank_correlation(tmp_path: Path, settings: int) -> None:
     runs = compared(tmp_path, {"a.x": list(range(settings))}, lambda v, *_: v["a.x"] / 9, [LINEAR, KNN])
-    assert "How far the evaluations agree" not in drawn(runs)
+    assert "Agreement of the evaluations" not in drawn(runs)
 
 
 def test_training_curves_are_means_over_seeds_one_picture_an_objective(tmp_path: Path) -> None:

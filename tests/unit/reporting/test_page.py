@@ -111,7 +111,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_the_report_shows_the_result_beside_its_control(page: Page) -> None:
     assert (
-        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone at its random start (80.0\xa0%)." in page.text
+        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone, randomly initialized (80.0\xa0%)."
+        in page.text
     )
     assert "+15.0 points" in page.text
     assert "not above" not in page.text
@@ -120,7 +121,7 @@ def test_the_report_shows_the_result_beside_its_control(page: Page) -> None:
 def test_the_report_shows_what_ran_and_what_it_cost(page: Page) -> None:
     for words in (
         "ssl-run seed=3",
-        "commit da1f340, with changes that are not committed",
+        "commit da1f340, with uncommitted changes",
         "torch 2.14.1",
         "data, fingerprint e3b0c4",
         "2 h 5 min",
@@ -220,10 +221,10 @@ def test_parts_that_are_missing_are_named(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path))
     for words in (
         "Nothing was evaluated",
-        "No pictures of the task were kept",
+        "No pictures of the task were saved",
         "There was no pretraining",
-        "metrics.csv was not written, so there are no curves",
-        "No projection was asked for",
+        "metrics.csv was not written, so no curves are drawn",
+        "No projection was computed",
         "config.yaml is not in the run's folder",
         "not run from a git checkout",
         "stopped",
@@ -253,15 +254,15 @@ def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "controls", "sentence"),
     [
-        (0.95, {}, "Linear accuracy: 95.0 %. There is no control to hold it against."),
+        (0.95, {}, "Linear accuracy: 95.0 %. There is no control to compare it with."),
         (0.7, {"random_start": 0.8}, "Linear accuracy: 70.0 %, not above random start (80.0 %)."),
         (
             0.9,
             {"random_start": 0.8, "pixels": 0.95},
-            "Linear accuracy: 90.0 %, 10.0 points above the same backbone at its random start (80.0 %), "
+            "Linear accuracy: 90.0 %, 10.0 points above the same backbone, randomly initialized (80.0 %), "
             "but not above pixels (95.0 %).",
         ),
-        (math.nan, {}, "Linear accuracy: not a number. There is no control to hold it against."),
+        (math.nan, {}, "Linear accuracy: not a number. There is no control to compare it with."),
     ],
 )
 def test_the_first_sentence(tmp_path: Path, own: float, controls: dict[str, float], sentence: str) -> None:
@@ -298,7 +299,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_the_comparison_shows_means_with_intervals_above_the_random_start(sweep: Page) -> None:
     assert "Masks <b>" in sweep.text
     assert "runs 9" in sweep.text
-    assert "What differs between the runs: ratio (3)." in sweep.text
+    assert "Differences between the runs: ratio (3)." in sweep.text
     assert "26.0 ± 2.5 50.0 not above random start" in sweep.text
     assert "51.0 ± 2.5\xa0= 50.0" in sweep.text
     assert "76.0 ± 2.5\xa0= 50.0" in sweep.text
@@ -374,7 +375,7 @@ def test_a_number_that_is_none_says_so(tmp_path: Path) -> None:
     lost = runs.cells["-", LINEAR.key]._replace(interval=Interval(math.nan, math.nan, math.nan, 3))
     page = Page(write_comparison(tmp_path / "all.html", runs._replace(cells={("-", LINEAR.key): lost})))
     assert "not a number" in page.text
-    assert "The runs differ in their seed alone." in page.text
+    assert "The runs differ only in their seed." in page.text
 
 
 def test_nothing_to_compare_is_a_page_that_says_so(tmp_path: Path) -> None:

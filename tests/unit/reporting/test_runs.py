@@ -36,7 +36,7 @@ def test_good_runs_are_found_and_all_others_named(outputs: Path) -> None:
     runs, problems = find_runs([outputs])
     assert [run.name for run in runs] == ["deep/mae", "simclr"]
     broken, half, stopped = problems
-    assert broken.startswith(f"{outputs / 'broken' / 'result.json'} is not a whole JSON file")
+    assert broken.startswith(f"{outputs / 'broken' / 'result.json'} is not a complete JSON file")
     assert half == f"{outputs / 'half'} has no result.json: the run did not finish, or is still running"
     assert stopped == f"{outputs / 'stopped'}: the run ended as 'stopped'"
 
@@ -121,7 +121,7 @@ def test_of_two_keys_the_one_in_which_runs_differ() -> None:
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("objective", "'objective' is no condition; write key=value, or one of != < > <= >= for ="),
+        ("objective", "'objective' is not a condition; write key=value, or use != < > <= >= in place of ="),
         ("objective.rato=1", "'objective.rato' is no key of these runs' configs; did you mean: objective.ratio"),
         ("_target_=x", "'_target_' is more than one key of these runs' configs; choose one of: logger.csv._target_"),
         ("ratio>high", "'ratio>high' compares with 'high'; > needs a number"),

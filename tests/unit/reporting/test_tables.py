@@ -78,8 +78,8 @@ def test_one_row_a_setting_with_marks_and_what_they_mean() -> None:
     assert shown.strong == {(0, 2), (1, 2)}
     assert shown.legend == [
         "± half of the 95 % confidence interval of the mean over seeds (Student's t)",
-        "(in parentheses: the same backbone at its random start)",
-        "* not a number, or not better than random start: the interval of the difference in pairs holds 0",
+        "(in parentheses: the same backbone, randomly initialized)",
+        "* not a number, or not better than random start: the interval of the paired differences contains 0",
         "= the best of its column, or not significantly different from it (paired t-test over common seeds, Holm's "
         "correction, 5 %)",
     ]
@@ -92,7 +92,7 @@ def test_single_runs_have_no_marks_of_rank_and_say_where_they_lie() -> None:
     assert shown.rows == [["0.5", "90.0", "100", "0.5-0"], ["0.75", "not a number*", "100", "0.75-0"]]
     assert shown.legend == [
         "* not a number",
-        "one seed: how far another would move the number is not known, and it is not tested",
+        "one seed: the variation over seeds is unknown, so the number is not tested",
     ]
     shown = sheet(each_run(compare(seeds(GOOD))))
     assert shown.headers[0] == "seed"
@@ -177,7 +177,7 @@ def test_numbers_with_a_unit_each_are_left_out_and_named() -> None:
     comparison = compare([run(place, seed) for place in (1, 2, 3) for seed in (0, 1)])
     assert [column.key for column in headlines(comparison)] == ["linear.accuracy"]
     assert len([column for column in comparison.columns if column.address.evaluator == "pretext"]) == 3
-    said = "not shown, for each setting has a unit or task of its own: pretext.loss (--all shows them)"
+    said = "not shown, since each setting has its own unit or task: pretext.loss (--all shows them)"
     assert sheet(comparison).legend[-1] == said
     assert len(headlines(compare([run(1, seed) for seed in (0, 1)]))) == 2  # one setting: nothing to compare
 

@@ -39,7 +39,7 @@ def test_any_address_reads_back(evaluator: str, metric: str, condition: dict, ap
     "written", ["", "linear", "linear.accuracy[labels]", "linear.accuracy[a=1", "a.b{c}", "a.b[=1]"]
 )
 def test_what_is_no_address_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is no column"):
+    with pytest.raises(ValueError, match="is not a column"):
         read_address(written)
 
 

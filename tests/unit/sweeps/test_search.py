@@ -131,9 +131,9 @@ def test_a_run_below_the_median_of_the_others_is_hopeless(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sweep.metric=linear.accuracy"], r"a figure of the validation split, as linear\.accuracy\[split=val\]"),
-        (["sweep.metric=accuracy"], "is no column"),
-        (['sweep.metric="knn.accuracy[split=val]"'], "`evaluation` asks for linear"),
+        (["sweep.metric=linear.accuracy"], r"a metric of the validation split, such as linear\.accuracy\[split=val\]"),
+        (["sweep.metric=accuracy"], "is not a column"),
+        (['sweep.metric="knn.accuracy[split=val]"'], "`evaluation` computes linear"),
         (["seed=0,1"], "a guided search takes one"),
     ],
 )

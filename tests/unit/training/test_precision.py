@@ -74,7 +74,7 @@ def test_a_run_goes_on_in_what_it_began_in(began: str, monkeypatch: pytest.Monke
     found = decide("auto", torch.device("cpu"), nn.Linear(1, 1), began)
     assert found == (
         precision.DTYPES[began],
-        f"as the run began; a new one would be in {precision.name(other)} here: auto: here",
+        f"as at the start of the run; a new run would be in {precision.name(other)} here: auto: here",
     )
 
 

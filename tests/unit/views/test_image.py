@@ -309,5 +309,5 @@ def test_digits_are_not_mirrored() -> None:
 
 
 def test_clips_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"these views are of images, .*objective/views=video"):
+    with pytest.raises(ValueError, match=r"these views are for images, .*objective/views=video"):
         make()(torch.rand(2, 3, 1, 4, 4))

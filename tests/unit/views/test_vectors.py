@@ -14,5 +14,5 @@ def test_each_vector_is_a_view() -> None:
 
 
 def test_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="these views are of vectors, and the data are not"):
+    with pytest.raises(ValueError, match="these views are for vectors, and the data are not vectors"):
         EachVector()(torch.randn(5, 3, 4, 4))

@@ -88,7 +88,7 @@ def test_views_longer_than_the_clip_are_refused():
 
 
 def test_images_are_refused():
-    with pytest.raises(ValueError, match="these views are of clips, and the data are not"):
+    with pytest.raises(ValueError, match="these views are for clips, and the data are not clips"):
         ClipViews(**STILL)(torch.rand(2, 1, 6, 6))
 
 

@@ -55,8 +55,8 @@ def test_splits_are_known_by_their_usual_names(tmp_path: Path, parts: tuple[str,
     (("train", "bus"), "has train beside bus"),
     (("test", "bus"), "has test beside bus"),
     (("val", "test"), "has val, test, and no train"),
-    (("Train", "train", "test"), "has Train, train, each of which is called as train may be"),
-    (("train", "val", "valid"), "has val, valid, each of which is called as val may be"),
+    (("Train", "train", "test"), "has Train, train, which are all names of the split train"),
+    (("train", "val", "valid"), "has val, valid, which are all names of the split val"),
 ])  # fmt: skip
 def test_what_may_be_splits_or_classes_is_refused(tmp_path: Path, parts: tuple[str, ...], said: str) -> None:
     lay(tmp_path, *parts)
@@ -109,12 +109,14 @@ def test_a_tree_that_contains_itself_is_read_once(tmp_path: Path) -> None:
 def test_a_folder_reached_twice_is_refused(tmp_path: Path) -> None:
     lay(tmp_path / "a", "train", "val")
     (tmp_path / "a" / "test").symlink_to(tmp_path / "a" / "val")
-    with pytest.raises(ValueError, match=r"/val/cat and .*/test/cat \(dataset\.path\) are one folder, by a link"):
+    with pytest.raises(
+        ValueError, match=r"/val/cat and .*/test/cat \(dataset\.path\) are the same folder, through a link"
+    ):
         tree(tmp_path / "a").check()
     lay(tmp_path / "b", "")
     (tmp_path / "b" / "cat" / "other").symlink_to(tmp_path / "b" / "dog")
     (tmp_path / "b" / "dog" / "other").symlink_to(tmp_path / "b" / "cat")
-    with pytest.raises(ValueError, match="are one folder, by a link"):
+    with pytest.raises(ValueError, match="are the same folder, through a link"):
         tree(tmp_path / "b").check()
 
 
@@ -126,13 +128,13 @@ def test_links_to_folders_and_files_elsewhere_are_followed(tmp_path: Path) -> No
     (tmp_path / "store" / "dog" / "2.png").symlink_to(tmp_path / "store" / "dog" / "0.png")
     assert sizes(tmp_path / "a") == {"train": 5}
     (tmp_path / "store" / "dog" / "3.png").symlink_to(tmp_path / "nothing")
-    with pytest.raises(ValueError, match=r"dog/3\.png \(dataset\.path\) is no file, or a link to none"):
+    with pytest.raises(ValueError, match=r"dog/3\.png \(dataset\.path\) is not a file, or is a broken link"):
         tree(tmp_path / "a").check()
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(lay(tmp_path, "") / "cat" / "3.png")
-    with pytest.raises(ValueError, match=r"3\.png \(dataset\.path\) is no file"):
+    with pytest.raises(ValueError, match=r"3\.png \(dataset\.path\) is not a file"):
         tree(tmp_path).check()
 
 
@@ -150,7 +152,7 @@ def test_files_beside_folders_are_said(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_a_path_to_a_file_is_refused_as_such(tmp_path: Path) -> None:
     fill(tmp_path)
-    with pytest.raises(ValueError, match=r"0\.png is a file, no folder; it must hold"):
+    with pytest.raises(ValueError, match=r"0\.png is a file, not a folder; it must contain"):
         tree(tmp_path / "0.png").check()
 
 
@@ -173,9 +175,9 @@ def test_one_class_alone_is_said_and_refused_by_what_reads_classes(
         found.check()
         found.check()
     assert len(caplog.messages) == 1
-    assert "are of one class, dataset: what reads labels (objective/positives=label too)" in caplog.text
+    assert "are of one class, dataset: everything that uses labels (objective/positives=label too)" in caplog.text
     assert f"its folders are cat, dog: if these are the classes, set dataset.path={root}/dataset" in caplog.text
     words = ["dataset=image_folder", f"dataset.path={root}", "batch_size=2", "logger=none"]
-    with pytest.raises(ConfigError, match=r"=linear: it tells classes apart, and .* has one alone \(dataset\)"):
+    with pytest.raises(ConfigError, match=r"=linear: it needs several classes, and .* has one \(dataset\)"):
         check.validate(typed(compose([*words, "evaluation=[linear,geometry]"])))
     check.validate(typed(compose([*words, "evaluation=[geometry]"])))

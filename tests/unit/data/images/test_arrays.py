@@ -107,7 +107,7 @@ def test_labels_of_many_kinds_are_numbered(tmp_path, y: np.ndarray, names, found
 
 def test_black_images_are_refused(tmp_path) -> None:
     arrays = {**plain(), "x_train": pixels(10, 8, 6, 3) % 2, "x_test": pixels(4, 8, 6, 3) % 2}
-    with pytest.raises(ValueError, match="are black: no value of them is above 1 of 255"):
+    with pytest.raises(ValueError, match="are black: no value exceeds 1 of 255"):
         source(save(tmp_path, arrays)).load()
 
 
@@ -158,11 +158,11 @@ class Trap:
     [
         ({"x_train": None, "own": np.zeros(2)}, "there is no x_train in it, only own, x_test, y_test, y_train"),
         ({"x_test": None}, "there is no x_test"),
-        ({"y_test": None}, "there is no y_test; give labels of every part or of none"),
+        ({"y_test": None}, "there is no y_test; give labels for all splits or for none"),
         ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_train is float32; images must be uint8"),
         ({"x_test": np.zeros((4, 8, 6, 1), np.uint8)}, r"x_test are \(8, 6, 1\), those of x_train \(8, 6, 3\)"),
         ({"x_test": np.zeros((0, 8, 6, 3), np.uint8)}, "x_test is empty"),
-        ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) where x_train has 10 images"),
+        ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) and x_train has 10 images"),
         ({"y_train": np.zeros((10, 2), np.int64)}, r"y_train is \(10, 2\)"),
         ({"y_train": np.zeros(10)}, r"y_train is float64; labels must be integers \(y\.astype\(int\)\) or strings"),
         (
@@ -174,26 +174,35 @@ class Trap:
             "y_train goes up to 18446744073709551615, which may be -1",
         ),
         ({"y_train": np.arange(10) % 2 * 1j}, "y_train is complex128; labels must be"),
-        ({"y_train": np.int64(1)}, r"y_train is \(\) where x_train has 10 images"),
+        ({"y_train": np.int64(1)}, r"y_train is \(\) and x_train has 10 images"),
         ({"y_train": np.eye(10)[:, :4].astype(int)}, r"y_train is \(10, 4\) .*y\.argmax\(1\)"),
-        ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one part and integers in another"),
+        ({"y_train": np.array(["a", "b"] * 5)}, "labels are strings in one split and integers in another"),
         ({"y_train": np.array(["a", ""] * 5), "y_test": np.array(["a"] * 4)}, r"y_train\[1\] is empty"),
         ({"y_train": np.array([b"a\xff", b"b"] * 5)}, r"y_train holds b'a\\xff', which is not UTF-8"),
-        ({"y_train": np.array(["a", "b"] * 5), "y_test": np.array(["a", "B", "a", "b"])}, "y_test has .* lacks: B"),
-        ({"y_train": np.array(["1", "01"] * 5), "y_test": np.array(["1"] * 4)}, "'01' and '1' are one number"),
-        ({"y_train": np.arange(10) % 2 * 100, "y_test": np.array([0, 100, 7, 0])}, "y_test has .* y_train lacks: 7"),
-        ({"y_train": np.arange(10), "y_test": np.arange(4)}, "no label of y_train comes twice"),
+        (
+            {"y_train": np.array(["a", "b"] * 5), "y_test": np.array(["a", "B", "a", "b"])},
+            "y_test has .* does not have: B",
+        ),
+        ({"y_train": np.array(["1", "01"] * 5), "y_test": np.array(["1"] * 4)}, "'01' and '1' are the same number"),
+        (
+            {"y_train": np.arange(10) % 2 * 100, "y_test": np.array([0, 100, 7, 0])},
+            "y_test has .* y_train does not have: 7",
+        ),
+        ({"y_train": np.arange(10), "y_test": np.arange(4)}, "every label of y_train is unique"),
         ({"x_train": np.uint8(3)}, r"x_train is of shape \(\); it must be \(n, H, W\)"),
         ({"x_train": pixels(10, 0, 6, 3), "x_test": pixels(4, 0, 6, 3)}, r"\(0, 6, 3\): they have no pixels"),
         ({"label_names": np.array("cat,dog,owl")}, r"label_names is of shape \(\); it must be \(classes,\)"),
         ({"label_names": np.array([["a", "b", "c"]])}, r"label_names is of shape \(1, 3\)"),
         ({"label_names": np.array([1.5, 2, 3])}, "label_names is float64; names must be strings"),
         ({"label_names": np.array(["a", "b"])}, "labels up to 2, and 2 label_names"),
-        ({"label_names": np.array([Trap()])}, "label_names is object: Python's own objects are not read"),
+        ({"label_names": np.array([Trap()])}, "label_names is object: Python objects are not read"),
         ({"y_train": np.array([Trap()] * 10)}, "y_train is object"),
         ({"x_train": np.array([Trap()] * 10)}, "x_train is object"),
         ({"x_train": pixels(10, 8, 6, 4), "x_test": pixels(4, 8, 6, 4)}, r"\(8, 6, 4\); they must be"),
-        ({"x_train": pixels(10, 3, 6, 3), "x_test": pixels(4, 3, 6, 3)}, "either end may be the channels"),
+        (
+            {"x_train": pixels(10, 3, 6, 3), "x_test": pixels(4, 3, 6, 3)},
+            "the first or the last axis may be the channels",
+        ),
         ({"x_train": pixels(10, 8), "x_test": pixels(4, 8)}, r"\(8,\); they must be"),
     ],
 )
@@ -209,14 +218,14 @@ def test_what_cannot_be_used_is_refused_by_check_and_spec(tmp_path, change, mess
 @pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 half a zip"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path, content: bytes) -> None:
     (tmp_path / "own.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+    with pytest.raises(ValueError, match=r"not a complete \.npz file"):
         source(tmp_path / "own.npz").check()
 
 
 def test_a_truncated_file_is_refused(tmp_path) -> None:
     path = save(tmp_path, plain())
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+    with pytest.raises(ValueError, match=r"not a complete \.npz file"):
         source(path).check()
 
 

@@ -103,7 +103,9 @@ def test_colors_of_16_bits_are_known_as_such(tmp_path: Path, bands: int) -> None
     assert found.highest == 0x40FF
     (tmp_path / "c.ppm").write_bytes(b"P6 2 2 65535\n" + np.full((2, 2, 3), 0x0080, ">u2").tobytes())
     assert decoding.decode(tmp_path / "c.ppm", 2, 3).highest == 0xFF
-    with pytest.raises(ValueError, match=r"the upper 8 are read, and dataset\.depth is 12: save it with 8 bits"):
+    with pytest.raises(
+        ValueError, match=r"are read by their upper 8 bits, and dataset\.depth is 12: save it with 8 bits"
+    ):
         decode(tmp_path / "c.png", 8, 3, 12)
     assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), 8, 3).highest is None
 

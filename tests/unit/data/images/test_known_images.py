@@ -122,7 +122,7 @@ def test_damaged_files_are_refused(tmp_path, how: str) -> None:
 def test_what_is_missing_is_named_and_what_to_do(tmp_path, name: str) -> None:
     for attempt in (source(name, tmp_path).check, source(name, tmp_path).load):
         with pytest.raises(
-            ValueError, match=rf"dataset={name} looked for {tmp_path}/.*set dataset\.root .*dataset\.download=true"
+            ValueError, match=rf"dataset={name} needs {tmp_path}/.*set dataset\.root .*dataset\.download=true"
         ):
             attempt()
     source(name, tmp_path, download=True).check()
@@ -142,7 +142,9 @@ def no_network(*args: object, **kwargs: object) -> None:
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "stl10"])
 def test_a_failed_download_says_so_and_leaves_nothing(tmp_path, monkeypatch, name: str) -> None:
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(ValueError, match=rf"dataset={name} could not be had: .*no route to host.*set dataset\.root"):
+    with pytest.raises(
+        ValueError, match=rf"dataset={name} could not be downloaded: .*no route to host.*set dataset\.root"
+    ):
         source(name, tmp_path / "new", download=True).load()
     assert not list((tmp_path / "new").iterdir())
 
@@ -185,7 +187,7 @@ def test_a_download_is_done_once_with_a_timeout_from_any_mirror(tmp_path, monkey
 def test_a_broken_off_download_is_not_taken_for_whole(tmp_path, monkeypatch) -> None:
     mirror = Mirror(packed_idx_files(), breaks="t10k-images-idx3-ubyte.gz")
     monkeypatch.setattr("torchvision.datasets.utils.download_url", mirror)
-    with pytest.raises(ValueError, match="could not be had"):
+    with pytest.raises(ValueError, match="could not be downloaded"):
         source("mnist", tmp_path, download=True).load()
     assert not list(tmp_path.iterdir())
     mirror.breaks = ""
@@ -244,7 +246,7 @@ def test_cifar_damaged_is_refused_packed_and_unpacked(tmp_path, monkeypatch) -> 
     root = tmp_path / "root"
     root.mkdir()
     (root / archive.name).write_bytes(archive.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"could not be had.*damaged.*delete it"):
+    with pytest.raises(ValueError, match=r"could not be downloaded.*damaged.*delete it"):
         source("cifar10", root).load()
     shutil.copytree(archive.parent / "cifar-10-batches-py", root / "cifar-10-batches-py")
     (root / "cifar-10-batches-py" / "test_batch").write_bytes(b"cos\nsystem\n(S'false'\ntR.")

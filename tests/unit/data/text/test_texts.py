@@ -339,7 +339,7 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     assert (text_folder(root, example="window").spec.classes, text_folder(root, labels="none").spec.classes) == (0, 0)
     sentences = text_folder(root, example="sentence")
     assert sentences.load()["train"].label.tolist() == [0] * 4 + [1] * 4
-    with pytest.raises(ValueError, match=r"dataset\.path .*nowhere is not a folder that is there; .* texts"):
+    with pytest.raises(ValueError, match=r"dataset\.path .*nowhere is not an existing folder; .* texts"):
         text_folder(tmp_path / "nowhere").check()
     (tmp_path / "flat").mkdir()
     with pytest.raises(ValueError, match="there is no text in"):
@@ -456,7 +456,7 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("content", "changes", "said"), [
     ("kind,text\n1,a\n,b\n", {}, r"t\.csv, line 3: the label is empty; .* dataset\.label_column=null"),
-    ("kind,text\n1,a\n01,b\n", {}, r"t\.csv: the labels '01' and '1' are one number"),
+    ("kind,text\n1,a\n01,b\n", {}, r"t\.csv: the labels '01' and '1' are the same number"),
     ("kind,text\n1,a\n2,b\n", {"text_column": 1, "label_column": 0}, "line 1: the label is 'kind', and all others are"),
 ])  # fmt: skip
 def test_labels_that_may_be_meant_otherwise_are_refused(tmp_path: Path, content: str, changes: Any, said: str) -> None:

@@ -90,12 +90,12 @@ def repaint(root: Path, change: dict[int, int]) -> None:
 
 
 def test_what_255_is_depends_on_the_year(root: Path) -> None:
-    """Void in 2017, the thing in 2016."""
+    """Void in 2017, the object in 2016."""
     repaint(root, {2: 255})
     assert (source(root).masks("test") == torch.tensor([1, 1, 1, 1, VOID, VOID, VOID, VOID])).all()
     assert source(root, year=2016).masks("test").unique().tolist() == [1]
     repaint(root, {1: 255})
-    with pytest.raises(ValueError, match=r"no thing but 255, .* set dataset\.year=2016"):
+    with pytest.raises(ValueError, match=r"no object but 255, .* set dataset\.year=2016"):
         source(root).masks("test")
     assert source(root, year=2016).masks("test").unique().tolist() == [1]
 
@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_no_mask(root: Path) -> None:
     davis = source(root)
     (root / "Annotations" / "480p" / "dog" / "00003.png").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"dog/00003.png \(dataset.root\) is no mask"):
+    with pytest.raises(ValueError, match=r"dog/00003.png \(dataset.root\) is not a mask"):
         davis.masks("test")
 
 

@@ -120,7 +120,7 @@ def test_a_class_of_one_group_stays() -> None:
         ("ucf101", "ucfTrainTestlist/classInd.txt", "Archery 1", r"line 1: 'Archery 1'; '1 <class>' was expected"),
         ("ucf101", "ucfTrainTestlist/trainlist01.txt", "../../x.avi 1", "was expected"),
         ("ucf101", "ucfTrainTestlist/trainlist01.txt", "Archery/v_Archery_g99_c01.avi 1", "there is no"),
-        ("hmdb51", "testTrainMulti_7030_splits/Archery_test_split1.txt", "../../../x.avi 1", "no path within"),
+        ("hmdb51", "testTrainMulti_7030_splits/Archery_test_split1.txt", "../../../x.avi 1", "not a path within"),
         ("hmdb51", "testTrainMulti_7030_splits/Archery_test_split1.txt", "a.avi 5", "was expected"),
         ("kinetics", "annotations/train.csv", None, "annotations/{train,val}.csv"),
         ("kinetics", "annotations/train.csv", "label,id\na,b\n", "youtube_id"),

@@ -74,10 +74,10 @@ def test_the_official_clips_are_the_test(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"side": 48}, "dataset.side=64"),
-        ({"dim": 0.5}, "to train on what is tested set dataset.dim=1$"),
+        ({"dim": 0.5}, "to train on the distribution of the test clips set dataset.dim=1$"),
         (
             {"overlap": "cover", "dim": 0.5, "speeds": [2.0]},
-            r"to train on what is tested set dataset.dim=1 dataset.overlap=brightest dataset.speeds=\[3.6\]$",
+            r"distribution of the test clips set dataset.dim=1 dataset.overlap=brightest dataset.speeds=\[3.6\]$",
         ),
         ({"motion": "gravity"}, "dataset.motion=straight$"),
         ({"digits": 1, "digit_side": 20}, "dataset.digit_side=28 dataset.digits=2$"),

@@ -119,7 +119,7 @@ def test_an_objective_that_hides_nothing_is_refused(subject) -> None:
         def hidden(self, x: Shown) -> Tensor:
             return torch.zeros_like(x.image, dtype=torch.bool)
 
-    with pytest.raises(ValueError, match="hid nothing"):
+    with pytest.raises(ValueError, match="masked nothing"):
         Reconstruction(batch_size=50, pictures=3)(Shows(1.0), subject("label"))
 
 
