@@ -219,9 +219,18 @@ def cells(comparison: Comparison, wanted: Column) -> dict[str, Cell]:
 
 def above(reached: Mapping[int, float], control: Mapping[int, float], column: Column) -> str:
     """By how much runs differ from a control, in pairs of a seed; in brackets unless they are better, apart from 0."""
-    seeds = sorted(reached.keys() & control.keys())
-    if not seeds:
+    found = difference(reached, control)
+    if found is None:
         return ""
-    found: Interval = interval([reached[seed] - control[seed] for seed in seeds])
-    better = found.high < 0 if column.lower_is_better else found.low > 0
-    return column.show(found) if better else f"({column.show(found)})"
+    return column.show(found) if is_better(found, column) else f"({column.show(found)})"
+
+
+def difference(reached: Mapping[int, float], control: Mapping[int, float]) -> Interval | None:
+    """By how much runs differ from a control, in pairs of a seed; None where they have no seed in common."""
+    seeds = sorted(reached.keys() & control.keys())
+    return interval([reached[seed] - control[seed] for seed in seeds]) if seeds else None
+
+
+def is_better(difference: Interval, column: Column) -> bool:
+    """Whether a difference to a control is on the better side of 0, with all of its interval."""
+    return difference.high < 0 if column.lower_is_better else difference.low > 0

@@ -18,7 +18,7 @@ import claims
 import methods
 from claims_tables import read_record
 from marks import Mark, said_of, sign
-from methods_table import Table, above
+from methods_table import Table, difference, is_better
 from study import ROOT, Claim, Column, Group, StudyError, fill, read_studies
 
 from ssl_runner.reporting.exports import pipes
@@ -119,7 +119,8 @@ def of_group(name: str, group: Group, runs: Sequence[Run]) -> tuple[Sequence[Mar
             found = table.cells[reference.title].get(row.setting.label) if reference else None
             by_chance = reference.show(interval([found.interval.mean])) if reference and found else ""
             score = column.show(cell.interval) + sign(table.marks, row.about, column.title)
-            if start and not above(cell.values, start, column).startswith("("):
+            gain = difference(cell.values, start)
+            if gain and is_better(gain, column):
                 score = f"**{score}**"
             method = f"{row.objective}, {row.backbone}" + sign(table.marks, row.about, None)
             rows.append([asked, method, score, untrained, by_chance or chance(column, runs[0].result.config)])

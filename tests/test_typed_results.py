@@ -63,8 +63,8 @@ ALLOWED = {  # file: what is read there -> in which functions
     "scripts/benchmarks/startup.py": {"a line that a command printed": ["first_step"]},
     "scripts/claims.py": {"a command": ["anywhere"]},
     "scripts/records.py": {"a command, and dotted keys of a config": ["word_now", "_command"]},
-    "scripts/results.py": {"a heading, of which an anchor is made; an interval in brackets": ["link", "of_group"]},
-    "scripts/study.py": {"the name of a template's folder": ["_Loader"]},
+    "scripts/results.py": {"a heading, of which an anchor is made": ["link"]},
+    "scripts/study.py": {"a tag of YAML": ["_Loader"]},
     "scripts/wandb_report.py": {
         "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_blocks"],
         "an address of wandb: entity/project": ["report"],
