@@ -1,15 +1,15 @@
 """What goes with what: dataset, backbone, objective and evaluations, by their annotations."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
-
-import yaml
 
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
+from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import locate
 
@@ -18,10 +18,17 @@ def fitting(axis: str, fits: Callable[[type[Any]], bool]) -> str:
     """The options of an axis whose class fits, for messages."""
     found = []
     for name, file in options(axis).items():
-        target = yaml.safe_load(file.read_text()).get("_target_")
+        target = _target(file)
         if target and fits(locate(target)):
             found.append(name)
     return ", ".join(found) or "none yet"
+
+
+@cache
+def _target(file: Path) -> str | None:
+    """The class that an option of conf/ names. Read once: a search over options that do not fit asks at each."""
+    found: str | None = read_yaml(file.read_text(encoding="utf-8")).get("_target_")
+    return found
 
 
 def is_kind(cls: type[Any], wanted: type[Any]) -> bool:
