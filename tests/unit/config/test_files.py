@@ -34,7 +34,7 @@ def test_a_file_that_changes_is_parsed_again() -> None:
         return ConfigResult(provider="test", path="test", config=OmegaConf.create({"a": value}), header={})
 
     found = parsed_once("test", (1, 10), lambda: result(1))
-    found.config.a = 5  # type: ignore[union-attr]
+    OmegaConf.update(found.config, "a", 5)
     assert parsed_once("test", (1, 10), lambda: result(2)).config == {"a": 1}
     assert parsed_once("test", (2, 10), lambda: result(3)).config == {"a": 3}
 
