@@ -101,7 +101,7 @@ COMMAND += "if __name__ == '__main__':\n    from ssl_runner.__main__ import main
 def command(script: Path, output: Path, *words: str) -> subprocess.Popen[str]:
     """`ssl-run -m` as a process, with jobs that note their start."""
     script.write_text(COMMAND)
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([str(Path(faulty.__file__).parent), str(Path(__file__).parents[1])])
     return subprocess.Popen(
         [sys.executable, str(script), "-m", *SMALL, f"output={output}", *words],
         cwd=script.parent, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
