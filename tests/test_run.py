@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import made_text
 import pytest
 import torch
 import yaml
+from composed import composed
 from safetensors.torch import load_file
 
 from ssl_runner import load_encoder
+from ssl_runner.__main__ import main
 from ssl_runner.commands import evaluate, preview
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
@@ -37,8 +40,20 @@ SMALL = [
 
 
 def do(output: Path, *overrides: str) -> Path:
-    plain = compose([*SMALL, f"output={output}", *overrides])
-    return run(RunRequest.of(plain, list(overrides)))
+    return run(RunRequest.of(composed([*SMALL, *overrides], output=str(output)), list(overrides)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run, alone in its output; not to be changed."""
+    return do(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def finished(whole: Path, tmp_path: Path) -> Path:
+    """The same in `tmp_path`, which is its output."""
+    shutil.copytree(whole.parents[1], tmp_path, dirs_exist_ok=True)
+    return tmp_path / whole.relative_to(whole.parents[1])
 
 
 def figures(result: Result) -> dict[tuple[Any, ...], tuple[Metric, ...]]:
@@ -46,8 +61,8 @@ def figures(result: Result) -> dict[tuple[Any, ...], tuple[Metric, ...]]:
     return {(each.evaluator, each.subject, *elsewhere(each.on).items()): each.metrics for each in result.results}
 
 
-def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
-    folder = do(tmp_path)
+def test_a_run_leaves_all_of_it(whole: Path) -> None:
+    folder = whole
     result = read_result(folder)
     assert result.status == "done"
     assert set(figures(result)) == {
@@ -68,11 +83,11 @@ def test_a_run_leaves_all_of_it(tmp_path: Path) -> None:
     assert "simclr" in html
     assert not re.search(r'(src|href)="https?:', html)
     assert load_encoder(folder)(torch.rand(2, 3, 16, 16)).pooled.shape == (2, 16)
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".tmp")]
+    assert not [path for path in whole.parents[1].rglob("*") if path.suffix in (".part", ".tmp")]
 
 
-def test_the_same_seed_gives_the_same_figures_and_another_gives_others(tmp_path: Path) -> None:
-    first, second, other = (do(tmp_path / name, f"seed={seed}") for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+def test_the_same_seed_gives_the_same_figures_and_another_gives_others(tmp_path: Path, whole: Path) -> None:
+    first, second, other = whole, do(tmp_path / "b", "seed=0"), do(tmp_path / "c", "seed=1")
     assert figures(read_result(first)) == figures(read_result(second))
     assert (first / "encoder" / "encoder.safetensors").read_bytes() == (
         second / "encoder" / "encoder.safetensors"
@@ -81,8 +96,10 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others(tmp_path:
     assert figures(read_result(first)) != figures(read_result(other))
 
 
-def test_a_finished_run_is_shown_and_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = do(tmp_path)
+def test_a_finished_run_is_shown_and_not_repeated(
+    tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = finished
     written = (folder / "result.json").stat().st_mtime_ns
     capsys.readouterr()
     do(tmp_path)
@@ -93,14 +110,14 @@ def test_a_finished_run_is_shown_and_not_repeated(tmp_path: Path, capsys: pytest
 
 
 def test_one_process_at_a_time_works_in_a_run(tmp_path: Path) -> None:
-    plain = compose([*SMALL, f"output={tmp_path}"])
+    plain = compose([*SMALL, "evaluation=[]", f"output={tmp_path}"])
     with locked(run_folder(typed(plain), plain)), pytest.raises(BusyError, match=f"process {os.getpid()} is doing"):
-        do(tmp_path)
-    assert read_result(do(tmp_path)).status == "done"
+        do(tmp_path, "evaluation=[]")
+    assert read_result(do(tmp_path, "evaluation=[]")).status == "done"
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    folder = do(tmp_path)
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, finished: Path) -> None:
+    folder = finished
     (folder / "result.json").unlink()
     checkpoint = folder / "checkpoints" / "last.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
@@ -120,7 +137,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_watching_changes_no_weight_and_is_written(tmp_path: Path) -> None:
-    watched, alone = (do(tmp_path / every, f"trainer.watch_every={every}", "objective=vae") for every in ("3", "0"))
+    watched, alone = (
+        do(tmp_path / every, f"trainer.watch_every={every}", "objective=vae", "evaluation=[]") for every in ("3", "0")
+    )
     first, second = (f / "encoder" / "encoder.safetensors" for f in (watched, alone))
     assert first.read_bytes() == second.read_bytes()
     assert watched.name == alone.name
@@ -191,8 +210,8 @@ def test_gradients_are_clipped_in_bfloat16_too(tmp_path: Path) -> None:
     assert moved[1e-9] < 1e-6 < 1e-4 < moved[10]
 
 
-def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = do(tmp_path)
+def test_a_finished_run_is_evaluated_again_and_elsewhere(tmp_path: Path, finished: Path) -> None:
+    folder = finished
     evaluate.again(compose([f"run={folder}", "evaluation=[geometry]"], "evaluate"))
     found = figures(read_result(folder))
     assert ("geometry", "pretrained") in found
@@ -240,8 +259,8 @@ def test_texts_are_read_no_further_than_pretraining_has_shown_positions(
         evaluate.again(compose([f"run={folder}", "evaluation=[geometry]", *text, "dataset.length=25"], "evaluate"))
 
 
-def test_evaluating_again_gives_the_same_figures(tmp_path: Path) -> None:
-    folder = do(tmp_path)
+def test_evaluating_again_gives_the_same_figures(finished: Path) -> None:
+    folder = finished
     before = figures(read_result(folder))
     evaluate.again(
         compose([f"run={folder}", "evaluation=[linear,knn]"], "evaluate") | {"trainer": compose(SMALL)["trainer"]}
@@ -262,12 +281,6 @@ def test_unlabeled_data_are_evaluated_by_what_needs_no_labels(
     assert "skipped: linear, " in capsys.readouterr().out.replace("\n", " ")
 
 
-def command(*words: str, cwd: Path, module: str = "ssl_runner") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -281,13 +294,30 @@ def command(*words: str, cwd: Path, module: str = "ssl_runner") -> subprocess.Co
         (["seed=[1"], "write key=value"),
     ],
 )
-def test_a_refusal_is_one_line_without_traceback(tmp_path: Path, words: list[str], said: str) -> None:
-    done = command(*words, cwd=tmp_path)
+def test_a_refusal_is_one_line_without_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ssl-run", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    plainly_refused(capfd.readouterr().err, said, tmp_path)
+
+
+def test_a_refusal_ends_the_command_with_exit_code_2(tmp_path: Path) -> None:
+    """As a process of its own."""
+    words = [sys.executable, "-m", "ssl_runner", "objective=simclr2"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
-    assert list(tmp_path.iterdir()) == []
+    plainly_refused(done.stderr, "objective=simclr2: no such option; did you mean simclr?", tmp_path)
+
+
+def plainly_refused(error: str, said: str, place: Path) -> None:
+    assert said in error
+    assert "Traceback" not in error
+    assert all(line.startswith("error: ") for line in error.splitlines())
+    assert list(place.iterdir()) == []
 
 
 def test_help_and_hydras_errors_import_no_torch(tmp_path: Path) -> None:
@@ -310,7 +340,7 @@ def test_the_preview_is_a_picture(
     assert "y" in said
 
 
-def test_result_json_is_plain_json(tmp_path: Path) -> None:
-    plain = json.loads((do(tmp_path) / "result.json").read_text())
+def test_result_json_is_plain_json(whole: Path) -> None:
+    plain = json.loads((whole / "result.json").read_text())
     assert plain["name"] == {"dataset": "fake_images", "objective": "simclr", "backbone": "convnet"}
-    assert str(tmp_path) not in json.dumps({key: plain[key] for key in ("results", "versions", "cost", "data")})
+    assert str(whole.parents[1]) not in json.dumps({key: plain[key] for key in ("results", "versions", "cost", "data")})

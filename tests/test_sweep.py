@@ -13,14 +13,13 @@ from pathlib import Path
 import faulty
 import pytest
 import yaml
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from ssl_runner.commands import sweep as sweep_command
 from ssl_runner.commands.sweep import sweep
-from ssl_runner.config.compose import compose, version_base
+from ssl_runner.config.compose import compose
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.identity import run_folder
+from ssl_runner.config.loader import Loader
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import typed
@@ -39,10 +38,8 @@ SMALL = [
 
 def run_sweep(output: Path, *arguments: str) -> int:
     """As `ssl-run -m` does; returns the exit code."""
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
-        loader = GlobalHydra.instance().config_loader()
-        with pytest.raises(SystemExit) as end:
-            sweep(loader, "config", [], [*SMALL, f"output={output}", *arguments])
+    with pytest.raises(SystemExit) as end:
+        sweep(Loader(), "config", [], [*SMALL, f"output={output}", *arguments])
     return int(end.value.code or 0)
 
 
@@ -104,7 +101,7 @@ COMMAND += "if __name__ == '__main__':\n    from ssl_runner.__main__ import main
 def command(script: Path, output: Path, *words: str) -> subprocess.Popen[str]:
     """`ssl-run -m` as a process, with jobs that note their start."""
     script.write_text(COMMAND)
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([str(Path(faulty.__file__).parent), str(Path(__file__).parents[1])])
     return subprocess.Popen(
         [sys.executable, str(script), "-m", *SMALL, f"output={output}", *words],
         cwd=script.parent, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -237,7 +234,9 @@ def test_what_is_wrong_is_refused_before_anything_runs(tmp_path: Path) -> None:
     ("package", "words"),
     [
         ("submitit", ["sweep.engine=submitit", "sweep.settings={cluster: local, timeout_min: 5}"]),
-        ("ray", ["sweep.engine=ray", "sweep.settings={num_cpus: 3}"]),
+        pytest.param(  # it starts a cluster of its own; how jobs are started, watched and judged is tested by submitit
+            "ray", ["sweep.engine=ray", "sweep.settings={num_cpus: 3}"], marks=pytest.mark.slow
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # of the engines' own
@@ -250,14 +249,14 @@ def test_engines_of_clusters_leave_the_same_folders(
     checkpoint = run_folder(typed(plain), plain) / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"cut off")
-    assert run_sweep(tmp_path / "out", "seed=0,1,2", "sweep.jobs=2", *words) == 1
+    assert run_sweep(tmp_path / "out", "seed=0,1", "sweep.jobs=2", *words) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 done 1 failed" in said
+    assert "1 done 1 failed" in said
     assert "is damaged" in said
     checkpoint.unlink()
-    assert run_sweep(tmp_path / "out", "seed=0,1,2", "sweep.jobs=2", *words) == 0
-    assert "1 done 2 skipped" in " ".join(capsys.readouterr().out.split())
-    assert sorted(read_result(path.parent).seed for path in bad.glob("*/result.json")) == [0, 1, 2]
+    assert run_sweep(tmp_path / "out", "seed=0,1", "sweep.jobs=2", *words) == 0
+    assert "1 done 1 skipped" in " ".join(capsys.readouterr().out.split())
+    assert sorted(read_result(path.parent).seed for path in bad.glob("*/result.json")) == [0, 1]
 
 
 def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,13 +274,11 @@ def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
-        loader = GlobalHydra.instance().config_loader()
-        words = [f"sweep={preset}", "check=true", f"output={tmp_path}"]
-        if "override /dataset" not in (conf_dir() / "sweep" / f"{preset}.yaml").read_text():
-            words.append("dataset=fake_images")
-        with pytest.raises(SystemExit) as end:
-            sweep(loader, "config", [], words + ["backbone=convnet"] * (preset == "backbones"))
+    words = [f"sweep={preset}", "check=true", f"output={tmp_path}"]
+    if "override /dataset" not in (conf_dir() / "sweep" / f"{preset}.yaml").read_text():
+        words.append("dataset=fake_images")
+    with pytest.raises(SystemExit) as end:
+        sweep(Loader(), "config", [], words + ["backbone=convnet"] * (preset == "backbones"))
     assert not end.value.code
     assert "valid: " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -1,27 +1,23 @@
 """Compatibility of dataset, backbone, objective and evaluations, by the annotations of their classes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
-
-import yaml
 
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
+from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import classes, locate, parameters
 
 
 def option_classes(axis: str) -> dict[str, type[Any]]:
     """The class of each option of a group; sets of options have none."""
-    found = {}
-    for name, file in options(axis).items():
-        target = yaml.safe_load(file.read_text()).get("_target_")
-        if target:
-            found[name] = locate(target)
-    return found
+    targets = {name: _target(file) for name, file in options(axis).items()}
+    return {name: locate(target) for name, target in targets.items() if target}
 
 
 def fitting(axis: str, fits: Callable[[type[Any]], bool]) -> str:
@@ -54,6 +50,13 @@ def needs_objective(evaluation: type[Any]) -> type[Any]:
     found: type[Any] = (
         get_type_hints(evaluation.__call__)["objective"] if issubclass(evaluation, Inspection) else object
     )
+    return found
+
+
+@cache
+def _target(file: Path) -> str | None:
+    """The class that an option of conf/ names. Read once: a search over options that do not fit asks at each."""
+    found: str | None = read_yaml(file.read_text(encoding="utf-8")).get("_target_")
     return found
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
@@ -11,9 +12,9 @@ import made_text
 import pytest
 import torch
 import yaml
+from composed import composed
 
 from ssl_runner.assembly import construct
-from ssl_runner.config.compose import compose
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
@@ -52,6 +53,7 @@ WATCHERS = {  # of clips, likewise
 }
 
 
+@cache
 def target(name: str) -> type[Objective]:
     return locate(yaml.safe_load((conf_dir() / "objective" / f"{name}.yaml").read_text())["_target_"])
 
@@ -65,18 +67,23 @@ def config(name: str) -> Config:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
         data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
-    return typed(compose([*SMALL, *data, f"objective={name}", *backbone]))
+    return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 
-@pytest.fixture(params=OBJECTIVES)
-def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
-    chosen = config(request.param)
+@cache
+def original(name: str) -> tuple[Objective, Batch]:
+    chosen = config(name)
     source, spec = construct.source(chosen)
     data = source.load()["train"]
     if isinstance(spec, TextSpec):  # exact once it is read, as in a run
         spec = replace(source.spec, size=len(data.label))
     batch = Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
     return construct.objective(chosen, spec), batch
+
+
+@pytest.fixture(params=OBJECTIVES)
+def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
+    return copy.deepcopy(original(request.param))
 
 
 def tensors(value: torch.Tensor | Iterable[torch.Tensor]) -> list[torch.Tensor]:
@@ -144,7 +151,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(task: tuple[Objective, Batch]) 
     objective, batch = task
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(12):
         optimizer.zero_grad()
         torch.manual_seed(0)
         found = objective.loss(*objective.split(batch))
@@ -231,8 +238,6 @@ def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_docstring_says_the_equation(name: str) -> None:
-    from ssl_runner.config.signatures import locate
-
     text = locate(config(name).objective["_target_"]).__doc__
     assert text
     assert "x =" in text
@@ -252,7 +257,7 @@ def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: P
     backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
     if name == "bert":
         more.append(f"objective.next_sentence={int(example == 'window')}")
-    chosen = typed(compose([*SMALL, *made_text.overrides(), *more, *backbone]))
+    chosen = typed(composed([*SMALL, *made_text.overrides(), *more, *backbone]))
     source, _ = construct.source(chosen)
     data = source.load()["train"]
     spec = replace(source.spec, size=len(data.label))

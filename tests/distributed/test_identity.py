@@ -6,7 +6,6 @@ One pair of processes goes through all of them.
 """
 
 import copy
-import socket
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from objective_cases import CASES, half, optimizer_of, task
+from pair import in_two_processes
 from torch import nn
 
 from ssl_runner.interfaces import Objective
@@ -90,12 +89,9 @@ def alone(tasks: dict[str, tuple[Objective, Any, Any]]) -> dict[str, dict[str, A
 def pair(
     tasks: dict[str, tuple[Objective, Any, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[tuple[str, str], Any]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("pair")
     torch.save(tasks, folder / "tasks.pt")
-    mp.spawn(work, args=(port, str(folder)), nprocs=2)
+    in_two_processes(work, folder)
     return [torch.load(folder / f"{number}.pt") for number in range(2)]
 
 

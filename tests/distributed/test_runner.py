@@ -6,16 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import made_text
 import pytest
 import torch
+from composed import composed
+from pair import fork_server
 from safetensors.torch import load_file
 
 from ssl_runner.assembly import construct
+from ssl_runner.commands import job
+from ssl_runner.commands.cli import refusals
 from ssl_runner.commands.launch import passed_on, watch
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
@@ -24,10 +30,11 @@ from ssl_runner.config.identity import run_folder
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import typed
 from ssl_runner.data.any.tensors import EpochOrder, Share
-from ssl_runner.interfaces import Objective
+from ssl_runner.interfaces import Batch, Objective
 from ssl_runner.results.result import read_result
 from ssl_runner.runtime.job_file import LOST
 from ssl_runner.runtime.locks import locked
+from ssl_runner.training.pretrainer import Pretrainer
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=100", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
@@ -37,17 +44,6 @@ SMALL = [
 ]  # fmt: skip
 WHOLE, SHARED, ONE = ["trainer.devices=2"], ["trainer.devices=2", "trainer.strategy=fsdp"], ["trainer.devices=1"]
 ROOT = Path(__file__).parents[2]
-FAULTS = """
-import os, signal, time
-if os.environ.get("RANK") == {rank!r}:
-    from ssl_runner.training import Pretrainer
-    step = Pretrainer.training_step
-    def fails(self, batch, batch_idx):
-        if self.batches == 3:
-            {fault}
-        return step(self, batch, batch_idx)
-    Pretrainer.training_step = fails
-"""
 
 
 def command(output: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
@@ -55,18 +51,90 @@ def command(output: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[st
     return [*start, *SMALL, f"output={output}", *more]
 
 
-def call(words: list[str], path: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """`path`: a folder of modules that comes first."""
-    where = [str(ROOT)] if path is None else [str(path), str(ROOT)]
-    env: Mapping[str, str] = os.environ | {"PYTHONPATH": os.pathsep.join(where), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False, cwd=path or ROOT)
+def call(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    env: Mapping[str, str] = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
 
 
-def with_fault(folder: Path, rank: int, fault: str) -> Path:
-    """A folder of a module that Python reads when it starts: one process' third step is not like the others."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(FAULTS.format(rank=str(rank), fault=fault))
-    return folder
+class Fault(NamedTuple):
+    """What the process of a rank does in its third step."""
+
+    rank: int
+    act: Callable[[], None]
+
+
+def fails() -> None:
+    raise ArithmeticError("made to fail")
+
+
+def asks_to_stop(process: int) -> None:
+    os.kill(process, signal.SIGTERM)
+    time.sleep(1)
+
+
+class Forked:
+    """In place of a `subprocess.Popen` of `launch`: the same job, forked from a process that has its imports done."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], log: Path, fault: Fault | None) -> None:
+        module, *words = command[command.index("-m") + 1 :]
+        assert module == job.__name__
+        self._process = fork_server().Process(target=as_command, args=(words, dict(env), str(log), fault))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("forked", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid or 0, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def as_command(words: list[str], env: dict[str, str], log: str, fault: Fault | None) -> None:
+    """`python -m ssl_runner.commands.job WORDS`, with `env`, and what it says in `log`."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    if fault is not None and int(env["RANK"]) == fault.rank:
+        step = Pretrainer.training_step
+
+        def training_step(self: Pretrainer, batch: Batch, batch_idx: int) -> torch.Tensor:
+            if self.batches == 3:
+                fault.act()
+            return step(self, batch, batch_idx)
+
+        Pretrainer.training_step = training_step  # type: ignore[method-assign]
+    sys.exit(job.main(words))
+
+
+def launched(output: Path, log: Path, *more: str, fault: Fault | None = None) -> int | str | None:
+    """`ssl-run` in this process, and forked what it starts, which write to `log`. Returns what it exits with."""
+
+    def popen(command: list[str], env: Mapping[str, str], start_new_session: bool) -> Forked:
+        assert start_new_session
+        return Forked(command, env, log, fault)
+
+    plain = composed([*SMALL, *more], output=str(output))
+    with pytest.MonkeyPatch.context() as patched:
+        stand_in = SimpleNamespace(Popen=popen, TimeoutExpired=subprocess.TimeoutExpired)
+        patched.setattr("ssl_runner.commands.launch.subprocess", stand_in)
+        try:
+            with refusals():
+                run(RunRequest.of(plain, list(more)))
+        except SystemExit as ended:
+            return ended.code
+    return 0
 
 
 def folder_of(output: Path) -> Path:
@@ -125,11 +193,10 @@ def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", [WHOLE, pytest.param(SHARED, marks=pytest.mark.slow)])
 def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_path: Path) -> None:
-    path = with_fault(tmp_path / "path", 1, 'raise ArithmeticError("made to fail")')
-    done = call(command(tmp_path / "out", *way), path)
-    assert done.returncode == 1
-    assert "ArithmeticError: made to fail" in done.stderr
-    assert "error: process 1 of 2 ended with exit code 1" in done.stderr
+    ended = launched(tmp_path / "out", tmp_path / "log.txt", *way, fault=Fault(1, fails))
+    assert "ArithmeticError: made to fail" in (tmp_path / "log.txt").read_text()
+    assert isinstance(ended, str)  # which Python prints, to end with 1
+    assert ended.startswith("error: process 1 of 2 ended with exit code 1")
     assert not list((tmp_path / "out").rglob("result.json"))
 
 
@@ -142,19 +209,18 @@ def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_
     ],
 )
 def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
-    before: list[str], after: list[str], two: tuple[Path, str], tmp_path: Path
+    before: list[str], after: list[str], two: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With weights whole or shared out, and on another number of devices."""
-    path = with_fault(tmp_path / "path", 0, "os.kill(os.getppid(), signal.SIGTERM); time.sleep(1)")
-    done = call(command(tmp_path / "out", *before), path)
-    assert done.returncode == 143, done.stderr
-    assert "stopped by SIGTERM" in done.stderr
+    log = tmp_path / "log.txt"
+    stopped_by = Fault(0, partial(asks_to_stop, os.getpid()))
+    assert launched(tmp_path / "out", log, *before, fault=stopped_by) == 143, log.read_text()
+    assert "stopped by SIGTERM" in capsys.readouterr().err
     folder = folder_of(tmp_path / "out")
     stopped = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert stopped["global_step"] < 7
     assert not (folder / "result.json").exists()
-    again = call(command(tmp_path / "out", *after))
-    assert again.returncode == 0, again.stderr
+    assert launched(tmp_path / "out", log, *after) == 0, log.read_text()
     near = {"rtol": 0.0, "atol": 0.0} if before == after else {"rtol": 1e-3, "atol": 1e-5}
     for name, value in weights(folder).items():
         torch.testing.assert_close(value, weights(two[0])[name], **near, msg=name)
@@ -189,11 +255,11 @@ def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    with locked(folder_of(tmp_path)):
-        done = call(command(tmp_path, "trainer.devices=2"))
-    assert done.returncode == 2
-    assert done.stderr.count("is in use") == 1
+def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(folder_of(tmp_path / "out")):
+        assert launched(tmp_path / "out", tmp_path / "log.txt", "trainer.devices=2") == 2
+    said = capsys.readouterr()
+    assert "".join([said.out, said.err, *(path.read_text() for path in tmp_path.glob("*.txt"))]).count("is in use") == 1
 
 
 @pytest.mark.parametrize(("words", "message"), [

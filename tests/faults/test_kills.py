@@ -12,10 +12,10 @@ from pathlib import Path
 
 import made_text
 import pytest
+from pair import fork_server
 from small_runs import SMALL, place_of, rows, weights
 
 from ssl_runner.commands import job
-from ssl_runner.commands.sweep import WORK
 from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
 from ssl_runner.runtime import checkpoint_files
@@ -76,10 +76,7 @@ def _keys(overrides: list[str]) -> tuple[str, ...]:
 @pytest.fixture(scope="module", autouse=True)
 def _server() -> None:
     """Have the process there that jobs are forked from, with its imports done: moments are those of a run."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([WORK.preload])
-    process = context.Process(target=os.getpid)
+    process = fork_server().Process(target=os.getpid)
     process.start()
     process.join()
 

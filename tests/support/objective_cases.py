@@ -6,11 +6,11 @@ from typing import Any, get_type_hints
 import made_text
 import torch
 import yaml
+from composed import composed
 from special_ids import EOS, PAD
 from torch import Tensor
 
 from ssl_runner.assembly import construct
-from ssl_runner.config.compose import compose
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import typed
 from ssl_runner.config.signatures import locate
@@ -112,7 +112,7 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
     backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
     of = [word.partition("widths")[0] for word in backbone if "widths" in word]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
-    config = typed(compose(["evaluation=[]", "logger=none", *about, *backbone, *words]))
+    config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
     return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composed import composed
 from torch import Tensor
 
 from ssl_runner.assembly import construct
 from ssl_runner.assembly.places import with_contents
 from ssl_runner.commands.job import forked
 from ssl_runner.commands.run import run
-from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
 from ssl_runner.interfaces import Batch
 from ssl_runner.training.pretrainer import Pretrainer
@@ -30,12 +30,12 @@ SMALL = [  # three batches an epoch
 
 def do(output: Path, *overrides: str) -> Path:
     """Run in this process; the run's folder."""
-    plain = compose([*SMALL, f"output={output}", *overrides])
+    plain = composed([*SMALL, *overrides], output=str(output))
     return run(RunRequest.of(plain, list(overrides)))
 
 
 def folder_of(output: Path, *overrides: str) -> Path:
-    return place_of(compose([*SMALL, f"output={output}", *overrides]))
+    return place_of(composed([*SMALL, *overrides], output=str(output)))
 
 
 def place_of(plain: Mapping[str, Any]) -> Path:

@@ -10,6 +10,7 @@ import made_text
 import pytest
 import torch
 import yaml
+from composed import composed
 
 from ssl_runner import load_encoder
 from ssl_runner.assembly import check, construct, export, load
@@ -34,7 +35,7 @@ AXES = {
 
 
 def config(*overrides: str) -> Config:
-    return typed(compose([*FAKE, *overrides]))
+    return typed(composed([*FAKE, *overrides]))
 
 
 def refused(*overrides: str) -> str:
@@ -100,25 +101,22 @@ def test_an_evaluation_that_does_not_fit_is_left_out_where_that_is_asked() -> No
     assert "labels" in left_out["linear"]
 
 
-@cache
-def composed(*overrides: str) -> dict[str, Any]:
-    return compose([*FAKE, *overrides])
-
-
 def put_together(*overrides: str, **options: str) -> Config:
     """`options` of axes put into a config that is composed once: composing each combination would take minutes."""
-    plain = composed(*overrides)
+    plain = composed([*FAKE, *overrides])
     for axis, option in options.items():
         sound = {"objective": ["dataset=wiki_sample"] if option in TEXT["objective"] else []}.get(axis, [])
-        plain = plain | {axis: composed(*sound, f"{axis}={option}", *REQUIRED.get(option, []))[axis]}
+        plain = plain | {axis: composed([*FAKE, *sound, f"{axis}={option}", *REQUIRED.get(option, [])])[axis]}
         plain["names"] = plain["names"] | {axis: option}
     return typed(plain)
 
 
+@cache
 def target(axis: str, option: str) -> type[Any]:
     return locate(yaml.safe_load((conf_dir() / axis / f"{option}.yaml").read_text())["_target_"])
 
 
+@cache
 def reads(axis: str, option: str) -> type[Any]:
     """The kind of data that an option gives, or reads."""
     cls = target(axis, option)

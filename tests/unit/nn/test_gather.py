@@ -1,11 +1,10 @@
 """Two processes that gather, against one with the whole batch."""
 
-import socket
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from pair import in_two_processes
 from torch import Tensor
 
 from ssl_runner.nn.gather import gather, mean_over_ranks, rank, ranks
@@ -44,10 +43,7 @@ def work(number: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(work, args=(port, str(tmp_path)), nprocs=2)
+    in_two_processes(work, tmp_path)
     x, weight = data()
     weight.requires_grad_()
     z = x @ weight

@@ -2,14 +2,13 @@
 
 import copy
 import math
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
+from pair import in_two_processes
 from torch import Tensor, nn
 
 from ssl_runner.assembly import check, construct
@@ -306,10 +305,7 @@ def gradients(number: int | None) -> dict[str, Tensor]:
 
 
 def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(on_rank, args=(port, str(tmp_path)), nprocs=2)
+    in_two_processes(on_rank, tmp_path)
     whole = gradients(None)
     halves = [torch.load(tmp_path / f"{number}.pt") for number in range(2)]
     torch.testing.assert_close((halves[0]["loss"] + halves[1]["loss"]) / 2, whole.pop("loss"))

@@ -1,28 +1,23 @@
 """Axes, combinations, composition: fast, and the same as Hydra's own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from hydra import initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from ssl_runner.config.compose import version_base, with_names
+from ssl_runner.config.compose import with_names
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.loader import Loader
 from ssl_runner.sweeps.plan import Axes, Composer, Interval, combinations, plan, read_axes, short_names
 
 
 @pytest.fixture
-def loader() -> Iterator[ConfigLoader]:
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
-        yield GlobalHydra.instance().config_loader()
+def loader() -> Loader:
+    return Loader()
 
 
-def axes(loader: ConfigLoader, *arguments: str, searchpath: Path | None = None) -> Axes:
+def axes(loader: Loader, *arguments: str, searchpath: Path | None = None) -> Axes:
     hydra = [f"hydra.searchpath=[file://{searchpath}]"] if searchpath else []
     return read_axes(Composer(loader, "config", hydra, []), arguments)
 
@@ -34,20 +29,20 @@ def preset(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_axes_are_read_from_the_command_line(loader: ConfigLoader) -> None:
+def test_axes_are_read_from_the_command_line(loader: Loader) -> None:
     found = axes(loader, "objective=mae,rotation", "seed=range(0,3)", "batch_size=64", "optimizer.lr=interval(0.1,0.2)")
     assert found.choices == {"objective": ["mae", "rotation"], "seed": ["0", "1", "2"]}
     assert found.intervals == {"optimizer.lr": Interval(0.1, 0.2, False)}
     assert found.fixed == ["batch_size=64"]
 
 
-def test_a_glob_finds_options_and_a_list_is_no_sweep(loader: ConfigLoader) -> None:
+def test_a_glob_finds_options_and_a_list_is_no_sweep(loader: Loader) -> None:
     found = axes(loader, "backbone=glob(vit*)", "evaluation=[linear,knn]")
     assert found.choices == {"backbone": ["vit_micro", "vit_small", "vit_tiny"]}
     assert found.fixed == ["evaluation=[linear,knn]"]
 
 
-def test_params_of_a_preset_are_axes_and_the_command_line_overrides_them(loader: ConfigLoader, tmp_path: Path) -> None:
+def test_params_of_a_preset_are_axes_and_the_command_line_overrides_them(loader: Loader, tmp_path: Path) -> None:
     own = preset(
         tmp_path,
         "{objective.loss.temperature: [0.1, 0.5], seed: 'range(0,3)', trainer.clip_norm: [null, 1.0]}",
@@ -60,7 +55,7 @@ def test_params_of_a_preset_are_axes_and_the_command_line_overrides_them(loader:
     assert "seed" not in overridden.choices
 
 
-def test_a_value_may_belong_to_an_option_that_is_only_swept(loader: ConfigLoader) -> None:
+def test_a_value_may_belong_to_an_option_that_is_only_swept(loader: Loader) -> None:
     found = axes(loader, "objective=mae,autoencoder", "objective.decoder_dim=32", "backbone=vit_micro")
     assert found.fixed == ["objective.decoder_dim=32", "backbone=vit_micro"]
 
@@ -85,7 +80,7 @@ def test_the_seed_turns_slowest() -> None:
         ["evaluation=[knn]", "evaluation.knn.k=3"],
     ],
 )
-def test_composition_is_hydras(loader: ConfigLoader, overrides: list[str]) -> None:
+def test_composition_is_hydras(loader: Loader, overrides: list[str]) -> None:
     composer = Composer(loader, "config", [], overrides[:1])
     composed = composer(overrides[1:])
     again = composer([*overrides[1:]])
@@ -95,7 +90,7 @@ def test_composition_is_hydras(loader: ConfigLoader, overrides: list[str]) -> No
     assert composed is not again
 
 
-def test_fitting_leaves_out_what_does_not_go_together(loader: ConfigLoader, tmp_path: Path) -> None:
+def test_fitting_leaves_out_what_does_not_go_together(loader: Loader, tmp_path: Path) -> None:
     own = preset(tmp_path, "{objective: fitting}")
     found = axes(loader, "sweep=mine", "dataset=fake_images", searchpath=own)
     hydra = [f"hydra.searchpath=[file://{own}]"]
@@ -106,7 +101,7 @@ def test_fitting_leaves_out_what_does_not_go_together(loader: ConfigLoader, tmp_
     assert any(why.startswith("objective=mae needs a patch encoder") for why in planned.left_out)
 
 
-def test_each_run_is_planned_once_and_named_by_what_differs(loader: ConfigLoader) -> None:
+def test_each_run_is_planned_once_and_named_by_what_differs(loader: Loader) -> None:
     found = axes(loader, "objective.loss.temperature=0.5,0.50,0.1", "seed=0,1", "dataset=fake_images")
     planned = plan(Composer(loader, "config", [], found.fixed), found, combinations(found))
     assert [job.label for job in planned.jobs] == [
@@ -115,7 +110,7 @@ def test_each_run_is_planned_once_and_named_by_what_differs(loader: ConfigLoader
     assert len({job.folder for job in planned.jobs}) == 4
 
 
-def test_what_is_wrong_is_said_once_with_its_run(loader: ConfigLoader) -> None:
+def test_what_is_wrong_is_said_once_with_its_run(loader: Loader) -> None:
     found = axes(loader, "objective.loss.temperature=0.1,hot", "seed=0,1", "dataset=fake_images")
     with pytest.raises(ConfigError) as refused:
         plan(Composer(loader, "config", [], found.fixed), found, combinations(found))
@@ -123,13 +118,13 @@ def test_what_is_wrong_is_said_once_with_its_run(loader: ConfigLoader) -> None:
     assert problem.startswith("temperature=hot s0: objective.loss.temperature: 'hot' is a str")
 
 
-def test_many_runs_are_composed_once_for_each_option(loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_are_composed_once_for_each_option(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     composer = Composer(loader, "config", [], ["dataset=fake_images"])
     compose = Mock(wraps=composer._compose)
     monkeypatch.setattr(composer, "_compose", compose)
-    chosen = [{"objective": name, "seed": str(seed)} for name in ("simclr", "rotation") for seed in range(50)]
+    chosen = [{"objective": name, "seed": str(seed)} for name in ("simclr", "rotation") for seed in range(15)]
     found = Axes(["dataset=fake_images"], {"objective": ["simclr", "rotation"], "seed": ["0", "1"]}, {}, frozenset())
-    assert len({job.identity for job in plan(composer, found, chosen).jobs}) == 100
+    assert len({job.identity for job in plan(composer, found, chosen).jobs}) == 30
     assert compose.call_count == 2
 
 

@@ -2,17 +2,12 @@
 
 import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 
-from ssl_runner.config.compose import version_base
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.loader import Loader
 from ssl_runner.results.metrics import Better, DataRef, Metric, Unit, share
 from ssl_runner.results.result import Evaluation, Name, Result
 from ssl_runner.sweeps.plan import Axes, Composer, Interval, read_axes
@@ -43,12 +38,11 @@ def test_a_draw_from_intervals_repeats_under_a_seed_and_stays_inside() -> None:
 
 
 @pytest.fixture
-def loader() -> Iterator[ConfigLoader]:
-    with initialize_config_dir(str(conf_dir()), version_base=version_base()):
-        yield GlobalHydra.instance().config_loader()
+def loader() -> Loader:
+    return Loader()
 
 
-def guided(loader: ConfigLoader, output: Path, *words: str) -> Guided:
+def guided(loader: Loader, output: Path, *words: str) -> Guided:
     pytest.importorskip("optuna")
     from ssl_runner.commands.sweep import first
 
@@ -76,7 +70,7 @@ def result(seed: int, value: float) -> Result:
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
 @pytest.mark.parametrize("metric", ["linear.accuracy[split=val]", "linear.error[split=val]"])
 def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(
-    loader: ConfigLoader, tmp_path: Path, metric: str
+    loader: Loader, tmp_path: Path, metric: str
 ) -> None:
     """The least error and the greatest accuracy are one and the same."""
     words = ["optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep.trials=25", f'sweep.metric="{metric}"']
@@ -101,7 +95,7 @@ def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(
 
 
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
-def test_a_killed_search_asks_again_for_what_was_running(loader: ConfigLoader, tmp_path: Path) -> None:
+def test_a_killed_search_asks_again_for_what_was_running(loader: Loader, tmp_path: Path) -> None:
     words = ["optimizer.lr=interval(0.1,0.2)", "sweep.trials=3"]
     lost = guided(loader, tmp_path, *words).next()
     again = guided(loader, tmp_path, *words)
@@ -114,7 +108,7 @@ def test_a_killed_search_asks_again_for_what_was_running(loader: ConfigLoader, t
 
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
 def test_a_run_below_the_median_of_the_others_is_hopeless(
-    loader: ConfigLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ssl_runner.sweeps.search.LOOK", 0.0)
     search = guided(loader, tmp_path, "optimizer.lr=interval(0.1,0.2)", "sweep.trials=9")
@@ -137,9 +131,7 @@ def test_a_run_below_the_median_of_the_others_is_hopeless(
         (["seed=0,1"], "a guided search takes one"),
     ],
 )
-def test_what_a_guided_search_cannot_do_is_refused(
-    loader: ConfigLoader, tmp_path: Path, words: list[str], said: str
-) -> None:
+def test_what_a_guided_search_cannot_do_is_refused(loader: Loader, tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         guided(loader, tmp_path, "optimizer.lr=interval(0.1,0.2)", *words)
     assert not list(tmp_path.iterdir())
