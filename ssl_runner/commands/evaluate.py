@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -35,6 +35,9 @@ COMMAND = Command(
         ),
     ),
 )
+
+if TYPE_CHECKING:  # it imports torch
+    from ssl_runner.interfaces import TextEncoder, TextSpec
 
 
 def task(cfg: DictConfig) -> None:
@@ -93,13 +96,7 @@ def again(asked: dict[str, Any]) -> None:
     check.evaluations(config, spec)
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))
-        if cast(TextEncoder, encoder).reach is not None and spec.length > known.length:
-            raise ConfigError(
-                [
-                    f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond "
-                    f"{known.length} tokens: set dataset.length={known.length} or less"
-                ]
-            )
+        check_length(spec, known, cast(TextEncoder, encoder))
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     check.check_layers(config, encoder, spec)
 
@@ -129,6 +126,17 @@ def again(asked: dict[str, Any]) -> None:
     show(console, folder, result)
     if failures:
         raise ConfigError(failures)
+
+
+def check_length(spec: "TextSpec", known: "TextSpec", encoder: "TextEncoder") -> None:
+    """Raise ConfigError where texts are longer than those that an encoder with positions was pretrained on."""
+    if encoder.reach is not None and spec.length > known.length:
+        raise ConfigError(
+            [
+                f"dataset.length is {spec.length}, and this encoder was pretrained on no positions beyond "
+                f"{known.length} tokens: set dataset.length={known.length} or less"
+            ]
+        )
 
 
 def by_contents(on: DataRef, plain: Mapping[str, Any], now: Mapping[str, str]) -> DataRef:
