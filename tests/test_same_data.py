@@ -229,7 +229,7 @@ def test_a_run_whose_classes_have_moved_since_is_found(
     for _ in range(2):  # it is found as what it was the second time too
         capsys.readouterr()
         assert do(*words) == before
-        assert ("finished before" if ended else "going on from step 3") in capsys.readouterr().out
+        assert ("finished before" if ended else "resuming from step 3") in capsys.readouterr().out
         assert (before / "config.yaml").read_text() == kept
         if not ended:
             (before / "result.json").unlink()

@@ -11,7 +11,7 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
 from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import classes, locate, parameters
+from ssl_runner.config.signatures import KINDS, classes, locate, parameters
 
 
 def option_classes(axis: str) -> dict[str, type[Any]]:
@@ -130,6 +130,8 @@ def partners(group: str, cls: type[Any]) -> dict[str, list[str]]:
     if above:
         return {above: [name for name, owner in option_classes(above).items() if _takes(owner, key, cls)]}
     if group not in ("dataset", "backbone", "objective", "evaluation"):
+        return {}
+    if not any(kind in cls.__mro__ for kind in map(locate, KINDS[group])):  # a node within an option
         return {}
     axes = {axis: option_classes(axis) for axis in ("dataset", "backbone", "objective", "evaluation")}
     axes[group] = {"": cls}

@@ -237,7 +237,7 @@ def test_pictures() -> None:
 
 
 def test_clips_that_show_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="the masks of test are empty"):
+    with pytest.raises(ValueError, match="its masks in test are empty"):
         LabelPropagation(**SETTINGS)(subject(Brightness(1.0), Squares(empty=True)))
     with pytest.raises(ValueError, match=r"label_propagation\.cell is 10"):
         LabelPropagation(**SETTINGS | {"cell": 10})(subject(Brightness(1.0), Squares()))
