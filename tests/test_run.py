@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 import yaml
 from composed import composed
 from safetensors.torch import load_file
+from undrawn import undrawn
 
 from ssl_runner import load_encoder
 from ssl_runner.__main__ import main
@@ -54,6 +56,12 @@ def finished(whole: Path, tmp_path: Path) -> Path:
     """The same in `tmp_path`, which is its output."""
     shutil.copytree(whole.parents[1], tmp_path, dirs_exist_ok=True)
     return tmp_path / whole.relative_to(whole.parents[1])
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
 
 
 def figures(result: Result) -> dict[tuple[Any, ...], tuple[Metric, ...]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 from small_runs import weights
+from undrawn import undrawn
 
 from ssl_runner.commands import evaluate
 from ssl_runner.commands.run import run
@@ -30,6 +32,12 @@ SMALL = [
     "backbone.widths=[4,8]", "trainer.accelerator=cpu", "trainer.validations=0", "objective=rotation",
 ]  # fmt: skip
 ARRAYS = ["dataset=arrays", "dataset.path=d.npz"]
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
 
 
 def do(*words: str) -> Path:

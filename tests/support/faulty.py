@@ -1,4 +1,7 @@
-"""`ssl_runner.commands.job.forked`, but some jobs are made to end badly: {label: fault} in <output>/faults.json."""
+"""`ssl_runner.commands.job.forked`, but some jobs are made to end badly: {label: fault} in <output>/faults.json.
+
+Their figures are blank.
+"""
 
 import json
 import os
@@ -29,7 +32,10 @@ def forked(file: str, log: str, gpu: str | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(60)
-    FORKED(file, log, gpu)
+    from undrawn import undrawn  # here, where the process that is forked from has imported what draws
+
+    with undrawn():
+        FORKED(file, log, gpu)
 
 
 def fails(file: Path) -> int:

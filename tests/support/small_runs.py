@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from composed import composed
 from torch import Tensor
+from undrawn import undrawn
 
 from ssl_runner.assembly import construct
 from ssl_runner.assembly.places import with_contents
@@ -31,7 +32,8 @@ SMALL = [  # three batches an epoch
 def do(output: Path, *overrides: str) -> Path:
     """Run in this process; the run's folder."""
     plain = composed([*SMALL, *overrides], output=str(output))
-    return run(RunRequest.of(plain, list(overrides)))
+    with undrawn():
+        return run(RunRequest.of(plain, list(overrides)))
 
 
 def folder_of(output: Path, *overrides: str) -> Path:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from torch import Tensor
+from undrawn import undrawn
 
 from ssl_runner.assembly import construct, export
 from ssl_runner.assembly.load import load_data
@@ -115,6 +116,12 @@ SMALL = [
     "backbone.image.widths=[4,8]", "batch_size=8", "budget.unit=steps", "budget.amount=2", "trainer.validations=1",
     "trainer.precision=float32", "trainer.accelerator=cpu", "logger=csv", "controls=[random_start]",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="module")

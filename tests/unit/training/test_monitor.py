@@ -2,12 +2,14 @@
 
 import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
+from undrawn import undrawn
 
 from ssl_runner import load_encoder
 from ssl_runner.assembly import construct
@@ -28,6 +30,12 @@ SMALL = [
     "budget.amount=8", "trainer.validations=2", "trainer.log_every_n_steps=4", "trainer.precision=float32",
     "trainer.accelerator=cpu", "evaluation=[]", "controls=[]",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
 
 
 def do(output: Path, *overrides: str) -> tuple[Path, Result]:
