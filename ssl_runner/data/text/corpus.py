@@ -91,7 +91,7 @@ class Corpus:
                 f"{LEAST_LENGTH[example]} or more"
             )
         if example == "sentence" and sentences == "none":
-            raise ValueError("dataset.example is sentence, and this text has no ends of sentences; set it to window")
+            raise ValueError("dataset.example is sentence, and this text has no sentences; set it to window")
         self.example = example
         self.length = settings["length"]
         self.tokens = settings["tokens"]
@@ -158,10 +158,10 @@ class Corpus:
         each = about["characters"]["train"] / max(1, about["sentences"]["train"])
         if self.sentences == "split" and each > LONG_SENTENCE:
             log.warning(
-                "sentences of this text have %d characters in the mean: hardly a mark or blank line ends one; "
-                "set dataset.sentences=lines if each line is a sentence, or none if they mean nothing%s",
+                "sentences of this text have %d characters on average: punctuation or blank lines rarely end one; "
+                "set dataset.sentences=lines if each line is a sentence, or none to ignore sentences%s",
                 each,
-                "; dataset.documents=lines or blank_lines says what a document is" if "documents" in reading else "",
+                "; dataset.documents=lines or blank_lines sets what a document is" if "documents" in reading else "",
             )
 
     def _make(self, made: Path, parts: Parts, size: int, tokenizer: str | None, reading: Mapping[str, Any]) -> None:
@@ -206,14 +206,13 @@ class Corpus:
             if about["words"][split] == 0:
                 decides = ", dataset.documents" if "documents" in reading else ""
                 raise ValueError(
-                    f"there is no text in {split}; dataset.path must name more text, or a fraction be larger "
-                    f"(dataset.val_fraction, dataset.test_fraction); these and dataset.sentences{decides} decide where "
-                    "it is cut"
+                    f"{split} has no text; use more text (dataset.path) or a larger dataset.val_fraction or "
+                    f"dataset.test_fraction; these and dataset.sentences{decides} decide where the text is split"
                 )
 
     def _split(self, staged: Mapping[Part, "_Staged"], reading: Mapping[str, Any]) -> dict[str, "_Split"]:
         if staged["train"].ends.size == 0:
-            raise ValueError("the corpus is empty: there is no text in what dataset.path or dataset.root names")
+            raise ValueError("the corpus is empty: the files of dataset.path or dataset.root have no text")
         splits: dict[str, _Split] = {part: each.split(np.arange(len(each.ends))) for part, each in staged.items()}
         lacking = [part for part in get_args(Part)[:1:-1] if part not in staged]
         train = staged["train"]
@@ -228,8 +227,8 @@ class Corpus:
             try:
                 kept, held = stratified(label[rest], fractions[part], self.split_seed)
             except ValueError as error:
-                decides = " (dataset.documents says what one is)" if "documents" in reading else ""
-                raise ValueError(f"{error}; examples are documents here{decides}") from error
+                decides = " (dataset.documents sets what a document is)" if "documents" in reading else ""
+                raise ValueError(f"{error}; each document counts as one example{decides}") from error
             splits[part], rest = train.split(rest[held].numpy()), rest[kept]
         splits["train"] = train.split(rest.numpy())
         return splits
@@ -315,7 +314,7 @@ class Corpus:
         found: dict[str, Examples] = {}
         for name, split in (("train", "pretrain"), ("val", "val"), ("test", "test")):
             if sizes[split] == 0:
-                raise ValueError(f"there is no {self.example} in {split}; it needs more text")
+                raise ValueError(f"{split} has no {self.example}; use more text")
             data = torch.from_numpy(_map(rows / f"{name}.int32", np.int32).reshape(sizes[split], self.length))
             found[split] = Examples(data, torch.from_numpy(np.array(_map(rows / f"{name}.label", np.int64))))
         n = sizes["train"]
@@ -327,8 +326,8 @@ def windows(ids: Tensor, length: int, split: str) -> Tensor:
     """(N,) -> (n, T): views that overlap by one token; what is left at the end is dropped."""
     if len(ids) < length:
         raise ValueError(
-            f"dataset.length is {length}, and {split} has {len(ids)} tokens; set it to {len(ids)} or less, or let "
-            f"{split} be larger"
+            f"dataset.length is {length}, and {split} has {len(ids)} tokens; set it to {len(ids)} or less, or make "
+            f"{split} larger"
         )
     return ids.as_strided(((len(ids) - 1) // (length - 1), length), (length - 1, 1))
 
@@ -404,7 +403,7 @@ def _made(folder: Path, make: Callable[[Path], None], whole: Callable[[Path], di
         try:
             return whole(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the cache %s is damaged (%s) and is made again", folder, error)
+            log.warning("the cache %s is damaged (%s) and is rebuilt", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".reading-") as temporary:

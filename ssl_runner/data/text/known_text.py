@@ -154,7 +154,7 @@ class KnownText(DataSource):
         if packed:
             raise ValueError(f"dataset={self.name} cannot be unpacked in {self.root}: not writable; {self._advice()}")
         if not self.download:
-            raise ValueError(f"dataset={self.name} looked for {missing[0]}, which is not there; {self._advice()}")
+            raise ValueError(f"dataset={self.name} needs {missing[0]}, which is missing; {self._advice()}")
         existing = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
         if not os.access(existing, os.W_OK):
             raise ValueError(f"dataset={self.name} cannot be downloaded to {self.root}: not writable; {self._advice()}")
@@ -175,9 +175,9 @@ class KnownText(DataSource):
             try:
                 fetch_files(self.known.remote, self.root)
             except ValueError as error:
-                raise ValueError(f"dataset={self.name} could not be had: {error}; {self._advice()}") from error
+                raise ValueError(f"dataset={self.name} could not be downloaded: {error}; {self._advice()}") from error
         if missing := self._missing():
-            raise ValueError(f"dataset={self.name} lacks {missing[0]} even after unpacking; {self._advice()}")
+            raise ValueError(f"dataset={self.name} has no {missing[0]} even after unpacking; {self._advice()}")
         paths = {part: self.root / place for part, place in self.known.parts.items()}
         parts: Parts = {part: partial(self.known.read, path) for part, path in paths.items()}
         return self.corpus.load(parts, self._files(), {"name": self.name})
@@ -192,5 +192,5 @@ class KnownText(DataSource):
     def _advice(self) -> str:
         holds = sorted({place.split("/")[0] + "/" for place in self.known.parts.values()})
         archives = [file.path for file in self.known.remote if file.path.endswith((".zip", ".gz"))]
-        network = "try again with a network" if self.download else "set dataset.download=true with a network"
-        return f"set dataset.root to a folder that holds {' or '.join([*holds, *archives])}, or {network}"
+        network = "try again with network access" if self.download else "set dataset.download=true with network access"
+        return f"set dataset.root to a folder that contains {' or '.join([*holds, *archives])}, or {network}"

@@ -178,13 +178,13 @@ class TextTable(DataSource):
         ):
             raise ValueError(
                 f"{path}, line {labels[0][0]}: the label is {labels[0][1]!r}, and all others are numbers: if this row "
-                "names the columns, set dataset.text_column and dataset.label_column to names"
+                "is a header, set dataset.text_column and dataset.label_column to names"
             )
         try:
             names = in_order(label for _, label in labels)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        say_if_alone(names, "if they say nothing, set dataset.label_column=null")
+        say_if_alone(names, "if they carry no information, set dataset.label_column=null")
         return names
 
     def _label(self, path: Path, line: int, label: str) -> str:
@@ -200,7 +200,7 @@ class TextTable(DataSource):
             name = self._label(path, line, label[0]) if label else ""
             if label and name not in known:
                 raise ValueError(
-                    f"{path}, line {line}: it has the label {name!r}, which {self.paths['train']} lacks; labels there: "
+                    f"{path}, line {line}: the label {name!r} is not in {self.paths['train']}, which has "
                     + some(list(known), 20)
                 )
             yield Document(text.splitlines(), known[name] if label else -1)
@@ -219,6 +219,6 @@ def _check_files(paths: Mapping[Part, Path], what: str) -> None:
     for part, path in paths.items():
         if not path.is_file():
             key = "dataset.path" if part == "train" else f"dataset.{part}_path"
-            raise ValueError(f"{key} {path} is not there; it must be {what}")
+            raise ValueError(f"{key} {path} does not exist; it must be {what}")
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty; it must be {what}")

@@ -59,7 +59,7 @@ def check_cut(settings: CutSettings) -> None:
         what = f"{BYTES} bytes" if tokens == "bpe" else "one token"
         raise ValueError(
             f"dataset.vocabulary is {settings['vocabulary']}; with dataset.tokens={tokens} it must be {least} or more: "
-            f"{len(SPECIAL)} special ids and {what}"
+            f"{len(SPECIAL)} special tokens and {what}"
         )
 
 
@@ -193,7 +193,7 @@ def find_tokenizer(path: Path) -> Path:
         if place.is_file():
             return place
     raise ValueError(
-        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or a tokenizer.json"
+        f"dataset.tokenizer {path} does not exist; it must be the folder of a run on text, or a tokenizer.json"
     )
 
 
@@ -237,7 +237,7 @@ def special_tokens(tokenizer: str) -> SpecialTokens:
         found[role] = next((each for each in ids if each is not None), None)
         if found[role] is None and role != "eos":
             raise ValueError(
-                f"its vocabulary has no {' or '.join(names)}; add one to it, as an encoder of rows needs it"
+                f"its vocabulary has no {' or '.join(names)}; add one to it, since encoders of sentences need it"
             )
     return SpecialTokens(**found)  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ def wiki_file() -> Path:
         raise ValueError("dataset=wiki_sample reads its articles from the package gensim, which is not installed")
     path = Path(found.origin).parent / "test" / "test_data" / FILE
     if not path.is_file():
-        raise ValueError(f"dataset=wiki_sample looked for {path}, which is not there; install gensim >= 4.4")
+        raise ValueError(f"dataset=wiki_sample needs {path}, which is missing; install gensim >= 4.4")
     return path
 
 

@@ -63,8 +63,8 @@ class Analogies(Evaluator):
         covered = [place for place, each in enumerate(found) if min(each) >= 0]
         if not covered:
             raise ValueError(
-                f"none of the {len(questions):,} questions of {self.file.name} has its four words in the vocabulary of "
-                f"{len(words.names):,} words"
+                f"no question of {self.file.name} has all its four words in the vocabulary: {len(questions):,} "
+                f"questions, {len(words.names):,} words"
             )
         asked = torch.tensor([found[place] for place in covered], device=subject.device)
         right = (answers(words, asked[:, :3], self.batch_size) == asked[:, 3]).tolist()
@@ -119,7 +119,7 @@ def read_questions(file: Path) -> list[Question]:
                 questions.append(Question(section, (a, b, c, d)))
             case _:
                 raise ValueError(
-                    f"line {number} of {str(file)!r} is {line[:60]!r}; it must be four words, after a line with "
+                    f"line {number} of {str(file)!r} is {line[:60]!r}; it must have four words, after a line with "
                     '": " and the name of a section'
                 )
     return questions
@@ -142,7 +142,7 @@ def _bars(questions: Sequence[Question], by_section: dict[str, list[bool]]) -> B
         asked,
         {"accuracy": [100 * _part(by_section[name]) for name in asked]},
         "accuracy, %",
-        note="Questions answered, of those whose words are in the vocabulary: "
+        note="Questions answered (those whose words are in the vocabulary): "
         + ", ".join(f"{len(by_section[name]):,} of {total[name]:,} of {name}" for name in asked)
         + ".",
     )

@@ -38,11 +38,15 @@ def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Fi
     folder = Path(path).expanduser()
     wanted = {split: name for split, name in names.items() if name is not None}
     if not folder.is_dir():
-        raise ValueError(f"{key}.path is {path!r}, which is no folder; set it to that of {', '.join(wanted.values())}")
+        raise ValueError(
+            f"{key}.path is {path!r}, which is not a folder; set it to the folder of {', '.join(wanted.values())}"
+        )
     for split, name in wanted.items():
         if not (folder / name).is_file():
             there = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_file())[:10]) or "no files"
-            raise ValueError(f"{key}.texts.{split} is {name!r}, which is not in {str(folder)!r}; it has {there}")
+            raise ValueError(
+                f"{key}.texts.{split} is {name!r}, which is not in {str(folder)!r}; this folder has {there}"
+            )
     return {split: folder / name for split, name in wanted.items()}
 
 
@@ -124,7 +128,7 @@ def read_rows(
                     break
                 raise ValueError(
                     f"{path}, line {line} has {len(row)} columns, and {key} is {columns[key]!r}; "
-                    f"columns count from 0 and are parted by a {separator}"
+                    f"columns count from 0 and are separated by a {separator}"
                 )
         else:
             found.append(Row(line, tuple(row[int(place)] for place in places.values())))
@@ -163,7 +167,7 @@ def read_set(
     if labels == "classes":
         classes = tuple(sorted({row.cells[0] for row in rows["train"]}))
         if len(classes) < 2:
-            raise ValueError(f"{files['train']} has one class only, {classes[0]!r}; it takes two to tell apart")
+            raise ValueError(f"{files['train']} has a single class, {classes[0]!r}; at least two are needed")
         label = {split: torch.tensor(_class_numbers(files[split], rows[split], classes)) for split in rows}
     else:
         label = {split: torch.tensor(_scores(files[split], rows[split])) for split in rows}
@@ -208,7 +212,7 @@ def _scores(path: Path, rows: Sequence[Row]) -> list[float]:
         try:
             found.append(float(row.cells[0]))
         except ValueError as error:
-            raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is no number") from error
+            raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is not a number") from error
         if not np.isfinite(found[-1]):
             raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is not finite")
     return found
@@ -240,7 +244,7 @@ def encode_set(spec: TextSpec, texts: TextSet) -> Texts:
 
 def tokenizer_of(spec: TextSpec) -> Tokenizer:
     if not spec.tokenizer:
-        raise ValueError("the encoder comes without a tokenizer: its data have not been read, or are random ids")
+        raise ValueError("the encoder has no tokenizer: its data have not been read, or are random ids")
     return Tokenizer.from_str(spec.tokenizer)
 
 
@@ -263,7 +267,8 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
     room = spec.length - 3
     if room < 2:
         raise ValueError(
-            f"{spec.length} tokens are read, and pairs of texts need 5: pretrain with a longer dataset.length"
+            f"the encoder reads {spec.length} tokens, and a pair of texts needs 5: pretrain with a longer "
+            "dataset.length"
         )
     rows = []
     for a, b in zip(*parts, strict=True):
@@ -300,7 +305,7 @@ def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
 def check_length(key: str, length: int, *, least: int) -> None:
     """Raises ValueError unless `length` tokens are `least` or more, the special ones among them."""
     if length < least:
-        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, special ones among them")
+        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, including special tokens")
 
 
 # --------------------------------------------------------------------------------------------------------------- words
@@ -329,7 +334,9 @@ def read_conll(path: Path) -> Tagged:
             continue
         cells = row.split("\t") if "\t" in row else row.split(" ")
         if len(cells) < 2 or not cells[0]:
-            raise ValueError(f"{path}, line {line}: {row!r} has no tag; a line is a word and its tag, parted by a tab")
+            raise ValueError(
+                f"{path}, line {line}: {row!r} has no tag; a line must be a word and its tag, separated by a tab"
+            )
         tag = cells[-1].strip()
         if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
             raise ValueError(f"{path}, line {line}: the tag {tag!r} must be O, B-type or I-type")
@@ -417,9 +424,9 @@ def read_squad(path: Path) -> list[Question]:
             for asked in paragraph["qas"]
         ]
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
+        raise ValueError(f"{path}, line {error.lineno} is not JSON: {error.msg}") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not of SQuAD's form (data, paragraphs, qas, answers): {error!r}") from error
+        raise ValueError(f"{path} is not in SQuAD's format (data, paragraphs, qas, answers): {error!r}") from error
     if not questions:
         raise ValueError(f"{path} has no questions")
     return questions
@@ -428,11 +435,11 @@ def read_squad(path: Path) -> list[Question]:
 def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) -> Question:
     name = f"{path}, question {asked.get('id', asked['question'])!r}"
     if not asked["answers"]:
-        raise ValueError(f"{name} has no answer; SQuAD 2.0's unanswerable questions are not evaluated")
+        raise ValueError(f"{name} has no answer; unanswerable questions (SQuAD 2.0) are not supported")
     for answer in asked["answers"]:
         start = answer["answer_start"]
         if not answer["text"] or context[start : start + len(answer["text"])] != answer["text"]:
-            raise ValueError(f"{name}: its answer {answer['text']!r} does not stand at character {start} of its text")
+            raise ValueError(f"{name}: its answer {answer['text']!r} is not at character {start} of its context")
     answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
     return Question(article, context, asked["question"], answers, asked["answers"][0]["answer_start"])
 
@@ -462,8 +469,8 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
     least = spec.length - asked - 3
     if least < 1:
         raise ValueError(
-            f"{key}.question is {asked} tokens and {spec.length} are read; a question, a part of the text and 3 tokens "
-            f"around them must fit: set it to {spec.length // 2} or less"
+            f"{key}.question is {asked} tokens and the encoder reads {spec.length}; a question, a window of its "
+            f"context and 3 special tokens must fit: set it to {spec.length // 2} or less"
         )
     tokenizer, special = tokenizer_of(spec), spec.special
     contexts = list(dict.fromkeys(each.context for each in questions))

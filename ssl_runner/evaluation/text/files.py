@@ -51,7 +51,7 @@ class Table(Splits):
         """Likewise, for an evaluator that cannot read scores."""
         found = self.read(key, files)
         if not found.classes:
-            raise ValueError(f"{key}.texts.labels is scores; it must be classes here: {key}_finetune reads scores")
+            raise ValueError(f"{key}.texts.labels is scores; it must be classes; for scores use {key}_finetune")
         return found
 
     def _read(self, key: str, files: Files, labels: Literal["classes", "scores"], *texts: str) -> TextSet:

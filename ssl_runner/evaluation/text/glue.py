@@ -105,7 +105,9 @@ class GLUE(Evaluator):
     ) -> None:
         key = "evaluation.glue"
         if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
-            raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
+            raise ValueError(
+                f"{key}.tasks is {list(tasks)}; it must be a subset of {', '.join(TASKS)}, without repeats"
+            )
         if examples is not None and examples < LEAST:
             raise ValueError(f"{key}.examples is {examples}; it must be at least {LEAST}, or null for all")
         check_length(key, length, least=5)

@@ -179,7 +179,7 @@ def squared_error(outputs: Tensor, score: Tensor) -> Tensor:
 
 def check_enough(n: int) -> None:
     if n < 2:
-        raise ValueError(f"{n} labeled example is too few to fine-tune on; it takes two at least")
+        raise ValueError(f"{n} labeled example is too few for fine-tuning; at least two are needed")
 
 
 def is_control(subject: Subject) -> bool:

@@ -92,5 +92,5 @@ class MaskedWords(Inspection):
                 most_frequent += int((truth == frequent).sum())
                 tokens += int((batch.data != special.pad).sum())
         if not hidden:
-            raise ValueError(f"no token of {split} was hidden: it has none but special ones")
+            raise ValueError(f"no token of {split} was masked: it has only special tokens")
         return Counts(len(chosen), tokens, hidden, right, most_frequent)

@@ -173,8 +173,7 @@ def read_questions(key: str, path: str, texts: Articles) -> Questions:
         articles = count_articles(every)
         if not 0 < round(share * articles) < articles:
             raise ValueError(
-                f"{key}.texts.test_share is {share}, and {file} has {articles} articles: none would be left for train "
-                "or test"
+                f"{key}.texts.test_share is {share}, and {file} has {articles} articles: train or test would be empty"
             )
         rest, held = parted(every, round(share * articles), texts.split_seed)
         splits = {"train": rest, "test": held}
@@ -189,8 +188,8 @@ def read_questions(key: str, path: str, texts: Articles) -> Questions:
         articles = count_articles(splits["train"])
         if articles < 2:
             raise ValueError(
-                f"{key}.path is {path!r}, and its train has {articles} article, which cannot be held out for val; name "
-                f"a file of a folder: {key}.texts.val"
+                f"{key}.path is {path!r}, and its train has {articles} article, so no article can be held out for "
+                f"val; set {key}.texts.val to a file of a folder"
             )
         splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), texts.split_seed)
         said += f", {HELD_OUT:g} of train's for val"

@@ -150,7 +150,7 @@ def read_tagged(files: Files) -> TaggedSet:
     splits = {split: read_conll(path) for split, path in files.items()}
     types = sorted({tag[2:] for tags in splits["train"].tags for tag in tags if tag != "O"})
     if not types:
-        raise ValueError(f"{files['train']} has no tag but O; there is nothing to learn")
+        raise ValueError(f"{files['train']} has only the tag O; there is nothing to learn")
     known = ("O", *(f"{begin}-{each}" for each in types for begin in "BI"))
     for split, each in splits.items():
         strange = sorted({tag for tags in each.tags for tag in tags} - set(known))

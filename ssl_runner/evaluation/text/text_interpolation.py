@@ -83,15 +83,14 @@ class TextInterpolation(Inspection):
                     **{f"{100 * i / (self.steps - 1):.0f} %": read(step) for i, step in enumerate(lines)},
                     "the other": read(truth[pairs : 2 * pairs]),
                 },
-                note="Two sentences of test, and what is written from codes on the straight line from one's to the "
-                "other's.",
+                note="Two test sentences, and texts decoded along the straight line between their codes.",
             )
         }
         if drawn is not None:
             metrics.append(share("distinct_samples", distinct(drawn)))
             figures["samples from the prior"] = Passages(
                 {"sample": read(drawn[: self.samples])},
-                note="What is written from codes that were drawn from the prior: of no example.",
+                note="Texts decoded from codes drawn from the prior.",
             )
         return Finding(
             metrics,

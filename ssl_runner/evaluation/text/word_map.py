@@ -39,7 +39,7 @@ class WordMap(Evaluator):
         chosen = [place for place, name in enumerate(known.names) if name.isalpha()][self.skip :][: self.words]
         if len(chosen) < 4:
             raise ValueError(
-                f"evaluation.word_map.skip is {self.skip}, which leaves {len(chosen)} words; 4 are needed: lower it"
+                f"evaluation.word_map.skip is {self.skip}, which leaves {len(chosen)} words, and 4 are needed: lower it"
             )
         vectors = known.vectors[chosen].cpu()
         points = neighbor_plane(vectors, principal_plane(vectors)[0], subject.seed)
@@ -61,8 +61,8 @@ class WordMap(Evaluator):
                     points,
                     np.full(len(chosen), -1),
                     texts=[known.names[place] for place in chosen],
-                    note="Frequent words by t-SNE: neighbors stay neighbors; distances between groups mean little. "
-                    "Where names would cover each other, the more frequent word has its own.",
+                    note="t-SNE of frequent words: it keeps neighbors; distances between groups mean little. "
+                    "Where labels would overlap, only the more frequent word is labeled.",
                 )
             },
         )

@@ -51,8 +51,8 @@ class WordSimilarity(Evaluator):
         own = [name for name, path in pairs.items() if path is None and name not in SHIPPED]
         if own:
             raise ValueError(
-                f"evaluation.word_similarity.pairs.{own[0]} is null; only {' and '.join(SHIPPED)} are shipped: "
-                "name a file"
+                f"evaluation.word_similarity.pairs.{own[0]} is null; only {' and '.join(SHIPPED)} are shipped with "
+                "gensim: name a file"
             )
         check_restrict("evaluation.word_similarity.restrict", restrict)
         self.files = {
@@ -74,8 +74,8 @@ class WordSimilarity(Evaluator):
             covered = ~cosine.isnan()
             if covered.sum() < 2:
                 raise ValueError(
-                    f"of the {len(pairs)} pairs of {file.name}, {int(covered.sum())} have both words in the "
-                    f"vocabulary of {len(words.names):,} words; two are needed"
+                    f"{file.name} has {int(covered.sum())} of {len(pairs)} pairs with both words in the "
+                    f"vocabulary of {len(words.names):,} words; at least two are needed"
                 )
             of: dict[str, Any] = {"condition": {"file": name}, "terms": {"files": fingerprint([file])}}
             metrics += [
@@ -109,6 +109,6 @@ def read_pairs(file: Path) -> list[Pair]:
             pairs.append(Pair(one.strip(), other.strip(), float(score)))
         except ValueError as error:
             raise ValueError(
-                f"line {number} of {str(file)!r} is {line[:60]!r}; it must be two words and a number, with tabs between"
+                f"line {number} of {str(file)!r} is {line[:60]!r}; it must be two words and a number, separated by tabs"
             ) from error
     return pairs

@@ -34,7 +34,7 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
     """
     spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec) or not isinstance(encoder, TextEncoder):
-        raise ValueError("words are of text: there is no vocabulary here")
+        raise ValueError("evaluations of words need text: these data have no vocabulary")
     known = ~spec.special.among(torch.arange(spec.vocabulary))
     if spec.starts:
         known &= torch.tensor(spec.starts)
@@ -75,12 +75,12 @@ def words_file(key: str, path: str | None, shipped: str) -> Path:
     if path is not None:
         file = Path(path).expanduser()
         if not file.is_file():
-            raise ValueError(f"{key} is {path!r}, where there is no file")
+            raise ValueError(f"{key} is {path!r}, which is not an existing file")
         return file
     found = importlib.util.find_spec("gensim")
     file = Path(found.origin if found is not None and found.origin is not None else ".").parent / "test" / "test_data"
     if not (file / shipped).is_file():
-        raise ValueError(f"{key} is null, and gensim's copy of {shipped} is not there: install gensim, or name a file")
+        raise ValueError(f"{key} is null, and gensim's copy of {shipped} is missing: install gensim, or name a file")
     return file / shipped
 
 

@@ -96,7 +96,9 @@ def test_lines_that_are_no_pair(tmp_path, line, said):
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match=r"evaluation\.word_similarity\.pairs\.mine is null"):
         WordSimilarity(**SETTINGS | {"pairs": {"mine": None}})
-    with pytest.raises(ValueError, match=r"evaluation\.word_similarity\.pairs\.mine is .*where there is no file"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.word_similarity\.pairs\.mine is .*which is not an existing file"
+    ):
         WordSimilarity(**SETTINGS | {"pairs": {"mine": str(tmp_path / "gone")}})
     with pytest.raises(ValueError, match=r"evaluation\.word_similarity\.pairs is empty"):
         WordSimilarity(**SETTINGS | {"pairs": {}})
