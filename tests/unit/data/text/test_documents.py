@@ -123,7 +123,7 @@ def test_columns_and_cells_that_are_not_there_are_named(
     ('kind,text\n1,a\n2,b, and c\n', "line 3: 3 cells, and the first row has 2; quote texts with commas"),
     ('kind,text\n1,"a\nb"\n\n2\n', "line 5: 1 cell, and the first row has 2"),
     ('kind,text\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote opens there, or later, and is never closed"),
-    ('kind,text\n1,"a\n2,"b"\n', 'line 2: after the end of a quoted cell something else'),
+    ('kind,text\n1,"a\n2,"b"\n', 'line 2: the closing quote of a cell must be followed by a comma'),
     ('kind,text,text\n1,a,b\n', "text is text, and the header of .* has it 2 times"),
 ])  # fmt: skip
 def test_rows_that_are_not_whole_are_refused_with_their_line(tmp_path: Path, content: str, said: str) -> None:

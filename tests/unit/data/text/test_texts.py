@@ -176,7 +176,7 @@ def test_few_ends_of_sentences_are_said(tmp_path: Path, caplog: pytest.LogCaptur
         with caplog.at_level(logging.WARNING):
             text_file(tmp_path, text, **changes).load()
         assert "set dataset.sentences=lines if each line is a sentence" in caplog.text
-        assert "dataset.documents=lines or blank_lines says" in caplog.text
+        assert "dataset.documents=lines or blank_lines sets" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         text_file(tmp_path, text, sentences="lines", **changes).load()
@@ -342,7 +342,7 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"dataset\.path .*nowhere is not an existing folder; .* texts"):
         text_folder(tmp_path / "nowhere").check()
     (tmp_path / "flat").mkdir()
-    with pytest.raises(ValueError, match="has no text; use more text"):
+    with pytest.raises(ValueError, match="there is no text in"):
         text_folder(tmp_path / "flat", labels="none").check()
 
 
@@ -403,7 +403,7 @@ def test_wikipedia_is_there_and_clean(tmp_path: Path) -> None:
     ({"vocabulary": 6}, "dataset.vocabulary is 6; with dataset.tokens=words it must be 7 or more: 6 special tokens"),
     ({"vocabulary": 261, "tokens": "bpe"}, "dataset.vocabulary is 261; with dataset.tokens=bpe it must be 262 or more"),
     ({"val_fraction": 1.0}, "dataset.val_fraction is 1.0; it must lie in (0, 1)"),
-    ({"sentences": "none", "example": "sentence"}, "dataset.example is sentence, and this text has no ends"),
+    ({"sentences": "none", "example": "sentence"}, "dataset.example is sentence, and this text has no sentences"),
     ({"tokens": "letters"}, "dataset.tokens is letters; it must be words or wordpiece or bpe or characters"),
 ])  # fmt: skip
 def test_bad_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -416,7 +416,7 @@ def test_bad_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, Any
     (b"fine.\n\nnot \xff.", {}, "path.txt is not UTF-8: byte 11 is 0xff"),
     (TEXT, {"length": 30}, "dataset.length is 30, and pretrain has 14 tokens; set it to 14 or less"),
     (TEXT, {"length": 10}, "dataset.length is 10, and val has 4 tokens"),
-    (TEXT, {"held": ["test"]}, "examples are documents here (dataset.documents says what one is)"),
+    (TEXT, {"held": ["test"]}, "each document counts as one example (dataset.documents sets what a document is)"),
     ("a", {"held": ["val"], "documents": "file"}, "val has no text"),
     ("... --- ...", {"val": "\n"}, "val has no text"),
 ])  # fmt: skip

@@ -47,7 +47,7 @@ def test_files_are_found_and_missing_ones_named(tmp_path):
     ):
         find_files("evaluation.x", "/nowhere", {"train": "a.tsv"})
     with pytest.raises(
-        ValueError, match=r"^evaluation\.x\.texts\.test is 'b\.tsv', which is not in .*; it has a\.tsv$"
+        ValueError, match=r"^evaluation\.x\.texts\.test is 'b\.tsv', which is not in .*; this folder has a\.tsv$"
     ):
         find_files("evaluation.x", str(tmp_path), {"train": "a.tsv", "test": "b.tsv"})
 
@@ -121,7 +121,7 @@ def test_labels_become_numbers_by_train(tmp_path):
     with pytest.raises(ValueError, match=r"test, line 3: the label 'c' is not in train, which has a, b$"):
         read_set(files, {"k.label": 0, "k.text": 1}, labels="classes")
     write(tmp_path, "train", "a\tx\n")
-    with pytest.raises(ValueError, match=r"train has one class only, 'a'"):
+    with pytest.raises(ValueError, match=r"train has a single class, 'a'"):
         read_set(files, {"k.label": 0, "k.text": 1}, labels="classes")
 
 
@@ -216,7 +216,7 @@ def test_conll_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\tO\nb\n", "t, line 2: 'b' has no tag; a line is a word and its tag"),
+        ("a\tO\nb\n", "t, line 2: 'b' has no tag; a line must be a word and its tag"),
         ("a\tO\n\nb\tX-loc\n", "t, line 3: the tag 'X-loc' must be O, B-type or I-type"),
         ("a\tB-\n", "t, line 1: the tag 'B-' must be"),
         ("\n\n", "t has no words"),
@@ -297,7 +297,7 @@ def test_squad_files(tmp_path):
         ("[]", r"s is not in SQuAD's format \(data, paragraphs, qas, answers\)"),
         ('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "s is not in SQuAD's format .*context"),
         ('{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}', "s has no questions"),
-        (squad([]), "s, question 'q7' has no answer; SQuAD 2.0's"),
+        (squad([]), "s, question 'q7' has no answer; unanswerable questions"),
         (
             squad([{"text": "gold", "answer_start": 5}]),
             "question 'q7': its answer 'gold' is not at character 5",
@@ -366,7 +366,9 @@ def test_windows_by_hand():
 
 
 def test_questions_that_leave_no_room_are_refused():
-    with pytest.raises(ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and 9 are read; .* 4 or less"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and the encoder reads 9; .* 4 or less"
+    ):
         encode_questions(
             text_spec(length=9), [question("the gold", "gold")], key="evaluation.span_qa", asked=6, overlap=0.5
         )

@@ -250,7 +250,7 @@ def test_encoders_of_images_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["tagging", "tagging_finetune", "span_qa", "span_qa_finetune", "senses"])
 def test_tokens_have_no_pooled_layer(name, tmp_path):
-    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.layer is pooled, one vector a text"):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{name}\.layer is pooled, one vector per text"):
         build(name, tmp_path, layer="pooled")
 
 
@@ -353,7 +353,7 @@ def test_one_article_cannot_be_split_for_val(tmp_path):
     one["data"] = one["data"][:1]
     for file in ("train-v1.1.json", "dev-v1.1.json"):
         write(tmp_path, file, json.dumps(one))
-    with pytest.raises(ConfigError, match=r"its train has 1 article, which .* evaluation\.span_qa\.texts\.val"):
+    with pytest.raises(ConfigError, match=r"its train has 1 article, so .* evaluation\.span_qa\.texts\.val"):
         build("span_qa", tmp_path, path=str(tmp_path))
 
 
@@ -490,7 +490,7 @@ def test_val_of_glue_is_not_trained_on(tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"tasks": []}, r"evaluation\.glue\.tasks is \[\]; it must be a subset of CoLA, SST-2"),
-        ({"tasks": ["RTE", "RTE"]}, "each once"),
+        ({"tasks": ["RTE", "RTE"]}, "without repeats"),
         ({"tasks": ["SNLI"]}, r"tasks is \['SNLI'\]"),
         ({"examples": 9}, r"evaluation\.glue\.examples is 9; it must be at least 10"),
     ],
