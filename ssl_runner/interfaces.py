@@ -205,8 +205,8 @@ class DataSource(ABC):
 
     @abstractmethod
     def load(self) -> Mapping[SplitName, Examples]:
-        """Read (download, decode) all splits. "pretrain" is "train", with the unlabeled part if there is one. "val" is held
-        out from train, stratified and seeded. Raises ValueError for damaged files."""
+        """Read (download, decode) all splits. "pretrain" is "train", with the unlabeled part if there is one. "val" is
+        held out from train, stratified and seeded. Raises ValueError for damaged files."""
 
 
 @runtime_checkable
@@ -324,8 +324,8 @@ class TubeEncoder(ClipEncoder):
 
 
 class TextEncoder(Encoder):
-    """Encode (B, T) int64 ids, padded at the end with PAD, to one vector per token. `pooled` is the mean over tokens
-    that are not padding; `tokens` at padding are undefined. The output at a token does not depend on padding after it."""
+    """Encode (B, T) int64 ids, padded at the end with PAD, to a vector per token. `pooled` is the mean over tokens that
+    are not padding; `tokens` at padding are undefined. The output at a token does not depend on padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
     special: SpecialTokens
