@@ -221,7 +221,7 @@ def passages_text(figure: Passages) -> str:
 
 
 def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
-    """The rows of metrics.csv as one panel per metric, train/ and val/ together; the loss first, the learning rate last."""
+    """One panel per metric of metrics.csv, train/ and val/ together; the loss first, the learning rate last."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "seconds")))
     panels: dict[str, list[str]] = {}
     for name in names:
