@@ -1,4 +1,4 @@
-"""Is the clip played forwards or backwards?"""
+"""Arrow of time: predict the playing direction of a clip."""
 
 import torch
 from torch import Tensor, nn

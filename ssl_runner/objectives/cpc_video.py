@@ -1,4 +1,4 @@
-"""What happens next in a clip is told, among others, from what happened before (contrastive predictive coding)."""
+"""CPC for video: identify the next blocks of a clip, among others, from the blocks before."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from ssl_runner.nn.gather import gather, rank
 
 
 class CPCVideo(Objective[Tensor, Tensor]):
-    """Tell each of the next blocks of a clip, among all next blocks of the batch, from the blocks before.
+    """Identify each of the next blocks of a clip, among all next blocks of the batch, from the blocks before.
 
         z = f(block of frames),   c = g(z_1 ... z_P),   x = blocks 1 ... P,   y = blocks P + 1 ... P + K
         loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction

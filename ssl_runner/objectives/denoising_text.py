@@ -1,4 +1,4 @@
-"""The whole sentence from the vector of a damaged one (denoising autoencoder of text)."""
+"""Denoising autoencoder of text: reconstruct a sentence from the vector of a corrupted one."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from ssl_runner.views.corrupt import chosen, deleted, masked, reordered
 
 
 class DenoisingText(Objective[Tensor, Tensor]):
-    """Write a sentence from the one vector that an encoder makes of it with words moved, hidden and left out.
+    """Reconstruct a sentence from a single vector of it, encoded with words shuffled, masked and deleted.
 
         x = corrupt(t),   y = t,   loss = -(1 / N) sum_n log p(y_n | y_{<n}, f(x))                      nats per token
 

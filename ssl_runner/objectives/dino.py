@@ -1,4 +1,4 @@
-"""What a slowly moving teacher says of one crop of an image, from another crop (DINO)."""
+"""DINO: predict a momentum teacher's output for one crop of an image from another crop."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ from ssl_runner.views.mismatch import mismatch, misplaced
 
 
 class DINO(Objective[Tensor, Tensor]):
-    """Predict the teacher's distribution for a large crop from every other crop of the image.
+    """Predict the teacher's distribution for a large crop from each other crop of the image.
 
         x = small crops of t,   y = large crops of t,   p = softmax(s / student_temperature)
         loss = -mean over v in y, w in x or y, w != v, of sum_k p'_vk log p_wk                            nats per pair

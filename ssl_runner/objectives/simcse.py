@@ -1,4 +1,4 @@
-"""A sentence is found again, by another pass of dropout or by what follows from it, among other sentences (SimCSE)."""
+"""SimCSE: identify a sentence under another dropout mask, or one that it entails, among other sentences."""
 
 from typing import ClassVar, Literal
 
@@ -15,7 +15,7 @@ from ssl_runner.views.mismatch import mismatch
 
 
 class SimCSE(Objective[Tensor, Tensor]):
-    """Tell, by a contrastive rule, which texts say the same: a sentence encoded twice, or a labeled pair.
+    """Identify, by a contrastive loss, texts with the same meaning: a sentence encoded twice, or a labeled pair.
 
         x = V texts of each example, the first `alike` of one meaning,   y = the meaning of each
         loss = rule(similarity(g(f(x_i)), g(f(x_j))))                               nats per positive pair (InfoNCE)
@@ -68,7 +68,7 @@ class SimCSE(Objective[Tensor, Tensor]):
         self.rule = loss
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (V, B, T) ids; y (V, B) int64, equal where two texts say the same."""
+        """x (V, B, T) ids; y (V, B) int64, equal where two texts have the same meaning."""
         if len(batch.data) < 2:
             raise ValueError(
                 "batch_size is 1; a contrastive loss needs other examples as negatives: set batch_size=2 or more"
@@ -96,7 +96,7 @@ class SimCSE(Objective[Tensor, Tensor]):
         return Loss(self.rule(sim, pos, neg), logs)
 
     def critic(self, x: Tensor) -> Tensor:
-        """(B, B): how well the first text of each example goes with the second text of each, in nats."""
+        """(B, B): the score of the first text of each example with the second text of each, in nats."""
         first, second = self._embed(x[:2].flatten(0, 1)).chunk(2)
         return self.rule.critic(self.similarity(first, second))
 

@@ -1,4 +1,4 @@
-"""The words around a word, from the word (skip-gram)."""
+"""Skip-gram: predict the words around a word."""
 
 from typing import NamedTuple
 
@@ -52,13 +52,13 @@ class SkipGram(Objective[Tensor, Around]):
         self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Tensor, Around]:
-        """x (B, T) int64, MASK where a word is left out."""
+        """x (B, T) int64, MASK where a word is dropped."""
         kept = self.subsampling(batch.data)
         word = batch.data.masked_fill(~kept, self.mask)
         return word, Around(word, self.window(batch.data, kept), self.output.draw(len(word)))
 
     def shuffle(self, x: Tensor, y: Around) -> tuple[Tensor, Around]:
-        """Each place asks for as many words, and the words asked for are those of the batch, at other places."""
+        """Each position keeps its number of targets; the targets are those of other positions of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
     def loss(self, x: Tensor, y: Around) -> Loss:

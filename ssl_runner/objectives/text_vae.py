@@ -1,4 +1,4 @@
-"""The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
+"""Text VAE (variational autoencoder): reconstruct a sentence from a sampled latent code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -22,7 +22,7 @@ class Read(NamedTuple):
 
 
 class TextVAE(Objective[Read, Tensor]):
-    """Write a sentence again from a draw of its code, whose distribution is kept close to a standard normal.
+    """Reconstruct a sentence from a sample of its latent code, whose posterior is regularized to a standard normal.
 
         x = t,   y = t,   q(z | x) = N(m(f(x)), s(f(x))^2),   -log p(y | z) = -sum_n log p(y_n | y_{<n}, z)
         loss = E_q[-log p(y | z)] + w KL(q(z | x) || N(0, I))                                       nats per sentence
