@@ -135,7 +135,7 @@ def _scores(expected: Tensor, own: Tensor, others: Tensor) -> Tensor:
 
 
 class RowContext(nn.Module):
-    """Summarize a grid from the top: (B, D, rows, columns) -> (B, dim, rows, columns); no position sees rows below its own.
+    """Summarize a grid from the top: (B, D, rows, columns) -> (B, dim, rows, columns); no position sees lower rows.
 
     `depth` residual convolutions, each over the row above and its own, and three columns. No normalization: over the
     grid it would tell of the rows below.

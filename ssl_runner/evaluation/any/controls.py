@@ -1,4 +1,4 @@
-"""Encoders that learn nothing, to compare with."""
+"""Untrained encoders as controls: raw pixels and bags of words."""
 
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ MOST_WORDS = 2048  # of `BagOfWords.pooled`
 
 
 class Pixels(Encoder):
-    """The image itself: `pooled` is (B, C * h * w), the pixels, channel by channel; `tokens` is (B, h * w, C).
+    """The raw image: `pooled` is (B, C * h * w), the pixels, channel by channel; `tokens` is (B, h * w, C).
 
     A side above 32 pixels is averaged down to 32 (each output pixel the mean of its share of the input). It has no
     blocks: whichever layer is asked for, `subject.extract` gives the pixels.
@@ -35,7 +35,7 @@ class Pixels(Encoder):
 
 
 class PixelsOfClips(Encoder):
-    """The clip itself: `pooled` is (B, C * t * h * w), the pixels, channel by channel, frame by frame; `tokens` is
+    """The raw clip: `pooled` is (B, C * t * h * w), the pixels, channel by channel, frame by frame; `tokens` is
     (B, t * h * w, C).
 
     More than 8 frames are averaged down to 8, a side above 16 pixels to 16 (each the mean of its share of the input):

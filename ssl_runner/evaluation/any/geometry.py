@@ -1,4 +1,4 @@
-"""The shape of the cloud of features: whether an encoder has collapsed, and in how many directions it spreads."""
+"""The geometry of features: collapse, effective dimension, alignment and uniformity."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from ssl_runner.results.metrics import Protocol, description
 
 
 class Geometry(Evaluator):
-    """Measure the features of up to `examples` seeded examples of "test"; no label is read.
+    """Measure the features of up to `examples` seeded examples of "test", without labels.
 
     Metrics: effective_rank (1 to the width, 0 where all features are the same), rankme (the same of features that are
     not centerd), alpha (how fast the spectrum of the covariance falls, as rank^-alpha over the ranks `spectrum`, first
@@ -88,7 +88,7 @@ class Geometry(Evaluator):
         )
 
     def _moved(self, subject: Subject, chosen: Tensor, generator: torch.Generator) -> tuple[float, float]:
-        """Alignment of each image with the image moved, and LiDAR of all that were moved."""
+        """Alignment of each image with a shifted one, and LiDAR of all shifted images."""
         images = subject.data.examples("test").data[chosen]
         # All in float32: the difference of two roundings would count as distance.
         still, *moved = (
@@ -209,7 +209,7 @@ def alignment(x: Tensor, y: Tensor) -> float:
 
 
 def move(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Move each of (n, C, H, W) by its own whole numbers of pixels in [-most, most]; the border is repeated."""
+    """Move each of (n, C, H, W) by its own integer numbers of pixels in [-most, most]; the border is repeated."""
     n, _, height, width = images.shape
     down, across = torch.randint(-most, most + 1, (2, n, 1), generator=generator)
     rows = (torch.arange(height) - down).clamp(0, height - 1)

@@ -1,4 +1,4 @@
-"""How much one view says of the other: a bound on their mutual information, beside the truth where it is known."""
+"""A bound on the mutual information of two views, with the true value where it is known."""
 
 import math
 from typing import Any, ClassVar, cast

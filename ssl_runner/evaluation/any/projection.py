@@ -1,4 +1,4 @@
-"""A picture of feature space in the plane."""
+"""A two-dimensional projection of feature space."""
 
 from typing import ClassVar, Literal
 
@@ -19,7 +19,7 @@ NOTES = {
 
 
 class Projection(Evaluator):
-    """Lay up to `examples` seeded examples of "test" out in the plane; labels only color them.
+    """Project up to `examples` seeded examples of "test" to two dimensions; labels only color them.
 
     "pca": the two principal components. "tsne": van der Maaten, Hinton 2008, started from these. Metrics:
     trustworthiness (0 to 1: how far the ten neighbors in the plane are neighbors in feature space), and for "pca"

@@ -1,4 +1,4 @@
-"""Sets of texts to evaluate on: a user's files, read and checked, then cut into tokens by the encoder's own tokenizer.
+"""Texts to evaluate on: a user's files, read and checked, then tokenized by the encoder's own tokenizer.
 
 Files are UTF-8. n examples, T tokens of an example, W words of a set.
 """
@@ -51,12 +51,12 @@ def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Fi
 
 
 def by_setting(files: Files) -> Contents:
-    """As `Evaluator.contents`, of the files of a set in the folder that the setting `path` names."""
+    """`Evaluator.contents` for the files of a set in the folder `path`."""
     return {"path": {str(split): file for split, file in files.items()}}
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Of what the files hold, wherever they lie: twelve hexadecimal digits."""
+    """A fingerprint of the contents of files, independent of their paths: twelve hexadecimal digits."""
     return fingerprint_of(path.read_bytes() for path in paths)
 
 
@@ -83,7 +83,7 @@ class Row(NamedTuple):
 
 
 def _cells(path: Path, separator: Separator) -> list[tuple[int, list[str]]]:
-    """Rows of a table, each with the number of its line. Raises ValueError for quotes that are wrong."""
+    """Rows of a table, each with its line number. Raises ValueError for invalid quotes."""
     text = read_text(path)
     if separator == "tab":
         # Not splitlines: published sentences hold characters that it takes for ends of lines.
@@ -141,7 +141,7 @@ def read_rows(
 
 
 class TextSet(NamedTuple):
-    """A labeled set as it was read."""
+    """A labeled set, as read from files."""
 
     texts: dict[SplitName, list[tuple[str, ...]]]  # a text an example, or two
     label: dict[SplitName, Tensor]  # (n,) int64 classes or float32 scores
@@ -159,8 +159,7 @@ def read_set(
 ) -> TextSet:
     """Read texts with labels: the first of `columns` is the label's.
 
-    Raises ValueError as `read_rows` does; for a label of val or test that train has not, and for a score that is no
-    number.
+    Raises ValueError as `read_rows` does; for a label of val or test that is not in train, and for an invalid score.
     """
     rows = {split: read_rows(path, columns, separator=separator, short=short) for split, path in files.items()}
     classes: tuple[str, ...] = ()
@@ -191,7 +190,7 @@ def with_val(texts: TextSet) -> TextSet:
 
 
 def held_out(label: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the examples of train that stay, and of the tenth that is held out for val."""
+    """Indices of the examples of train that stay, and of the tenth that is held out for val."""
     if len(label) < 1 / HELD_OUT:
         raise ValueError(f"train has {len(label)} examples, too few to hold out a tenth of them; name a file for val")
     return stratified(label, HELD_OUT, seed=0)
@@ -219,7 +218,7 @@ def _scores(path: Path, rows: Sequence[Row]) -> list[float]:
 
 
 class Texts:
-    """Splits of texts as ids: `interfaces.Data`."""
+    """Tokenized splits: `interfaces.Data`."""
 
     spec: DataSpec
 
@@ -232,7 +231,7 @@ class Texts:
 
 
 def encode_set(spec: TextSpec, texts: TextSet) -> Texts:
-    """Cut a set into tokens. `spec`: what the encoder was pretrained on."""
+    """Tokenize a set. `spec`: that of the encoder's pretraining data."""
     splits: dict[SplitName, Examples] = {
         split: Examples(encode_texts(spec, texts.texts[split]), texts.label[split]) for split in texts.texts
     }
@@ -278,7 +277,7 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
 
 
 def share_room(first: int, second: int, room: int) -> tuple[int, int]:
-    """How much of two lengths fits in `room`, taken off the longer one.
+    """Truncate two lengths to fit in `room`, the longer one first.
 
     >>> share_room(3, 4, 10), share_room(3, 9, 10), share_room(9, 3, 10), share_room(9, 9, 9)
     ((3, 4), (3, 7), (7, 3), (5, 4))
@@ -295,7 +294,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
 
 
 def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
-    """The share of the examples of which `encode_texts` cuts tokens off."""
+    """The share of examples that `encode_texts` truncates."""
     tokenizer = tokenizer_of(spec)
     columns = [[len(each) for each in encodings(tokenizer, column)] for column in zip(*texts, strict=True)]
     whole = [sum(parts) + len(parts) + 1 for parts in zip(*columns, strict=True)]  # with the special ones
@@ -303,7 +302,7 @@ def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
 
 
 def check_length(key: str, length: int, *, least: int) -> None:
-    """Raises ValueError unless `length` tokens are `least` or more, the special ones among them."""
+    """Raises ValueError unless `length`, including special tokens, is at least `least`."""
     if length < least:
         raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, including special tokens")
 
@@ -312,17 +311,17 @@ def check_length(key: str, length: int, *, least: int) -> None:
 
 
 class Tagged(NamedTuple):
-    """Sentences whose words have tags, as read."""
+    """Sentences of tagged words, as read from a file."""
 
     words: list[list[str]]
     tags: list[list[str]]  # of each word
 
 
 def read_conll(path: Path) -> Tagged:
-    """A word a line, its tag last, an empty line after each sentence; tags O, B-type and I-type.
+    """One word per line, its tag last, an empty line after each sentence; tags O, B-type and I-type.
 
-    Cells are parted by tabs, or by spaces where the line has no tab. Lines of -DOCSTART- are skipped. Raises ValueError
-    for a line without a tag, a tag of another form, and an empty file.
+    Cells are separated by tabs, or by spaces if the line has no tab. Lines of -DOCSTART- are skipped. Raises
+    ValueError for a line without a tag, a tag of another form, and an empty file.
     """
     words: list[list[str]] = []
     tags: list[list[str]] = []
@@ -404,7 +403,7 @@ def text_starts(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarr
 
 
 class Question(NamedTuple):
-    """A question about a text, and the answers that count as right: parts of that text."""
+    """A question about a context, and its correct answers, which are spans of the context."""
 
     article: int
     context: str
@@ -414,7 +413,7 @@ class Question(NamedTuple):
 
 
 def read_squad(path: Path) -> list[Question]:
-    """A file of SQuAD 1.1's form. Raises ValueError where it is not, or an answer does not stand where it should."""
+    """A file in SQuAD 1.1's format. Raises ValueError if it is not, or an answer is not at its stated position."""
     try:
         articles = json.loads(read_text(path))["data"]
         questions = [
@@ -445,7 +444,7 @@ def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) 
 
 
 class Windows(NamedTuple):
-    """Parts of texts beside their questions, [CLS] question [SEP] part [SEP]. m windows, several a question."""
+    """Windows of contexts with their questions, [CLS] question [SEP] window [SEP]; m windows, several per question."""
 
     ids: Tensor  # (m, T) int32
     question: Tensor  # (m,) int64: its place among the questions

@@ -1,4 +1,4 @@
-"""GLUE: nine tasks of sentences and pairs of them, and their average."""
+"""GLUE: nine tasks on sentences and sentence pairs, and their average."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +43,7 @@ from ssl_runner.results.metrics import (
 
 
 class Task(NamedTuple):
-    """A task as GLUE's files have it. Columns are names in the first row, or numbers where there is none."""
+    """A task and its files. Columns are names in the header, or numbers where there is no header."""
 
     label: int | str
     texts: tuple[int | str, ...]
@@ -75,8 +75,8 @@ LEAST = 10  # examples of train, of which a tenth is val
 
 
 class GLUE(Evaluator):
-    """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
-    public.
+    """Fine-tune a copy of the encoder on each of GLUE's tasks, and score it on the dev set, since labels of test sets are
+    not public.
 
     A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
     recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
@@ -175,7 +175,7 @@ def judged(
     split: Split,
     **condition: str,
 ) -> list[Metric]:
-    """Each metric of a task, of the answers to some rows."""
+    """All metrics of a task on some rows."""
     task = TASKS[name]
     positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
     predicted = answer(rows)
@@ -197,7 +197,7 @@ def judged(
 def mean_of(
     name: str, scores: Sequence[Metric], condition: Mapping[str, str | int | float], terms: Mapping[str, Any]
 ) -> Metric:
-    """The mean of scores on one split, in their unit where that is one."""
+    """The mean of scores on one split, in their common unit if they have one."""
     units = {each.unit for each in scores}
     return Metric(
         name=name,

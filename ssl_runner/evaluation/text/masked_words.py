@@ -1,4 +1,4 @@
-"""How many hidden tokens of held-out text an objective fills in."""
+"""Accuracy of masked-token prediction on held-out text."""
 
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -20,7 +20,7 @@ from ssl_runner.results.metrics import Better, Metric, Protocol, Split, share
 
 
 class Counts(NamedTuple):
-    """Of a split: examples and tokens in all, tokens that were hidden, and of these."""
+    """Counts of a split: examples, tokens, masked tokens, and correct ones of these."""
 
     examples: int
     tokens: int

@@ -1,4 +1,4 @@
-"""The words nearest to a word."""
+"""Nearest neighbors of words."""
 
 from typing import Any, ClassVar
 

@@ -1,4 +1,4 @@
-"""How well a language model predicts held-out text. T tokens of a window, N of the text, S of a stride."""
+"""Perplexity of a language model on held-out text. T tokens of a window, N of the text, S of a stride."""
 
 import math
 from typing import Any, ClassVar, NamedTuple, cast
@@ -24,7 +24,7 @@ SEAMS = 256  # windows that are scored again to see what seams cost
 
 
 class Scored(NamedTuple):
-    """What was found of a split."""
+    """The scores of a split."""
 
     running: bool  # whether examples go on from each other
     window: int  # T

@@ -1,4 +1,4 @@
-"""What is read of an encoder of texts: one layer, or a learned mix of all; of a whole text, or of each token.
+"""Features of encoders of text: of one layer or a learned mix of all, per text or per token.
 
 B batch, T tokens, D width, L layers, n examples.
 """
@@ -66,7 +66,7 @@ def reading(spec: TextSpec, cut: Any) -> dict[str, Any]:
 
 
 def mixed(encoder: TextEncoder, states: tuple[Tensor, ...]) -> list[Tensor]:
-    """The layers that can be mixed: those as wide as the last."""
+    """The layers that can be mixed: those of the last layer's width."""
     return [state for state in states if state.shape[-1] == encoder.dim]
 
 
@@ -100,8 +100,7 @@ class Reader(nn.Module):
 
 
 class Still(nn.Module):
-    """An encoder that stays as it is inside a network that is trained: it has no weights there, no mode and no
-    gradients."""
+    """A frozen encoder within a network that is trained: without parameters, mode or gradients."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -119,7 +118,7 @@ class Still(nn.Module):
 
 
 def trimmed(x: Tensor, pad: int) -> Tensor:
-    """(B, T) -> (B, t): without the columns that are padding alone; at least one."""
+    """(B, T) -> (B, t): without columns of padding only; at least one column."""
     return x[:, : max(1, int((x != pad).sum(dim=1).max()))]
 
 

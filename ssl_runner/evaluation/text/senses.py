@@ -1,4 +1,4 @@
-"""Whether an encoder tells the senses of a word apart by what stands around it.
+"""Word-sense disambiguation: whether contextual vectors separate the senses of a word.
 
 n sentences of a word, D width.
 """
@@ -28,7 +28,7 @@ MARK = "*"  # on both sides of the word in question
 
 
 class Use(NamedTuple):
-    """A sentence with a word in one of its senses."""
+    """A sentence with an ambiguous word, and its sense."""
 
     word: str
     sense: str
@@ -41,7 +41,7 @@ class Use(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What an encoder has of the uses of a word."""
+    """The vectors of the uses of a word."""
 
     contextual: Tensor  # (n, D): the mean over its tokens
     static: Tensor  # (n, E): the mean of its rows of the embedding

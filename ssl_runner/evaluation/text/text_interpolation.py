@@ -1,4 +1,4 @@
-"""What an objective that writes texts from codes writes: sentences again, between two of them, and of its prior."""
+"""Texts decoded from latent codes: reconstructions, interpolations, and samples from the prior."""
 
 from typing import Any, ClassVar, cast
 
@@ -24,7 +24,7 @@ from ssl_runner.results.metrics import Better, Metric, Protocol, Split, share
 
 
 class TextInterpolation(Inspection):
-    """Encode up to `examples` seeded examples of a split and write each from its code, always the most probable token.
+    """Encode up to `examples` seeded examples of a split and decode each from its code, greedily.
 
     Metrics, on test and val: token_accuracy, the part of the tokens (after the first, padding apart) at whose place
     stands the same in the text that was written; token_accuracy_of_another, of texts that were written from the code of
@@ -128,6 +128,6 @@ def token_accuracy(written: Tensor, truth: Tensor, pad: int) -> float:
 
 
 def distinct(texts: Tensor) -> float:
-    """(n, T): the part of the texts that no other one equals."""
+    """(n, T): the share of texts that equal no other one."""
     _, count = texts.unique(dim=0, return_counts=True)
     return (count == 1).sum().item() / len(texts)

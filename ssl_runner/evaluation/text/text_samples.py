@@ -1,4 +1,4 @@
-"""How a language model goes on with a prompt. V ids of the vocabulary."""
+"""Continuations of a prompt by a language model. V ids of the vocabulary."""
 
 from typing import ClassVar, cast
 

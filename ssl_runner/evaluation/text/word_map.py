@@ -1,4 +1,4 @@
-"""A picture of frequent words in the plane."""
+"""A two-dimensional map of frequent words."""
 
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ NEIGHBORS = 10  # of trustworthiness
 
 
 class WordMap(Evaluator):
-    """Lay frequent words out by t-SNE (van der Maaten, Hinton 2008) of their vectors, scaled to length 1.
+    """Map frequent words by t-SNE (van der Maaten, Hinton 2008) of their vectors, scaled to length 1.
 
     The `skip` most frequent words, which are the grammar's, are left out, and the `words` that follow are drawn.
     Metric: trustworthiness (0 to 1: how far the ten neighbors in the plane are neighbors in vectors).

@@ -1,4 +1,4 @@
-"""Are things found again from frame to frame? Masks are carried along by the likeness of features."""
+"""Video object segmentation by label propagation: masks follow the similarity of features between frames."""
 
 from typing import Any, ClassVar, Literal, cast
 
@@ -21,7 +21,7 @@ COVER = 0.8  # how much of a mask's color covers the image
 
 
 class LabelPropagation(Evaluator):
-    """Carry the first frame's masks through clips of a split; nothing is trained, and no class is read.
+    """Propagate the first frame's masks through clips of a split; nothing is trained, and classes are not used.
 
         l_i = sum_j a_ij l_j,   a_ij = softmax over the `top_k` most alike j of  f_i . f_j / temperature
 
