@@ -1,4 +1,4 @@
-"""A backbone of images over the frames of a clip."""
+"""An image backbone applied to each frame of a clip."""
 
 import math
 from typing import Literal
@@ -16,7 +16,7 @@ MLP_RATIO = 2.0  # hidden units of its block's perceptron, as a multiple of the 
 
 
 class PerFrame(FrameEncoder):
-    """Encode each frame by itself with a backbone of images, `image`, and pool its features over time.
+    """Encode each frame independently with the image backbone `image`, and pool features over time.
 
         pooled = pool(f(frame 1), ..., f(frame T)),   f(.) the pooled features of a frame
 

@@ -1,4 +1,4 @@
-"""The judge of an adversarial loss."""
+"""The discriminator of an adversarial loss."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Judge(nn.Module):
-    """Score how real images in [0, 1] look: (B, C, H, W) -> (B,) logits, above 0 for real.
+    """Score whether images in [0, 1] are real: (B, C, H, W) -> (B,) logits, above 0 for real.
 
     Strided 4 x 4 convolutions with leaky ReLUs, as in DCGAN (Radford et al. 2015, https://arxiv.org/abs/1511.06434),
     one a width, each of which halves the image; then a score for each place, of which the mean counts. Normalized by

@@ -1,4 +1,4 @@
-"""Batch normalization by the batch of all processes that train together."""
+"""Batch normalization over the batch of all processes."""
 
 import torch
 from torch import Tensor, nn

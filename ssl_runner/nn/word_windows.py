@@ -1,4 +1,4 @@
-"""Which words of a text stand beside each other, batched. B examples, T places of each, W places to either side."""
+"""Context windows of words, batched. B examples, T places of each, W places to either side."""
 
 import torch
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ from ssl_runner.views.pair import NOTHING
 
 
 class ClipViews(Views):
-    """Draw views of clips: frames at an even distance, from one crop, in one jitter of colors.
+    """Draw views of clips: evenly spaced frames with the same crop and color jitter.
 
         view = color(crop(t[start + stride (0, 1, ..., frames - 1)]))
 

@@ -1,4 +1,4 @@
-"""Text read once, cut into tokens, and kept in a cache that is memory-mapped. T tokens of an example, n examples.
+"""Tokenize text once, into a memory-mapped cache. T tokens of an example, n examples.
 
 A corpus in the cache is one row of int32 ids a split: [EOS] ends a sentence, [SEP] a document. Examples are slices of
 it (windows), or rows of a second file (sentences, documents).
@@ -57,21 +57,21 @@ Parts = Mapping[Part, Callable[[], Iterator[Document]]]
 
 
 class CorpusSettings(CutSettings):
-    """Of every dataset of running text; conf/dataset/text_file.yaml says what each is."""
+    """Settings of datasets of running text; documented in conf/dataset/text_file.yaml."""
 
     example: Example
     cache: str
 
 
 class TextSettings(CorpusSettings):
-    """Of texts of any kind, whose words and sentences are not known."""
+    """Settings of a user's own texts, whose words and sentences are not known."""
 
     words: Words
     sentences: Sentences
 
 
 class Corpus:
-    """How texts become examples.
+    """Convert texts to examples.
 
     `spec` is exact after `load`. Raises ValueError for values that no text suits.
     """
@@ -107,8 +107,9 @@ class Corpus:
         self._read: dict[str, Any] | None = None  # what is known after `load`
 
     def spec(self, class_names: Sequence[str] = ()) -> TextSpec:
-        """What an example is. Windows have no class: they cross documents. Raises ValueError where `dataset.tokenizer`
-        cannot be read."""
+        """The type and shape of an example. Windows have no class, since they cross documents.
+
+        Raises ValueError if `dataset.tokenizer` cannot be read."""
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
         if self._read is None and self.tokenizer is not None:
@@ -116,11 +117,11 @@ class Corpus:
         return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def contents(self) -> Contents:
-        """As `DataSource.contents`, of a tokenizer that was given."""
+        """`DataSource.contents` for a given tokenizer."""
         return {} if self.tokenizer is None else {"tokenizer": {"": find_tokenizer(self.tokenizer)}}
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
-        """Read `parts`, or take what was made of them from the cache if neither files nor settings have changed.
+        """Read `parts`, or their cached tokens if neither files nor settings have changed.
 
         `files`: what is read, known by their paths, lengths and times of change. `reading`: all else that decides what
         `parts` give. "unlabeled" is pretrained on beside "train". Where "val" or "test" are missing, whole documents
@@ -236,7 +237,7 @@ class Corpus:
     def _encode(
         self, made: Path, name: str, split: "_Split", tokenizer: Any, special: SpecialTokens, advance: "_Advance"
     ) -> "_Encoded":
-        """Write the tokens of a split; those of "unlabeled" behind those of "train"."""
+        """Write the tokens of a split; those of "unlabeled" after those of "train"."""
         end = [] if self.sentences == "none" or special.eos is None else [special.eos]
         sep = special.sep
         file = made / f"{'train' if name == 'unlabeled' else name}.int32"
@@ -323,7 +324,7 @@ class Corpus:
 
 
 def windows(ids: Tensor, length: int, split: str) -> Tensor:
-    """(N,) -> (n, T): views that overlap by one token; what is left at the end is dropped."""
+    """(N,) -> (n, T): views that overlap by one token; the remainder is dropped."""
     if len(ids) < length:
         raise ValueError(
             f"dataset.length is {length}, and {split} has {len(ids)} tokens; set it to {len(ids)} or less, or make "
@@ -422,7 +423,7 @@ def _made(folder: Path, make: Callable[[Path], None], whole: Callable[[Path], di
 
 
 def _whole_corpus(folder: Path) -> dict[str, Any]:
-    """about.json, if all files are as long as it says."""
+    """about.json, if all files have the lengths that it states."""
     from tokenizers import Tokenizer
 
     about = json.loads((folder / "about.json").read_text())
@@ -508,7 +509,7 @@ def _within(file: BinaryIO, start: int, end: int, held: float) -> tuple[int, int
 
 
 class _Staged(NamedTuple):
-    """A file of a sentence a line, an empty line after each document."""
+    """A file with one sentence per line, and an empty line after each document."""
 
     path: Path
     ends: np.ndarray  # (documents,) bytes
@@ -560,7 +561,7 @@ def _counted(split: _Split, advance: "_Advance", ends: bool = False) -> Iterator
 
 
 class _Lines:
-    """The sentences of a split, as often as they are asked for."""
+    """The sentences of a split, as a re-iterable."""
 
     def __init__(self, split: _Split, advance: "_Advance") -> None:
         self.split = split
@@ -584,7 +585,7 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 class _Advance:
-    """A bar on the terminal, which moves with bytes of text."""
+    """A progress bar by bytes of text."""
 
     def __init__(self, progress: Any) -> None:
         self.progress = progress

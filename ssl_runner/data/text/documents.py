@@ -1,4 +1,4 @@
-"""Documents read from files, with bounded memory."""
+"""Read documents from files with bounded memory."""
 
 import csv
 import re
@@ -50,7 +50,7 @@ def _whole_characters(line: bytes) -> int:
 
 
 def _decoded(path: Path, line: bytes, start: int) -> list[str]:
-    """One line, or those that CRs part; `start`: its place in the file."""
+    """One line, split at CRs; `start`: its position in the file."""
     try:
         text = line.decode("utf-8-sig" if start == 0 else "utf-8")
     except UnicodeDecodeError as error:
@@ -64,7 +64,7 @@ def _decoded(path: Path, line: bytes, start: int) -> list[str]:
 
 
 def read_documents(path: Path, documents: Documents, label: int = -1) -> Iterator[Document]:
-    """The documents of a file, each to be read before the next: the whole file, what blank lines part, or each line."""
+    """The documents of a file, to be read in order: the whole file, text between blank lines, or each line."""
     match documents:
         case "file":
             yield Document(read_lines(path), label)
@@ -112,7 +112,7 @@ class Table:
         self.strict = strict
 
     def rows(self) -> Iterator[Row]:
-        """The values of `columns`, row by row. Raises ValueError, which names the line, for what is no such table."""
+        """The values of `columns`, row by row. Raises ValueError, with the line, for an invalid table."""
         csv.field_size_limit(LONGEST)
         tabs = self.path.suffix.lower() == ".tsv"
         places: list[int] = []
@@ -163,7 +163,7 @@ class Table:
 
 
 def _said_of(error: csv.Error) -> str:
-    """What the reader of tables met, in words."""
+    """A message for an error of the CSV reader."""
     what = str(error)
     if "unexpected end of data" in what:
         return "a quote opens there, or later, and is never closed"

@@ -1,4 +1,4 @@
-"""A user's own texts that belong together, two or three a row. n examples of T tokens, V texts each."""
+"""A user's own pairs or triples of texts, one per row. n examples of T tokens, V texts each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Texts that are there: articles that a package ships, and a user's own files."""
+"""Local texts: articles shipped with a package, and a user's own files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ SUFFIXES = frozenset([".txt", ".text", ".md"])
 
 
 class WikiSample(DataSource):
-    """About 100 articles of the English Wikipedia that the package gensim ships. An article is a document."""
+    """About 100 articles of the English Wikipedia, shipped with the package gensim. An article is a document."""
 
     def __init__(self, **settings: Unpack[CorpusSettings]) -> None:
         self.corpus = Corpus(words="marks", sentences="split", **settings)
@@ -75,7 +75,7 @@ class TextFile(DataSource):
 
 
 class TextFolder(DataSource):
-    """Texts under `path`, a document a file. `labels` and `splits` say what folders mean: see `folders.Tree`."""
+    """Texts under `path`, one document per file. `labels` and `splits` define what folders are: see `folders.Tree`."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class TextFolder(DataSource):
 
 
 class TextTable(DataSource):
-    """A document a row of a .csv or .tsv file, or of one a split, perhaps with a class.
+    """One document per row of a .csv or .tsv file, or of one file per split, optionally with a class.
 
     Columns are named as in the first row, or numbered from 0 where it is a row like the others.
     """
@@ -165,7 +165,7 @@ class TextTable(DataSource):
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        """The classes of train, in the order of their numbers if all are numbers, else of the alphabet."""
+        """The classes of train, in numerical order if all are numbers, else in alphabetical order."""
         if len(self.columns) == 1:
             return ()
         path = self.paths["train"]

@@ -32,12 +32,12 @@ _NAMES = Regex(r"\[(?:" + "|".join(name[1:-1] for name in SPECIAL) + r")\]")
 
 
 def least_vocabulary(tokens: Tokens) -> int:
-    """Special ids, and one token; all bytes for bpe."""
+    """The smallest vocabulary: special tokens and one token; for bpe all bytes."""
     return len(SPECIAL) + (BYTES if tokens == "bpe" else 1)
 
 
 class CutSettings(TypedDict):
-    """How texts are cut into tokens, and which of them are held out: of every dataset of text."""
+    """Settings of tokenization and held-out fractions of every dataset of text."""
 
     length: int
     tokens: Tokens
@@ -50,7 +50,7 @@ class CutSettings(TypedDict):
 
 
 def check_cut(settings: CutSettings) -> None:
-    """Raise ValueError for values that no text suits."""
+    """Raise ValueError for values that are invalid for any text."""
     for name, fraction in (("test_fraction", settings["test_fraction"]), ("val_fraction", settings["val_fraction"])):
         if not 0 < fraction < 1:
             raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
@@ -64,7 +64,7 @@ def check_cut(settings: CutSettings) -> None:
 
 
 def tokenizer_path(settings: CutSettings) -> Path | None:
-    """Where the tokenizer that was given lies."""
+    """The path of the given tokenizer."""
     given = settings["tokenizer"]
     return None if given is None else Path(given).expanduser().absolute()
 
@@ -79,7 +79,7 @@ def count_words(lines: Sequence[str], words: Words) -> int:
 
 
 def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocabulary: int, lowercase: bool) -> str:
-    """Learn a vocabulary of at most `vocabulary` ids, the special ones first: JSON of the `tokenizers` library.
+    """Train a tokenizer with at most `vocabulary` ids, special ones first: JSON of the `tokenizers` library.
 
     tokens  words       the most frequent words; others are UNK
             wordpiece   pieces of words, those within a word written "##s" (Schuster, Nakajima 2012; as BERT's)
@@ -229,7 +229,7 @@ def known_tokenizer(path: Path) -> dict[str, Any]:
 
 
 def special_tokens(tokenizer: str) -> SpecialTokens:
-    """Which ids have which role, by what they are called. Raises ValueError where one is lacking, but for `eos`."""
+    """The ids of special tokens, by their names. Raises ValueError if one is missing, except for `eos`."""
     read = Tokenizer.from_str(tokenizer)
     found: dict[str, int | None] = {}
     for role, names in ROLES.items():

@@ -1,4 +1,4 @@
-"""The Wikipedia articles that the package gensim ships: no download."""
+"""Wikipedia articles shipped with the package gensim: no download."""
 
 import bz2
 import importlib.util
@@ -14,7 +14,7 @@ _BEFORE_MARK = re.compile(r"\s+([,.;:!?)])")
 
 
 def wiki_file() -> Path:
-    """Where the articles lie, without importing gensim. Raises ValueError where they do not."""
+    """The path of the articles, without importing gensim. Raises ValueError if they are missing."""
     found = importlib.util.find_spec("gensim")
     if found is None or found.origin is None:
         raise ValueError("dataset=wiki_sample reads its articles from the package gensim, which is not installed")

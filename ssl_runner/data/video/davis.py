@@ -1,4 +1,4 @@
-"""DAVIS: films whose things are masked in every frame. n clips, T frames, C channels, S side."""
+"""DAVIS: videos with object masks in every frame. n clips, T frames, C channels, S side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ class Clip(NamedTuple):
 
 
 class Davis(DataSource):
-    """Clips of DAVIS in its published layout under `root`, without classes; what each pixel shows is `masks`.
+    """Clips of DAVIS in its published layout under `root`, without classes; `masks` holds the object of each pixel.
 
         ImageSets/<year>/{train,val}.txt   names of films
         JPEGImages/480p/<film>/*.jpg       their frames
@@ -74,7 +74,7 @@ class Davis(DataSource):
         return VideoSpec(frames=self.frames, channels=3, height=self.side, width=self.side)
 
     def check(self) -> None:
-        """Raise ValueError where a list, a film, a frame or a mask is not there, or a part has no clip."""
+        """Raise ValueError if a list, video, frame or mask is missing, or a split has no clip."""
         self._clips()
 
     def contents(self) -> Contents:

@@ -1,4 +1,4 @@
-"""Moving MNIST, with the official test clips where a user has them."""
+"""Moving MNIST, optionally with the official test clips."""
 
 from collections.abc import Mapping
 from dataclasses import replace

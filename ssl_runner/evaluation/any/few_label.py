@@ -94,7 +94,7 @@ class FewLabel(Evaluator):
     def _fit(
         self, subject: Subject, train: Examples, val: Examples, subset: Tensor
     ) -> tuple[LinearFit, dict[str, Any]]:
-        """The classifier of one subset of train, (n,) indices, chosen on as many labels of val at most; and measurements."""
+        """The classifier of one subset of train, (n,) indices, chosen on at most as many of val; and measurements."""
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
         fit = fit_linear(

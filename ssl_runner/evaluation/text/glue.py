@@ -75,8 +75,8 @@ LEAST = 10  # examples of train, of which a tenth is val
 
 
 class GLUE(Evaluator):
-    """Fine-tune a copy of the encoder on each of GLUE's tasks, and score it on the dev set, since labels of test sets are
-    not public.
+    """Fine-tune a copy of the encoder on each of GLUE's tasks, and score it on the dev set: labels of test sets are not
+    public.
 
     A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
     recipe for all, nothing is chosen. `examples`: of each train and dev set at most, drawn with a fixed seed; null:
