@@ -21,7 +21,7 @@ class PerFrame(FrameEncoder):
         pooled = pool(f(frame 1), ..., f(frame T)),   f(.) the pooled features of a frame
 
     `pool`:
-      mean       their mean, whatever their order;
+      mean       their mean, independent of order;
       lstm       the last state of one recurrent layer that reads them from first to last, after Ng, Hausknecht et al.
                  2015, "Beyond Short Snippets", https://arxiv.org/abs/1503.08909 (there five layers);
       attention  one block of a Transformer over them, with their places in time, and then the mean: as model 2 of

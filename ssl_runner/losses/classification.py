@@ -16,7 +16,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """(B, K, ...) scores, (B, ...) classes, (K,) weights -> () weighted nats per prediction.
 
-    Unlike torch's, the sum is divided by the number of terms, not by their weights: batches count alike.
+    Unlike torch's, the sum is divided by the number of terms, not by their weights, so that batches have equal weight.
     """
     return (F.cross_entropy(logits, target, reduction="none") * weight[target]).mean()
 

@@ -1,10 +1,10 @@
 """Contrastive losses with a common signature, so that views, similarity, loss and negatives are independent choices.
 
-`sim` (N, M) similarities s_ij of N anchors to M candidates, higher is more alike; `pos` (N, M) bool: which candidates
+`sim` (N, M) similarities s_ij of N anchors to M candidates, higher is more similar; `pos` (N, M) bool: which candidates
 are positives of which anchor; `neg` (N, M): which are negatives, bool or, where some weigh more than others, weights
 >= 0. A candidate that is neither is ignored, as is an anchor's similarity to itself. A pair is an anchor and one of its
-positives, (i, j); every rule gives one number, a mean over pairs or over anchors that have any. An anchor without
-negatives costs nothing (or as little as the rule has it).
+positives, (i, j); each loss is a mean over pairs or over anchors that have any. An anchor without negatives
+costs nothing (or the loss's minimum).
 """
 
 from typing import Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.gather import divisor
 
-ABSENT = -1e30  # a logit of what is not there: finite, so that a sum over nothing has the gradient 0, not NaN
+ABSENT = -1e30  # the logit of an absent candidate: finite, so that a sum over nothing has the gradient 0, not NaN
 
 Mining = Literal["all", "semi_hard", "hard"]
 
@@ -222,7 +222,7 @@ def watched(sim: Tensor, critic: Tensor, pos: Tensor, neg: Tensor) -> dict[str, 
 
     accuracy: how often the most similar candidate is a positive. log_candidates: log N, N a positive and the negatives
     of its anchor. information_bound: log N - InfoNCE of the critic, at most the mutual information of an anchor and its
-    positive, in nats, whatever the critic (van den Oord et al. 2018, section 2.3; Poole et al. 2019,
+    positive, in nats, for any critic (van den Oord et al. 2018, section 2.3; Poole et al. 2019,
     https://arxiv.org/abs/1905.06922): for InfoNCE itself log N - loss. It holds for negatives drawn at random, not for
     those that are picked, or weeded out, by their label.
     """

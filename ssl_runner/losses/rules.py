@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_runner.losses import contrastive
 from ssl_runner.losses.similarity import LEAST, SimilarityName
 
-LEAST_TEMPERATURE = 0.01  # below it float32's cosines, over the temperature, are too coarse to be told apart
+LEAST_TEMPERATURE = 0.01  # below it float32's cosines are too coarse when divided by the temperature
 
 
 class Rule(nn.Module, ABC):

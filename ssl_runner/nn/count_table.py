@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 PROBES = 12  # places tried for a key; with half of a table filled, one key of 4,000 has none of its own
-MIX, STEP = -7046029254386353131, -4417276706812531889  # odd, so that no two keys are mixed alike
+MIX, STEP = -7046029254386353131, -4417276706812531889  # odd, so that mixing is injective
 FREE = -1  # of `keys`: a place that holds none
 
 

@@ -19,12 +19,12 @@ LISTS = ("blocks", "stages")  # what a ModuleList is called whose parts are gath
 def shard(objective: nn.Module, device: torch.device) -> None:
     """Shard each parameter over processes along its first dimension.
 
-    Blocks of Transformers and stages of convolutional networks, of the encoder and of whatever copies it, are whole
-    only while they run; all other weights, those of heads and embeddings, from the beginning of `loss` to the end of
-    the backward pass. So `loss` may read them as it likes, and call the encoder by any method. Elsewhere they are
-    whole in `gathered`. Gradients come as the mean over processes.
+    Blocks of Transformers and stages of convolutional networks, of the encoder and its copies, are gathered only
+    while they run; all other weights, those of heads and embeddings, from the start of `loss` to the end of the
+    backward pass. So `loss` may read them, and call the encoder by any method. Elsewhere `gathered` gathers them.
+    Gradients are averaged over processes.
 
-    Raises ValueError for a parameter that is a single number, without a dimension.
+    Raises ValueError for a zero-dimensional parameter.
     """
     mesh = init_device_mesh(device.type, (ranks(),))
     objective.to(memory_format=torch.contiguous_format)  # slices have no channels-last layout

@@ -146,7 +146,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))
-        return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # what stayed is told by copying it
+        return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # unchanged tokens are predicted by copying
 
     def hides(self) -> Mapping[str, Any]:
         pairs = self.next_sentence > 0
@@ -193,7 +193,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         second = torch.where(follows, t, t[other].gather(1, (place + begin - cut).clamp(0, length - 1)))
         text = torch.where(place < cut, t, second).scatter(1, cut, self.special.sep)
         text[:, 0] = self.special.cls
-        last = (cut + length - begin).clamp(max=length - 1)  # however it is: else it told which b is another's
+        last = (cut + length - begin).clamp(max=length - 1)  # in both cases: otherwise it would reveal a random b
         text = text.scatter(1, last, self.special.sep).masked_fill(place > last, self.special.pad)
         return text, follows[:, 0].long()
 

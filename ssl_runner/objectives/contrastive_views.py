@@ -37,11 +37,11 @@ class ContrastiveViews(Objective[Tensor, Origin]):
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
     https://arxiv.org/abs/2002.05709, with InfoNCE, cosines, two views and all negatives of the batch.
-    Every view is an anchor; its candidates are all views of this process, or of all `ranks`, and the last `queue` keys
-    that were pushed, one an example, as they were then. `positives` says which candidates are alike: those are
-    positives, or in the queue ignored; all others are negatives. `negatives` draws so many of them, without
-    replacement, from the queue only what the batch is short of, and all where there are fewer. `hardness` weighs them
-    by similarity.
+    Every view is an anchor; its candidates are all views of this process, or of all `ranks`, and the last `queue` keys,
+    one per example, as they were when pushed. `positives` defines groups: candidates of the anchor's group are
+    positives, or ignored in the queue; all others are negatives. `negatives` draws so many of these, without
+    replacement, from the queue only as many as the batch lacks, and all if there are fewer. `hardness` weights them by
+    similarity.
     Differs from the paper: AdamW by default in place of LARS, and batches of hundreds in place of thousands.
     """
 

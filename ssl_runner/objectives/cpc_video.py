@@ -17,8 +17,8 @@ class CPCVideo(Objective[Tensor, Tensor]):
         loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction
 
     z runs over the K next blocks of every clip, a clip's own other blocks among them. g is a recurrent network (GRU).
-    Products of vectors are divided by sqrt(D). Each block is a view of its own, cropped and recolored by itself. Of
-    blocks as they are (`objective/views=frames`) more are told right, and less of what is in them is learned.
+    Products of vectors are divided by sqrt(D). Each block is a separate view, cropped and recolored independently.
+    With unaugmented blocks (`objective/views=frames`) accuracy is higher, and less of their content is learned.
 
     van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
     https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation

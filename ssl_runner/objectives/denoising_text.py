@@ -15,9 +15,9 @@ class DenoisingText(Objective[Tensor, Tensor]):
 
         x = corrupt(t),   y = t,   loss = -(1 / N) sum_n log p(y_n | y_{<n}, f(x))                      nats per token
 
-    Of the words the part `reorder` trade places among each other, then the part `delete` is left out, and of those left
-    the part `mask` becomes MASK; special tokens stay. All that the decoder learns of y is in the encoder's pooled
-    vector and in the words before the next one, of which it does not see the part `word_dropout` in training.
+    A share `reorder` of the words is shuffled, then a share `delete` is removed, and a share `mask` of the rest becomes
+    MASK; special tokens stay. The decoder sees only the encoder's pooled vector and the words before the next one, of
+    these without a share `word_dropout` in training.
 
     Hill, Cho, Korhonen 2016, "Learning Distributed Representations of Sentences from Unlabeled Data",
     https://arxiv.org/abs/1602.03483 (words left out and moved, the sentence as one vector); Lewis et al. 2019, "BART",

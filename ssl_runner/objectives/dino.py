@@ -105,7 +105,7 @@ class DINO(Objective[Tensor, Tensor]):
         value = cross_view_entropy(target, (scores / self.student_temperature).log_softmax(dim=-1))
         teacher_entropy = entropy(target)
         logs = {
-            "teacher_entropy": teacher_entropy,  # 0: one output for certain; log K: all alike
+            "teacher_entropy": teacher_entropy,  # 0: one-hot; log K: uniform
             "kl": value.detach() - teacher_entropy,
             "outputs_in_use": perplexity(target.flatten(0, 1)),  # 1 or K with an entropy of 0 or log K: collapse
         }

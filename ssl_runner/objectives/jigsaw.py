@@ -116,5 +116,5 @@ class Jigsaw(Objective[Tensor, Tensor]):
 def _standardize(tiles: Tensor) -> Tensor:
     """Give each tile of (9, B, C, side, side) the same mean and deviation over its values; flat tiles stay flat."""
     dims = (2, 3, 4)
-    centerd = tiles - tiles.mean(dims, keepdim=True)
-    return (MEAN + DEVIATION * centerd / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)
+    centered = tiles - tiles.mean(dims, keepdim=True)
+    return (MEAN + DEVIATION * centered / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)

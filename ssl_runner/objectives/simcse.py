@@ -21,14 +21,13 @@ class SimCSE(Objective[Tensor, Tensor]):
         loss = rule(similarity(g(f(x_i)), g(f(x_j))))                               nats per positive pair (InfoNCE)
 
     Gao, Yao, Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", https://arxiv.org/abs/2104.08821.
-    Unsupervised (eq. 4): `views` repeats the sentence, and the two passes differ by the encoder's dropout alone; in
-    eval mode there is none, and positives are equal (`views` may leave words out as well). Supervised (eq. 5): `views`
-    takes a row apart into a premise, what follows from it, and what contradicts it; texts after the first `alike` are
+    Unsupervised (eq. 4): `views` repeats the sentence, and the two passes differ only by the encoder's dropout; in
+    eval mode there is none, and positives are equal (`views` may delete words as well). Supervised (eq. 5): `views`
+    splits a row into a premise, an entailed sentence, and a contradicting one; texts after the first `alike` are
     negatives of all others. `pooler`: f is the mean over tokens, which evaluations read, or the vector of the first
-    token (cls), which they read if told to. It is the rule, with all texts of the batch, of all
-    processes, but the anchor as candidates,
-    of `ContrastiveViews`, which takes text too.
-    Differs from the paper: every text that has a positive is an anchor, not the first of a pair alone; the head is
+    token (cls), which they read with `pooler: cls`. The loss is that of `ContrastiveViews`, which supports text too,
+    with all texts of the batch, of all processes, except for the anchor as candidates.
+    Differs from the paper: every text that has a positive is an anchor, not only the first of a pair; the head is
     linear by default, without a tanh; the mean rather than the first token by default.
     """
 

@@ -11,7 +11,7 @@ from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
 
 class Around(NamedTuple):
     word: Tensor  # (B, T) int64; MASK where none is asked for
-    pairs: Tensor  # (B, T, T) bool: of which places each word of x, the first, is to say the word, the second
+    pairs: Tensor  # (B, T, T) bool: whether the word at the first position predicts the one at the second
     noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
 
 

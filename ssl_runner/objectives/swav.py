@@ -19,7 +19,7 @@ class SwAV(Objective[Tensor, Tensor]):
         x = small crops of t,   y = large crops of t,   s = cosine(z, prototypes),   p = softmax(s / temperature)
         loss = -mean over v in y, w in x or y, w != v, of sum_k q_vk log p_wk,   q_v = sinkhorn(s_v)       nats per pair
 
-    z = g(f(.)) encoder and projector; q is constant, and balanced: over a batch, each prototype is used alike.
+    z = g(f(.)) encoder and projector; q is constant, and balanced: over a batch, prototypes are used equally.
     Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, "Unsupervised Learning of Visual Features by Contrasting
     Cluster Assignments", https://arxiv.org/abs/2006.09882.
     Differs from the paper: AdamW by default in place of LARS; few prototypes, and no queue of earlier features, which

@@ -28,7 +28,7 @@ class TextVAE(Objective[Read, Tensor]):
         loss = E_q[-log p(y | z)] + w KL(q(z | x) || N(0, I))                                       nats per sentence
 
     w rises linearly from 0 to `beta` over the part `warmup` of the budget. With w = 1 the loss is -ELBO, logged as
-    `elbo` whatever w is: log p(y), its first token given, is at least that, once words are no longer dropped.
+    `elbo` for any w: log p(y), its first token given, is at least that, once words are no longer dropped.
     `perplexity_bound` is e^(-ELBO / tokens). A decoder that sees all words before the next one can do without z: then
     `kl` falls to 0, all sentences have one code, and the model is a language model. `word_dropout` and w hold against
     that; `kl_greatest` is the KL of the latent that says most.

@@ -33,9 +33,9 @@ def check_size(unpacked: int, packed: int) -> None:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tar.gz into a folder.
 
-    What would lie elsewhere (an absolute path, "..") is refused, in a .zip put inside; so is a link, a device or a
-    pipe; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than `TIMES` times its size and
-    `FREE` bytes. Raises ValueError that names the archive, whatever is wrong with it.
+    Paths outside of the folder (absolute, or with "..") are refused, in a .zip placed inside. Links, devices and pipes
+    are refused; so is an archive with more than `MOST_MEMBERS` members, or one that unpacks to more than `TIMES` times
+    its size plus `FREE` bytes. Raises ValueError, with the archive's name, for any problem.
     """
     try:
         _unzip(archive, folder) if archive.suffix == ".zip" else _untar(archive, folder)

@@ -27,9 +27,9 @@ class Remote(NamedTuple):
 
 
 def fetch(torchvision_class: str, root: Path, *, archive: Path | None) -> None:
-    """Put the files of a set under `root`, as torchvision would lay them out, from `archive` or the network.
+    """Put the files of a dataset under `root`, in torchvision's layout, from `archive` or the network.
 
-    Raises ValueError, whatever went wrong: its message says what.
+    Raises ValueError, with the cause, for any failure.
     """
     _into(root, lambda folder: _fill(folder, torchvision_class, archive))
 
@@ -37,7 +37,7 @@ def fetch(torchvision_class: str, root: Path, *, archive: Path | None) -> None:
 def fetch_files(files: Sequence[Remote], root: Path) -> None:
     """Put `files` under `root`, archives unpacked: from an archive in that folder, else from the network.
 
-    Raises ValueError, whatever went wrong: its message says what.
+    Raises ValueError, with the cause, for any failure.
     """
 
     def fill(folder: Path) -> None:

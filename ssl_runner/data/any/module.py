@@ -88,8 +88,8 @@ class DataModule(pl.LightningDataModule):
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
         of clips, over all their frames.
 
-        A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
-        are not to be normalized: mean 0 and standard deviation 1. Text has none: nobody asks.
+        A constant channel has standard deviation 1, to divide by. Vectors are not normalized: mean 0 and standard
+        deviation 1. Not defined for text.
         """
         data = self.examples("pretrain").data
         if data.is_floating_point():

@@ -126,8 +126,8 @@ def _decode_into(
 def check_range(what: str, depth: int | None, *, deep: int, highest: int, brightest: int) -> None:
     """Raise ValueError for images that are black, or nearly so. `what`: their origin; see `Decoded`.
 
-    A set of images of more than 8 bits of which no value reaches the upper two of 16 bits may well have been stored
-    with fewer, and would be read too dark by as much: then their number must be set.
+    If no value of images of more than 8 bits uses the upper two of 16 bits, they may have been stored with fewer bits,
+    and would be read too dark: then their depth must be set.
     """
     if deep and depth is None and highest < DIM:
         bits = max(8, next((bits for bits in (8, 10, 12, 14) if highest < 2**bits), DEPTH))
@@ -162,8 +162,8 @@ def _try(file: Path | BinaryIO, size: int, channels: int, depth: int | None) -> 
 def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = None) -> Picture:
     """An image upright, the shorter side resized to `size`, the center cut out; transparency is dropped.
 
-    `depth`: bits of the values of gray images of more than 8, of which the highest becomes 255; None: 16. Of colors
-    of 16 bits the upper 8 are read. Raises OSError and others of `_try` for what is no whole image, and for values
+    `depth`: bit depth of gray images of more than 8 bits, whose highest value becomes 255; None: 16. Color images of
+    16 bits are read by their upper 8. Raises OSError and others of `_try` for what is no whole image, and for values
     that go beyond `depth`.
     """
     from PIL import Image, ImageOps

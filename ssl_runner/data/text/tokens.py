@@ -70,8 +70,7 @@ def tokenizer_path(settings: CutSettings) -> Path | None:
 
 
 def count_words(lines: Sequence[str], words: Words) -> int:
-    """How many words the lines have, whatever tokens they are cut in: by the rule of `train_tokenizer`, composed as
-    there (Unicode NFC)."""
+    """The number of words of lines, independent of the tokenizer: by the rule of `train_tokenizer`, in Unicode NFC."""
     counter = Tokenizer(models.WordLevel({UNK_NAME: 0}, unk_token=UNK_NAME))  # every word is one token
     counter.normalizer = normalizers.NFC()
     counter.pre_tokenizer = _pre_tokenizer("words", words)
@@ -243,8 +242,8 @@ def special_tokens(tokenizer: str) -> SpecialTokens:
 
 
 def word_starts(tokenizer: str) -> list[bool]:
-    """Whether each id begins a word wherever it stands. A piece "##s" does not; nor do letters, digits and a space by
-    themselves where spaces are tokens or parts of them: what is before says whether they do (`word_ends`)."""
+    """Whether each id begins a word in any context. A piece "##s" does not; nor do letters, digits and a space by itself
+    where spaces are tokens or parts of them: there the token before determines it (`word_ends`)."""
     if (pieces := _as_text(tokenizer)) is not None:
         starts = [bool(piece.strip()) and not _in_word(piece[0]) for piece in pieces]
     else:
@@ -258,8 +257,8 @@ def word_starts(tokenizer: str) -> list[bool]:
 
 
 def word_ends(tokenizer: str) -> list[bool]:
-    """Whether what follows each id begins a word, whatever it is: after a space or a mark where these are tokens or
-    parts of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
+    """Whether any token after each id begins a word: after a space or punctuation mark, where these are tokens or parts
+    of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
     pieces = _as_text(tokenizer)
     if pieces is None:
         return [False] * Tokenizer.from_str(tokenizer).get_vocab_size()

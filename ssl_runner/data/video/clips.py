@@ -210,10 +210,9 @@ def read_clips(file: Path, cut: Cut) -> Iterator[bytes]:
 def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     """(C, S, S) uint8 each: the shorter side scaled to S, the center cut out; in the order of presentation.
 
-    Sides are those of the picture as it is shown: pixels that are no squares, by the stream's sample aspect ratio, are
-    made squares.
-    With a rate, frame k is the one that is shown k / rate seconds after the first, whatever time the frames of the
-    file are apart. Raises ValueError where it is no whole video.
+    Sides are those of the displayed picture: pixels that are not square, by the stream's sample aspect ratio, are made
+    square. With a rate, frame k is the one that is displayed k / rate seconds after the first, independent of the
+    file's frame rate. Raises ValueError for an invalid or truncated video.
     """
     import av
     from av.stream import Disposition

@@ -72,7 +72,7 @@ class MovingDigits(DataSource):
         symmetric   straight up to the middle of the clip, then the same frames backwards: played backwards, each clip
                     is the same clip
 
-    Straight motion cannot be told from its reverse either: what it draws backwards it draws forwards as often.
+    Straight motion is symmetric in time too: each clip and its reverse are equally likely.
 
     Splits share no digit: those of `images` are the splits of the clips. Where there are more clips than digits, each
     digit begins several. Srivastava, Mansimov, Salakhutdinov 2015, Unsupervised Learning of Video Representations

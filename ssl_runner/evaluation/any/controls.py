@@ -56,7 +56,7 @@ class PixelsOfClips(Encoder):
 
 
 class BagOfWords(Encoder):
-    """Which ids a text has, whatever their order: `pooled` is (B, W), tf-idf of the W ids that are the most frequent in
+    """A bag of words: `pooled` is (B, W), tf-idf of the W ids that are the most frequent in
     the corpus, scaled to length 1; `tokens` is (B, T, 1), the idf of each.
 
         tf-idf_w = tf_w (1 + log(1 / p_w)),   p_w = 1 - (1 - q_w)^T

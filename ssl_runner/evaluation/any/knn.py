@@ -50,8 +50,8 @@ class NearestNeighbors(Evaluator):
 
 
 def votes(train: Tensor, label: Tensor, asked: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
-    """(n, D), (n,), (m, D) -> (m, K): votes for each class, up to a factor per row. Memory beside that is bounded,
-    whatever n and m."""
+    """(n, D), (n,), (m, D) -> (m, K): votes for each class, up to a factor per row. Additional memory is bounded,
+    independent of n and m."""
     bank = F.normalize(train, dim=1)
     found = []
     for part in F.normalize(asked, dim=1).split(max(1, SIMILARITIES // len(bank))):

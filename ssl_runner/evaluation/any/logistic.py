@@ -118,7 +118,7 @@ def fit_linear(
 
 
 def _principal_axes(x: Tensor) -> Tensor:
-    """(n, D), centerd -> (D, r), orthonormal; from the smaller of the two Gram matrices."""
+    """(n, D), centered -> (D, r), orthonormal; from the smaller of the two Gram matrices."""
     n, dim = x.shape
     gram = (x.mT @ x if dim <= n else x @ x.mT) / n
     variance, vectors = (part.to(x.device) for part in torch.linalg.eigh(gram.cpu()))  # not every device has it

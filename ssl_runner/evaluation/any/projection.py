@@ -62,8 +62,8 @@ class Projection(Evaluator):
 
 def principal_plane(x: Tensor) -> tuple[np.ndarray, float]:
     """(n, D) -> (n, 2) float32, and the share of the variance that it shows (0 where there is none)."""
-    centerd = (x - x.mean(dim=0)).double()
-    left, size, right = torch.linalg.svd(centerd, full_matrices=False)
+    centered = (x - x.mean(dim=0)).double()
+    left, size, right = torch.linalg.svd(centered, full_matrices=False)
     strongest = right.gather(1, right.abs().argmax(dim=1, keepdim=True)).sign().flatten()  # axes have no sign: fix one
     points = torch.zeros(len(x), 2, dtype=torch.double)
     points[:, : min(2, len(size))] = (left * size * strongest)[:, :2]

@@ -64,11 +64,11 @@ def matthews(predicted: Tensor, label: Tensor) -> float:
 
 def pearson(a: Tensor, b: Tensor) -> float:
     """The linear correlation of (n,) and (n,), in [-1, 1]; 0 where one of the two is constant."""
-    centerd = [each.double() - each.double().mean() for each in (a, b)]
-    sizes = [each.norm().item() for each in centerd]
+    centered = [each.double() - each.double().mean() for each in (a, b)]
+    sizes = [each.norm().item() for each in centered]
     if any(size <= 1e-12 * each.double().norm().item() for size, each in zip(sizes, (a, b), strict=True)):
         return 0.0
-    return max(-1.0, min(1.0, (centerd[0] @ centerd[1]).item() / (sizes[0] * sizes[1])))
+    return max(-1.0, min(1.0, (centered[0] @ centered[1]).item() / (sizes[0] * sizes[1])))
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

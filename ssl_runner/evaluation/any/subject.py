@@ -17,7 +17,7 @@ PRECISION = torch.float32  # of every evaluation, fine-tuning included
 class FrozenSubject:
     """The input of evaluators: `interfaces.Subject`.
 
-    Features are extracted in `PRECISION` whatever training ran in, so that a control is the same beside both.
+    Features are extracted in `PRECISION` regardless of the training precision, so that controls are the same.
     `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
     250 MB a run.
     """

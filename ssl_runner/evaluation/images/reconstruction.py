@@ -89,7 +89,7 @@ class Reconstruction(Inspection):
 def _scores(error: Tensor, count: Tensor, split: Split) -> list[Metric]:
     """Metrics of summed squared errors (2, n), of reconstructions and of the mean, over (n,) hidden values.
 
-    An image of which nothing is hidden has no figure. Raises ValueError where that is so of all.
+    Images without hidden values are excluded. Raises ValueError if all are.
     """
     error, count = error[:, count > 0].double(), count[count > 0]
     if not len(count):

@@ -362,7 +362,7 @@ class WordTokens(NamedTuple):
 def encode_words(spec: TextSpec, sentences: Sequence[Sequence[str]]) -> WordTokens:
     """Sentences, words joined by spaces: [CLS] tokens [SEP]. A word's token is the first with a character of it.
 
-    Words beyond `spec.length`, and those of which the tokenizer keeps nothing, have none.
+    Words beyond `spec.length`, and those that the tokenizer drops, have none.
     """
     texts = [" ".join(words) for words in sentences]
     rows, row, column, word = [], [], [], []

@@ -71,7 +71,7 @@ METRICS: dict[str, tuple[Unit, Callable[[Tensor, Tensor, int], float]]] = {  # o
     "pearson": (Unit.CORRELATION, lambda predicted, score, _: pearson(predicted, score)),
     "spearman": (Unit.CORRELATION, lambda predicted, score, _: spearman(predicted, score)),
 }
-LEAST = 10  # examples of train, of which a tenth is val
+LEAST = 10  # examples of train, so that a tenth can be val
 
 
 class GLUE(Evaluator):
