@@ -242,8 +242,8 @@ def special_tokens(tokenizer: str) -> SpecialTokens:
 
 
 def word_starts(tokenizer: str) -> list[bool]:
-    """Whether each id begins a word in any context. A piece "##s" does not; nor do letters, digits and a space by itself
-    where spaces are tokens or parts of them: there the token before determines it (`word_ends`)."""
+    """Whether each id begins a word in any context. A piece "##s" does not; nor do letters, digits and a space by
+    itself where spaces are tokens or parts of them: there the token before determines it (`word_ends`)."""
     if (pieces := _as_text(tokenizer)) is not None:
         starts = [bool(piece.strip()) and not _in_word(piece[0]) for piece in pieces]
     else:
