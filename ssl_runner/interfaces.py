@@ -1,11 +1,11 @@
 """READ FIRST: every abstraction of the project, and no other code.
 
-An example t is split into two parts, (x, y) = split(t), sometimes at random, and p(y | x) is learned. An objective is a
-class with these two methods, `split` and `loss`; all else here says what it is given (`DataSpec`, `Batch`, `Encoder`)
-and what is asked of its encoder afterwards (`Evaluator`, `Inspection`).
+Self-supervised learning splits an example t into two parts, (x, y) = split(t), sometimes at random, and learns
+p(y | x). An objective is a class with two methods, `split` and `loss`. The other classes here describe its inputs
+(`DataSpec`, `Batch`, `Encoder`) and how the encoder is evaluated afterwards (`Evaluator`, `Inspection`).
 
-Dimension letters, in all of the project: B batch, V views, N tokens or places, D width, C channels, H height, W width,
-T time, n examples of a whole split.
+Dimension letters, in all of the project: B batch, V views, N tokens or positions, D width, C channels, H height,
+W width, T time, n examples of a whole split.
 """
 
 from abc import ABC, abstractmethod
@@ -25,20 +25,20 @@ from ssl_runner.results import metrics
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(ABC):
-    """What one example is; known before any data are read."""
+    """The type and shape of an example; known before any data are read."""
 
-    kind: ClassVar[str]  # in words, for messages: "images"
+    kind: ClassVar[str]  # for messages: "images"
     classes: int = 0  # 0: unlabeled
     class_names: tuple[str, ...] = ()
-    size: int = 0  # examples to pretrain on; 0: not known yet
+    size: int = 0  # number of pretraining examples; 0: not known yet
 
     @abstractmethod
     def to_input(self, data: Tensor) -> Tensor:
-        """Turn examples as they are stored into what objectives and encoders read, on the device they are on."""
+        """Convert stored examples to the input of objectives and encoders, on their device."""
 
     @abstractmethod
     def fake(self, n: int) -> Tensor:
-        """Draw `n` random examples as they are stored, to try an objective before any data are read."""
+        """Draw `n` random examples in stored form, to test an objective before any data are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ class VectorSpec(DataSpec):
     """Sets of vectors: (n, N, D) float, as stored and as input."""
 
     kind: ClassVar[str] = "vectors"
-    count: int  # N of an example
+    count: int  # N
     width: int  # D
-    information: float | None = None  # between the first two vectors of an example, nats; None: not known
+    information: float | None = None  # mutual information of the first two vectors of an example, nats; None: unknown
 
     def to_input(self, data: Tensor) -> Tensor:
         return data
@@ -75,23 +75,23 @@ class VectorSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialTokens:
-    """The ids of a vocabulary that are no words, by what they are for. The defaults are those of tokenizers learned
-    here; a published tokenizer has others (BERT's [UNK] is 100), and may have no `eos`."""
+    """The ids of special tokens, by role. The defaults are those of tokenizers trained here; a published tokenizer has
+    others (BERT's [UNK] is 100), and may have no `eos`."""
 
-    pad: int = 0  # fills a row after its end
-    unk: int = 1  # a word that the vocabulary lacks
-    cls: int = 2  # begins a row
-    sep: int = 3  # ends a segment, or a document
-    mask: int = 4  # hides a token; never in a corpus
-    eos: int | None = 5  # ends a sentence in a window; None: ends of sentences are not marked there
+    pad: int = 0  # padding after the end of a row
+    unk: int = 1  # an out-of-vocabulary word
+    cls: int = 2  # the start of a row
+    sep: int = 3  # the end of a segment or document
+    mask: int = 4  # a masked token; never in a corpus
+    eos: int | None = 5  # the end of a sentence within a window; None: sentence ends are not marked
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Those that there are."""
+        """All ids that the tokenizer has."""
         return tuple(each for each in (self.pad, self.unk, self.cls, self.sep, self.mask, self.eos) if each is not None)
 
     def among(self, x: Tensor) -> Tensor:
-        """(...) ids -> (...) bool: which of them are special. Without waiting for the device."""
+        """(...) ids -> (...) bool: which of them are special. Does not synchronize with the device."""
         found = x == self.pad
         for each in self.ids[1:]:
             found = found | (x == each)
@@ -106,27 +106,27 @@ class SpecialTokens:
 class TextSpec(DataSpec):
     """Text: (n, T) int32 token ids as stored, int64 as input.
 
-    An example is a window of a corpus, a sentence or a document. A corpus is its documents in a row: EOS ends a
-    sentence (where the vocabulary has one), SEP a document. Windows of T tokens overlap by one, so that each token but
-    the first is the next one of some window once. A sentence is [CLS] tokens [SEP] and PAD; of one that is longer, the
-    first T of these ids, so that no SEP says that it ends there. So is a document, without EOS in it: it has the
-    document's class, as a sentence has, and a window has none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD:
-    which segment a token belongs to follows from the separators before it. MASK is never in a corpus. `special` says
-    which ids these are. In training, windows may begin further on in each epoch (`data.tensors.MovingWindows`).
+    An example is a window of a corpus, a sentence or a document. A corpus is the concatenation of its documents: EOS
+    ends a sentence (if the vocabulary has it), SEP a document. Windows of T tokens overlap by one token, so that each
+    token but the first is predicted exactly once. A sentence is [CLS] tokens [SEP] and PAD. A longer one is truncated
+    to T ids, without a SEP at the end. A document has the same form, without EOS. Sentences and documents have the
+    class of their document, windows have none. A pair of segments is [CLS] a [SEP] b [SEP] and PAD: the separators
+    determine the segment of each token. `special` holds these ids. In training, windows may start at another offset
+    in each epoch (`data.any.tensors.MovingWindows`).
     """
 
     kind: ClassVar[str] = "text"
     length: int  # T
-    vocabulary: int  # ids, special ones included; as set until the corpus is read, then as it is
-    example: Literal["window", "sentence", "document"] = "window"  # a document is a row like a sentence
+    vocabulary: int  # ids, including special ones; the setting until the corpus is read, then the actual number
+    example: Literal["window", "sentence", "document"] = "window"
     tokenizer: str = ""  # JSON of the `tokenizers` library; "": not read yet
     special: SpecialTokens = SpecialTokens()
-    counts: tuple[int, ...] = ()  # how often each id is in "pretrain"; empty: not known
+    counts: tuple[int, ...] = ()  # frequency of each id in "pretrain"; empty: unknown
     starts: tuple[bool, ...] = ()  # whether each id begins a word (a WordPiece "##s" does not); empty: all do
-    ends: tuple[bool, ...] = ()  # whether whatever follows each id begins a word (after a mark); empty: after none
-    tokens: Mapping[str, int] = field(default_factory=dict)  # of each split, with what its windows leave over
-    words: Mapping[str, int] = field(default_factory=dict)  # in the text of each split, before it was cut in tokens
-    characters: Mapping[str, int] = field(default_factory=dict)  # likewise, spaces and ends of lines included
+    ends: tuple[bool, ...] = ()  # whether any token after each id begins a word (as after punctuation); empty: none
+    tokens: Mapping[str, int] = field(default_factory=dict)  # number per split, including tokens outside of windows
+    words: Mapping[str, int] = field(default_factory=dict)  # number per split, before tokenization
+    characters: Mapping[str, int] = field(default_factory=dict)  # likewise, including spaces and line ends
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.long()
@@ -138,7 +138,7 @@ class TextSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpec(DataSpec):
-    """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in the order of time."""
+    """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in temporal order."""
 
     kind: ClassVar[str] = "video clips"
     frames: int  # T
@@ -161,69 +161,69 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A batch as the loader gives it: no views, no targets; those are the objective's business."""
+    """A batch from the loader. It has no views and no targets: the objective makes them."""
 
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
     label: Tensor  # (B,) int64; -1 where unlabeled
-    index: Tensor  # type: ignore[assignment]  # (B,) int64, the example's place in the split; hides tuple.index
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
 
 
 SplitName = Literal["pretrain", "train", "val", "test"]
 
-Contents = Mapping[str, Mapping[str, Path]]  # setting that leads to files -> name among the data -> where it lies
+Contents = Mapping[str, Mapping[str, Path]]  # setting that names files -> name of a file -> its path
 
 
 class DataSource(ABC):
-    """A dataset as a config names it: `_target_` of every file in conf/dataset/.
+    """A dataset that a config can name: the `_target_` of each file in conf/dataset/.
 
-    A constructor only takes its settings and refuses bad values; it touches no file. `spec`, `check` may read headers.
+    The constructor checks its settings and touches no file. `spec` and `check` may read headers.
     """
 
     @property
     @abstractmethod
     def spec(self) -> DataSpec:
-        """What an example is. Annotate the subclass: `validate` reads it. Cheap.
+        """The type and shape of an example. Subclasses annotate the return type, which `validate` reads. Cheap.
 
-        Raises ValueError where it takes files (a user's own) that are missing or unreadable."""
+        Raises ValueError if files that it needs (of a user) are missing or unreadable."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ValueError if `load` is bound to fail: what is missing, where it was looked for, what to set. Cheap;
-        downloads and writes nothing."""
+        """Raise ValueError if `load` cannot succeed, with the missing path and the key to set. Cheap; downloads and
+        writes nothing."""
 
     def count(self) -> int | None:
-        """Examples to pretrain on, where settings and headers tell; None: that is known once they are read."""
+        """The number of pretraining examples, from settings and headers; None: known only after `load`."""
         return None
 
     @abstractmethod
     def contents(self) -> Contents:
-        """The files that `load` will read, by the setting that leads to them, each by a name that does not change when
-        all are moved; {} for what is made, or shipped by a package. Their contents stand for the setting where it is
-        asked whether a run was done on the same data. Not yet downloaded, they are left out. Cheap: none is opened.
+        """The files that `load` will read, by the setting that names them, then by a name that does not depend on their
+        location; {} for synthetic data and data shipped with a package. In the identity of a run the contents of the
+        files replace the setting. Files that are not downloaded yet are omitted. Cheap: no file is opened.
 
-        May raise as `check` does."""
+        Raises as `check` does."""
 
     @abstractmethod
     def load(self) -> Mapping[SplitName, Examples]:
-        """Read (download, decode) all splits. "pretrain" is what is pretrained on: "train", with more where the dataset
-        has an unlabeled part. "val" is held out of train, stratified, seeded. Raises ValueError for damaged files."""
+        """Read (download, decode) all splits. "pretrain" is "train", with the unlabeled part if there is one. "val" is
+        held out from train, stratified and seeded. Raises ValueError for damaged files."""
 
 
 @runtime_checkable
 class Streams(Protocol):
-    """A DataSource whose "pretrain" is read as it is needed; `load` gives of it no more than a part."""
+    """A DataSource that streams "pretrain"; `load` returns only a part of it."""
 
     def length(self) -> int:
-        """Examples of an epoch, after `load`."""
+        """Number of examples per epoch, after `load`."""
 
     def passes(self, *, batch: int, seed: int, rank: int, ranks: int, skip: int) -> Any:
-        """What stands for a DataLoader, of `Batch`es: process `rank` of `ranks` gets its part of `batch` examples
-        each. `skip` batches of the first epoch were seen before. Raises ValueError where they cannot be shared."""
+        """A replacement for the DataLoader, yielding `Batch`es: process `rank` of `ranks` gets its share of `batch`
+        examples. The first epoch starts after `skip` batches. Raises ValueError if a batch cannot be divided."""
 
 
 @runtime_checkable
 class Data(Protocol):
-    """What evaluations see of a loaded dataset."""
+    """A loaded dataset, as evaluations see it."""
 
     @property
     def spec(self) -> DataSpec: ...
@@ -231,59 +231,59 @@ class Data(Protocol):
     def examples(self, split: SplitName) -> Examples: ...
 
 
-VOID = 255  # in a mask: not told, so that it counts for nothing
+VOID = 255  # in a mask: unknown, ignored by metrics
 
 
 @runtime_checkable
 class Masked(Protocol):
-    """A DataSource of clips that knows where things are in every frame; `Data` that passes it on."""
+    """A DataSource of clips with object masks for each frame; also `Data` that provides these."""
 
     def masks(self, split: SplitName) -> Tensor:
-        """(n, T, H, W) uint8, in the order of the split's examples: which thing each pixel shows, from 1; 0: the
-        ground; `VOID`: not told. Made anew at each call."""
+        """(n, T, H, W) uint8, in the order of the split's examples: the object at each pixel, from 1; 0: background;
+        `VOID`: unknown. A new tensor at each call."""
 
 
 @runtime_checkable
 class OfVideos(Protocol):
-    """A DataSource of clips that knows which of them were cut out of one video; `Data` that passes it on."""
+    """A DataSource of clips that knows which video each was cut from; also `Data` that provides this."""
 
     def videos(self, split: SplitName) -> Tensor | None:
-        """(n,) int64, in the order of the split's examples: the number of each one's video. None: it is not known."""
+        """(n,) int64, in the order of the split's examples: the index of the video of each. None: unknown."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders
 
 
 class Features(NamedTuple):
-    tokens: Tensor  # (B, N, D) one vector a place: grid cell (row-major), patch, word, frame cell
-    pooled: Tensor  # (B, D) one vector an example: what evaluators read
-    layers: tuple[Tensor, ...] = ()  # (B, D_i) each, one pooled vector a block, input to output; empty unless asked for
+    tokens: Tensor  # (B, N, D) one vector per position: grid cell (row-major), patch, word, frame cell
+    pooled: Tensor  # (B, D) one vector per example, which evaluators read
+    layers: tuple[Tensor, ...] = ()  # (B, D_i) each: pooled vectors of the blocks, input to output; only on request
 
 
 class Encoder(nn.Module, ABC):
-    """The part that is kept. Subclasses annotate `spec` in their constructor with the data they read."""
+    """The network that is exported and evaluated. Constructors annotate `spec` with the DataSpec that they need."""
 
-    kind: ClassVar[str]  # in words, for messages: "a map encoder (...)"
+    kind: ClassVar[str]  # for messages: "a map encoder (...)"
     dim: int  # D
-    note: str = ""  # what it chose by itself to suit the data, in words; said when a run begins
+    note: str = ""  # what it chose to suit the data; printed at the start of a run
 
     @abstractmethod
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        """Encode a batch of input. `layers` asks for one pooled vector of each block too."""
+        """Encode a batch. `layers`: also return one pooled vector per block."""
 
 
 class MapEncoder(Encoder):
-    """Images of any height and width, a vector per grid cell."""
+    """Encode images of any height and width, to one vector per grid cell."""
 
     kind: ClassVar[str] = "a map encoder (images of any size, a vector per grid cell)"
 
     @abstractmethod
     def map(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D, h, w): the grid of which `tokens` is the row-major list."""
+        """(B, C, H, W) -> (B, D, h, w): the feature map; `tokens` lists its cells in row-major order."""
 
 
 class PatchEncoder(Encoder):
-    """Images cut in patches, of which it can encode a chosen few."""
+    """Encode images as patches, or only a subset of the patches."""
 
     kind: ClassVar[str] = "a patch encoder (images, can encode a subset of patches)"
     patch: int  # side of a patch, pixels
@@ -291,28 +291,28 @@ class PatchEncoder(Encoder):
 
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
-        """`keep` (B, K) int64: the places to encode, row-major; K tokens in its order. None: all."""
+        """`keep` (B, K) int64: positions of the patches to encode, row-major, to K tokens in this order. None: all."""
 
 
 class ClipEncoder(Encoder):
-    """Clips of any number of frames, a vector per cell of time and space. Reads (B, T, C, H, W)."""
+    """Encode clips (B, T, C, H, W) of any number of frames, to one vector per cell of time and space."""
 
     kind: ClassVar[str] = "a clip encoder (video, a vector per cell of time and space)"
     ordered: bool = True  # whether `pooled` depends on the order of frames
 
     @abstractmethod
     def map(self, x: Tensor) -> Tensor:
-        """(B, T, C, H, W) -> (B, D, t, h, w): the grid of which `tokens` is the row-major list, time first."""
+        """(B, T, C, H, W) -> (B, D, t, h, w): the feature map; `tokens` lists its cells row-major, time first."""
 
 
 class FrameEncoder(ClipEncoder):
-    """Each frame is encoded for itself, and time comes in only where `pooled` is made: t is T."""
+    """Encode each frame independently, so that t = T; only `pooled` combines frames."""
 
     kind: ClassVar[str] = "a frame encoder (video, each frame by itself)"
 
 
 class TubeEncoder(ClipEncoder):
-    """Clips cut in tubes (patches with a length in time), of which it can encode a chosen few."""
+    """Encode clips as tubes (patches over several frames), or only a subset of the tubes."""
 
     kind: ClassVar[str] = "a tube encoder (video, can encode a subset of tubes)"
     tube: tuple[int, int, int]  # frames, pixels down, pixels across
@@ -320,57 +320,57 @@ class TubeEncoder(ClipEncoder):
 
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
-        """`keep` (B, K) int64: the places to encode, row-major, time first; K tokens in its order. None: all."""
+        """`keep` (B, K) int64: positions of the tubes to encode, row-major, time first, to K tokens. None: all."""
 
 
 class TextEncoder(Encoder):
-    """Text, a vector per token. Reads (B, T) int64 ids, padded at the end by PAD; `pooled` is the mean over what is no
-    padding, `tokens` at padding are not to be read. What stands at a place does not depend on the padding after it."""
+    """Encode (B, T) int64 ids, padded at the end with PAD, to a vector per token. `pooled` is the mean over tokens that
+    are not padding; `tokens` at padding are undefined. The output at a token does not depend on padding after it."""
 
     kind: ClassVar[str] = "an encoder of text (a vector per token)"
     special: SpecialTokens
-    reach: int | None = None  # tokens that pretraining shows it at most, and so positions that it learned; None: any
-    embedding: nn.Embedding  # (vocabulary, E): the vector of each token before it meets others; row PAD is zero
+    reach: int | None = None  # maximal length in pretraining, beyond which positions are untrained; None: any length
+    embedding: nn.Embedding  # (vocabulary, E): token embeddings; the row of PAD is zero
 
     @abstractmethod
     def states(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, T) -> one (B, T, D_i) a layer, the embedding first, the last equal to `tokens`."""
+        """(B, T) -> one (B, T, D_i) per layer, from the embedding to the last, which equals `tokens`."""
 
 
 class TokenEncoder(TextEncoder):
-    """Every position sees every other."""
+    """Each position sees all positions."""
 
     kind: ClassVar[str] = "a token encoder (text, each position sees all others)"
 
 
 class CausalEncoder(TextEncoder):
-    """Position n sees positions up to n alone."""
+    """Position n sees only positions up to n."""
 
     kind: ClassVar[str] = "a causal encoder (text, each position sees only earlier ones)"
 
 
 class BiCausalEncoder(TextEncoder):
-    """Read once in each direction: the first half of D has seen positions up to n alone, the second those from n on."""
+    """One pass in each direction: the first half of D sees only positions up to n, the second only those from n on."""
 
     kind: ClassVar[str] = "a bidirectional encoder (text, one pass in each direction)"
 
 
 class WordEncoder(TextEncoder):
-    """A vector per word, whatever stands beside it: `tokens` are rows of `embedding`."""
+    """One vector per word, independent of context: `tokens` are rows of `embedding`."""
 
     kind: ClassVar[str] = "a table of word vectors (text, each word by itself)"
 
 
 class CountEncoder(TextEncoder):
-    """What followed what in the examples that it has absorbed; no gradient moves it."""
+    """Counts of n-grams in the examples absorbed so far; it has no gradients."""
 
     kind: ClassVar[str] = "a table of n-gram counts (text)"
-    counts: Tensor  # (vocabulary,) int64: how often each token followed another
+    counts: Tensor  # (vocabulary,) int64: how often each token follows another
 
     @abstractmethod
     def absorb(self, before: Tensor, after: Tensor, index: Tensor) -> None:
-        """Count examples: (B, T - 1) tokens, what follows each of them, and (B,) `Batch.index`. One that is absorbed
-        again is counted once, as it is then."""
+        """Count examples: (B, T - 1) tokens, (B, T - 1) their next tokens, and (B,) `Batch.index`. An example that is
+        absorbed again replaces its earlier counts."""
 
     @abstractmethod
     def log_probability(self, before: Tensor, after: Tensor) -> Tensor:
@@ -378,7 +378,7 @@ class CountEncoder(TextEncoder):
 
     @abstractmethod
     def log_probabilities(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, vocabulary): log p(what follows the last token that is no padding | tokens), nats."""
+        """(B, T) -> (B, vocabulary): log p(token after the last one that is not padding | tokens), nats."""
 
 
 # ---------------------------------------------------------------------------------------------------------- objectives
@@ -388,7 +388,7 @@ Y = TypeVar("Y")
 
 
 class Views(nn.Module, ABC):
-    """Draw random views of each example, batched, on the batch's device, each with random parameters of its own."""
+    """Draw random views of a batch on its device, with independent random parameters per example and view."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -397,18 +397,18 @@ class Views(nn.Module, ABC):
 
 
 def another(count: int, device: torch.device) -> Tensor:
-    """(count,) int64: for each example the place of another one, by a random cycle; none keeps its own if count > 1."""
+    """(count,) int64: a random cyclic permutation, which maps each example to another one if count > 1."""
     order = torch.randperm(count, device=device)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 class Loss(NamedTuple):
-    value: Tensor  # () minimized
+    value: Tensor  # (), minimized
     logs: Mapping[str, Tensor] = {}  # () each, detached; logged under train/ or val/
-    carry: Any = None  # what `after_step` absorbs of this batch: new keys, teacher means, counts
+    carry: Any = None  # passed to `after_step`: new keys, teacher means, counts
 
 
-LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
+LOGGED: Mapping[str, metrics.Kind] = {  # logs that several objectives have
     "accuracy": metrics.RIGHT,
     "chance": metrics.BASELINE,
     "judge_accuracy": metrics.BASELINE,
@@ -421,39 +421,39 @@ LOGGED: Mapping[str, metrics.Kind] = {  # what several objectives log
 
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
-    """A self-supervised task. X and Y are tensors or NamedTuples of tensors with telling field names: the preview draws
-    them by name and shape."""
+    """A self-supervised task. X and Y are tensors, or NamedTuples of tensors with descriptive field names, by which the
+    preview draws them."""
 
-    encoder: Encoder  # the one that gradients train
-    collapse: ClassVar[str] = (  # the likely cause of a collapse and the settings to change, in words: for the warning
+    encoder: Encoder  # trained by gradients
+    collapse: ClassVar[str] = (  # for the warning: the likely cause of a collapse and the settings to change
         "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )
-    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # what logs are; all others are plain numbers
-    counts_examples: ClassVar[bool] = False  # whether it knows examples by `Batch.index`: each is the same every epoch
-    floors: ClassVar[Mapping[str, float]] = {}  # logs that show a collapse: name -> the value below which it has come
+    logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # units of logs; others are plain numbers
+    counts_examples: ClassVar[bool] = False  # whether it uses `Batch.index`: examples must be the same in all epochs
+    floors: ClassVar[Mapping[str, float]] = {}  # logs that indicate a collapse: name -> threshold below which it has
 
     @property
     def exported(self) -> Encoder:
-        """The encoder that is kept: exported, evaluated, and watched in training. `encoder` is the one that gradients
-        train. Override it where a copy is kept in its place, as the teacher of DINO is."""
+        """The encoder that is exported, evaluated and monitored. Override it to use a copy of `encoder`, such as the
+        teacher of DINO."""
         return self.encoder
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
-        """Draw the task: what is seen, what is to be said of it. Batched; leaves the batch and the module unchanged."""
+        """Draw the input x and the target y of a batch. Leaves the batch and the module unchanged."""
 
     @abstractmethod
     def loss(self, x: X, y: Y) -> Loss:
-        """-log p(y | x) or its surrogate. Changes no state (BatchNorm's running statistics apart)."""
+        """-log p(y | x) or a surrogate. Changes no state, except for running statistics of BatchNorm."""
 
     def shuffle(self, x: X, y: Y) -> tuple[X, Y]:
-        """Break the tie between x and y and nothing else: the control `shuffled_target`, drawn after `split`.
+        """Make x and y independent and change nothing else: the control `shuffled_target`, applied after `split`.
 
-        Here: every example gets the y of another one, all tensors of y by the same draw; so what is asked stays as it
-        was in the mean, and no x says anything of it. The tensors of y must have the batch as their first dimension.
-        Override it where they have not, or where y says no more than which parts of x belong together (views of one
-        image): there, let x put together what does not belong together, as `views.mismatch` does, and leave y as it is.
-        Shapes and types stay; batch and module too; randomness comes from torch's global generator.
+        By default each example gets the y of another one, by one permutation for all tensors of y. The distribution
+        of y stays the same, and x carries no information about it. The first dimension of each tensor of y must be the
+        batch. Override it if it is not, or if y only states which parts of x belong together (views of one image):
+        then leave y, and combine parts of different examples in x, as `views.mismatch` does. Shapes, types, batch and
+        module stay unchanged. Randomness comes from torch's global generator.
         """
         parts: Any = (y,) if isinstance(y, Tensor) else y
         chosen = another(len(parts[0]), parts[0].device)
@@ -461,21 +461,21 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         return x, given[0] if isinstance(y, Tensor) else type(y)(*given)
 
     def after_step(self, carries: Sequence[Any], progress: float) -> None:
-        """Move what no gradient moves: momentum encoders, queues, centers. `progress` of the budget, in [0, 1].
+        """Update state that has no gradient: momentum encoders, queues, centers. `progress`: of the budget, in [0, 1].
 
-        `carries`: what `Loss.carry` was of each batch of the step, in their order; several with `trainer.accumulate`.
-        All batches of a step are of one size. What moves once a step (an average, a center) moves by all of them at
-        once, as it would by one batch that holds them all.
+        `carries`: `Loss.carry` of each batch of the step, in order; more than one with `trainer.accumulate`. All
+        batches of a step have the same size. State that is updated once per step (an average, a center) must be
+        updated as by a single batch of all these examples.
         """
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups: "params", and optionally "lr_scale". One by default; two for an adversary."""
+        """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
 
 @runtime_checkable
 class Predicts(Protocol):
-    """An objective that can say what it expects y to be."""
+    """An objective that can predict y."""
 
     def predict(self, x: Any) -> Any:
         """The expected or most probable y, in the form of y."""
@@ -483,40 +483,40 @@ class Predicts(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """An objective that can fill in a whole image."""
+    """An objective that can reconstruct a whole image."""
 
     def reconstruct(self, x: Any) -> Tensor:
-        """(B, C, H, W) in [0, 1]: the image of which x shows a part."""
+        """(B, C, H, W) in [0, 1]: the reconstructed image, given x, which shows a part of it."""
 
     def compared(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, c, H, W), in [0, 1]: the values that errors are taken of, often the image."""
+        """(B, C, H, W) in [0, 1] -> (B, c, H, W) in [0, 1]: the values to compare, often the image itself."""
 
     def hidden(self, x: Any) -> Tensor:
-        """(B, c, H, W) bool: which of these values x does not show, or, of an autoencoder, all of them."""
+        """(B, c, H, W) bool: which of these values x does not show; all of them for an autoencoder."""
 
     def hides(self) -> Mapping[str, str | int | float]:
-        """Which values those are, and all settings that say how many and where: {"pixels": "hidden patches", ...}."""
+        """What is hidden, and all settings that determine how much and where: {"pixels": "hidden patches", ...}."""
 
 
 @runtime_checkable
 class PredictsFuture(Protocol):
-    """An objective whose x are frames (B, P, C, H, W), and whose y are those that come after them."""
+    """An objective whose x are frames (B, P, C, H, W), and whose y are the frames after them."""
 
     def foresee(self, x: Tensor) -> Tensor:
-        """(B, P, C, H, W) -> (B, K, C, H, W) in [0, 1]: the frames that are expected next, nearest first."""
+        """(B, P, C, H, W) -> (B, K, C, H, W) in [0, 1]: the predicted next frames, in temporal order."""
 
 
 @runtime_checkable
 class Contrasts(Protocol):
-    """An objective that can say how well two views go together."""
+    """An objective with a critic that scores pairs of views."""
 
     def critic(self, x: Any) -> Tensor:
-        """(B, B): log p(view 2 of example j | view 1 of i) / p(view 2 of j) in nats, up to a number for each i."""
+        """(B, B): log p(view 2 of example j | view 1 of i) / p(view 2 of j) in nats, up to a constant per i."""
 
 
 @runtime_checkable
 class Generates(Protocol):
-    """An objective that draws whole images from codes z with a standard normal prior."""
+    """An objective that generates images from latent codes z with a standard normal prior."""
 
     def encode(self, x: Any) -> Tensor:
         """(B, L): the expected code of each example."""
@@ -530,24 +530,24 @@ class Generates(Protocol):
 
 @runtime_checkable
 class Writes(Protocol):
-    """An objective that writes whole texts from codes; where it `Bounds` too, their prior is standard normal."""
+    """An objective that generates texts from latent codes; if it also `Bounds`, their prior is standard normal."""
 
     def encode(self, x: Any) -> Tensor:
-        """(B, L): the code of each example, or the one that is expected."""
+        """(B, L): the code of each example, or its expectation."""
 
     def write(self, z: Tensor) -> Tensor:
-        """(n, L) codes -> (n, T) int64: a text of each, token by token the most probable one; PAD after its end."""
+        """(n, L) codes -> (n, T) int64: a text per code, by greedy decoding; PAD after its end."""
 
 
 @runtime_checkable
 class Bounds(Protocol):
-    """An objective with a latent code z ~ N(0, I), whose posterior q(z | x) bounds log p(y) from below."""
+    """An objective with latent codes z ~ N(0, I), whose posterior q(z | x) gives a lower bound on log p(y)."""
 
     def density(self) -> Mapping[str, Any]:
-        """That of y given z, with all that fixes its unit: {"family": "gaussian", "deviation": 0.1}."""
+        """The family of p(y | z), and all that determines its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L): mean and standard deviation of q(z | x), a normal distribution without correlations."""
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), a diagonal normal distribution."""
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
@@ -555,34 +555,34 @@ class Bounds(Protocol):
 
 @runtime_checkable
 class PredictsNext(Protocol):
-    """An objective that gives every token of a text a probability, from those before it."""
+    """An objective that predicts each token of a text from the tokens before it."""
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """(B, T) int64 -> (B, T - 1): log p(token n + 1 | tokens up to n), nats; 0 where that token is padding."""
+        """(B, T) int64 -> (B, T - 1): log p(token n + 1 | tokens up to n), nats; 0 where token n + 1 is padding."""
 
     def next_logits(self, tokens: Tensor) -> Tensor:
-        """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a number for each example."""
+        """(B, T) int64 -> (B, vocabulary): log p(next token | tokens), up to a constant per example."""
 
 
 @runtime_checkable
 class FillsIn(Protocol):
-    """An objective that hides tokens of a text and says what they were."""
+    """An objective that masks tokens of a text and predicts them."""
 
     def hidden(self, x: Any, y: Any) -> Tensor:
-        """(B, K) int64: the tokens that were hidden; PAD where an example hides fewer than K, or x shows the token."""
+        """(B, K) int64: the masked tokens; PAD where an example has fewer than K, or x shows the token."""
 
     def hides(self) -> Mapping[str, Any]:
-        """All settings that say what is hidden, and how much of it: numbers over other tokens are other numbers."""
+        """All settings that determine which tokens are masked, and how many; a term of the protocol."""
 
     def fill_in(self, x: Any) -> Tensor:
-        """(B, K) int64: the most probable token at each of these places."""
+        """(B, K) int64: the most probable token at each of these positions."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
 
 class Finding(NamedTuple):
-    """What one evaluation of one subject gives."""
+    """The result of one evaluation of one subject."""
 
     metrics: Sequence[metrics.Metric]
     protocol: metrics.Protocol = metrics.Protocol()
@@ -590,57 +590,57 @@ class Finding(NamedTuple):
 
 
 class Subject(Protocol):
-    """A frozen encoder with labeled data: what an evaluator is given."""
+    """A frozen encoder with labeled data: the input of an evaluator."""
 
-    encoder: Encoder  # in eval mode, on `device`; an evaluator leaves its weights and mode as they were
+    encoder: Encoder  # in eval mode, on `device`; evaluators must not change its weights or mode
     data: Data
     seed: int
     device: torch.device
 
     def features(self, split: SplitName, layer: str = "pooled") -> Examples:
-        """(n, D) float32 features on the CPU and labels of a split, extracted once and shared by all evaluators.
-        `layer`: "pooled", or the number of a block counted from the end: "-2"."""
+        """(n, D) float32 features on the CPU and the labels of a split, extracted once and shared by all evaluators.
+        `layer`: "pooled", or a block counted from the end, such as "-2"."""
 
 
 class Evaluator(ABC):
-    """A frozen encoder on data; knows no objective. Every control (random start, pixels) goes through the same call.
+    """Evaluates a frozen encoder on data, whatever the objective. Controls (random start, pixels) use the same call.
 
-    Each metric says its unit and which way it is better. The settings of the config are terms of the protocol.
+    Each metric has a unit and a direction. The settings of the config are terms of the protocol.
     """
 
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
-    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
-    pixels_are_control: ClassVar[bool] = True  # whether bare pixels, or bags of words, are evaluated beside the encoder
+    reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
+    pixels_are_control: ClassVar[bool] = True  # whether pixels, or bags of words, are a control
     presentation: ClassVar[frozenset[str]] = (
         frozenset()
-    )  # settings that change no number, or stand for contents: a path
-    contents: Contents = {}  # files that its numbers depend on, as `DataSource.contents`; constructors set it
+    )  # settings that do not define a number: presentation, or paths, whose contents count instead
+    contents: Contents = {}  # files that it reads, as in `DataSource.contents`; set by constructors
 
     def check(self, spec: Any) -> None:  # noqa: B027
-        """Raise ValueError where the settings do not suit such data, a `DataSpec`; asked before anything is trained."""
+        """Raise ValueError if the settings do not fit `spec`, a `DataSpec`; called before training."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
-        """Choose on "train" and "val"; touch "test" once."""
+        """Choose hyperparameters on "train" and "val"; use "test" once."""
 
 
 @runtime_checkable
 class ReadsTexts(Protocol):
-    """An evaluator of texts that are not the run's own."""
+    """An evaluator that reads texts of its own, rather than those of the run."""
 
-    length: int  # tokens of a text that are read, or as many as the encoder's `reach` where those are fewer
+    length: int  # tokens per text that are read, at most the encoder's `reach`
 
 
 class Inspection(ABC):
-    """An objective at its own task on held-out data. Subclasses annotate `objective` with the Protocol they need."""
+    """Evaluates an objective at its own task on held-out data. Subclasses annotate `objective` with a Protocol."""
 
-    reads: ClassVar[type[Any]] = DataSpec  # the kind of data it is for: a DataSpec
-    presentation: ClassVar[frozenset[str]] = frozenset()  # as an evaluator's
+    reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
+    presentation: ClassVar[frozenset[str]] = frozenset()  # as in `Evaluator`
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     def check(self, spec: Any) -> None:  # noqa: B027
-        """As `Evaluator.check`."""
+        """See `Evaluator.check`."""
 
     @abstractmethod
     def __call__(self, objective: Any, subject: Subject) -> Finding: ...

@@ -1,4 +1,4 @@
-"""The folder of a run: the one that its identity names, or one that an older version named differently."""
+"""The folder of a run: named by its identity, or found under the name that an older version gave it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,8 +21,8 @@ CONFIG = "config.yaml"
 
 
 def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> RunRequest:
-    """A run with the fingerprints of the files that its settings name. Raises ConfigError where it already has some, as
-    a job of a sweep does, and the files have changed.
+    """A run with the fingerprints of the files that its settings name. Raises ConfigError if it already has
+    fingerprints, as a job of a sweep does, and the files have changed.
     """
     found = check.contents(request.config, source, spec)
     before = request.config.contents
@@ -32,12 +32,12 @@ def with_contents(request: RunRequest, source: DataSource, spec: DataSpec) -> Ru
 
 
 def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, str]:
-    """A run, with the older one that it goes on from if there is one, and what is to be said of older ones.
+    """A run, linked to the folder of an older version's equal run if there is one, and a note about older runs.
 
-    `request` has its contents; `loaded` gives the fingerprint of the data as they are read. An older run of the same
-    settings is taken where its data are known to be the same: they are made or published, or its result has the
-    fingerprint of what it read. Of what `start_from` and evaluations named nothing was noted, so such a run is not
-    taken, which is said. Only folders beside the run's own are looked at, of the same seed.
+    `request` has its contents; `loaded` returns the fingerprint of the loaded data. An older run with the same settings
+    is used if its data are known to be the same: they are synthetic or published, or its result has the same
+    fingerprint. Older versions recorded nothing of the files of `start_from` and of evaluations, so a run with such
+    files is not used, which the note says. Only sibling folders with the same seed are searched.
     """
     plain, folder = request.plain, request.own_folder
     if (folder / CONFIG).exists() or request.config.resume == "never":
@@ -48,9 +48,9 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
     for older, before in _older(folder.parent, f"s{request.config.seed}-"):
         if identity_but_for(before, files) != wanted:
             continue
-        if CONTENTS in before and identity(before) == request.identity:  # it was called otherwise
+        if CONTENTS in before and identity(before) == request.identity:  # named differently
             return replace(request, older=older), ""
-        if CONTENTS in before:  # of other data
+        if CONTENTS in before:  # other data
             continue
         if not files:
             return replace(request, older=older), ""
@@ -75,7 +75,7 @@ def check_resumes(request: RunRequest) -> None:
 
 
 def check_unchanged(request: RunRequest) -> None:
-    """Raise ConfigError if the run in the folder was made with files that have changed since."""
+    """Raise ConfigError if files that the run in the folder used have changed since."""
     file = request.folder / CONFIG
     known: Any = (_parsed(file.read_text(encoding="utf-8", errors="replace")) or {}) if file.is_file() else {}
     remedy = "restore them, set output to another folder, or set resume=never to run it again on the present files"
@@ -84,7 +84,7 @@ def check_unchanged(request: RunRequest) -> None:
 
 
 def refuse_changed(before: Mapping[str, str], now: Mapping[str, str], whose: str, remedy: str) -> None:
-    """Raise ConfigError if fingerprints differ for a key that both have."""
+    """Raise ConfigError if fingerprints differ for a key that is in both."""
     changed = [key for key, found in before.items() if now.get(key, found) != found]
     if changed:
         raise ConfigError([f"{key}: the files differ from {whose}; {remedy}" for key in changed])
@@ -100,7 +100,7 @@ def finished(folder: Path) -> Result | None:
 
 
 def _older(parent: Path, prefix: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders of runs whose config an older version wrote, with that config by the names of now."""
+    """Folders of runs whose config was written by an older version, with that config in current names."""
     for file in sorted(parent.glob(f"{prefix}*/{CONFIG}")):
         plain = _read_older(file, file.stat().st_mtime_ns)
         if plain is not None:
@@ -109,7 +109,7 @@ def _older(parent: Path, prefix: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 @lru_cache(1024)
 def _read_older(file: Path, changed: int) -> dict[str, Any] | None:
-    """A config that an older version wrote; None where this one did, or it cannot be read. `changed`: when."""
+    """A config written by an older version; None if by this one or unreadable. `changed`: its modification time."""
     text = file.read_text(encoding="utf-8", errors="replace")
     plain = None if f"\n{CONTENTS}:" in text and not mentions_older(text) else _parsed(text)
     return None if plain is None else current(plain)

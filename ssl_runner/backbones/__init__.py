@@ -1,1 +1,1 @@
-"""Encoders: the part of a network that is kept after pretraining."""
+"""Encoders: the networks that are kept after pretraining."""

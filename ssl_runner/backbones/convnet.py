@@ -1,4 +1,4 @@
-"""A small convolutional network, quick on a CPU."""
+"""A small convolutional network for CPUs."""
 
 import math
 from typing import Literal
@@ -12,7 +12,7 @@ Norm = Literal["batch", "group"]
 
 
 class ConvNet(MapEncoder):
-    """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalization and ReLU, one a width.
+    """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalization and ReLU, one per width.
 
     Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each stage.
     Convolutions: Kaiming, normal, fan-out. Pooling before normalization leaves a quarter of the values to normalize;

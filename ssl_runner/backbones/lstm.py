@@ -1,4 +1,4 @@
-"""Recurrent networks over the tokens of a text: read in one direction, and once in each."""
+"""Recurrent networks over the tokens of a text, unidirectional and bidirectional."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from ssl_runner.nn.tokens import mean_of_tokens
 
 
 class LSTM(CausalEncoder):
-    """Layers of long short-term memory, each reading the one below from the first token to the last.
+    """A stack of LSTM layers, from the first token to the last.
 
     `dropout` is of what goes up from the embedding and from each layer, never of what goes on in time. Every row begins
     with a state of zeros. Padding stands at the end, where no token before it reads it.

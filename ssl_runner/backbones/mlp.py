@@ -1,4 +1,4 @@
-"""A perceptron that reads each vector of an example by itself."""
+"""An MLP that is applied to each vector of an example."""
 
 from itertools import pairwise
 from typing import ClassVar

@@ -13,7 +13,7 @@ from ssl_runner.nn.tokens import mean_of_tokens
 
 
 class NGram(CountEncoder):
-    """How often each word followed the `order` - 1 words before it, smoothed by how it followed fewer of them.
+    """Counts of each word after the `order` - 1 words before it, smoothed by those of shorter contexts.
 
     Interpolated, modified Kneser-Ney: `nn.kneser_ney` says the formulas. `discount`: null estimates three for every
     length of n-gram (modified); a number is taken off every count (the plain form).

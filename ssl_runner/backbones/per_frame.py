@@ -1,4 +1,4 @@
-"""A backbone of images over the frames of a clip."""
+"""An image backbone applied to each frame of a clip."""
 
 import math
 from typing import Literal
@@ -16,12 +16,12 @@ MLP_RATIO = 2.0  # hidden units of its block's perceptron, as a multiple of the 
 
 
 class PerFrame(FrameEncoder):
-    """Encode each frame by itself with a backbone of images, `image`, and pool its features over time.
+    """Encode each frame independently with the image backbone `image`, and pool features over time.
 
         pooled = pool(f(frame 1), ..., f(frame T)),   f(.) the pooled features of a frame
 
     `pool`:
-      mean       their mean, whatever their order;
+      mean       their mean, independent of order;
       lstm       the last state of one recurrent layer that reads them from first to last, after Ng, Hausknecht et al.
                  2015, "Beyond Short Snippets", https://arxiv.org/abs/1503.08909 (there five layers);
       attention  one block of a Transformer over them, with their places in time, and then the mean: as model 2 of

@@ -1,4 +1,4 @@
-"""Residual networks, torchvision's, with a stem that suits the resolution."""
+"""Residual networks of torchvision, with a stem that depends on the resolution."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Transformers over the tokens of a text: one that sees those before it alone (GPT), one that sees all (BERT)."""
+"""Transformers over the tokens of a text: causal (GPT) and bidirectional (BERT)."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from ssl_runner.nn.transformer import Norm, Transformer
 
 
 class GPT(CausalEncoder):
-    """A Transformer in which every token sees itself and those before it.
+    """A causal Transformer: each token sees itself and those before it.
 
     The embeddings of token and position, learned, are added and scaled by the root of `dim` (Vaswani et al. 2017,
     section 3.4); pre-norm blocks follow. `positions`: how many there are; null: as many as `dataset.length`.
@@ -59,7 +59,7 @@ class GPT(CausalEncoder):
 
 
 class BERT(TokenEncoder):
-    """A Transformer in which every token sees every other.
+    """A bidirectional Transformer: each token sees all tokens.
 
     The embeddings of token and position, learned, are added and scaled by the root of `dim`; pre-norm blocks follow.
     To tokens of the second segment, which is what follows the first separator, a learned vector is added that begins at

@@ -1,4 +1,4 @@
-"""Residual networks with convolutions in time, torchvision's."""
+"""Residual networks of torchvision with convolutions over time."""
 
 from typing import Literal
 

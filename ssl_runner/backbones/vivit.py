@@ -11,7 +11,7 @@ from ssl_runner.nn.transformer import Transformer
 
 
 class ViViT(TubeEncoder):
-    """A Transformer over tubes of a clip, every tube seeing every other, with fixed 3-D sine-cosine positions.
+    """A Transformer over tubes of a clip with full attention and fixed 3-D sine-cosine positions.
 
     Arnab, Dehghani, Heigold, Sun, Lucic, Schmid 2021, "ViViT: A Video Vision Transformer",
     https://arxiv.org/abs/2103.15691, model 1 (attention over space and time at once) with the embedding of tubes of

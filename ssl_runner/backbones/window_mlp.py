@@ -1,4 +1,4 @@
-"""A perceptron over the last few tokens."""
+"""An MLP over the last few tokens."""
 
 import torch
 from torch import Tensor, nn

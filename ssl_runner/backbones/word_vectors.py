@@ -10,7 +10,7 @@ from ssl_runner.nn.tokens import mean_of_tokens
 
 
 class WordVectors(WordEncoder):
-    """A vector of `width` numbers for each id of the vocabulary; what stands beside a word makes no difference.
+    """A vector of dimension `width` for each id of the vocabulary, independent of context.
 
     `tokens` are the rows, `pooled` their mean over what is no padding, and the only block that `layers` has.
     `gradient`: sparse leaves rows that a batch does not hold out of its gradient and of the optimizer's step. It is for

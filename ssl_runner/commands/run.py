@@ -56,22 +56,22 @@ from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.locks import LOCK, locked
 from ssl_runner.runtime.terminal import Terminal
 
-if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed, after the refusals
+if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
 
 
 def run(request: RunRequest) -> Path:
     """Execute a run; returns its folder.
 
-    Raises ConfigError: for settings, before anything is downloaded or written; for damaged data, before training.
-    Raises BusyError where another process does the same run, Stopped where it was asked to stop.
+    Raises ConfigError for invalid settings, before anything is downloaded or written, and for damaged data, before
+    training. Raises BusyError if another process executes the same run, Stopped after a request to stop.
     """
     from ssl_runner.reporting.page import write_report
 
     here = world()
     console = Terminal(quiet=here.rank > 0)
 
-    # What is wrong is said before anything is downloaded or written.
+    # Checks, before anything is downloaded or written.
     config = request.config
     source, spec = check.validate(config)
     device = device_of(config.trainer.accelerator)
@@ -83,7 +83,7 @@ def run(request: RunRequest) -> Path:
         console.print(f"valid: {describe(config)}")
         return Path(config.output)
 
-    # Where the run lies, and whether it is finished, or was begun on other data.
+    # The folder of the run; whether it is finished, or was started on other data.
     request, note = placed(request, lambda: load_data(request.config, source).fingerprint())
     folder = request.folder
     if note:
@@ -95,10 +95,10 @@ def run(request: RunRequest) -> Path:
 
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
-        if not (folder / REPORT).exists():  # it was stopped at the very end
+        if not (folder / REPORT).exists():  # interrupted before the report was written
             write_report(folder)
     elif here.size == 1 < config.trainer.devices:
-        with locked(folder):  # where it is in use, one process says so, before others are started
+        with locked(folder):  # a run in use is reported once, before other processes are started
             pass
         launch(request)
         return folder
@@ -120,7 +120,7 @@ def run(request: RunRequest) -> Path:
 
 
 def check_monitor(config: Config, spec: DataSpec) -> None:
-    """Raise ConfigError where k-NN accuracy is asked for during training, and the data have no labels."""
+    """Raise ConfigError if k-NN accuracy is requested during training and the data have no labels."""
     if config.trainer.monitor_examples and spec.classes == 0:
         unlabeled = f"dataset={config.names.get('dataset', '?')} has no labels"
         raise ConfigError([f"trainer.monitor_examples is {config.trainer.monitor_examples}; {unlabeled}: set it to 0"])
@@ -138,7 +138,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     """Pretrain and evaluate in the run's folder; the result is written last."""
     from ssl_runner.reporting.page import write_report
 
-    # The data, and the objective at its start.
+    # The data, and the initial objective.
     started = datetime.now(UTC)
     data = load_data(request.config, source)
     if any(f"dataset.{setting}" not in request.config.contents for setting in source.contents()):  # just downloaded
@@ -152,14 +152,14 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     model = fresh(config, data)
     introduce(config, model, data, console)
 
-    # The folder, from where an earlier session left it.
+    # The folder, with the checkpoint of an earlier session if there is one.
     if config.resume == "never":
         clear(folder)
     checkpoint_files.tidy(folder)
     reached = going_on(folder, config.contents, console)
     write_config(request)
     loggers = construct.loggers(config, context_of(request))
-    meet()  # the others look for the checkpoint from here on
+    meet()  # other processes look for the checkpoint after this
     try:
         loggers.open(None if reached is None else reached.step)
     except ValueError as error:
@@ -169,7 +169,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     try:
         loggers.log_config(dict(request.plain))
         pretraining, cost = pretrain(request, model, data, loggers, reached, console)
-        leave()  # the rest is this process' alone
+        leave()  # only this process continues
         export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
         result, failures = judge(request, model, data, console, started, pretraining, cost)
         loggers.log_summary(summary(result.results))
@@ -178,7 +178,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     finally:
         loggers.finish(success)
     write_report(folder)
-    if failures:  # what was found is written; what was not is said
+    if failures:  # results are written, failures are raised
         show(console, folder, result)
         raise ConfigError(failures)
     return result
@@ -193,7 +193,7 @@ def judge(
     pretraining: Pretraining,
     cost: Cost,
 ) -> tuple[Result, list[str]]:
-    """Evaluate the encoder and its controls, and write the result. Returns a line for each evaluation that failed."""
+    """Evaluate the encoder and its controls, and write the result. Returns also one message per failed evaluation."""
     from ssl_runner.commands.evaluations import bare, draw_task, evaluate
     from ssl_runner.reporting.environment import environment
 
@@ -236,8 +236,8 @@ JUDGED: tuple[SplitName, ...] = ("train", "val", "test")  # what evaluations rea
 
 
 def fresh(config: Config, data: "DataModule") -> Objective:
-    """The objective at the start of a run: random by the config's seed, its encoder normalizing by the data's
-    statistics, or with the encoder of `start_from`, whose statistics belong to its weights and stay."""
+    """The objective at the start of a run: initialized by the config's seed, with an encoder that normalizes by the
+    data's statistics; or with the encoder of `start_from`, which keeps its own statistics."""
     model = construct.objective(config, data.spec, config.start)
     data.moving = not model.counts_examples
     if config.start is None:
@@ -246,7 +246,7 @@ def fresh(config: Config, data: "DataModule") -> Objective:
 
 
 def said_of_start(start: Path, model: Objective) -> str:
-    """A description of what a run starts from, given an exported encoder."""
+    """A description of the start of a run from an exported encoder."""
     normalized = any(isinstance(part, Normalize) for part in model.encoder.modules())
     statistics = (
         ", and images are normalized by that run's statistics, not by those of this dataset" if normalized else ""
@@ -283,8 +283,8 @@ def introduce(config: Config, model: Objective, data: "DataModule", console: Con
 
 
 def write_config(request: RunRequest) -> None:
-    """Keep the run's config in its folder. In a folder that an older version began, the config stays in that version's
-    words, or without fingerprints: the run is looked for as such."""
+    """Write the run's config to its folder. In a folder of an older version the config keeps that version's names, or
+    has no fingerprints, so that the run is still found as an older one."""
     plain, file = request.plain, request.folder / CONFIG
     if request.older is not None and file.is_file() and mentions_older(file.read_text(encoding="utf-8")):
         return
@@ -307,7 +307,7 @@ def context_of(request: RunRequest) -> RunContext:
 
 
 def clear(folder: Path) -> None:
-    """Remove all of an earlier run but the lock that this one holds."""
+    """Remove everything of an earlier run, except for the lock that this one holds."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -325,8 +325,9 @@ def summary(evaluations: Sequence[Evaluation]) -> dict[str, Metric]:
 
 
 def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Reached | None:
-    """What a run goes on from, said; None where it begins. Damaged checkpoints are said and removed, unless there is
-    no other: then ConfigError is raised, and where it was made with other files than there are now."""
+    """The checkpoint to resume from, which is printed; None if there is none. Damaged ones are reported and removed.
+
+    Raises ConfigError if all are damaged, or if the files that the checkpoint was trained on have changed."""
     found = checkpoint_files.find(folder)
     for path, why in found.damaged.items():
         if found.newest is None:
@@ -348,7 +349,7 @@ def describe(config: Config) -> str:
 
 
 def views_of(config: Config) -> str:
-    """Which views an objective takes, and how many of each example: "natural, 2 of each example"."""
+    """The views of an objective, and their number per example: "natural, 2 of each example"."""
     views = config.objective["views"]
     if views is None:
         return "none, unaugmented examples"

@@ -1,4 +1,4 @@
-"""A sweep: plan its runs, skip finished ones, execute the others in separate processes, compare all.
+"""Sweeps: plan runs, skip finished ones, execute the others in separate processes, compare all.
 
 `ssl-run` calls `sweep` for `-m` and for the presets of conf/sweep/.
 """
@@ -39,16 +39,16 @@ from ssl_runner.sweeps.plan import Axes, Composer, combinations, plan, read_axes
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
 
-MOST_REHEARSED = 100  # settings that are tried on fake examples beforehand; the others when their turn comes
+MOST_REHEARSED = 100  # settings that are checked on fake examples in advance; others when they start
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
 SWEEP = "sweep.yaml"
 WORK = Work(one.__name__, one.forked, "ssl_runner.commands.preload")
 
 
 def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Run a sweep and end the process with exit code 0: all runs are finished; 1: some failed; 130 or 143: stopped.
+    """Run a sweep and exit the process, with code 0: all runs are finished; 1: some failed; 130 or 143: stopped.
 
-    Raises ConfigError and Hydra's exceptions before anything is run or written.
+    Raises ConfigError and Hydra's exceptions before anything is executed or written.
     """
     console = Terminal()
     axes = read_axes(Composer(loader, name, hydra, []), arguments)
@@ -92,7 +92,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
 
 
 def first(composer: Composer, axes: Axes) -> RunRequest:
-    """One valid run, for the settings that all share. Raises ConfigError if no combination is valid."""
+    """One valid run, for the settings that all runs share. Raises ConfigError if no combination is valid."""
     if axes.intervals:
         middle = {key: str((interval.low + interval.high) / 2) for key, interval in axes.intervals.items()}
     else:
@@ -109,7 +109,7 @@ def first(composer: Composer, axes: Axes) -> RunRequest:
 
 
 def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
-    """Run the later checks once per setting, not per seed: label and reason of each that fails."""
+    """Run the later checks once per setting, not per seed. Returns label and reason of each setting that fails."""
     from ssl_runner.assembly import check
 
     settings = {setting_of(job): job for job in reversed(jobs)}
@@ -124,7 +124,7 @@ def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
 
 
 def setting_of(job: RunRequest) -> str:
-    """The same for runs that differ in their seed alone."""
+    """The identity of a run without its seed."""
     return identity({**job.plain, "seed": 0})
 
 
@@ -137,7 +137,7 @@ def work(
     arguments: Sequence[str],
     console: Console,
 ) -> int:
-    """Execute the runs that are missing and compare all finished ones; returns the exit code."""
+    """Execute the missing runs and compare all finished ones; returns the exit code."""
     folder = folder_of(config, axes)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     total = len(jobs) or config.sweep.trials
@@ -181,10 +181,10 @@ def work(
 
 
 def folder_of(config: Config, axes: Axes) -> Path:
-    """<output>/sweeps/<name>-<hash>: the same whatever values an axis takes, so that a sweep can be extended."""
+    """<output>/sweeps/<name>-<hash>, independent of the values of axes, so that a sweep can be extended."""
     keys = [key for key in (*axes.choices, *axes.intervals) if len(axes.choices.get(key, "**")) > 1]
     title = config.sweep.name or "-".join(short_names(keys).values()) or "run"
-    held = {  # files that all share are known by what they hold
+    held = {  # files that all runs share enter by their contents
         key: found
         for key, found in sorted(config.contents.items())
         if not _never_matters(key) and not any(f"{key}.".startswith(f"{each}.") for each in keys)
@@ -203,7 +203,7 @@ def _never_matters(key: str) -> bool:
 def write_sweep(
     folder: Path, config: Config, axes: Axes, arguments: Sequence[str], started: str, jobs: Sequence[RunRequest]
 ) -> None:
-    """What `ssl-compare` reads of a sweep: its command, axes, and runs relative to the output folder."""
+    """Write the file that `ssl-compare` reads: command, axes, and runs relative to the output folder."""
     output = Path(config.output)
     about = {
         "name": folder.name,
@@ -217,7 +217,7 @@ def write_sweep(
 
 
 def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> None:
-    """Compare all finished runs: in the terminal, as a page, and as a run of its own in wandb."""
+    """Compare all finished runs: in the terminal, as a page, and as a separate run in wandb."""
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.loggers.wandb_sweep import log_comparison
     from ssl_runner.reporting.comparison_figures import save_comparison_figures
@@ -240,7 +240,7 @@ def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console:
 
 
 def listed(comparison: Comparison) -> tuple[list[str], list[list[str | float | None]]]:
-    """A comparison as one table of plain values: a setting a row, mean and interval of each headline."""
+    """A comparison as one table of plain values: one row per setting, with mean and interval of each headline."""
     columns = headlines(comparison)
     names = [axis.key for axis in comparison.axes] + ["seeds"]
     names += [f"{column.key}{part}" for column in columns for part in ("", " low", " high", " at random start")]

@@ -10,7 +10,7 @@ from ssl_runner.config.names import TARGET, added, current
 from ssl_runner.config.paths import file_name
 from ssl_runner.config.schema import Config, no_part_of_identity
 
-NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it writes, how it is watched
+NOT_IDENTITY = (  # keys that do not change a run's result: where it runs, where it writes, how it is monitored
     *no_part_of_identity(Config),
     "dataset.root", "dataset.cache", "dataset.download", "dataset.workers", "dataset.images.root",
     "dataset.images.download",
@@ -20,9 +20,9 @@ NOT_IDENTITY = (  # what does not change a run's result: where it runs, where it
 def identity(plain: Mapping[str, Any]) -> str:
     """A hash of all settings and data that can change a run's result: ten hexadecimal digits.
 
-    Files enter by their contents (`contents`, computed by `check.contents`), never by their path. A key that was
-    added later is left out at the value that runs had before it, and names are those of now: so runs of older versions
-    have the identity that the same command gives now.
+    Files enter by their contents (`contents`, computed by `check.contents`), never by their path. Names are the current
+    ones, and a key that was added later is omitted at the value equivalent to earlier behavior. So runs of older
+    versions have the identity that the same command gives now.
     """
     text = json.dumps(_what_counts(plain, plain.get("contents") or {}), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -51,14 +51,14 @@ def _what_counts(plain: Mapping[str, Any], contents: Mapping[str, str]) -> dict[
         }
 
     kept: dict[str, Any] = keep(current(plain), "")
-    if isinstance(kept.get("controls"), list):  # of those, what the data can have
+    if isinstance(kept.get("controls"), list):  # only controls that exist for the data
         unfit = "pixels" if (plain.get("domain") or {}).get("name") == "text" else "bag_of_words"
         kept["controls"] = [control for control in kept["controls"] if control != unfit]
     return kept
 
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
-    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>: the same config, the same folder."""
+    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>, a function of the config."""
     name = file_name("-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")))
     return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
 

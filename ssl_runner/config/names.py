@@ -1,11 +1,11 @@
-"""Names that last: what was called otherwise in older versions, and what a config lacks that one of them wrote.
+"""Backward compatibility of names: tables of renamed, moved and added classes and keys, and functions that apply them.
 
 Every config passes `current` before it is checked, hashed or compared: composed ones, a run's `config.yaml`, an
-exported encoder's, a job's, and those in results. So a class can move, a key be renamed and a key be added, and older
-runs are found, shown and gone on with as before. Likewise the weights of encoders and checkpoints pass `tensors_now`.
+exported encoder's, a job's, and those in results. So classes can move, and keys be renamed or added, and older runs are
+still found, shown and resumed. Likewise the weights of encoders and checkpoints pass `tensors_now`.
 
-Names are dotted: a class by its path; a key by the path of its class, or of its place in the root. A row for a module
-is one for all that is in it. A key that a node within the class holds now is named by its place: "grid.steps".
+Names are dotted: a class by its path; a key by the path of its class, or by its position in the root. A row for a
+module applies to everything in it. A key that moved to a nested node is named with that node: "grid.steps".
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 TARGET = "_target_"  # the key of a class in a config
 
-RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old names work until 1.0
-    # modules, with all that is in them, and classes
+RENAMED: Mapping[str, str] = {  # older name -> current name; older names work until 1.0
+    # modules, with everything in them, and classes
     "ssl_runner.losses.contrastive.InfoNCE": "ssl_runner.losses.rules.InfoNCE",
     "ssl_runner.data.arrays": "ssl_runner.data.images.arrays",
     "ssl_runner.data.correlated_gaussians": "ssl_runner.data.vectors.correlated_gaussians",
@@ -100,13 +100,13 @@ RENAMED: Mapping[str, str] = {  # older name -> the name that it has now; old na
     "ssl_runner.views.video.ClipViews.grey": "ssl_runner.views.video.ClipViews.gray",
 }  # fmt: skip
 
-OLDER_KEYS = frozenset(  # last parts of what keys were called; classes begin with a capital, modules hold classes
+OLDER_KEYS = frozenset(  # last parts of older names of keys; names of classes begin with a capital
     older.rpartition(".")[2]
     for older, now in RENAMED.items()
     if older.rpartition(".")[0] == "evaluation" or older.rpartition(".")[0].rpartition(".")[2][:1].isupper()
 )
 
-RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> older value -> value of now
+RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its current name -> older value -> current value
     "ssl_runner.evaluation.video.label_propagation.LabelPropagation.shown": {"grey": "gray", "colour": "color"},
     "ssl_runner.objectives.inpainting.Inpainting.hole": {"centre": "center"},
     "ssl_runner.objectives.mae.MAE.target": {"normalised": "normalized"},
@@ -117,7 +117,7 @@ RESPELLED: Mapping[str, Mapping[str, str]] = {  # key, by its name of now -> old
 
 
 class Nest(NamedTuple):
-    """A node within a class, and the keys that were the class's own before there was the node."""
+    """A nested node, and the keys that moved into it from the enclosing class."""
 
     target: str
     keys: tuple[str, ...]
@@ -133,7 +133,7 @@ PAIRS = Nest("ssl_runner.evaluation.text.files.LabeledPairs", (*LABELED, "labels
 SCORED = Nest("ssl_runner.evaluation.text.files.ScoredPairs", ("val", "test", "separator", "score", "first", "second"))
 TAGGED = Nest("ssl_runner.evaluation.text.files.Splits", ("train", "val", "test"))
 ARTICLES = Nest("ssl_runner.evaluation.text.files.Articles", ("train", "val", "test", "test_share", "split_seed"))
-NESTED: Mapping[str, Mapping[str, Nest]] = {  # class, by its name of now -> key of a node -> what the node took over
+NESTED: Mapping[str, Mapping[str, Nest]] = {  # class, by its current name -> key of a node -> what moved into it
     "ssl_runner.evaluation.any.few_label.FewLabel": {"grid": GRID},
     "ssl_runner.evaluation.any.few_label_finetune.FewLabelFineTune": {"recipe": RECIPE},
     "ssl_runner.evaluation.any.finetune.FineTune": {"recipe": RECIPE},
@@ -154,14 +154,14 @@ NESTED: Mapping[str, Mapping[str, Nest]] = {  # class, by its name of now -> key
 
 NESTED_KEYS = frozenset(key for nests in NESTED.values() for nest in nests.values() for key in nest.keys)
 
-TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer -> what it is called now
+TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer -> its current name
     "centre": "center",
     "centres": "centers",
     "log_normaliser": "log_normalizer",
     "normalise": "normalize",
 }
 
-ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was such a key; no part of an identity
+ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior; not part of an identity at this value
     "control": "none",
     "sweep": {
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
@@ -203,13 +203,13 @@ ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was 
     "ssl_runner.objectives.supervised.Supervised.views": None,
     "ssl_runner.evaluation.few_label_finetune.FewLabelFineTune.views": None,
     "ssl_runner.evaluation.finetune.FineTune.views": None,
-    "ssl_runner.evaluation.geometry.Geometry.spectrum": [4, 100],  # what these three are of was not measured
+    "ssl_runner.evaluation.geometry.Geometry.spectrum": [4, 100],  # the metrics of these three keys are new
     "ssl_runner.evaluation.geometry.Geometry.views": 10,
     "ssl_runner.evaluation.geometry.Geometry.delta": 1.0e-4,
     "ssl_runner.evaluation.label_propagation.LabelPropagation.shown": "color",
     "ssl_runner.evaluation.any.tuning.Recipe.least_steps": 1,
     "ssl_runner.evaluation.text.files.LabeledPairs.labels": "classes",
-    # Texts were cut to the rows of pretraining, which of all these are the shorter.
+    # Before, texts were truncated to the length of pretraining, which is shorter than all of these.
     "ssl_runner.evaluation.glue.GLUE.length": 128,
     "ssl_runner.evaluation.senses.Senses.length": 64,
     "ssl_runner.evaluation.sentence_pair.SentencePair.length": 128,
@@ -226,21 +226,22 @@ ADDED: Mapping[str, Any] = {  # key -> the value that runs had before there was 
     "ssl_runner.evaluation.text_few_label.TextFewLabel.length": 256,
 }  # fmt: skip
 
-UNTOLD = frozenset(  # keys of ADDED, by their names of now, that are no terms of a protocol (`Evaluator.presentation`)
-    {"ssl_runner.evaluation.text.files.Articles.val"}
+UNTOLD = (
+    frozenset(  # keys of ADDED, by their current names, that are not terms of a protocol (`Evaluator.presentation`)
+        {"ssl_runner.evaluation.text.files.Articles.val"}
+    )
 )
 
 
 def mentions_older(text: str) -> bool:
-    """Whether a config, as text, may hold a name or a value that is called otherwise now: quick, and never False where
-    it does."""
+    """Whether a config, as text, may contain an older name or value. Quick; False means that it contains none."""
     values = (older for spellings in RESPELLED.values() for older in spellings)
     return any(name in text for name in (*RENAMED, *OLDER_KEYS, *values))
 
 
 @lru_cache(4096)
 def name_now(name: str) -> str:
-    """What a class, or a module, is called now.
+    """The current name of a class or module.
 
     >>> name_now("ssl_runner.losses.contrastive.InfoNCE")
     'ssl_runner.losses.rules.InfoNCE'
@@ -256,7 +257,7 @@ def name_now(name: str) -> str:
 
 
 def _heads(name: str) -> Iterator[str]:
-    """A dotted name and what its parts lie in, the longest first."""
+    """A dotted name and its prefixes, longest first."""
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -264,7 +265,7 @@ def _heads(name: str) -> Iterator[str]:
 
 @lru_cache
 def added(owner: str) -> Mapping[str, Any]:
-    """The keys that a class, or a place in the root ("" is the root), did not always have: key -> value of before."""
+    """The keys added to a class, or to a node of the root ("" is the root): key -> earlier value."""
     found = {}
     for name, value in ADDED.items():
         place, _, key = name.rpartition(".")
@@ -275,17 +276,17 @@ def added(owner: str) -> Mapping[str, Any]:
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole config as this version would have written it: names of now, and what it lacks as it was then."""
+    """A whole config as this version would write it: current names, and added keys at their earlier values."""
     return _current(config, "")
 
 
 def current_node(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Likewise a node, with its `_target_`."""
+    """Like `current`, for a node with a `_target_`."""
     return _current(node, None)
 
 
 def older_names(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """(older name, name of now) of all in a config that is called otherwise now."""
+    """(older name, current name) of everything in a config that was renamed."""
     if isinstance(config, Mapping):
         target = config.get(TARGET)
         owner = name_now(target) if isinstance(target, str) else place
@@ -304,7 +305,7 @@ def older_names(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
-    """`place`: of a node without a class in the root; None: within a class, of which it is a plain value."""
+    """`place`: position in the root of a node without a class; None: a plain value of a class."""
     target = node.get(TARGET)
     owner = name_now(target) if isinstance(target, str) else place
     found: dict[str, Any] = {}
@@ -322,7 +323,7 @@ def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
         else:
             found[held.key] = _each(value_now(owner, held.key, value), place, held.key)
     for key, values in nested.items():
-        known = node.get(key)  # beside which an older key was set: it says what was meant
+        known = node.get(key)  # an older key that is set in addition takes precedence
         found[key] = _current(values if not isinstance(known, Mapping) else {**values, **known, **_plain(values)}, None)
     if owner is not None:
         found |= {key: _each(value, None, key) for key, value in added(owner).items() if key not in found}
@@ -330,20 +331,20 @@ def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
 
 
 def _plain(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A node without its class."""
+    """A node without its `_target_`."""
     return {key: value for key, value in node.items() if key != TARGET}
 
 
 class Held(NamedTuple):
-    """Who holds a key now."""
+    """The current owner of a key."""
 
-    owner: str  # the class, or the place in the root
+    owner: str  # a class, or a position in the root
     key: str  # its name there
-    node: str  # the key of the node of that class within the older owner; "": the older owner holds it
+    node: str  # the key of its node within the earlier owner; "": the owner is unchanged
 
 
 def held_now(owner: str, key: str) -> Held:
-    """Who holds now what was the key of a class, or of a place in the root, by its name of now."""
+    """The current owner of a key of a class, or of a node of the root (by current name)."""
     keys = _renamed_keys(owner)
     for _ in keys:  # one may have been renamed more than once
         key = keys.get(key, key)
@@ -354,20 +355,20 @@ def held_now(owner: str, key: str) -> Held:
 
 
 def key_now(owner: str, key: str) -> str:
-    """What a key is called now, of a class, or of a place in the root, by its name of now: its place, "grid.steps",
-    where a node within the class holds it."""
+    """The current name of a key of a class, or of a node of the root (by current name); with the nested node that it
+    moved to, if any: "grid.steps"."""
     held = held_now(owner, key)
     return f"{held.node}.{held.key}" if held.node else held.key
 
 
 def value_now(owner: str, key: str, value: Any) -> Any:
-    """What a value of a key (by its name of now) is spelled like now."""
+    """The current spelling of a value of a key (by current name)."""
     spellings = RESPELLED.get(f"{owner}.{key}")
     return spellings.get(value, value) if spellings and isinstance(value, str) else value
 
 
 def tensors_now(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights and buffers by the names that they have now.
+    """Weights and buffers by their current names.
 
     >>> tensors_now({"encoder.normalise.mean": 0})
     {'encoder.normalize.mean': 0}

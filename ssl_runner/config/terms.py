@@ -1,7 +1,7 @@
-"""The settings of a node as terms of a protocol, by dotted key; and those of older versions by the names of now.
+"""Flatten the settings of a node to protocol terms with dotted keys, and update the terms of older versions.
 
-An evaluator may have other keys since, or keys that it had not yet: what it wrote then defines the same numbers as the
-terms of now. So `reporting` brings terms to the names of now before it compares them.
+The keys of an evaluator may have been renamed or added since a result was written. `reporting` therefore brings terms
+to current names, and fills in added ones, before it compares them.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from ssl_runner.config.names import ADDED, NESTED, RENAMED, RESPELLED, TARGET, U
 
 
 def class_name(node: Mapping[str, Any]) -> str:
-    """What the class of a node is called, wherever it lies."""
+    """The name of the class of a node, without its module."""
     return _last(str(node[TARGET]))
 
 
 def settings_of(node: Mapping[str, Any], above: str = "", without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """All settings of a node but `without`, those of inner nodes by dotted key; an inner node's key says its class."""
+    """All settings of a node except `without`; those of inner nodes by dotted key, and the class of each inner node."""
     found: dict[str, Any] = {}
     for key, value in node.items():
         place = f"{above}{key}"
@@ -31,17 +31,17 @@ def settings_of(node: Mapping[str, Any], above: str = "", without: frozenset[str
     return found
 
 
-TASK = "objective."  # before the settings of an objective, among the terms of an inspection
-HIDES = "hides"  # a term: settings of the objective that say what was hidden, with others
+TASK = "objective."  # prefix of the objective's settings among the terms of an inspection
+HIDES = "hides"  # a term that contains the objective's settings of what was hidden
 
 
 def protocol_now(terms: Mapping[str, Any], evaluator: str | None, objective: str | None) -> dict[str, Any]:
-    """All terms of a protocol by the names of now.
+    """All terms of a protocol by their current names.
 
     Args:
-        terms: as an older version, or this one, wrote them.
-        evaluator: the class that found what they define, by the name that it had or has; None: it is not known.
-        objective: likewise that of the run.
+        terms: as written by an older version or this one.
+        evaluator: the class of the evaluator, by any of its names; None: unknown.
+        objective: likewise, of the run's objective.
     """
     of_task = {key.removeprefix(TASK): value for key, value in terms.items() if key.startswith(TASK)}
     own = {key: value for key, value in terms.items() if not key.startswith(TASK)}
@@ -57,21 +57,20 @@ def protocol_now(terms: Mapping[str, Any], evaluator: str | None, objective: str
 
 
 def terms_now(terms: Mapping[str, Any], target: str, *, whole: bool = True) -> dict[str, Any]:
-    """Terms of which some were settings of a node, by the names of now. Mappings, and what is no setting, stay as they
-    are.
+    """Terms by their current names, where they are settings of a node. Mappings and other terms are not changed.
 
     Args:
-        terms: as `settings_of` gave them to an older version, and others.
-        target: the class of the node, by the name that it had or has.
-        whole: whether they hold all settings of the node; then what it had not yet is filled in.
+        terms: from `settings_of` of an older version, and others.
+        target: the class of the node, by any of its names.
+        whole: whether they contain all settings of the node; then added keys are filled in.
     """
     said = {key: value for key, value in terms.items() if isinstance(value, Mapping)}
     plain = {key: value for key, value in terms.items() if key not in said}
     node = {TARGET: target, **_tree(plain)}
     owner = name_now(target)
-    if any(held_now(owner, key).node for key in plain):  # from before there were nodes within it
+    if any(held_now(owner, key).node for key in plain):  # older than the nested nodes
         for key, nest in NESTED[owner].items():
-            node.setdefault(key, {TARGET: nest.target})  # all of its keys may stand for contents, which are no terms
+            node.setdefault(key, {TARGET: nest.target})  # possibly none of its keys is a term
     now = current_node(node)
     if not whole:
         asked = {held.node or held.key for held in (held_now(owner, key) for key in node)}
@@ -81,13 +80,13 @@ def terms_now(terms: Mapping[str, Any], target: str, *, whole: bool = True) -> d
 
 
 def _untold(node: Any) -> set[str]:
-    """The keys of a node that are no terms."""
+    """The keys of a node that are not terms."""
     target = node.get(TARGET) if isinstance(node, Mapping) else None
     return {key for owner, _, key in (name.rpartition(".") for name in UNTOLD) if owner == target}
 
 
 def _tree(terms: Mapping[str, Any]) -> dict[str, Any]:
-    """What `settings_of` flattened; classes by their whole names where these are known."""
+    """The inverse of `settings_of`; classes by their full names where these are known."""
     found: dict[str, Any] = {}
     for key, value in terms.items():
         *path, last = key.split(".")
@@ -103,7 +102,7 @@ def _tree(terms: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache
 def _classes() -> Mapping[str, str]:
-    """Name of a class, as it is or was -> its whole name, of those that the tables speak of."""
+    """Name of a class, current or older -> its full name, for the classes in the tables."""
     owners = [name for name in RENAMED if _last(name)[:1].isupper()]
     owners += [name.rpartition(".")[0] for name in (*RENAMED, *RESPELLED, *ADDED)]
     owners += [nest.target for nests in NESTED.values() for nest in nests.values()]

@@ -1,1 +1,1 @@
-"""Datasets: where examples come from, how they are split, and how they reach the training loop."""
+"""Datasets: their examples, splits and data loading."""

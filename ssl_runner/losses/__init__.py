@@ -1,1 +1,1 @@
-"""Losses as functions of tensors, in float32 whatever the precision of the network."""
+"""Losses as functions of tensors, computed in float32 regardless of the network's precision."""

@@ -1,4 +1,4 @@
-"""Two players: a maker of images, and a judge who tells them from real ones.
+"""Adversarial losses of a generator of images and a discriminator.
 
     min over the maker, max over the judge of   E log D(real) + E log(1 - D(made)),   D = sigmoid of the judge's logit
 
@@ -16,7 +16,7 @@ from ssl_runner.losses.precision import float32
 
 @float32
 def judge_loss(real: Tensor, made: Tensor) -> Tensor:
-    """(B,) logits of real and of made images -> () - log D(real) - log(1 - D(made)), nats per pair.
+    """(B,) logits of real and of generated images -> () - log D(real) - log(1 - D(made)), nats per pair.
 
     >>> import torch
     >>> round(judge_loss(torch.zeros(2), torch.zeros(2)).item(), 4)  # a judge who cannot tell: 2 log 2
@@ -27,11 +27,11 @@ def judge_loss(real: Tensor, made: Tensor) -> Tensor:
 
 @float32
 def maker_loss(made: Tensor) -> Tensor:
-    """(B,) logits of made images -> () log(1 - D(made)), nats per image; the minimax form, at most 0."""
+    """(B,) logits of generated images -> () log(1 - D(made)), nats per image; the minimax form, at most 0."""
     return -F.softplus(made).mean()
 
 
 def held(judge: nn.Module, x: Tensor) -> Tensor:
-    """`judge(x)` with its parameters held constant: gradients reach x alone."""
+    """`judge(x)` with its parameters held constant: gradients reach only x."""
     fixed = {name: value.detach() for name, value in judge.named_parameters()}
     return functional_call(judge, fixed, (x,))

@@ -9,7 +9,7 @@ from ssl_runner.losses.precision import float32
 @torch.no_grad()
 @float32
 def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
-    """Assign examples to prototypes so that each prototype is used alike: (..., B, K) -> (..., B, K), rows sum to 1.
+    """Assign examples to prototypes such that prototypes are used equally: (..., B, K) -> (..., B, K), rows sum to 1.
 
     The Q that maximizes <Q, scores> + epsilon entropy(Q) among those whose rows sum to 1 and whose columns sum to
     B / K, approached by dividing columns and rows by their sums in turn; logarithms keep it from overflowing. After the
@@ -31,7 +31,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
 
 @float32
 def perplexity(p: Tensor) -> Tensor:
-    """How many prototypes are in use, from 1 to K: exp of the entropy of the mean of assignments (N, K), ().
+    """The effective number of prototypes, from 1 to K: exp of the entropy of the mean of assignments (N, K), ().
 
     >>> round(perplexity(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).item(), 4)
     2.0

@@ -14,9 +14,9 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 @float32
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """(B, K, ...) scores, (B, ...) classes, (K,) weights -> () nats per class asked for, each times its class's weight.
+    """(B, K, ...) scores, (B, ...) classes, (K,) weights -> () weighted nats per prediction.
 
-    Unlike torch's, the sum is divided by the number of terms, not by their weights: batches count alike.
+    Unlike torch's, the sum is divided by the number of terms, not by their weights, so that batches have equal weight.
     """
     return (F.cross_entropy(logits, target, reduction="none") * weight[target]).mean()
 

@@ -1,10 +1,10 @@
-"""Contrastive rules. All have one form, so that views, similarity, rule and negatives are orthogonal choices.
+"""Contrastive losses with a common signature, so that views, similarity, loss and negatives are independent choices.
 
-`sim` (N, M) similarities s_ij of N anchors to M candidates, higher is more alike; `pos` (N, M) bool: which candidates
+`sim` (N, M) similarities s_ij of N anchors to M candidates, higher is more similar; `pos` (N, M) bool: which candidates
 are positives of which anchor; `neg` (N, M): which are negatives, bool or, where some weigh more than others, weights
 >= 0. A candidate that is neither is ignored, as is an anchor's similarity to itself. A pair is an anchor and one of its
-positives, (i, j); every rule gives one number, a mean over pairs or over anchors that have any. An anchor without
-negatives costs nothing (or as little as the rule has it).
+positives, (i, j); each loss is a mean over pairs or over anchors that have any. An anchor without negatives
+costs nothing (or the loss's minimum).
 """
 
 from typing import Literal
@@ -16,14 +16,14 @@ from torch import Tensor
 from ssl_runner.losses.precision import float32
 from ssl_runner.nn.gather import divisor
 
-ABSENT = -1e30  # a logit of what is not there: finite, so that a sum over nothing has the gradient 0, not NaN
+ABSENT = -1e30  # the logit of an absent candidate: finite, so that a sum over nothing has the gradient 0, not NaN
 
 Mining = Literal["all", "semi_hard", "hard"]
 
 
 @float32
 def pair(sim: Tensor, pos: Tensor, neg: Tensor, *, attract: float, repel: float) -> Tensor:
-    """Pull positives up to one similarity, push negatives down to another; half squares of what is missing.
+    """Pull positives up to one similarity and push negatives down to another, with half squared hinges.
 
         loss = 1/2 mean over pairs of max(0, attract - s_ij)^2 + 1/2 mean over negatives of max(0, s_ik - repel)^2
 
@@ -39,7 +39,7 @@ def pair(sim: Tensor, pos: Tensor, neg: Tensor, *, attract: float, repel: float)
 
 @float32
 def triplet(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float, mining: Mining) -> Tensor:
-    """Want each positive more similar than the negatives of its anchor, by a margin.
+    """Require each positive to be more similar than the negatives of its anchor, by a margin.
 
         loss = mean over pairs (i, j) of  max(0, margin + s_ik - s_ij),   k: every negative of i (their mean),
                semi_hard: the most similar of those that are less similar than j (where none is, the least similar),
@@ -69,7 +69,7 @@ def triplet(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float, mining: Min
 
 @float32
 def lifted(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float) -> Tensor:
-    """Hold each pair against all negatives of both its members.
+    """Compare each positive pair with all negatives of both its members.
 
         loss = 1/2 mean over pairs (i, j) of  max(0, margin + log( sum_{k in neg(i)} e^{s_ik} + sum_{l in neg(j)}
                e^{s_lj} ) - s_ij)^2
@@ -84,7 +84,7 @@ def lifted(sim: Tensor, pos: Tensor, neg: Tensor, *, margin: float) -> Tensor:
 
 @float32
 def nce(sim: Tensor, pos: Tensor, neg: Tensor, log_normalizer: Tensor, log_noise: Tensor) -> Tensor:
-    r"""Tell each positive from noise, one candidate at a time: a logistic regression. Nats per positive pair.
+    r"""Distinguish each positive from noise by logistic regression, per candidate. Nats per positive pair.
 
         G_ij = (s_ij - c) - log(k p_noise(j)),   k the number of negatives (noise samples) of anchor i
         loss = mean over pairs (i, j) of  -log sigma(G_ij) - sum_{k in neg(i)} log(1 - sigma(G_ik))
@@ -122,7 +122,7 @@ def info_nce(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
 
 @float32
 def debiased_info_nce(sim: Tensor, pos: Tensor, neg: Tensor, *, prior: float, least: Tensor) -> Tensor:
-    """InfoNCE less what negatives of the anchor's own class are expected to add; nats per positive pair.
+    """InfoNCE minus the expected contribution of negatives of the anchor's class; nats per positive pair.
 
         g_i = max( (mean_{k in neg(i)} e^{s_ik} - prior mean_{j in pos(i)} e^{s_ij}) / (1 - prior),  e^least )
         loss = mean over pairs (i, j) of  -log( e^{s_ij} / (e^{s_ij} + K g_i) ),   K the number of negatives of i
@@ -142,7 +142,7 @@ def debiased_info_nce(sim: Tensor, pos: Tensor, neg: Tensor, *, prior: float, le
 
 @float32
 def soft_nearest_neighbors(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
-    """Want a positive as the neighbor of each anchor, drawn in proportion to e^s; nats per anchor.
+    """-log probability that a neighbor of the anchor, drawn in proportion to e^s, is positive; nats per anchor.
 
         loss = mean over anchors i of  -log( sum_{j in pos(i)} e^{s_ij} / sum_{k in pos(i) or neg(i)} e^{s_ik} )
 
@@ -157,7 +157,7 @@ def soft_nearest_neighbors(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
 
 @float32
 def supervised_contrastive(sim: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
-    """Want all positives of each anchor alike: each among all candidates, other positives included; nats per anchor.
+    """Cross-entropy of each positive among all candidates, including other positives; mean nats per anchor.
 
         loss = mean over anchors i of  mean_{j in pos(i)} -log( e^{s_ij} / sum_{k in pos(i) or neg(i)} e^{s_ik} )
 
@@ -187,7 +187,7 @@ def _own_mean(value: Tensor, weight: Tensor) -> Tensor:
 
 
 def _sums_from(x: Tensor) -> Tensor:
-    """(N, M) -> (N, M + 1): the sum of each row from a place on; from M on it is 0."""
+    """(N, M) -> (N, M + 1): suffix sums of each row; 0 at M."""
     return F.pad(x.flip(1).cumsum(dim=1).flip(1), (0, 1))
 
 
@@ -218,11 +218,11 @@ def hard_weights(sim: Tensor, neg: Tensor, hardness: float) -> Tensor:
 
 @torch.no_grad()
 def watched(sim: Tensor, critic: Tensor, pos: Tensor, neg: Tensor) -> dict[str, Tensor]:
-    """What every rule logs, () each; (N, M) each, masks bool.
+    """The logs of every loss, () each; arguments (N, M) each, masks bool.
 
     accuracy: how often the most similar candidate is a positive. log_candidates: log N, N a positive and the negatives
     of its anchor. information_bound: log N - InfoNCE of the critic, at most the mutual information of an anchor and its
-    positive, in nats, whatever the critic (van den Oord et al. 2018, section 2.3; Poole et al. 2019,
+    positive, in nats, for any critic (van den Oord et al. 2018, section 2.3; Poole et al. 2019,
     https://arxiv.org/abs/1905.06922): for InfoNCE itself log N - loss. It holds for negatives drawn at random, not for
     those that are picked, or weeded out, by their label.
     """

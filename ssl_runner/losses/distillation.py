@@ -1,4 +1,4 @@
-"""How far one network's output is from another's. B batch, V views, D width, K outputs."""
+"""Distances of one network's output from another's. B batch, V views, D width, K outputs."""
 
 import math
 
@@ -34,7 +34,7 @@ def output_std(z: Tensor) -> Tensor:
 
 @float32
 def cross_view_entropy(target: Tensor, log_p: Tensor) -> Tensor:
-    """Cross-entropy of what each view says with what each other one should: (V', B, K), (V, B, K) -> () nats.
+    """Cross-entropy of each view's output with the target of each other view: (V', B, K), (V, B, K) -> () nats.
 
         loss = - mean over i, v <= V', w != v of sum_k target_vik log p_wik
 

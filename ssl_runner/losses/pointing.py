@@ -1,4 +1,4 @@
-"""What is copied from where attention points to."""
+"""Copying of values by attention."""
 
 import math
 
@@ -12,7 +12,7 @@ ABSENT = 1e-6  # added to probabilities: the class of no place that can be point
 
 @float32
 def copied(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Copy values from the places whose keys a query points to: (B, Q, E), (B, N, E), (B, N, K) -> (B, Q, K).
+    """Copy values by attention of queries to keys: (B, Q, E), (B, N, E), (B, N, K) -> (B, Q, K).
 
     copied_i = sum_j a_ij values_j,   a_ij = softmax_j(queries_i . keys_j / sqrt(E))
     """

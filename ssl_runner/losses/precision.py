@@ -1,4 +1,4 @@
-"""Losses are computed in float32, also where the network runs in bfloat16."""
+"""Compute losses in float32, even if the network runs in bfloat16."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def wide(x: Tensor) -> Tensor:
-    """Half precision as float32; all else as it is."""
+    """Convert half precision to float32; other values stay."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from the image: likelihoods of pixels."""
+"""Reconstruction errors of pixels, as negative log-likelihoods."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Two embeddings of each example: alike, of some variance, and without redundancy. B batch, D width."""
+"""Redundancy reduction of two embeddings: invariance, variance and covariance. B batch, D width."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ def _standardize(z: Tensor) -> Tensor:
 
 @float32
 def barlow_twins(correlation: Tensor, off_diagonal: float) -> Tensor:
-    """How far a (D, D) cross-correlation is from the identity: ().
+    """Distance of a (D, D) cross-correlation from the identity: ().
 
         sum_i (1 - C_ii)^2 + off_diagonal sum_{i != j} C_ij^2
 
@@ -44,7 +44,7 @@ def barlow_twins(correlation: Tensor, off_diagonal: float) -> Tensor:
 
 
 class Terms(NamedTuple):
-    """VICReg's three, () each, before their weights."""
+    """VICReg's three terms, () each, unweighted."""
 
     invariance: Tensor
     variance: Tensor
@@ -75,5 +75,5 @@ def _covariance(z: Tensor) -> Tensor:
 
 
 def _off_diagonal_power(matrix: Tensor) -> Tensor:
-    """Sum of the squares of a square matrix off its diagonal."""
+    """Sum of squared off-diagonal entries of a square matrix."""
     return matrix.square().sum() - matrix.diagonal().square().sum()

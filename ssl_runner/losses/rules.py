@@ -1,4 +1,4 @@
-"""The contrastive rules of `losses.contrastive` as configs choose them (conf/objective/loss/)."""
+"""Configurable contrastive losses of `losses.contrastive` (conf/objective/loss/)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_runner.losses import contrastive
 from ssl_runner.losses.similarity import LEAST, SimilarityName
 
-LEAST_TEMPERATURE = 0.01  # below it float32's cosines, over the temperature, are too coarse to be told apart
+LEAST_TEMPERATURE = 0.01  # below it float32's cosines are too coarse when divided by the temperature
 
 
 class Rule(nn.Module, ABC):
@@ -23,20 +23,20 @@ class Rule(nn.Module, ABC):
 
     @property
     def reads_least(self) -> bool:
-        """Whether it reads the least similarity that there can be."""
+        """Whether it needs the lowest possible similarity."""
         return False
 
     def critic(self, sim: Tensor) -> Tensor:
-        """What the rule takes for log p(candidate | anchor) / p(candidate), up to a number for each anchor: (N, M)."""
+        """The loss's estimate of log p(candidate | anchor) / p(candidate), up to a constant per anchor: (N, M)."""
         return sim
 
     def watched(self) -> dict[str, Tensor]:
-        """What it learns by itself, () each, to be logged."""
+        """Its learned parameters, () each, for logs."""
         return {}
 
 
 def check_similarity(rule: Rule, name: SimilarityName) -> None:
-    """Raise ValueError where a rule reads the least similarity that there can be, and `name` has none."""
+    """Raise ValueError if a loss needs the lowest possible similarity, and `name` has none."""
     if rule.reads_least and name not in LEAST:
         raise ValueError(
             f"objective.loss.prior is above 0, and objective.similarity is {name}, which has no minimum "
@@ -68,7 +68,7 @@ def _temperature(log: Tensor) -> Tensor:
 
 
 class WithTemperature(Rule):
-    """What rules share that divide similarities by a temperature."""
+    """The base class of losses with a temperature."""
 
     def __init__(self, *, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class NPair(Rule):
 
 
 class NCE(WithTemperature):
-    """`contrastive.nce` with noise that is uniform over the n candidates of an anchor. Nats per positive pair.
+    """`contrastive.nce` with uniform noise over the n candidates of an anchor. Nats per positive pair.
 
     The model is p(j | i) = e^{s_ij / temperature - c} / n: c is the log of the mean of e^{s / temperature} over the
     noise, and s / temperature - c estimates log p(j | i) / p_noise(j). `log_normalizer`: c; None learns it, from 0.

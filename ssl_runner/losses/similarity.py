@@ -1,4 +1,4 @@
-"""How alike two vectors are: higher is more alike."""
+"""Similarities of vectors; higher is more similar."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 @float32
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """(N, D), (M, D) -> (N, M) squared Euclidean distances, not below 1e-12: where it is cut off it has no gradient."""
+    """(N, D), (M, D) -> (N, M) squared Euclidean distances, at least 1e-12, without gradient below."""
     squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
     return torch.addmm(squares, a, b.T, alpha=-2).clamp_min(1e-12)
 

@@ -1,4 +1,4 @@
-"""How likely the tokens of a text were. V ids of the vocabulary; `pad` stands for no token."""
+"""Log-likelihood of the tokens of a text. V ids of the vocabulary; `pad` is padding."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +15,7 @@ def token_nll(logits: Tensor, target: Tensor, pad: int) -> Tensor:
 
 
 def mean_of_real(values: Tensor, target: Tensor, pad: int) -> Tensor:
-    """(...) values of tokens and (...) ids -> () the mean over those that are no padding; 0 where all are.
+    """(...) values of tokens and (...) ids -> () the mean over all tokens but padding; 0 if there are none.
 
     Of several processes' tokens, in the mean over processes."""
     real = target != pad

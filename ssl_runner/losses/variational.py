@@ -1,4 +1,4 @@
-"""Parts of variational bounds: normal distributions without correlations. B batch, L latents."""
+"""Terms of variational bounds, for diagonal normal distributions. B batch, L latents."""
 
 import math
 
@@ -32,7 +32,7 @@ def gaussian_nll(mean: Tensor, target: Tensor, log_variance: Tensor) -> Tensor:
 
 @float32
 def reparameterized(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """A draw from N(mean, variance) by standard normal noise, (...) each, through which gradients flow to both.
+    """A reparameterized sample from N(mean, variance), given standard normal noise, (...) each.
 
     Kingma, Welling 2014, https://arxiv.org/abs/1312.6114, section 2.4.
     """

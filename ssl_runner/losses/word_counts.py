@@ -1,4 +1,4 @@
-"""How words are fitted to how often they stand near each other."""
+"""Losses on co-occurrence counts of words."""
 
 import torch
 from torch import Tensor

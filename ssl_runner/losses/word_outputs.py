@@ -1,4 +1,4 @@
-"""How likely a word is beside a vector, and the loss that this is learned by: conf/objective/output/ chooses.
+"""Output layers that score words given a vector, with their losses (conf/objective/output/).
 
 B examples, T places, M words asked for at each, S noise words, V words of the vocabulary, D width.
 """
@@ -50,7 +50,7 @@ def negative_sampling(score: Tensor, weight: Tensor, noise: Tensor, negatives: i
 
 
 class WordOutput(nn.Module, ABC):
-    """A second table, of output vectors, all zero at the start: u of a word beside v scores u . v."""
+    """A second table of output vectors, initialized to zero: a word with output vector u scores u . v given v."""
 
     def __init__(self, encoder: WordEncoder, spec: TextSpec) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class WordOutput(nn.Module, ABC):
 
 
 class Softmax(WordOutput):
-    """A softmax over the whole vocabulary: exact, and its cost grows with the vocabulary."""
+    """The full softmax over the vocabulary: exact, with a cost proportional to the vocabulary."""
 
     def draw(self, count: int) -> Tensor:
         return torch.empty(count, 0, dtype=torch.int64, device=self.table.weight.device)
@@ -86,7 +86,7 @@ class Softmax(WordOutput):
 
 
 class NegativeSampling(WordOutput):
-    """Tell true pairs from `negatives` pairs with a noise word, whose probability is in proportion to count^power.
+    """Negative sampling: distinguish true pairs from `negatives` pairs with noise words of probability ~ count^power.
 
     Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
     Compositionality", https://arxiv.org/abs/1310.4546, equation 4. At its minimum a score is log p(pair) / (p(word)

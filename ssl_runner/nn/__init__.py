@@ -1,1 +1,1 @@
-"""Parts that several methods share."""
+"""Modules and functions that several methods share."""

@@ -1,4 +1,4 @@
-"""Recurrence over maps."""
+"""Convolutional LSTM."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ State = tuple[Tensor, Tensor]
 
 
 class ConvLSTM(nn.Module):
-    """An LSTM whose products with matrices are 3 x 3 convolutions: one step, (B, dim_in, h, w) -> (B, dim, h, w).
+    """An LSTM with 3 x 3 convolutions in place of matrix products: one step, (B, dim_in, h, w) -> (B, dim, h, w).
 
         i, f, o = sigma(W [x, h]),   g = tanh(W [x, h]),   c' = f c + i g,   h' = o tanh(c')
 
@@ -23,7 +23,7 @@ class ConvLSTM(nn.Module):
         nn.init.ones_(self.gates.bias[dim : 2 * dim])  # type: ignore[index]
 
     def forward(self, x: Tensor, state: State | None) -> State:
-        """The state after x: what is given out, and the memory. None: the state before anything was read."""
+        """The state after x: output and cell. None: the initial state."""
         if state is None:
             empty = x.new_zeros(len(x), self.dim, *x.shape[2:])
             state = (empty, empty)

@@ -1,15 +1,15 @@
-"""Sums by key, in a table of fixed size on the device."""
+"""A hash table of sums by key, of fixed size, on the device."""
 
 import torch
 from torch import Tensor, nn
 
 PROBES = 12  # places tried for a key; with half of a table filled, one key of 4,000 has none of its own
-MIX, STEP = -7046029254386353131, -4417276706812531889  # odd, so that no two keys are mixed alike
+MIX, STEP = -7046029254386353131, -4417276706812531889  # odd, so that mixing is injective
 FREE = -1  # of `keys`: a place that holds none
 
 
 class CountTable(nn.Module):
-    """Sum amounts by key, for at most `size` keys; all batched, without waiting for the device.
+    """Sum amounts by key, for at most `size` keys; batched, without synchronization.
 
     Open addressing with double hashing: a key is tried at PROBES places, which follow from it, and takes the first that
     is free. Where none is, its amount is not kept. Keys are int64 and not negative.
@@ -29,7 +29,7 @@ class CountTable(nn.Module):
 
     @property
     def uncounted(self) -> Tensor:
-        """() part of all amounts that had no place."""
+        """() share of all amounts that did not fit."""
         return self.lost / self.total.clamp_min(1e-30)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from ssl_runner.nn.transformer import Transformer
 
 
 class ConvDecoder(nn.Module):
-    """Draw an image from one vector: (B, dim) -> (B, C, H, W), unbounded values (or logits).
+    """Decode an image from one vector: (B, dim) -> (B, C, H, W), unbounded values (or logits).
 
     A linear layer makes the grid of widths[0] channels that `GridDecoder` draws from. Kaiming weights, normal.
     """
@@ -28,7 +28,7 @@ class ConvDecoder(nn.Module):
 
 
 class GridDecoder(nn.Module):
-    """Draw an image from a grid of vectors: (B, widths[0], h, w) -> (B, C, H, W), unbounded values (or logits).
+    """Decode an image from a grid of vectors: (B, widths[0], h, w) -> (B, C, H, W), unbounded values (or logits).
 
     (h, w) is `grid`: H and W halved (rounded up) len(widths) times. Each layer is a transposed convolution that doubles
     it: 4 x 4, stride 2, as in DCGAN (Radford et al. 2015, https://arxiv.org/abs/1511.06434), with BatchNorm and ReLU
@@ -48,7 +48,7 @@ class GridDecoder(nn.Module):
 
     @property
     def last(self) -> nn.ConvTranspose2d:
-        """The layer that gives the pixels."""
+        """The output layer."""
         return cast(nn.ConvTranspose2d, cast(nn.Sequential, self.layers[-1])[-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def _upscale(n_in: int, n_out: int, *, last: bool) -> nn.ConvTranspose2d:
 
 
 class PatchDecoder(nn.Module):
-    """Say what is in every patch, given the features of a few: the light decoder of a masked autoencoder.
+    """Predict all patches from the features of a few: the light decoder of a masked autoencoder.
 
     He et al. 2021 (MAE), https://arxiv.org/abs/2111.06377. One learned token stands for every hidden patch; fixed
     sine-cosine positions tell them apart: 2-D of images, 3-D of clips, whose patches are tubes. Weights are Xavier,

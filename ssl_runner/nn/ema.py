@@ -1,4 +1,4 @@
-"""Targets and teachers: a copy of a module that follows it slowly."""
+"""Exponential moving averages of modules, as targets and teachers."""
 
 import copy
 import math
@@ -48,6 +48,6 @@ def cosine_momentum(start: float, progress: float) -> float:
 
 
 def check_momentum(key: str, value: float) -> None:
-    """Raises ValueError unless the average moves: `value` in [0, 1)."""
+    """Raises ValueError unless `value`, the momentum, is in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"objective.{key} is {value}; it must lie in [0, 1); 0 copies the weights at each step")

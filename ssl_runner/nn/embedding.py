@@ -1,4 +1,4 @@
-"""The table of vectors with which an encoder of text begins. B batch, T tokens, E width."""
+"""Token embeddings of encoders of text. B batch, T tokens, E width."""
 
 import torch
 from torch import Tensor, nn

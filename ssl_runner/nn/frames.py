@@ -1,4 +1,4 @@
-"""Frames of clips (B, T, C, H, W): which are shown, and how much moves between them."""
+"""Selection of frames of clips (B, T, C, H, W), and motion between frames."""
 
 from typing import Literal
 
@@ -32,12 +32,12 @@ def seen(clips: Tensor, frames_seen: Seen) -> Tensor:
 
 
 def motion(clips: Tensor) -> Tensor:
-    """How much changes from each frame to the next, mean of |difference| over channels and pixels: (B, T - 1)."""
+    """Motion between consecutive frames, the mean of |difference| over channels and pixels: (B, T - 1)."""
     return (clips[:, 1:] - clips[:, :-1]).abs().mean(dim=(2, 3, 4))
 
 
 def check_ordered(encoder: ClipEncoder) -> None:
-    """Raises ValueError for an encoder whose features of a clip are the same whatever the order of its frames."""
+    """Raises ValueError for an encoder whose features do not depend on the order of frames."""
     if not encoder.ordered:
         raise ValueError(
             "backbone.pool is mean, whose features do not depend on the order of frames, which this "

@@ -1,4 +1,4 @@
-"""The same tensor from every process of a distributed run, in one."""
+"""Gather and average tensors over the processes of a distributed run."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def ranks() -> int:
-    """How many processes train together; 1 where none is distributed."""
+    """The number of processes of a distributed run; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -1,4 +1,4 @@
-"""The judge of an adversarial loss."""
+"""The discriminator of an adversarial loss."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class Judge(nn.Module):
-    """Score how real images in [0, 1] look: (B, C, H, W) -> (B,) logits, above 0 for real.
+    """Score whether images in [0, 1] are real: (B, C, H, W) -> (B,) logits, above 0 for real.
 
     Strided 4 x 4 convolutions with leaky ReLUs, as in DCGAN (Radford et al. 2015, https://arxiv.org/abs/1511.06434),
-    one a width, each of which halves the image; then a score for each place, of which the mean counts. Normalized by
-    groups of channels, not over the batch: each image is judged by itself.
+    one per width, each halving the image; then the mean of a score per position. Normalized by groups of channels, not
+    over the batch, so that each image is scored by itself.
     """
 
     def __init__(self, channels: int, *, widths: Sequence[int]) -> None:

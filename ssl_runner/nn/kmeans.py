@@ -1,4 +1,4 @@
-"""Centers of groups of points, for each of several sets."""
+"""k-means for several sets of points at once."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ SAME = 1e-3  # of a set's reach: points nearer to each other are one, for they d
 
 
 def kmeans(points: Tensor, count: int) -> Tensor:
-    """The centers of `count` groups of points, for each set by itself: (B, N, D) -> (B, count, D). Nothing is drawn.
+    """The centers of `count` clusters of each set of points: (B, N, D) -> (B, count, D). Deterministic.
 
     The first center is the point farthest from the mean, each further one that farthest from all before (Gonzalez 1985,
     https://doi.org/10.1016/0304-3975(85)90224-5), so that few points far from all others have a center too; then

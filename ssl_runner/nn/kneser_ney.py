@@ -20,7 +20,7 @@ class Order(NamedTuple):
 
 
 def discounts(counts: Tensor) -> tuple[float, float, float]:
-    """What to take off counts of 1, of 2, and of 3 and more, by how many of `counts` are so: n_1, n_2, ...
+    """Discounts of counts of 1, of 2, and of 3 and more, from the numbers of such counts: n_1, n_2, ...
 
         D_j = j - (j + 1) Y n_{j+1} / n_j,   Y = n_1 / (n_1 + 2 n_2)
 

@@ -1,4 +1,4 @@
-"""One vector a token out of all layers of an encoder."""
+"""A learned weighted sum of all layers of an encoder."""
 
 from collections.abc import Sequence
 

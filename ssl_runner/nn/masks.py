@@ -1,4 +1,4 @@
-"""Which patches of an image are kept: (B, K) int64 places, row-major, as many in each row.
+"""Random choices of visible patches: (B, K) int64 places, row-major, as many in each row.
 
 `grid` is (patches down, patches across), N their product; each function draws from torch's global generator.
 """
@@ -14,12 +14,12 @@ ASPECT = 0.3  # height / width of a rectangle lies in 0.3 ... 1 / 0.3, as in BEi
 
 
 def keep_random(count: int, grid: tuple[int, int], kept: int, device: torch.device) -> Tensor:
-    """Keep `kept` places of each of `count` images, uniformly without replacement: (count, kept)."""
+    """Keep `kept` positions of each of `count` images, uniformly without replacement: (count, kept)."""
     return torch.rand(count, grid[0] * grid[1], device=device).argsort(dim=1)[:, :kept]
 
 
 def keep_outside_blocks(count: int, grid: tuple[int, int], kept: int, device: torch.device) -> Tensor:
-    """Hide rectangles one after the other until only `kept` places are left: (count, kept).
+    """Hide rectangles one by one until only `kept` positions are visible: (count, kept).
 
     Bao, Dong, Piao, Wei 2021, "BEiT: BERT Pre-Training of Image Transformers", https://arxiv.org/abs/2106.08254,
     algorithm 1, with all rectangles drawn at once: a place is hidden with the first rectangle that covers it, and the

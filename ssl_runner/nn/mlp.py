@@ -1,4 +1,4 @@
-"""Heads of linear layers: projectors and predictors."""
+"""MLP heads: projectors and predictors."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -69,7 +69,7 @@ def untubify(tubes: Tensor, tube: tuple[int, int, int], grid: tuple[int, int, in
 
 
 def gather_places(tokens: Tensor, places: Tensor) -> Tensor:
-    """Pick places, different ones in each row: (B, N, D), (B, K) int64 -> (B, K, D), in the order of `places`."""
+    """Gather positions, different ones per row: (B, N, D), (B, K) int64 -> (B, K, D), in the order of `places`."""
     return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
 
 

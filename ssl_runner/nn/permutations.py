@@ -1,4 +1,4 @@
-"""Permutations of nine things that differ in as many places as they can.
+"""Sets of permutations of nine elements with maximal Hamming distance.
 
 The sets are groups, and members of a group differ in no fewer places than its members differ from the identity. In a
 group that is sharply k-transitive on nine points only the identity leaves k points where they are: any two members
@@ -34,7 +34,7 @@ MOST = max(GROUPS)
 
 
 def least_distance(size: int) -> int:
-    """In how many places any two of `distant_permutations(size)` differ; no set of that size differs in more.
+    """The minimal Hamming distance within `distant_permutations(size)`, which is the maximum for that size.
 
     >>> [least_distance(size) for size in (9, 64, 100, 1000)]
     [9, 8, 7, 6]

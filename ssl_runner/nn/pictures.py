@@ -1,4 +1,4 @@
-"""Tensors of images and clips as figures take them."""
+"""Convert tensors of images and clips for figures."""
 
 import numpy as np
 from torch import Tensor

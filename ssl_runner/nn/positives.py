@@ -1,4 +1,4 @@
-"""Which examples count as the same: views of examples of one group are positives of each other. V views, B batch."""
+"""Definitions of positives: views of examples of the same group are positives of each other. V views, B batch."""
 
 from abc import ABC, abstractmethod
 
@@ -11,7 +11,7 @@ from ssl_runner.nn.gather import gather
 
 
 class Positives(nn.Module, ABC):
-    """Give each example of a batch the number of its group."""
+    """Assign each example of a batch to a group."""
 
     @abstractmethod
     def forward(self, features: Tensor, source: Tensor, label: Tensor) -> Tensor:
@@ -30,21 +30,21 @@ def alone(source: Tensor) -> Tensor:
 
 
 class Augmentation(Positives):
-    """Views of one example, and no others."""
+    """Only views of the same example are positives."""
 
     def forward(self, features: Tensor, source: Tensor, label: Tensor) -> Tensor:
         return alone(source)
 
 
 class Label(Positives):
-    """Views of all examples with one label; an unlabeled example (-1) is only like itself."""
+    """Views of examples with the same label are positives; an unlabeled example (-1) is a group of its own."""
 
     def forward(self, features: Tensor, source: Tensor, label: Tensor) -> Tensor:
         return torch.where(label < 0, alone(source), label)
 
 
 class PseudoLabel(Positives):
-    """Views of all examples in one cluster of the encoder's features: k-means, a little further with every batch.
+    """Views of examples in the same cluster of the encoder's features are positives; by online k-means.
 
     Clusters are of the mean over views of features scaled to length 1, by Euclidean distance. Each step moves a center
     to the mean of its members, an average over steps that forgets by `momentum`; a cluster that holds under a tenth of

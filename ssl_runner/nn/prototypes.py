@@ -1,4 +1,4 @@
-"""Directions to which embeddings are compared."""
+"""Learned prototypes for embeddings."""
 
 import torch
 import torch.nn.functional as F

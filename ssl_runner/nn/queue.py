@@ -8,7 +8,7 @@ from ssl_runner.nn.gather import gather
 
 
 class Queue(nn.Module):
-    """Keep the last `size` keys, to be negatives of later batches.
+    """Keep the last `size` keys as negatives for later batches.
 
     He, Fan, Wu, Xie, Girshick 2020, "Momentum Contrast for Unsupervised Visual Representation Learning",
     https://arxiv.org/abs/1911.05722, algorithm 1. Until they are overwritten the places hold random unit vectors, drawn
@@ -32,7 +32,7 @@ class Queue(nn.Module):
 
     @property
     def filled(self) -> Tensor:
-        """(size,) bool: the places that hold keys which were pushed."""
+        """(size,) bool: which slots hold keys."""
         return torch.arange(len(self.keys), device=self.keys.device) < self.pushed
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Weights of which every process holds a part: torch's `fully_shard` (FSDP2)."""
+"""Sharded weights: torch's `fully_shard` (FSDP2)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ LISTS = ("blocks", "stages")  # what a ModuleList is called whose parts are gath
 
 
 def shard(objective: nn.Module, device: torch.device) -> None:
-    """Leave each process its part of every parameter: a slice along the first dimension.
+    """Shard each parameter over processes along its first dimension.
 
-    Blocks of Transformers and stages of convolutional networks, of the encoder and of whatever copies it, are whole
-    only while they run; all other weights, those of heads and embeddings, from the beginning of `loss` to the end of
-    the backward pass. So `loss` may read them as it likes, and call the encoder by any method. Elsewhere they are
-    whole in `gathered`. Gradients come as the mean over processes.
+    Blocks of Transformers and stages of convolutional networks, of the encoder and its copies, are gathered only
+    while they run; all other weights, those of heads and embeddings, from the start of `loss` to the end of the
+    backward pass. So `loss` may read them, and call the encoder by any method. Elsewhere `gathered` gathers them.
+    Gradients are averaged over processes.
 
-    Raises ValueError for a parameter that is a single number, without a dimension.
+    Raises ValueError for a zero-dimensional parameter.
     """
     mesh = init_device_mesh(device.type, (ranks(),))
     objective.to(memory_format=torch.contiguous_format)  # slices have no channels-last layout
@@ -37,7 +37,7 @@ def shard(objective: nn.Module, device: torch.device) -> None:
 
 
 def unfused(optimizer: torch.optim.Optimizer) -> None:
-    """Step without fused kernels where torch's take no shared weights: the same, but for rounding."""
+    """Disable fused kernels where these do not support sharded weights; equal up to rounding."""
     if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
         for group in optimizer.param_groups:
             group["fused"] = None
@@ -45,7 +45,7 @@ def unfused(optimizer: torch.optim.Optimizer) -> None:
 
 @contextmanager
 def gathered(objective: nn.Module) -> Iterator[None]:
-    """Have an objective's weights whole outside of `loss`; all processes take part. One that is not shared: nothing."""
+    """Gather an objective's weights outside of `loss`, in all processes. Does nothing if it is not sharded."""
     if not isinstance(objective, FSDPModule):
         yield
         return
@@ -79,12 +79,12 @@ def part_of(value: Any, like: Tensor) -> Any:
 
 
 def local(value: Tensor) -> Tensor:
-    """This process' part of a shared tensor; another is its own."""
+    """This process's part of a sharded tensor; other tensors are returned unchanged."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
 def said_by_all(objective: nn.Module, verdict: bool) -> bool:
-    """Whether every process says so of its part, where weights are shared out: all ask at once. Else `verdict`."""
+    """With sharding, whether `verdict` holds in all processes, which must all call this. Otherwise `verdict`."""
     if not isinstance(objective, FSDPModule):
         return verdict
     share = mean_over_ranks(torch.tensor(float(verdict), device=next(objective.parameters()).device))

@@ -1,4 +1,4 @@
-"""Batch normalization by the batch of all processes that train together."""
+"""Batch normalization over the batch of all processes."""
 
 import torch
 from torch import Tensor, nn
@@ -44,17 +44,17 @@ class SyncedBatchNorm(_BatchNorm):
         over = [0, *range(2, input.dim())]
         channels = [1, -1, *[1] * (input.dim() - 2)]
         mean = gather(input.mean(over)[None]).mean(0)
-        centerd = input - mean.view(channels)
-        variance = gather(centerd.square().mean(over)[None]).mean(0)
+        centered = input - mean.view(channels)
+        variance = gather(centered.square().mean(over)[None]).mean(0)
         self._track(mean, variance, ranks() * input.numel() // len(mean))
-        normal = centerd * (variance + self.eps).rsqrt().view(channels)
+        normal = centered * (variance + self.eps).rsqrt().view(channels)
         if not self.affine:
             return normal
         return normal * self.weight.view(channels) + self.bias.view(channels)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics, of which the variance is divided by one less than what there is."""
+        """Update the running statistics, with the unbiased variance."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)

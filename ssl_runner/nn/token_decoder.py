@@ -1,4 +1,4 @@
-"""Text from a vector. B batch, T tokens, L width of the vector."""
+"""Decode text from a vector. B batch, T tokens, L width of the vector."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from ssl_runner.interfaces import TextSpec
 
 
 class TokenDecoder(nn.Module):
-    """Write a text, token by token, from a vector of width `width` that is read at each step.
+    """Decode a text autoregressively from a vector of width `width`, which is an input of each step.
 
         h_n = GRU(h_{n-1}, [e(token n), z]),   p(token n + 1 | tokens up to n, z) = softmax(E W h_n + b)
 

@@ -1,4 +1,4 @@
-"""What follows from the ids of a text: padding, words and segments. B batch, T tokens, D width."""
+"""Padding, words and segments from the ids of a text. B batch, T tokens, D width."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from ssl_runner.interfaces import TextSpec
 
 
 def mean_of_tokens(states: Tensor, x: Tensor, pad: int) -> Tensor:
-    """(B, T, D) and ids (B, T) -> (B, D): the mean over what is no padding; 0 where all of it is."""
+    """(B, T, D) and ids (B, T) -> (B, D): the mean over all tokens but padding; 0 if there are none."""
     kept = (x != pad).to(states.dtype)
     return (states * kept[:, :, None]).sum(dim=1) / kept.sum(dim=1, keepdim=True).clamp(min=1)
 

@@ -1,4 +1,4 @@
-"""From features back to tokens. D width of the features, E of the embedding, V ids of the vocabulary."""
+"""Scores of tokens from features. D width of the features, E of the embedding, V ids of the vocabulary."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Which words of a text stand beside each other, batched. B examples, T places of each, W places to either side."""
+"""Context windows of words, batched. B examples, T places of each, W places to either side."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ def gaps(x: Tensor, kept: Tensor, window: int, special: SpecialTokens) -> Tensor
     """(B, T) ids, (B, T) bool -> (B, T, T) whole numbers: how many kept words on one place is from another, 0 from
     itself.
 
-    More than `window`, whatever it is, where the two are not in one sentence or one of them is not kept.
+    More than any `window` where the two are not in one sentence or one of them is not kept.
     """
     number = kept.cumsum(dim=1) + window * sentences(x, special)
     alone = -(window + 1) * (1 + torch.arange(x.shape[1], device=x.device))

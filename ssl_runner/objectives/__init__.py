@@ -1,1 +1,1 @@
-"""Self-supervised objectives: one file, one objective, two methods (`split` and `loss`). None imports another."""
+"""Self-supervised objectives: one file each, with two methods, `split` and `loss`. No objective imports another."""

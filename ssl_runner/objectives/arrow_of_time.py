@@ -1,4 +1,4 @@
-"""Is the clip played forwards or backwards?"""
+"""Arrow of time: predict the playing direction of a clip."""
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,9 @@ class ArrowOfTime(Objective[Tensor, Tensor]):
 
         x = t or t reversed,   y = 1: reversed, as often as not,   loss = -log p(y | x)               nats per clip
 
-    It can be learned only where what happens does not happen backwards as often: things fall, slow down, break. Where
-    motion is symmetric in time accuracy stays at one half, as it does with `frames_seen: one`, the control that shows
-    one frame of the clip all the time. In films it can also be learned from what cameras and codecs do, of which the
-    paper tells.
+    It can be learned only if motion is asymmetric in time: things fall, slow down, break. For symmetric motion accuracy
+    stays at one half, as with `frames_seen: one`, the control that repeats one frame of the clip. In films it can also
+    be learned from artifacts of cameras and codecs, as the paper describes.
 
     Wei, Lim, Zisserman, Freeman 2018, "Learning and Using the Arrow of Time",
     https://dspace.mit.edu/handle/1721.1/137537.

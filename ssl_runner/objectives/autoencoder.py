@@ -1,4 +1,4 @@
-"""The image from its own code; with a corruption, the clean image from the code of a damaged one."""
+"""Autoencoder: reconstruct an image from its code; with corruption, denoising autoencoder."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -14,7 +14,7 @@ Corruption = Literal["none", "gaussian", "masking", "salt_and_pepper"]
 
 
 class Autoencoder(Objective[Tensor, Tensor]):
-    """Reconstruct an image from its code, one vector of the encoder's width.
+    """Reconstruct an image from its code, a vector of the encoder's width.
 
         x = corrupt(t),   y = t,   loss = |y - d(f(x))|^2 per pixel (gaussian), or the pixels' cross-entropy (bernoulli)
 
@@ -77,7 +77,7 @@ class Autoencoder(Objective[Tensor, Tensor]):
 
 
 def corrupt(image: Tensor, corruption: Corruption, amount: float) -> Tensor:
-    """Damage (B, C, H, W) images in [0, 1]. `amount`: standard deviation (gaussian), else part of the pixels."""
+    """Damage (B, C, H, W) images in [0, 1]. `amount`: standard deviation (gaussian), else fraction of the pixels."""
     if corruption == "none":
         return image
     if corruption == "gaussian":

@@ -1,4 +1,4 @@
-"""Two views' embeddings whose dimensions are each alike and do not repeat each other (Barlow Twins)."""
+"""Barlow Twins: make two views' embeddings invariant and their dimensions decorrelated."""
 
 import torch
 from torch import Tensor

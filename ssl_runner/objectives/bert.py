@@ -1,4 +1,4 @@
-"""Hidden tokens of a text from all others, and whether two passages follow one another (BERT)."""
+"""BERT: predict masked tokens from all others, and whether two passages are consecutive."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -35,7 +35,7 @@ class Hidden(NamedTuple):
 
 
 class MaskedLanguageModel(Objective[Masked, Hidden]):
-    """Say what hidden tokens were, and whether one passage follows the other.
+    """Predict masked tokens, and whether the second passage follows the first.
 
         x = t with t_i, i in M, replaced,   y = t_i for i in M, and c
         loss = mean over M of -log p(t_i | x)   +   next_sentence * -log p(c | x)         nats per token, nats per pair
@@ -146,7 +146,7 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
 
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))
-        return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # what stayed is told by copying it
+        return y.tokens.masked_fill(shown == y.tokens, self.special.pad)  # unchanged tokens are predicted by copying
 
     def hides(self) -> Mapping[str, Any]:
         pairs = self.next_sentence > 0
@@ -156,11 +156,11 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return self.predict(x).tokens
 
     def _scores(self, states: Tensor, places: Tensor) -> Tensor:
-        """(B, T, D) and (B, K) -> (B, K, V); where nothing is asked for those of the first place."""
+        """(B, T, D) and (B, K) -> (B, K, V); for unused slots those of position 0."""
         return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)
 
     def _framed(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """[CLS] and [SEP] in place of the first and last token of a full row; shorter ones have them already."""
+        """Replace the first and last token of a full row by [CLS] and [SEP]; shorter rows already have them."""
         text = t.clone()
         text[:, 0] = self.special.cls
         text[:, -1] = torch.where(t[:, -1] == self.special.pad, self.special.pad, self.special.sep)
@@ -193,12 +193,12 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         second = torch.where(follows, t, t[other].gather(1, (place + begin - cut).clamp(0, length - 1)))
         text = torch.where(place < cut, t, second).scatter(1, cut, self.special.sep)
         text[:, 0] = self.special.cls
-        last = (cut + length - begin).clamp(max=length - 1)  # however it is: else it told which b is another's
+        last = (cut + length - begin).clamp(max=length - 1)  # in both cases: otherwise it would reveal a random b
         text = text.scatter(1, last, self.special.sep).masked_fill(place > last, self.special.pad)
         return text, follows[:, 0].long()
 
     def _draw(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Places (B, K), and the tokens to hide there (B, K): PAD beyond those that an example hides."""
+        """Positions (B, K), and the tokens to mask there (B, K): PAD where an example masks fewer than K."""
         count, length = text.shape
         ordinary = ~self.special.among(text)
         word = self._words(text)
@@ -218,11 +218,11 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         return places, text.gather(1, places).masked_fill(~asked.gather(1, first), self.special.pad)
 
     def _words(self, text: Tensor) -> Tensor:
-        """(B, T) int64: which word of its text a token is in, counted from 0; special tokens are words of their own."""
+        """(B, T) int64: the index of each token's word in its text; each special token is a word."""
         return word_begins(text, self.starts, self.ends).cumsum(dim=1) - 1
 
     def _replaced(self, tokens: Tensor) -> Tensor:
-        """[MASK], another token, or itself, each by its share."""
+        """[MASK], a random token, or the token itself, with the configured probabilities."""
         drawn = torch.rand(tokens.shape, device=tokens.device)
         noise = self.ordinary[torch.randint_like(tokens, len(self.ordinary))]
         return torch.where(

@@ -1,4 +1,4 @@
-"""One view's embedding by a slowly moving target network, from the other view (BYOL)."""
+"""BYOL: predict a momentum network's embedding of one view from the other view."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from ssl_runner.views.pairs import two_views
 
 
 class BYOL(Objective[Tensor, Tensor]):
-    """Predict what a moving average of the network says of another view of the example; there are no negatives.
+    """Predict the embedding of another view by a moving average of the network; there are no negatives.
 
         x = a view of t,   y = another view of t
         loss = |q(z_x) - z'_y|^2 + |q(z_y) - z'_x|^2,   vectors scaled to length 1                per example, in [0, 8]
@@ -49,7 +49,7 @@ class BYOL(Objective[Tensor, Tensor]):
         self.momentum = momentum
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x, y (B, C, h, w) or the like."""
+        """x, y (B, C, h, w), or those of other data."""
         return two_views(self.views, batch.data)
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:

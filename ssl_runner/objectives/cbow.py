@@ -1,4 +1,4 @@
-"""A word from the words around it (continuous bag of words)."""
+"""CBOW (continuous bag of words): predict a word from the words around it."""
 
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class CBOW(Objective[Around, Center]):
         return Around(word, pairs), Center(word.masked_fill(~pairs.any(dim=2), self.mask), self.output.draw(len(word)))
 
     def shuffle(self, x: Around, y: Center) -> tuple[Around, Center]:
-        """Each place asks for the word of another place of the batch."""
+        """Each position gets the target word of another position of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
     def loss(self, x: Around, y: Center) -> Loss:

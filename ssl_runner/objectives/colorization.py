@@ -1,4 +1,4 @@
-"""The colors of an image from its lightness."""
+"""Colorization: predict the colors of an image from its lightness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -115,12 +115,12 @@ class Colorization(Objective[Tensor, Colors]):
         return Loss(weighted_cross_entropy(logits, target, self.weights()), logs, carry=frequency)
 
     def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
-        """`carries` (Q,) each: how frequent each color was in a batch."""
+        """`carries` (Q,) each: the frequency of each color in a batch."""
         self.batches += 1
         self.prior += (mean_over_ranks(torch.stack(list(carries)).mean(dim=0)) - self.prior) / self.batches
 
     def predict(self, x: Tensor) -> Colors:
-        """Each cell in the annealed mean of its colors, p^(1 / temperature) made to sum to 1."""
+        """The annealed mean color of each cell, with probabilities proportional to p^(1 / temperature)."""
         p = (self._logits(x).float() / self.temperature).softmax(dim=1)
         ab = torch.einsum("bqhw,qc->bchw", p, self.centers)
         smooth = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
@@ -130,7 +130,7 @@ class Colorization(Objective[Tensor, Colors]):
         return self.predict(x).image
 
     def compared(self, image: Tensor) -> Tensor:
-        """a* and b* of every pixel, as 8 bits hold them: (B, 3, H, W) -> (B, 2, H, W), gray at 128 / 255."""
+        """a* and b* of every pixel, offset to 8-bit range: (B, 3, H, W) -> (B, 2, H, W), gray at 128 / 255."""
         return (rgb_to_lab(image)[:, 1:] + EXTENT) / 255
 
     def hidden(self, x: Tensor) -> Tensor:
@@ -140,12 +140,12 @@ class Colorization(Objective[Tensor, Colors]):
         return {"pixels": "a* and b* of all, (value + 128) / 255"}
 
     def classes(self, ab: Tensor) -> Tensor:
-        """(B, 2, h, w) a*, b* -> (B, h, w) int64: the color whose center is nearest to the square they lie in."""
+        """(B, 2, h, w) a*, b* -> (B, h, w) int64: the color whose center is nearest to their square."""
         a, b = ((ab / self.step).round().long() + self.reach).clamp(0, 2 * self.reach).unbind(1)
         return self.nearest[a, b]
 
     def weights(self) -> Tensor:
-        """(Q,) weight of each color, of mean 1 over the smoothed prior; all 1 before the first step."""
+        """(Q,) weight of each color, with mean 1 under the smoothed prior; all 1 before the first step."""
         smoothed = self.blur @ self.prior
         weight = 1 / ((1 - self.uniform) * smoothed + self.uniform / len(smoothed))
         return torch.where(self.batches > 0, weight / (smoothed * weight).sum(), 1.0)

@@ -1,4 +1,4 @@
-"""Views of one example are found again among the views of all others (SimCLR and its family)."""
+"""Contrastive learning of views: identify views of the same example among those of others (SimCLR and variants)."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
@@ -30,18 +30,18 @@ class Moved(NamedTuple):
 
 
 class ContrastiveViews(Objective[Tensor, Origin]):
-    """Tell, by a contrastive rule, which views come from one example, or from one group of examples.
+    """Identify, by a contrastive loss, which views are of the same example, or of the same group of examples.
 
         x = V random views of each example,   y = the example each came from
         loss = rule(similarity(g(f(x_i)), g(f(x_j))))                               nats per positive pair (InfoNCE)
 
     Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
     https://arxiv.org/abs/2002.05709, with InfoNCE, cosines, two views and all negatives of the batch.
-    Every view is an anchor; its candidates are all views of this process, or of all `ranks`, and the last `queue` keys
-    that were pushed, one an example, as they were then. `positives` says which candidates are alike: those are
-    positives, or in the queue ignored; all others are negatives. `negatives` draws so many of them, without
-    replacement, from the queue only what the batch is short of, and all where there are fewer. `hardness` weighs them
-    by similarity.
+    Every view is an anchor; its candidates are all views of this process, or of all `ranks`, and the last `queue` keys,
+    one per example, as they were when pushed. `positives` defines groups: candidates of the anchor's group are
+    positives, or ignored in the queue; all others are negatives. `negatives` draws so many of these, without
+    replacement, from the queue only as many as the batch lacks, and all if there are fewer. `hardness` weights them by
+    similarity.
     Differs from the paper: AdamW by default in place of LARS, and batches of hundreds in place of thousands.
     """
 
@@ -89,7 +89,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         self.labeled = spec.classes > 0
 
     def split(self, batch: Batch) -> tuple[Tensor, Origin]:
-        """x (V, B, C, h, w) or the like."""
+        """x (V, B, C, h, w), or those of other data."""
         if len(batch.data) < 2:
             raise ValueError(
                 "batch_size is 1; a contrastive loss needs other examples as negatives: set batch_size=2 or more"
@@ -156,6 +156,6 @@ class ContrastiveViews(Objective[Tensor, Origin]):
                 self.queue.push(each.keys, each.group)
 
     def critic(self, x: Tensor) -> Tensor:
-        """(B, B): how well the first view of each example goes with the second view of each, in nats."""
+        """(B, B): the score of the first view of each example with the second view of each, in nats."""
         first, second = self.projector(self.encoder(x[:2].flatten(0, 1)).pooled).chunk(2)
         return self.rule.critic(self.similarity(first, second))

@@ -1,4 +1,4 @@
-"""What is in the patches further down is told, among others, from the rows above (contrastive predictive coding)."""
+"""CPC (contrastive predictive coding): identify patches further down, among others, from the rows above."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from ssl_runner.views.mismatch import mismatch
 
 
 class CPC(Objective[Tensor, Tensor]):
-    """Tell the patch some rows below, among patches of this and of other images, from the rows down to here.
+    """Identify the patch some rows below, among patches of this and other images, from the rows up to the current one.
 
         z_ij = f(patch in row i, column j),   c_ij = g(z of the rows up to i)
         x = the grid of overlapping patches,   y = the places in the batch of further candidates
@@ -90,7 +90,7 @@ class CPC(Objective[Tensor, Tensor]):
         return x, torch.randperm(places, device=x.device)[: self.negatives]
 
     def shuffle(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Every row of patches but the first comes from another image."""
+        """Each row of patches except for the first comes from another image."""
         rows = mismatch(x.unflatten(2, (self.grid[0], self.patch)).permute(2, 0, 1, 3, 4))
         return rows.permute(1, 2, 0, 3, 4).flatten(2, 3), y
 
@@ -135,7 +135,7 @@ def _scores(expected: Tensor, own: Tensor, others: Tensor) -> Tensor:
 
 
 class RowContext(nn.Module):
-    """Summarize a grid from above: (B, D, rows, columns) -> (B, dim, rows, columns); a place sees no row below its own.
+    """Summarize a grid from the top: (B, D, rows, columns) -> (B, dim, rows, columns); no position sees lower rows.
 
     `depth` residual convolutions, each over the row above and its own, and three columns. No normalization: over the
     grid it would tell of the rows below.

@@ -1,4 +1,4 @@
-"""The word some places later is told, among others, from the words up to here (contrastive predictive coding)."""
+"""CPC for text: identify a later word, among others, from the words up to the current one."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Future(NamedTuple):
 
 
 class CPCText(Objective[Tensor, Future]):
-    """Tell the word some places later, among words of this and of other texts, from the words up to here.
+    """Identify the word some positions later, among words of this and other texts, from the words so far.
 
         z_t = e(word t),   c_t = f(words up to t),   x = the text,   y = the text, and places of further candidates
         loss = mean over t and k = 1 ... steps of  -log( e^{z_{t+k}' W_k c_t} / sum_z e^{z' W_k c_t} )
@@ -54,7 +54,7 @@ class CPCText(Objective[Tensor, Future]):
         return x, Future(x, order.argsort()[: self.negatives])
 
     def shuffle(self, x: Tensor, y: Future) -> tuple[Tensor, Future]:
-        """What comes later is told from the words of another text."""
+        """Later words are predicted from the words of another text."""
         return x, y._replace(tokens=y.tokens[another(len(x), x.device)])
 
     def loss(self, x: Tensor, y: Future) -> Loss:

@@ -1,4 +1,4 @@
-"""What happens next in a clip is told, among others, from what happened before (contrastive predictive coding)."""
+"""CPC for video: identify the next blocks of a clip, among others, from the blocks before."""
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,14 @@ from ssl_runner.nn.gather import gather, rank
 
 
 class CPCVideo(Objective[Tensor, Tensor]):
-    """Tell each of the next blocks of a clip, among all next blocks of the batch, from the blocks before.
+    """Identify each of the next blocks of a clip, among all next blocks of the batch, from the blocks before.
 
         z = f(block of frames),   c = g(z_1 ... z_P),   x = blocks 1 ... P,   y = blocks P + 1 ... P + K
         loss = mean over k = 1 ... K of  -log( e^{z_{P+k}' W_k c} / sum_z e^{z' W_k c} )          nats per prediction
 
     z runs over the K next blocks of every clip, a clip's own other blocks among them. g is a recurrent network (GRU).
-    Products of vectors are divided by sqrt(D). Each block is a view of its own, cropped and recolored by itself. Of
-    blocks as they are (`objective/views=frames`) more are told right, and less of what is in them is learned.
+    Products of vectors are divided by sqrt(D). Each block is a separate view, cropped and recolored independently.
+    With unaugmented blocks (`objective/views=frames`) accuracy is higher, and less of their content is learned.
 
     van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding",
     https://arxiv.org/abs/1807.03748, eq. 4; of blocks of frames: Han, Xie, Zisserman 2019, "Video Representation

@@ -1,4 +1,4 @@
-"""The whole sentence from the vector of a damaged one (denoising autoencoder of text)."""
+"""Denoising autoencoder of text: reconstruct a sentence from the vector of a corrupted one."""
 
 from typing import ClassVar
 
@@ -11,13 +11,13 @@ from ssl_runner.views.corrupt import chosen, deleted, masked, reordered
 
 
 class DenoisingText(Objective[Tensor, Tensor]):
-    """Write a sentence from the one vector that an encoder makes of it with words moved, hidden and left out.
+    """Reconstruct a sentence from a single vector of it, encoded with words shuffled, masked and deleted.
 
         x = corrupt(t),   y = t,   loss = -(1 / N) sum_n log p(y_n | y_{<n}, f(x))                      nats per token
 
-    Of the words the part `reorder` trade places among each other, then the part `delete` is left out, and of those left
-    the part `mask` becomes MASK; special tokens stay. All that the decoder learns of y is in the encoder's pooled
-    vector and in the words before the next one, of which it does not see the part `word_dropout` in training.
+    A share `reorder` of the words is shuffled, then a share `delete` is removed, and a share `mask` of the rest becomes
+    MASK; special tokens stay. The decoder sees only the encoder's pooled vector and the words before the next one, of
+    these without a share `word_dropout` in training.
 
     Hill, Cho, Korhonen 2016, "Learning Distributed Representations of Sentences from Unlabeled Data",
     https://arxiv.org/abs/1602.03483 (words left out and moved, the sentence as one vector); Lewis et al. 2019, "BART",

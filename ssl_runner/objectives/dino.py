@@ -1,4 +1,4 @@
-"""What a slowly moving teacher says of one crop of an image, from another crop (DINO)."""
+"""DINO: predict a momentum teacher's output for one crop of an image from another crop."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ from ssl_runner.views.mismatch import mismatch, misplaced
 
 
 class DINO(Objective[Tensor, Tensor]):
-    """Predict the teacher's distribution for a large crop from every other crop of the image.
+    """Predict the teacher's distribution for a large crop from each other crop of the image.
 
         x = small crops of t,   y = large crops of t,   p = softmax(s / student_temperature)
         loss = -mean over v in y, w in x or y, w != v, of sum_k p'_vk log p_wk                            nats per pair
@@ -105,7 +105,7 @@ class DINO(Objective[Tensor, Tensor]):
         value = cross_view_entropy(target, (scores / self.student_temperature).log_softmax(dim=-1))
         teacher_entropy = entropy(target)
         logs = {
-            "teacher_entropy": teacher_entropy,  # 0: one output for certain; log K: all alike
+            "teacher_entropy": teacher_entropy,  # 0: one-hot; log K: uniform
             "kl": value.detach() - teacher_entropy,
             "outputs_in_use": perplexity(target.flatten(0, 1)),  # 1 or K with an entropy of 0 or log K: collapse
         }

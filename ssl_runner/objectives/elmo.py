@@ -1,4 +1,4 @@
-"""The next token from those before it, and the previous one from those after it (ELMo)."""
+"""ELMo: predict the next token from those before it, and the previous token from those after it."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class ELMo(Objective[Tensor, Neighbors]):
         return Loss(forward + backward, {"forward": forward.detach(), "backward": backward.detach()})
 
     def predict(self, x: Tensor) -> Neighbors:
-        """The most probable neighbors of each token; padding where it is one."""
+        """The most probable neighbors of each token; padding at padding."""
         following, previous = (scores.argmax(dim=2) for scores in self._scores(x))
         return Neighbors(
             following.masked_fill(x[:, :-1] == self.pad, self.pad), previous.masked_fill(x[:, 1:] == self.pad, self.pad)
@@ -66,7 +66,7 @@ class ELMo(Objective[Tensor, Neighbors]):
         return self._score(onward[torch.arange(len(tokens), device=tokens.device), last]).float()
 
     def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T - 1, V) each: of the token after each but the last, and of that before each but the first."""
+        """(B, T - 1, V) each: of the token after each but the last, and of the token before each but the first."""
         onward, back = self.encoder(x).tokens.chunk(2, dim=2)
         return self._score(onward[:, :-1]), self._score(back[:, 1:])
 

@@ -1,4 +1,4 @@
-"""Which example is this distorted view of? Each example is a class of its own."""
+"""Exemplar: classify distorted views by their example, each example being a class."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ REHEARSAL = 2  # classes while the number of examples is not known: before any d
 
 
 class Exemplar(Objective[Tensor, Tensor]):
-    """Predict of which training example a distorted view is: as many classes as examples.
+    """Predict which training example a distorted view is of, with as many classes as examples.
 
         x = V distorted views of t,   y = t's place in the data,   loss = -log p(y | x)                   nats per view
 
@@ -48,7 +48,7 @@ class Exemplar(Objective[Tensor, Tensor]):
         return Loss(cross_entropy(logits, target), {"accuracy": accuracy(logits, target), "chance": chance})
 
     def predict(self, x: Tensor) -> Tensor:
-        """The example that the views together make most probable."""
+        """The most probable example, given all views."""
         return self._logits(x).float().log_softmax(dim=1).unflatten(0, x.shape[:2]).sum(dim=0).argmax(dim=1)
 
     def _logits(self, x: Tensor) -> Tensor:

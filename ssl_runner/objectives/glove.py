@@ -1,4 +1,4 @@
-"""How often two words stand near each other, from the two words (GloVe)."""
+"""GloVe: predict the co-occurrence count of two words."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -30,7 +30,7 @@ class Counted(NamedTuple):
 
 
 class GloVe(Objective[Near, Often]):
-    """Fit the logarithm of how often two words stand near each other.
+    """Fit the logarithm of co-occurrence counts of words.
 
         X_ij = sum of 1 / d over all places where i and j are d words apart, d <= window, in one sentence
         x = (i, j),   y = X_ij
@@ -129,7 +129,7 @@ class GloVe(Objective[Near, Often]):
         return after.clamp_max(length - 1), after < length
 
     def _keys(self, word: Tensor) -> Tensor:
-        """(B, T) -> (B, T, W) int64: a number for each two words, whichever is first."""
+        """(B, T) -> (B, T, W) int64: a key for each unordered pair of words."""
         one, other = word[:, :, None], word[:, self._after(word)[0]]
         return torch.minimum(one, other) * self.vocabulary + torch.maximum(one, other)
 
@@ -138,7 +138,7 @@ class GloVe(Objective[Near, Often]):
         return x.example.clamp_max(len(self.seen) - 1)
 
     def _amounts(self, x: Near) -> Tensor:
-        """(B, T, W): what each pair of places adds to X, if its example is not counted yet. Two places with one word
+        """(B, T, W): what each pair of positions adds to X, if its example is not counted yet. Two places with one word
         are a pair of it with itself in both orders."""
         same = x.word[:, :, None] == x.word[:, self._after(x.word)[0]]
         return x.share * (1 + same.float()) * ~self.seen[self._place(x)][:, None, None]

@@ -1,4 +1,4 @@
-"""What is in the hole? (context encoder)"""
+"""Inpainting: predict the content of a hole in an image (context encoder)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -104,7 +104,7 @@ class Inpainting(Objective[Context, Tensor]):
         return Loss((1 - self.adversary) * error + self.adversary * fooling + judged, logs)
 
     def groups(self) -> list[dict[str, Any]]:
-        """The maker, and the judge with a learning rate of its own."""
+        """The generator, and the discriminator with its own learning rate."""
         if self.judge is None:
             return super().groups()
         maker = [p for part in (self.encoder, self.bottleneck, self.decoder) for p in part.parameters()]
@@ -135,7 +135,7 @@ class Inpainting(Objective[Context, Tensor]):
 
 
 class Bottleneck(nn.Module):
-    """Let each place of a grid know of all places: (B, N, D) -> (B, width, h, w).
+    """Connect each position of a grid to all positions: (B, N, D) -> (B, width, h, w).
 
     Each of the D channels has its own N x (h w) matrix, none to another; a 1 x 1 convolution then mixes them.
     """
@@ -152,7 +152,7 @@ class Bottleneck(nn.Module):
 
 
 def _places(encoder: Encoder, spec: ImageSpec) -> int:
-    """How many tokens the encoder makes of an image: it is asked for one, in eval mode."""
+    """The number of tokens of the encoder for an image, found by encoding one in eval mode."""
     training = encoder.training
     encoder.eval()
     with torch.no_grad():

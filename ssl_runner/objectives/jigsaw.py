@@ -1,4 +1,4 @@
-"""In which order were the nine tiles of the image put?"""
+"""Jigsaw: predict the permutation of nine tiles of an image."""
 
 from typing import Literal
 
@@ -73,7 +73,7 @@ class Jigsaw(Objective[Tensor, Tensor]):
         self.head = MLP([SIDE * SIDE * encoder.dim, head, permutations], norm="batch")
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (B, C, 3 side, 3 side) the shuffled tiles put together; y (B,) int64 permutations."""
+        """x (B, C, 3 side, 3 side) the shuffled tiles as one image; y (B,) int64 permutations."""
         image = self._some_gray(batch.data)
         y = torch.randint(len(self.order), (len(image),), device=image.device)
         top, left = self._places(len(image), image.shape[2], 0), self._places(len(image), image.shape[3], 1)
@@ -106,7 +106,7 @@ class Jigsaw(Objective[Tensor, Tensor]):
         return begin + torch.randint(self.cell - self.side + 1, (count, SIDE * SIDE), device=device)
 
     def _some_gray(self, image: Tensor) -> Tensor:
-        """Take the color from part of the images, (B, C, H, W) -> the same shape."""
+        """Convert a share of the images to gray, (B, C, H, W) -> the same shape."""
         if self.gray == 0 or image.shape[1] != 3:
             return image
         chosen = torch.rand(len(image), device=image.device) < self.gray
@@ -116,5 +116,5 @@ class Jigsaw(Objective[Tensor, Tensor]):
 def _standardize(tiles: Tensor) -> Tensor:
     """Give each tile of (9, B, C, side, side) the same mean and deviation over its values; flat tiles stay flat."""
     dims = (2, 3, 4)
-    centerd = tiles - tiles.mean(dims, keepdim=True)
-    return (MEAN + DEVIATION * centerd / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)
+    centered = tiles - tiles.mean(dims, keepdim=True)
+    return (MEAN + DEVIATION * centered / tiles.std(dims, keepdim=True, correction=0).clamp_min(1e-3)).clamp(0, 1)

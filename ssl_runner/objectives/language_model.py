@@ -1,4 +1,4 @@
-"""The next token from those before it (language model)."""
+"""Language model: predict the next token from those before it."""
 
 import math
 from typing import Literal
@@ -44,7 +44,7 @@ class LanguageModel(Objective[Tensor, Tensor]):
         return Loss(value, {"bits": value.detach() / math.log(2)})
 
     def predict(self, x: Tensor) -> Tensor:
-        """(B, T - 1): the most probable next token at each place; padding after the text."""
+        """(B, T - 1): the most probable next token at each position; padding after the text."""
         return self._scores(x).argmax(dim=2).masked_fill(x == self.pad, self.pad)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pixels of hidden patches from the patches that are left (masked autoencoder)."""
+"""MAE (masked autoencoder): reconstruct masked patches from the visible ones."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -26,7 +26,7 @@ class Hidden(NamedTuple):
 
 
 class MAE(Objective[Visible, Hidden]):
-    """Reconstruct the hidden patches of an image; only kept patches are encoded.
+    """Reconstruct the masked patches of an image; only visible patches are encoded.
 
         x = t[keep],   y = t[hidden],   loss = |y - d(f(x))|^2                          mean per value of hidden patches
 
@@ -94,7 +94,7 @@ class MAE(Objective[Visible, Hidden]):
         return Visible(unpatchify(patches, self.patch, self.grid), keep), Hidden(image, hidden)
 
     def shuffle(self, x: Visible, y: Hidden) -> tuple[Visible, Hidden]:
-        """The patches that are asked for stay those that are hidden; what is in them is another image's."""
+        """The positions of masked patches stay; their content comes from another image."""
         return x, y._replace(image=y.image[another(len(y.image), y.image.device)])
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
@@ -128,7 +128,7 @@ class MAE(Objective[Visible, Hidden]):
         return {"pixels": "hidden patches", "mask": self.mask, "ratio": self.ratio, "patch": self.patch}
 
     def _keep(self, count: int, device: torch.device) -> Tensor:
-        """(count, K) places to keep."""
+        """(count, K) positions of visible patches."""
         match self.mask:
             case "random":
                 return keep_random(count, self.grid, self.kept, device)
@@ -139,10 +139,10 @@ class MAE(Objective[Visible, Hidden]):
         raise ValueError(f"objective.mask is {self.mask!r}; it must be random, block or grid")
 
     def _hidden(self, keep: Tensor) -> Tensor:
-        """(B, N) bool: the places that are not kept."""
+        """(B, N) bool: the masked positions."""
         everywhere = torch.ones(len(keep), self.places, dtype=torch.bool, device=keep.device)
         return everywhere.scatter(1, keep, False)
 
     def _decode(self, x: Visible) -> Tensor:
-        """(B, N, patch values): a guess at every patch."""
+        """(B, N, patch values): predictions for all patches."""
         return self.decoder(self.encoder(x.image, x.keep).tokens, x.keep)

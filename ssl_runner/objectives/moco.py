@@ -1,4 +1,4 @@
-"""A view's key is found again among a queue of keys of other images (MoCo)."""
+"""MoCo: identify the key of another view among a queue of keys of other images."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from ssl_runner.views.pairs import two_views
 
 
 class MoCo(Objective[Tensor, Tensor]):
-    """Tell the key of another view of the image from the keys of earlier images.
+    """Distinguish the key of another view of the image from the keys of earlier images.
 
         x = a view of t, the query,   y = another view of t, the key
         loss = rule(cosine(z_x, z'_y); cosine(z_x, each key in the queue))                      nats per query (InfoNCE)

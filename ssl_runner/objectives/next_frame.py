@@ -1,4 +1,4 @@
-"""What comes next? Frames from those before them."""
+"""Next-frame prediction: predict frames from those before them."""
 
 from typing import Any, Literal
 
@@ -122,7 +122,7 @@ class NextFrame(Objective[Tensor, Tensor]):
         return Loss((1 - self.adversary) * error + self.adversary * fooling + judged, logs)
 
     def groups(self) -> list[dict[str, Any]]:
-        """The maker, and the judge with a learning rate of its own."""
+        """The generator, and the discriminator with its own learning rate."""
         if self.judge is None:
             return super().groups()
         maker = [p for part in (self.encoder, self.predictor, self.widen, self.decoder) for p in part.parameters()]
@@ -135,7 +135,7 @@ class NextFrame(Objective[Tensor, Tensor]):
         return self._draw(x).to(x.dtype).clamp(0, 1)
 
     def _draw(self, x: Tensor) -> Tensor:
-        """(B, P, C, H, W) -> (B, K, C, H, W): the frames to come, unbounded values."""
+        """(B, P, C, H, W) -> (B, K, C, H, W): the predicted frames, unbounded values."""
         hidden = self.predictor(self.encoder.map(x)).flatten(0, 1)  # (B * K, width, h, w)
         if hidden.shape[2:] != self.decoder.grid:
             hidden = F.interpolate(hidden, self.decoder.grid, mode="bilinear", align_corners=False)
@@ -144,7 +144,7 @@ class NextFrame(Objective[Tensor, Tensor]):
 
 
 class Recurrent(nn.Module):
-    """(B, D, t, h, w) -> (B, K, width, h, w): read one time after the other, then go on alone."""
+    """(B, D, t, h, w) -> (B, K, width, h, w): a recurrent network, continued on its own output."""
 
     def __init__(self, dim: int, width: int, ahead: int) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Convolutional(nn.Module):
 
 
 def _times(encoder: ClipEncoder, clip: Tensor) -> int:
-    """How many cells in time the encoder makes of a clip: it is asked for one, in eval mode."""
+    """The number of time steps of the encoder's feature map, found by encoding a clip in eval mode."""
     training = encoder.training
     encoder.eval()
     with torch.no_grad():

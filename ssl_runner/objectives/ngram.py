@@ -1,4 +1,4 @@
-"""The next token, by counting."""
+"""N-gram model: predict the next token by counts."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Known(NamedTuple):
 
 
 class NGramModel(Objective[Known, Tensor]):
-    """Predict each token from those before it, by how often it followed them; nothing is trained, it is counted.
+    """Predict each token from counts of n-grams with the tokens before it; nothing is trained by gradients.
 
         x = t[:-1],   y = t[1:],   loss = -log p(y_n | x_1 .. x_n)                                        nats per token
 
@@ -65,6 +65,6 @@ class NGramModel(Objective[Known, Tensor]):
         return self.encoder.log_probabilities(tokens)
 
     def _single(self, y: Tensor) -> Tensor:
-        """(B, T - 1): log p(y), whatever stands before it; 0 where it is padding."""
+        """(B, T - 1): log p(y) without context; 0 where it is padding."""
         counts = self.encoder.counts
         return ((counts[y] + 1) / (counts.sum() + len(counts))).log().masked_fill(y == self.pad, 0.0)

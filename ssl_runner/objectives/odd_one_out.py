@@ -1,4 +1,4 @@
-"""Which of several short clips has its frames out of order?"""
+"""Odd-one-out: identify the one of several short clips whose frames are out of order."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""Which of eight neighbors of a patch is this other patch?"""
+"""Relative position: predict which of the eight neighbors of a patch another patch is."""
 
 from typing import Literal
 
@@ -102,7 +102,7 @@ class RelativePosition(Objective[Tensor, Tensor]):
         return self.head(torch.cat([patch, neighbor], dim=1))
 
     def _places(self, direction: Tensor, length: int) -> Tensor:
-        """Draw where patch and neighbor begin along one axis: directions (B,) of -1, 0, 1 -> (B, 2) pixels."""
+        """Draw the positions of patch and neighbor along one axis: directions (B,) of -1, 0, 1 -> (B, 2) pixels."""
         shift = direction * (self.side + self.gap)
         shift = shift + torch.randint(-self.jitter, self.jitter + 1, shift.shape, device=shift.device)
         low, high = (-shift).clamp_min(0), length - self.side - shift.clamp_min(0)
@@ -111,7 +111,7 @@ class RelativePosition(Objective[Tensor, Tensor]):
         return torch.stack([first, first + shift], dim=1)
 
     def _colors(self, patches: Tensor) -> Tensor:
-        """Drop or project colors of (2, B, 3, side, side) patches, each by itself."""
+        """Drop or project colors of (2, B, 3, side, side) patches, independently."""
         if self.color == "keep" or patches.shape[2] != 3:
             return patches
         if self.color == "project":

@@ -1,4 +1,4 @@
-"""By how many quarter turns was the image turned? (RotNet)"""
+"""RotNet: predict the rotation of an image in quarter turns."""
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Rotation(Objective[Tensor, Tensor]):
         self.head = nn.Linear(encoder.dim, 4)
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), y (B,) int64 quarter turns, anticlockwise."""
+        """x (B, C, H, W), y (B,) int64 quarter turns, counterclockwise."""
         turns = torch.randint(4, (len(batch.data),), device=batch.data.device)
         turned = torch.stack([torch.rot90(batch.data, k, dims=(2, 3)) for k in range(4)])
         return turned[turns, torch.arange(len(turns), device=turns.device)], turns

@@ -1,4 +1,4 @@
-"""Are three frames of a clip in order? (Shuffle and Learn)"""
+"""Shuffle and Learn: predict whether three frames of a clip are in order."""
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +89,7 @@ class SequenceOrder(Objective[Tensor, Tensor]):
         return self._logits(x).argmax(dim=1)
 
     def _ends(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw first and last frames, (B,) each, as likely as there is motion between them."""
+        """Draw first and last frames, (B,) each, with probability proportional to the motion between them."""
         moved = F.pad(motion(clips).float().cumsum(dim=1), (1, 0))  # since the clip's first frame
         first, last = self.pairs.unbind(1)
         rate = (moved[:, last] - moved[:, first]).clamp_min(0) / (last - first) + STILL

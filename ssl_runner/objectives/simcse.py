@@ -1,4 +1,4 @@
-"""A sentence is found again, by another pass of dropout or by what follows from it, among other sentences (SimCSE)."""
+"""SimCSE: identify a sentence under another dropout mask, or one that it entails, among other sentences."""
 
 from typing import ClassVar, Literal
 
@@ -15,20 +15,19 @@ from ssl_runner.views.mismatch import mismatch
 
 
 class SimCSE(Objective[Tensor, Tensor]):
-    """Tell, by a contrastive rule, which texts say the same: a sentence encoded twice, or a labeled pair.
+    """Identify, by a contrastive loss, texts with the same meaning: a sentence encoded twice, or a labeled pair.
 
         x = V texts of each example, the first `alike` of one meaning,   y = the meaning of each
         loss = rule(similarity(g(f(x_i)), g(f(x_j))))                               nats per positive pair (InfoNCE)
 
     Gao, Yao, Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", https://arxiv.org/abs/2104.08821.
-    Unsupervised (eq. 4): `views` repeats the sentence, and the two passes differ by the encoder's dropout alone; in
-    eval mode there is none, and positives are equal (`views` may leave words out as well). Supervised (eq. 5): `views`
-    takes a row apart into a premise, what follows from it, and what contradicts it; texts after the first `alike` are
+    Unsupervised (eq. 4): `views` repeats the sentence, and the two passes differ only by the encoder's dropout; in
+    eval mode there is none, and positives are equal (`views` may delete words as well). Supervised (eq. 5): `views`
+    splits a row into a premise, an entailed sentence, and a contradicting one; texts after the first `alike` are
     negatives of all others. `pooler`: f is the mean over tokens, which evaluations read, or the vector of the first
-    token (cls), which they read if told to. It is the rule, with all texts of the batch, of all
-    processes, but the anchor as candidates,
-    of `ContrastiveViews`, which takes text too.
-    Differs from the paper: every text that has a positive is an anchor, not the first of a pair alone; the head is
+    token (cls), which they read with `pooler: cls`. The loss is that of `ContrastiveViews`, which supports text too,
+    with all texts of the batch, of all processes, except for the anchor as candidates.
+    Differs from the paper: every text that has a positive is an anchor, not only the first of a pair; the head is
     linear by default, without a tanh; the mean rather than the first token by default.
     """
 
@@ -68,7 +67,7 @@ class SimCSE(Objective[Tensor, Tensor]):
         self.rule = loss
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """x (V, B, T) ids; y (V, B) int64, equal where two texts say the same."""
+        """x (V, B, T) ids; y (V, B) int64, equal where two texts have the same meaning."""
         if len(batch.data) < 2:
             raise ValueError(
                 "batch_size is 1; a contrastive loss needs other examples as negatives: set batch_size=2 or more"
@@ -96,7 +95,7 @@ class SimCSE(Objective[Tensor, Tensor]):
         return Loss(self.rule(sim, pos, neg), logs)
 
     def critic(self, x: Tensor) -> Tensor:
-        """(B, B): how well the first text of each example goes with the second text of each, in nats."""
+        """(B, B): the score of the first text of each example with the second text of each, in nats."""
         first, second = self._embed(x[:2].flatten(0, 1)).chunk(2)
         return self.rule.critic(self.similarity(first, second))
 

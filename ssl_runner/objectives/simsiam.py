@@ -1,4 +1,4 @@
-"""One view's embedding from the other view's, with no gradient through what is predicted (SimSiam)."""
+"""SimSiam: predict one view's embedding from the other's, with stop-gradient on the target."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from ssl_runner.views.pairs import two_views
 
 
 class SimSiam(Objective[Tensor, Tensor]):
-    """Predict the network's own embedding of another view, held constant; no negatives, no second network.
+    """Predict the network's own embedding of another view, with stop-gradient; no negatives, no second network.
 
         x = a view of t,   y = another view of t
         loss = -(cosine(h(z_x), z_y) + cosine(h(z_y), z_x)) / 2,   z_y, z_x constant               per image, in [-1, 1]

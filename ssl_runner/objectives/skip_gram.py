@@ -1,4 +1,4 @@
-"""The words around a word, from the word (skip-gram)."""
+"""Skip-gram: predict the words around a word."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
 
 class Around(NamedTuple):
     word: Tensor  # (B, T) int64; MASK where none is asked for
-    pairs: Tensor  # (B, T, T) bool: of which places each word of x, the first, is to say the word, the second
+    pairs: Tensor  # (B, T, T) bool: whether the word at the first position predicts the one at the second
     noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
 
 
@@ -52,13 +52,13 @@ class SkipGram(Objective[Tensor, Around]):
         self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Tensor, Around]:
-        """x (B, T) int64, MASK where a word is left out."""
+        """x (B, T) int64, MASK where a word is dropped."""
         kept = self.subsampling(batch.data)
         word = batch.data.masked_fill(~kept, self.mask)
         return word, Around(word, self.window(batch.data, kept), self.output.draw(len(word)))
 
     def shuffle(self, x: Tensor, y: Around) -> tuple[Tensor, Around]:
-        """Each place asks for as many words, and the words asked for are those of the batch, at other places."""
+        """Each position keeps its number of targets; the targets are those of other positions of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.mask))
 
     def loss(self, x: Tensor, y: Around) -> Loss:

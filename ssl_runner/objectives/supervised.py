@@ -1,4 +1,4 @@
-"""Cross-entropy on the labels: the upper control."""
+"""Supervised training with cross-entropy on the labels: the upper control."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from ssl_runner.losses.classification import accuracy, cross_entropy
 
 
 class Supervised(Objective[Tensor, Tensor]):
-    """Predict the label. Not self-supervised: what the same network and budget reach with every label.
+    """Predict the label. Not self-supervised: the result of the same network and budget with all labels.
 
         x = V views of t,   y = its label,   loss = -log p(y | x)                                          nats per view
 
@@ -35,7 +35,7 @@ class Supervised(Objective[Tensor, Tensor]):
         return Loss(cross_entropy(logits, target), {"accuracy": accuracy(logits, target)})
 
     def predict(self, x: Tensor) -> Tensor:
-        """The class that the views together make most probable."""
+        """The most probable class, given all views."""
         return self._logits(x).float().log_softmax(dim=1).unflatten(0, x.shape[:2]).sum(dim=0).argmax(dim=1)
 
     def _logits(self, x: Tensor) -> Tensor:

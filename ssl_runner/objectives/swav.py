@@ -1,4 +1,4 @@
-"""The prototypes to which one crop of an image belongs, from another crop (SwAV)."""
+"""SwAV: predict the cluster assignment of one crop of an image from another crop."""
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ from ssl_runner.views.mismatch import mismatch, misplaced
 
 
 class SwAV(Objective[Tensor, Tensor]):
-    """Predict to which prototypes a large crop is assigned from every other crop of the image.
+    """Predict the prototype assignment of a large crop from each other crop of the image.
 
         x = small crops of t,   y = large crops of t,   s = cosine(z, prototypes),   p = softmax(s / temperature)
         loss = -mean over v in y, w in x or y, w != v, of sum_k q_vk log p_wk,   q_v = sinkhorn(s_v)       nats per pair
 
-    z = g(f(.)) encoder and projector; q is constant, and balanced: over a batch, each prototype is used alike.
+    z = g(f(.)) encoder and projector; q is constant, and balanced: over a batch, prototypes are used equally.
     Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, "Unsupervised Learning of Visual Features by Contrasting
     Cluster Assignments", https://arxiv.org/abs/2006.09882.
     Differs from the paper: AdamW by default in place of LARS; few prototypes, and no queue of earlier features, which
@@ -83,7 +83,7 @@ class SwAV(Objective[Tensor, Tensor]):
 
     @torch.no_grad()
     def _assign(self, scores: Tensor) -> Tensor:
-        """(V', B, K) -> (V', B, K): balanced over the examples of all ranks, each crop by itself."""
+        """(V', B, K) -> (V', B, K): balanced over the examples of all ranks, per crop."""
         count = scores.shape[1]
         every = gather(scores.transpose(0, 1)).transpose(0, 1)
         code = sinkhorn(every, epsilon=self.epsilon, iterations=self.iterations)

@@ -1,4 +1,4 @@
-"""The sentence from a random code that is kept close to a prior (variational autoencoder of text)."""
+"""Text VAE (variational autoencoder): reconstruct a sentence from a sampled latent code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -22,13 +22,13 @@ class Read(NamedTuple):
 
 
 class TextVAE(Objective[Read, Tensor]):
-    """Write a sentence again from a draw of its code, whose distribution is kept close to a standard normal.
+    """Reconstruct a sentence from a sample of its latent code, whose posterior is regularized to a standard normal.
 
         x = t,   y = t,   q(z | x) = N(m(f(x)), s(f(x))^2),   -log p(y | z) = -sum_n log p(y_n | y_{<n}, z)
         loss = E_q[-log p(y | z)] + w KL(q(z | x) || N(0, I))                                       nats per sentence
 
     w rises linearly from 0 to `beta` over the part `warmup` of the budget. With w = 1 the loss is -ELBO, logged as
-    `elbo` whatever w is: log p(y), its first token given, is at least that, once words are no longer dropped.
+    `elbo` for any w: log p(y), its first token given, is at least that, once words are no longer dropped.
     `perplexity_bound` is e^(-ELBO / tokens). A decoder that sees all words before the next one can do without z: then
     `kl` falls to 0, all sentences have one code, and the model is a language model. `word_dropout` and w hold against
     that; `kl_greatest` is the KL of the latent that says most.

@@ -1,4 +1,4 @@
-"""The colors of a gray frame, copied from where they were in earlier frames."""
+"""Tracking by colorization: copy the colors of a gray frame from earlier frames."""
 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
@@ -28,7 +28,7 @@ class Colored(NamedTuple):
 
 
 class TrackingByColorization(Objective[Gray, Colored]):
-    """Color a gray frame by pointing at where each of its cells was in the frames before it.
+    """Predict the colors of a gray frame by attention to the cells of earlier frames.
 
         x = gray frames t_1 ... t_R, t, colors c_j of all cells j of the first R;   y = the colors of the cells of t
         p(y_i = k | x) = sum_j a_ij [c_j = k],   a_ij = softmax_j(f_i . f_j / sqrt(E)),   loss = -log p    nats per cell
@@ -119,7 +119,7 @@ class TrackingByColorization(Objective[Gray, Colored]):
         return Loss(negative_log(p, target), logs)
 
     def predict(self, x: Gray) -> Colored:
-        """The most probable color of each cell; in the picture, the mean of what is pointed at."""
+        """The most probable color of each cell; in pictures, the attention-weighted mean."""
         p = self._probabilities(x)
         ab = (p @ x.centers.to(p.dtype)).mT.unflatten(2, self.grid)
         lightness = x.gray[:, -1, :1].to(ab.dtype) * WHITE
@@ -128,7 +128,7 @@ class TrackingByColorization(Objective[Gray, Colored]):
         return Colored(image, p.argmax(dim=2).view(-1, *self.grid))
 
     def _probabilities(self, x: Gray) -> Tensor:
-        """(B, N, K): of each color in each cell of the last frame."""
+        """(B, N, K): probability of each color in each cell of the last frame."""
         maps = self.encoder.map(x.gray).transpose(1, 2)  # (B, R + 1, D, h, w)
         vectors = self.embed(maps.flatten(0, 1))
         if vectors.shape[2:] != self.grid:

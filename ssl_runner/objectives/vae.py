@@ -1,4 +1,4 @@
-"""The image from a random code that is kept close to a prior (variational autoencoder)."""
+"""VAE (variational autoencoder): reconstruct an image from a sampled latent code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -21,13 +21,13 @@ class Seen(NamedTuple):
 
 
 class VAE(Objective[Seen, Tensor]):
-    """Reconstruct an image from a draw of its code, whose distribution is kept close to a standard normal.
+    """Reconstruct an image from a sample of its latent code, whose posterior is regularized to a standard normal.
 
         x = t,   y = t (gaussian), or black and white pixels drawn with t as their probability (bernoulli)
         q(z | x) = N(m(f(x)), s(f(x))^2),   loss = E_q[-log p(y | z)] + w KL(q(z | x) || N(0, I))      nats per image
 
     w rises linearly from 0 to `beta` over the part `warmup` of the budget. With w = 1 the loss is -ELBO, logged as
-    `elbo` whatever w is: log p(y) is at least that.
+    `elbo` for any w: log p(y) is at least that.
 
     Kingma, Welling 2014, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114; beta: Higgins et al. 2017,
     "beta-VAE", https://openreview.net/forum?id=Sy2fzU9gl; annealing: Bowman et al. 2016, "Generating Sentences from a

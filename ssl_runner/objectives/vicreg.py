@@ -1,4 +1,4 @@
-"""Two views' embeddings alike, each dimension of some variance, no two of them correlated (VICReg)."""
+"""VICReg: invariance of two views' embeddings, with variance and covariance regularization."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from ssl_runner.views.pairs import two_views
 
 
 class VICReg(Objective[Tensor, Tensor]):
-    """Make two views' embeddings equal while each dimension varies over the batch and tells something of its own.
+    """Make two views' embeddings equal, while each dimension varies over the batch and dimensions are decorrelated.
 
         x = a view of t,   y = another view of t
         loss = invariance |z_x - z_y|^2 / D + variance max(0, 1 - std(z)) + covariance |off-diagonal of Cov(z)|^2 / D

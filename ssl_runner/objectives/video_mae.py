@@ -1,4 +1,4 @@
-"""The pixels of hidden tubes of a clip from the tubes that are left (masked autoencoder of video)."""
+"""VideoMAE: reconstruct masked tubes of a clip from the visible ones."""
 
 import math
 from typing import Literal, NamedTuple
@@ -24,7 +24,7 @@ class Hidden(NamedTuple):
 
 
 class VideoMAE(Objective[Visible, Hidden]):
-    """Reconstruct the hidden tubes of a clip; only kept tubes are encoded.
+    """Reconstruct the masked tubes of a clip; only visible tubes are encoded.
 
         x = t[keep],   y = t[hidden],   loss = |y - d(f(x))|^2                            mean per value of hidden tubes
 
@@ -92,7 +92,7 @@ class VideoMAE(Objective[Visible, Hidden]):
         return Visible(untubify(tubes, self.tube, self.grid), keep), Hidden(clip, hidden)
 
     def shuffle(self, x: Visible, y: Hidden) -> tuple[Visible, Hidden]:
-        """The tubes that are asked for stay those that are hidden; what is in them is another clip's."""
+        """The positions of masked tubes stay; their content comes from another clip."""
         return x, y._replace(clip=y.clip[another(len(y.clip), y.clip.device)])
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
@@ -116,17 +116,17 @@ class VideoMAE(Objective[Visible, Hidden]):
         return Hidden(untubify(filled, self.tube, self.grid), hidden)
 
     def _keep(self, count: int, device: torch.device) -> Tensor:
-        """(count, K) places to keep."""
+        """(count, K) positions of visible tubes."""
         times, down, across = self.grid
         if self.mask == "tube":
             return repeat_in_time(keep_random(count, (down, across), self.kept, device), self.grid)
         return keep_random(count, (times, down * across), self.kept, device)
 
     def _hidden(self, keep: Tensor) -> Tensor:
-        """(B, N) bool: the places that are not kept."""
+        """(B, N) bool: the masked positions."""
         everywhere = torch.ones(len(keep), self.places, dtype=torch.bool, device=keep.device)
         return everywhere.scatter(1, keep, False)
 
     def _decode(self, x: Visible) -> Tensor:
-        """(B, N, tube values): a guess at every tube."""
+        """(B, N, tube values): predictions for all tubes."""
         return self.decoder(self.encoder(x.clip, x.keep).tokens, x.keep)

@@ -1,7 +1,7 @@
 """Comparison of runs: find the settings that differ, aggregate over seeds, keep the protocol of each number.
 
-A *setting* is all that runs have in common but their seed. A *column* is one metric of an evaluator under one protocol.
-A *cell* holds the values of a setting's seeds in a column.
+A *setting* is a group of runs that differ only in their seed. A *column* is one metric of an evaluator under one
+protocol. A *cell* holds the values of a setting's seeds in a column.
 """
 
 import math
@@ -25,31 +25,31 @@ COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; 
 class Setting(NamedTuple):
     """Runs that differ only in their seed."""
 
-    label: str  # what tells it apart: "ratio=0.75"; NOTHING where nothing does
-    values: Mapping[str, Any]  # by an axis's key
+    label: str  # what distinguishes it: "ratio=0.75"; NOTHING if there is a single setting
+    values: Mapping[str, Any]  # by key of the axis
     runs: Mapping[int, Run]  # by seed
-    section: str = ""  # what it was trained and judged on, where that is not the same for all: "cifar10"
+    section: str = ""  # its dataset, if settings differ in it: "cifar10"
 
     def cost(self, key: str) -> Interval | None:
-        """One of COSTS over its runs; None where it was not measured."""
+        """One of COSTS over its runs; None if it was not measured."""
         costs = [getattr(run.result.cost, key) for run in self.runs.values()]
         measured = [cost for cost in costs if cost is not None]
         return interval(measured) if measured else None
 
 
 class Column(NamedTuple):
-    """One metric of one evaluator under one condition and protocol, on one set of data a section."""
+    """One metric of one evaluator under one condition and protocol, on one set of data per section."""
 
     address: Address
     unit: Unit
     better: Better
     headline: bool
-    protocol: Mapping[str, Any]  # its terms and data; by section where these differ
-    own: bool = True  # found on the data of each run, not on others
+    protocol: Mapping[str, Any]  # its terms and data; by section if these differ
+    own: bool = True  # evaluated on the data of each run, not on other data
 
     @property
     def key(self) -> str:
-        """What it is called by everywhere: "linear.accuracy", "few_label.accuracy[labels=0.01]"."""
+        """Its address: "linear.accuracy", "few_label.accuracy[labels=0.01]"."""
         return str(self.address)
 
 
@@ -59,25 +59,25 @@ class Cell(NamedTuple):
     values: Mapping[int, float]  # by seed, of the pretrained encoder
     interval: Interval
     controls: Mapping[str, Interval]  # by subject: random_start, pixels, ...
-    differences: Mapping[str, Interval]  # pretrained less control, in pairs over common seeds
+    differences: Mapping[str, Interval]  # pretrained minus control, paired over common seeds
     verdict: str  # "not above random start", or empty
-    tied: bool  # one of two seeds or more, not significantly different from the best of its column and section
-    p: float = math.nan  # of that test, corrected for their number; nan where there was none
+    tied: bool  # has at least two seeds, and is not significantly different from the best of its column and section
+    p: float = math.nan  # of that test, corrected for multiple tests; nan if not tested
     control_values: Mapping[str, Mapping[int, float]] = {}  # by subject and seed
 
 
 class Comparison(NamedTuple):
-    axes: tuple[Axis, ...]  # those in which the runs differ, the seed apart; names of options first
+    axes: tuple[Axis, ...]  # keys in which the runs differ, except for the seed; names of options first
     settings: tuple[Setting, ...]
     columns: tuple[Column, ...]
     cells: Mapping[tuple[str, str], Cell]  # by (Setting.label, Column.key)
-    problems: tuple[str, ...] = ()  # what was left out or could not be done as asked, a line each
+    problems: tuple[str, ...] = ()  # what was omitted or failed, one line each
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Aggregate the seeds of each setting, metric by metric.
 
-    Of two runs with the same setting and seed the one that started later counts; the other is named in `problems`.
+    Of two runs with the same setting and seed the one that started later is used; the other is named in `problems`.
     """
     descriptions, problems = describe(runs)
     axes = tuple(find_axes(descriptions))
@@ -108,7 +108,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
 
 def each_run(comparison: Comparison) -> Comparison:
-    """The same runs and columns, the seed an axis like the others: every run a setting of its own."""
+    """The same runs and columns with the seed as an axis, so that each run is a setting."""
     seeds = sorted({seed for setting in comparison.settings for seed in setting.runs})
     axis = Axis("seed", "seed", tuple(seeds), True)
     settings, cells = [], dict[tuple[str, str], Cell]()
@@ -131,7 +131,7 @@ def _label(values: Iterable[tuple[Axis, Any]]) -> str:
 
 
 def _section(values: Iterable[tuple[Axis, Any]]) -> str:
-    """The dataset, and what was set of it: numbers found on other data are no better and no worse."""
+    """The dataset and its settings: numbers on different data are not ranked against each other."""
     said = [(axis, value) for axis, value in values if axis.key.partition(".")[0] == "dataset" and value is not None]
     return " ".join(text(value) if axis.key == "dataset" else f"{axis.short}={text(value)}" for axis, value in said)
 
@@ -165,7 +165,7 @@ def _cells(settings: Sequence[Setting]) -> tuple[tuple[Column, ...], dict[tuple[
 
 
 def _cell(column: Column, values: Mapping[str, Mapping[int, float]]) -> Cell:
-    """What seeds say, by subject and seed; not yet held against other settings."""
+    """A cell from values by subject and seed, before tests against other settings."""
     own = values[PRETRAINED]
     controls = {subject: values[subject] for subject in sorted(values, key=subject_place) if subject != PRETRAINED}
     pairs = {subject: [own[seed] - of[seed] for seed in own if seed in of] for subject, of in controls.items()}
@@ -181,7 +181,7 @@ def _cell(column: Column, values: Mapping[str, Mapping[int, float]]) -> Cell:
 
 
 def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Mapping[int, float]]) -> str:
-    """What to say of a number that is none, or that does not beat its controls. Empty if it does."""
+    """A warning about a number that is not finite or does not beat its controls; empty otherwise."""
     lost = sum(not math.isfinite(value) for value in own.values())
     if lost:
         return "not a number" + f" in {lost} of {len(own)} seeds" * (len(own) > 1)
@@ -190,7 +190,7 @@ def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Ma
         return ""
     unbeaten = []
     for subject, of in controls.items():
-        # A control that is not a number says nothing.
+        # A control that is not finite cannot be compared.
         common = [seed for seed in own if seed in of and math.isfinite(of[seed])]
         gain = interval([sign * (own[seed] - of[seed]) for seed in common]) if common else None
         if gain is None or gain.low > 0:
@@ -204,11 +204,11 @@ def _verdict(column: Column, own: Mapping[int, float], controls: Mapping[str, Ma
 def _tested(
     settings: Sequence[Setting], columns: Sequence[Column], cells: Mapping[tuple[str, str], Cell]
 ) -> dict[tuple[str, str], Cell]:
-    """The same cells, each held against the best of its column and section, by the mean.
+    """Test each cell against the one with the best mean of its column and section.
 
-    A paired t-test over common seeds, corrected for the number of tests there (Holm). A setting with one seed is not
-    held against others, and is not the best: one seed says nothing of chance. What has fewer than two seeds in common
-    with the best is not significantly different from it, nor what is better than it on those.
+    A paired t-test over common seeds, with Holm's correction for the number of tests. A setting with one seed is not
+    tested, and cannot be the best, since one seed gives no variance. A setting is not significantly different if it has
+    fewer than two seeds in common with the best, or is better on these.
     """
     tested = dict(cells)
     for column in columns:
@@ -240,8 +240,8 @@ def _tested(
 
 
 def select(comparison: Comparison, words: Sequence[str], everything: bool) -> Comparison:
-    """Keep the columns that words name, in the order of the words: a column's key, its evaluator and metric
-    ("knn.accuracy"), or either of the two, of which only headlines are meant unless `everything` is.
+    """Keep the columns that words name, in this order: by a column's key, by its evaluator and metric ("knn.accuracy"),
+    or by either of the two. The latter selects only headlines, unless `everything`.
 
     Raises ValueError for a word that names no column.
     """
@@ -250,10 +250,10 @@ def select(comparison: Comparison, words: Sequence[str], everything: bool) -> Co
 
 
 def sort(comparison: Comparison, by: str) -> Comparison:
-    """Sort settings within their sections by a column, an axis or one of COSTS; what is missing comes last.
+    """Sort settings within their sections by a column, an axis or one of COSTS; missing values come last.
 
-    Columns are sorted best first, axes and costs ascending; ":asc" or ":desc" after the name says otherwise. Raises
-    ValueError for what is none of these, or several.
+    Columns are sorted best first, axes and costs ascending; the suffix ":asc" or ":desc" overrides this. Raises
+    ValueError for a name that matches none of these, or more than one.
     """
     word, order = _ordered(by)
     axes = matching(word, [axis.key for axis in comparison.axes])
@@ -281,14 +281,14 @@ def sort(comparison: Comparison, by: str) -> Comparison:
 
 
 def _ordered(by: str) -> tuple[str, str]:
-    """What to sort by, and "asc" or "desc" where that is said after it."""
+    """The name to sort by, and the suffix "asc" or "desc", if any."""
     word, _, order = by.rpartition(":")
     return (word, order) if order in ("asc", "desc") else (by, "")
 
 
 def _named(word: str, columns: Sequence[Column], everything: bool) -> list[Column]:
-    """The columns at an address, or of an evaluator, or of a metric; of the last two headlines alone, unless
-    `everything` is, or there are none."""
+    """The columns of an address, an evaluator or a metric. For the latter two only headlines, unless `everything` or
+    there are none."""
     near = [column for column in columns if word in (column.address.evaluator, column.address.metric)]
     if near:
         return near if everything else [column for column in near if column.headline] or near

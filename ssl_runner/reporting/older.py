@@ -1,4 +1,4 @@
-"""What older versions found, in the words of this one: so that it stands in the same columns."""
+"""Bring results of older versions to current names, so that they share columns with new ones."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,8 +12,8 @@ from ssl_runner.results.result import Evaluation, Result
 
 
 def evaluations_now(result: Result) -> tuple[Evaluation, ...]:
-    """The evaluations of a result with evaluators, terms and settings of data by the names of now, and with the terms
-    that their evaluators had not yet, at the value of then."""
+    """The evaluations of a result, with current names of evaluators, terms and dataset settings. Terms that were added
+    since then have the value equivalent to earlier behavior."""
     config = result.config
     objective = _class(config, "objective")
     found = []
@@ -34,7 +34,7 @@ def evaluations_now(result: Result) -> tuple[Evaluation, ...]:
 
 
 def _class(config: Any, key: str) -> str | None:
-    """The class of a node of a config, if it is there."""
+    """The class of a node of a config; None if there is no such node."""
     node = config.get(key) if isinstance(config, Mapping) else None
     target = node.get(TARGET) if isinstance(node, Mapping) else None
     return target if isinstance(target, str) else None

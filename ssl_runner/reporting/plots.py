@@ -1,9 +1,8 @@
-"""Draw figures as PNG or SVG: no window, no global state of matplotlib, the same picture on every machine.
+"""Draw figures as PNG or SVG, without a window or global state of matplotlib, and identically on every machine.
 
 A PNG is drawn for a light or for a dark page; an SVG takes its colors from the page. Figures are about 10.5 cm wide
-with text of 9 points, so that they can be read on a phone as well as on a desk. Colors can be told apart by
-color-blind readers (after Okabe and Ito, and Paul Tol); curves differ in their dashes too, and classes are named where
-they lie.
+with text of 9 points, which is legible on a phone as well as on a screen. Colors are suitable for color-blind readers
+(after Okabe and Ito, and Paul Tol). Curves also differ in their dashes, and classes are labeled at their points.
 """
 
 import io
@@ -33,23 +32,23 @@ from ssl_runner.results.result import write_atomically
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
-MOST_PICTURES = 16  # columns drawn of `Pictures`, frames of a strip of `Clips`
-MOST_CLIPS = 4  # examples drawn of `Clips`
-FRAME = 64  # pixels, at least, that a frame is wide where it moves
-FRAME_MS = 200  # how long it is shown, milliseconds
-MOST_NAMES = 20  # classes that are named in a `Scatter`
-MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which no names are written
-MOST_MARKS = 10  # places of a curve that are all marked on its axis
+MOST_PICTURES = 16  # columns of `Pictures` that are drawn, frames of a strip of `Clips`
+MOST_CLIPS = 4  # examples of `Clips` that are drawn
+FRAME = 64  # minimal width of a frame of a GIF, pixels
+FRAME_MS = 200  # duration of a frame, milliseconds
+MOST_NAMES = 20  # classes that are labeled in a `Scatter`, at most
+MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which none are labeled
+MOST_MARKS = 10  # values of x that all get a tick, at most
 LONGEST_KEY = 46  # characters of a name in a legend
 LONGEST_LABEL = 24  # characters of a label beside bars or cells
 Dash = Literal["-", "--", "-.", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":")
-DOTS = (0.0, (1.0, 1.6))  # of what curves are held against
-CHARACTER = 0.6 * TEXT / 72  # inches a character is wide, about
+DOTS = (0.0, (1.0, 1.6))  # dashes of reference lines
+CHARACTER = 0.6 * TEXT / 72  # approximate width of a character, inches
 
 
 class Theme(NamedTuple):
-    """Colors of the page a figure stands on; the page's style sheet has the same."""
+    """Colors of the page that contains a figure, as in the page's style sheet."""
 
     paper: str
     ink: str
@@ -82,10 +81,10 @@ DARK = Theme(
 
 
 def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
-    """Draw a figure. Its note is left to the page. Returns a PNG.
+    """Draw a figure as PNG, without its note, which the page shows.
 
-    Of `Pictures`, the first `MOST_PICTURES` columns; of `Clips`, as many frames, evenly apart, of the first
-    `MOST_CLIPS` examples. Raises ValueError for shapes that are not as figures.py says.
+    `Pictures` are drawn up to `MOST_PICTURES` columns, `Clips` up to as many evenly spaced frames of the first
+    `MOST_CLIPS` examples. Raises ValueError for shapes other than those documented in figures.py.
     """
     png = io.BytesIO()
     _canvas(figure, theme).savefig(png, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
@@ -93,13 +92,13 @@ def draw(figure: Drawn, theme: Theme = LIGHT) -> bytes:
 
 
 def draw_svg(figure: Drawn, name: str) -> str:
-    """The same drawing as an <svg> element to stand in a page. `name`: unique on the page; its ids begin with it.
+    """Draw a figure as an <svg> element for a page. `name`: unique on the page; the prefix of all ids.
 
-    Colors are the style sheet's variables, so that one drawing suits a light and a dark page; text is text, in the
-    page's font. Each `Point` says its title where one points at it, and leads to its link.
+    Colors are variables of the style sheet, so that one drawing fits a light and a dark page; text stays text, in the
+    page's font. Each `Point` has its title as a tooltip, and its link.
     """
     svg = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):  # the salt keeps ids the same every time
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):  # a fixed salt makes ids deterministic
         _canvas(figure, LIGHT).savefig(
             svg, format="svg", facecolor=LIGHT.paper, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
@@ -108,12 +107,12 @@ def draw_svg(figure: Drawn, name: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
     for defs in root.findall("defs"):
-        if defs.find("style") is not None:  # it would hold for the whole page
+        if defs.find("style") is not None:  # it would apply to the whole page
             root.remove(defs)
     for element in root.iter():
         _suit_page(element, name)
     _, _, width, height = root.attrib["viewBox"].split()
-    root.attrib = {"viewBox": root.attrib["viewBox"], "width": width, "height": height}  # style sheets scale it
+    root.attrib = {"viewBox": root.attrib["viewBox"], "width": width, "height": height}  # scaled by style sheets
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -137,7 +136,7 @@ def _canvas(figure: Drawn, theme: Theme) -> Canvas:
             assert_never(figure)
 
 
-VARIABLES = {  # color of the light theme -> the style sheet's name for it
+VARIABLES = {  # color of the light theme -> variable of the style sheet
     LIGHT.paper: "var(--paper)",
     LIGHT.ink: "var(--ink)",
     LIGHT.muted: "var(--muted)",
@@ -147,7 +146,7 @@ VARIABLES = {  # color of the light theme -> the style sheet's name for it
 
 
 def _suit_page(element: ElementTree.Element, name: str) -> None:
-    """Make an element of matplotlib's SVG one of a page: its ids, its colors, its font, its link."""
+    """Adapt an element of matplotlib's SVG to the page: ids, colors, font, link."""
     given = element.attrib
     if "id" in given:
         given["id"] = f"{name}-{given['id']}"
@@ -173,18 +172,18 @@ def _suit_page(element: ElementTree.Element, name: str) -> None:
 
 
 def _url(point: Point) -> str:
-    """What matplotlib is told of a point, for `_suit_page` to read."""
+    """The title and link of a point, encoded as the URL that `_suit_page` decodes."""
     return json.dumps([point.title, point.link])
 
 
 def save_figure(
     folder: Path, name: str, figure: Figure, title: str, order: int = 0, owner: str = "", subject: str = ""
 ) -> Path:
-    """Write `name`.png, the same for dark pages in dark/, and `name`.json: title, note, kind, place among the others.
+    """Write `name`.png, its dark version in dark/, and `name`.json with title, note, kind and order.
 
-    `owner`, `subject`: the evaluation that it is part of (`Evaluation.owner`), and of whom; both stand in the JSON. The
-    figure of another evaluation is not replaced: then a part of `owner` follows the name. Of `Clips` also `name`.gif,
-    where they move. Returns the path of the PNG. Of `Passages` there is `name`.txt alone, and its path is returned.
+    `owner`, `subject`: the evaluation that the figure belongs to (`Evaluation.owner`), and its subject; both are in the
+    JSON. The figure of another evaluation is not replaced: then a part of `owner` is appended to the name. `Clips` also
+    give an animated `name`.gif. Returns the path of the PNG. `Passages` give only `name`.txt, whose path is returned.
     """
     if owner and read_about(folder / f"{name}.json").get("owner", owner) != owner:
         name = f"{name}-{owner[:8]}"
@@ -201,7 +200,7 @@ def save_figure(
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The sidecar of a figure, as `save_figure` wrote it; empty where it cannot be read."""
+    """The JSON of a figure from `save_figure`; empty if it cannot be read."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -210,7 +209,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def passages_text(figure: Passages) -> str:
-    """A block an example, a line a role.
+    """One block of text per example, one line per role.
 
     >>> print(passages_text(Passages({"x": ["a █ c"], "y": ["b"]})), end="")
     x: a █ c
@@ -222,7 +221,7 @@ def passages_text(figure: Passages) -> str:
 
 
 def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
-    """The rows of metrics.csv as a panel a metric, train/ and val/ together: the loss first, the learning rate last."""
+    """One panel per metric of metrics.csv, train/ and val/ together; the loss first, the learning rate last."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "seconds")))
     panels: dict[str, list[str]] = {}
     for name in names:
@@ -253,7 +252,7 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     if not columns:
         raise ValueError("no pictures to draw")
     margin, gap, title_height, caption_height = 0.01, 0.05, 0.22, 0.16
-    side = min(1.1, (WIDTH - 2 * margin + gap) / columns - gap)  # inches a picture is wide
+    side = min(1.1, (WIDTH - 2 * margin + gap) / columns - gap)  # width of a picture, inches
     heights = {name: side * row.shape[1] / row.shape[2] for name, row in figure.rows.items()}
     rows_height = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
     height = rows_height + 0.08 * (len(heights) - 1) + 2 * margin
@@ -284,7 +283,7 @@ def _strips(figure: Clips, theme: Theme) -> Canvas:
     count = min(count, MOST_CLIPS)
     frames = min(longest, MOST_PICTURES)
     margin, gap, between, title_height, caption_height = 0.01, 0.02, 0.12, 0.17, 0.16
-    side = min(0.6, (WIDTH - 2 * margin - between * (figure.gap > 0)) / frames - gap)  # inches a frame is wide
+    side = min(0.6, (WIDTH - 2 * margin - between * (figure.gap > 0)) / frames - gap)  # width of a frame, inches
     heights = {name: side * row.shape[2] / row.shape[3] for name, row in figure.rows.items()}
     strips = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
     height = count * (strips + 0.1) - 0.1 + 2 * margin
@@ -309,10 +308,10 @@ def _strips(figure: Clips, theme: Theme) -> Canvas:
 
 
 def animate(figure: Clips) -> bytes:
-    """The clips as one moving picture, a GIF that goes on for ever: a row a role, a column an example.
+    """The clips as one endless GIF, with one row per role and one column per example.
 
-    A clip shorter than the longest stays on its last frame. Raises ValueError for shapes that are not as figures.py
-    says.
+    Clips shorter than the longest stay on their last frame. Raises ValueError for shapes other than those documented in
+    figures.py.
     """
     longest, count = _of_clips(figure)
     rows = []
@@ -332,7 +331,7 @@ def animate(figure: Clips) -> bytes:
 
 
 def _of_clips(figure: Clips) -> tuple[int, int]:
-    """Frames of the longest clip, and how many examples there are."""
+    """The number of frames of the longest clip, and the number of examples."""
     for name, row in figure.rows.items():
         if row.ndim not in (4, 5) or (row.ndim == 5 and row.shape[-1] != 3):
             raise ValueError(f"clips of {name!r} have shape {row.shape}; (n, T, H, W) or (n, T, H, W, 3) is needed")
@@ -342,8 +341,8 @@ def _of_clips(figure: Clips) -> tuple[int, int]:
 
 
 def _fit(words: str, width: float) -> tuple[str, float]:
-    """Shrink a caption to its picture's width in inches, then cut it."""
-    em = 0.6 * len(words) / 72  # inches a point of size takes, about
+    """Shrink a caption to its picture's width in inches, then truncate it."""
+    em = 0.6 * len(words) / 72  # approximate width per point of size, inches
     size = max(4.5, min(TEXT - 1, width / em if em else TEXT))
     most = int(width * 72 / (0.6 * size))
     return (words if len(words) <= most else words[: max(1, most - 1)] + "…"), size
@@ -384,7 +383,7 @@ def _scatter(figure: Scatter, theme: Theme) -> Canvas:
 
 
 def _write_over(axes: Axes, points: np.ndarray, texts: Sequence[str], theme: Theme) -> None:
-    """Write texts over points, one after the other; one that would cover another is left out."""
+    """Write texts over points, in order; texts that would overlap an earlier one are omitted."""
     axes.apply_aspect()
     axes.autoscale_view()  # places on the canvas follow from the limits
     inches = axes.transData.transform(points) / axes.figure.dpi
@@ -400,7 +399,7 @@ def _write_over(axes: Axes, points: np.ndarray, texts: Sequence[str], theme: The
 
 
 def _tag(axes: Axes, place: np.ndarray, name: str, color: str, theme: Theme) -> None:
-    """A class's name on a ground of its color."""
+    """Write the name of a class on a box of its color."""
     red, green, blue = to_rgb(color)
     ink = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.55 else "#ffffff"
     box = {"boxstyle": "round,pad=0.25", "facecolor": color, "edgecolor": theme.paper, "linewidth": 1}
@@ -410,7 +409,7 @@ def _tag(axes: Axes, place: np.ndarray, name: str, color: str, theme: Theme) -> 
 
 
 def _densest(points: np.ndarray) -> np.ndarray:
-    """The point with the most of its own kind around it, among the first 500: a median may lie between two clusters."""
+    """The point with the highest density, of the first 500 points; a median could lie between two clusters."""
     points = points[:500]
     square = ((points[:, None] - points[None]) ** 2).sum(-1)
     near = 0.02 * square.mean() or 1.0
@@ -420,7 +419,7 @@ def _densest(points: np.ndarray) -> np.ndarray:
 def _class_color(place: int, classes: int, theme: Theme) -> Any:
     if classes <= len(theme.classes):
         return theme.classes[place]
-    return colormaps["viridis"](0.15 + 0.8 * place / (classes - 1))  # too many to tell apart anyhow
+    return colormaps["viridis"](0.15 + 0.8 * place / (classes - 1))  # too many to distinguish
 
 
 def _lines(figure: Lines, theme: Theme) -> Canvas:
@@ -500,7 +499,9 @@ def _bars(figure: Bars, theme: Theme) -> Canvas:
     room = 0.1 + 0.85 * CHARACTER * max((len(words) for _, _, words in texts), default=0)
     axes.set_xlim(least, least + (farthest - least or 1.0) * width / max(0.3 * width, width - room))
     axes.set_ylim(len(figure.labels), 0)
-    axes.set_xticks([tick for tick in axes.get_xticks() if least <= tick <= farthest])  # none beneath the numbers
+    axes.set_xticks(
+        [tick for tick in axes.get_xticks() if least <= tick <= farthest]
+    )  # no ticks below the written values
     for end, at, words in texts:
         axes.annotate(
             words, (end, at), (4, 0), textcoords="offset points", size=TEXT - 1, color=theme.ink, va="center_baseline"
@@ -537,7 +538,7 @@ def _heat_map(figure: HeatMap, theme: Theme) -> Canvas:
     there = figure.values[np.isfinite(figure.values)]
     least, most = figure.span or ((there.min(), there.max()) if len(there) else (0.0, 1.0))
     left = 0.36 + CHARACTER * min(LONGEST_LABEL, max(len(row) for row in figure.rows))
-    side = (WIDTH - left - 0.05) / len(figure.columns)  # inches a cell is wide
+    side = (WIDTH - left - 0.05) / len(figure.columns)  # width of a cell, inches
     longest = min(LONGEST_LABEL, max(len(column) for column in figure.columns))
     turned = CHARACTER * longest > 0.95 * side
     bottom = 0.32 + (CHARACTER * longest if turned else 0.16)
@@ -611,7 +612,7 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
 
 
 def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
-    """Write names beside dots, towards the middle of the plane; no two at one height, so that none hides another."""
+    """Write names beside dots, towards the center of the axes, at different heights, so that none overlap."""
     axes.autoscale_view()  # places on the canvas follow from the limits
     box = axes.get_window_extent()
     pixel = 72 / axes.figure.dpi  # in points
@@ -630,10 +631,10 @@ def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
 
 
 def _apart(places: Sequence[float], gap: float, most: float) -> list[float]:
-    """Ascending places between 0 and `most`, moved as little as leaves `gap` between each two.
+    """Move ascending places in [0, `most`] as little as possible (least squares), such that neighbors are `gap` apart.
 
-    Less i gaps, they must not descend: the least squares are the means of the runs that would (pool adjacent
-    violators, Ayer et al. 1955, https://doi.org/10.1214/aoms/1177728423).
+    With i gaps subtracted from place i, this is isotonic regression (pool adjacent violators, Ayer et al. 1955,
+    https://doi.org/10.1214/aoms/1177728423).
 
     >>> _apart([1, 1, 10], 2, 12)
     [0.0, 2.0, 10.0]
@@ -656,14 +657,14 @@ def _same_length(what: str, values: Sequence[Any], places: Sequence[Any]) -> Non
 
 
 def _style(place: int, theme: Theme) -> tuple[str, Dash]:
-    """Color and dash of a curve: they come round only together."""
+    """Color and dash of a curve; the number of distinct pairs is the least common multiple of both numbers."""
     return theme.curves[place % len(theme.curves)], DASHES[place % len(DASHES)]
 
 
 def _plane(
     tall: float, left: float, handles: Sequence[Artist], theme: Theme, grid: Literal["x", "y"] = "y"
 ) -> tuple[Canvas, Axes]:
-    """Axes `tall` inches high and `left` inches from the edge, with a legend above them that hides nothing."""
+    """Axes `tall` inches high and `left` inches from the edge, with a legend above them."""
     names = [_cut(str(handle.get_label()), LONGEST_KEY) for handle in handles]
     across = max(1, int((WIDTH - 0.3) / (CHARACTER * max(map(len, names)) + 0.45))) if names else 1
     lines = math.ceil(len(names) / across)
@@ -686,7 +687,7 @@ def _plane(
 
 
 def _mark(axes: Axes, places: Iterable[float]) -> None:
-    """Mark the lying axis where its places are, if they are few; else at round numbers."""
+    """Set ticks of the x axis at the places, if they are few; else at round numbers."""
     found = sorted({float(place) for place in places})
     scale = math.log if axes.get_xscale() == "log" else float
     if 0 < len(found) <= MOST_MARKS:
@@ -707,7 +708,7 @@ def _mark(axes: Axes, places: Iterable[float]) -> None:
 
 
 def _short(place: float) -> str:
-    """A place on an axis in three digits that count, or as a whole number.
+    """A value on an axis with three significant digits, or as an integer.
 
     >>> _short(0.000177828), _short(3600.0), _short(2e6)
     ('0.000178', '3600', '2e+06')
@@ -729,7 +730,7 @@ def _dot(axes: Axes, points: Sequence[Point], size: float, color: str) -> None:
 
 
 def _plain(texts: Iterable[Text], color: str) -> None:
-    """Show words as they are, a $ included."""
+    """Show texts literally, without math."""
     for text in texts:
         text.set(parse_math=False, color=color)
 

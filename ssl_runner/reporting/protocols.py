@@ -1,6 +1,6 @@
 """Comparability of numbers: a column has one evaluator, metric, split and condition, and equal protocol terms.
 
-What was chosen and what was measured is no term; every other part of a protocol is, known here or not.
+All parts of a protocol are terms, except for what was chosen and what was measured.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import PRETRAINED, Evaluation, Result
 from ssl_runner.results.values import freeze
 
-MOST_KEYS = 3  # of a protocol that stand in an address
-LONGEST = 60  # characters of them
-PROTOCOL = "protocol"  # the key of a digest
+MOST_KEYS = 3  # protocol keys in an address, at most
+LONGEST = 60  # characters of these, at most
+PROTOCOL = "protocol"  # the key of a digest in an address
 
 
 class Number(NamedTuple):
@@ -30,7 +30,7 @@ class Number(NamedTuple):
 
     @property
     def quantity(self) -> tuple[Any, ...]:
-        """What is the same for all numbers that are called alike."""
+        """The identity of the quantity, without its protocol."""
         return self.evaluator, *quantity(self.metric)
 
 
@@ -41,7 +41,8 @@ def quantity(metric: Metric) -> tuple[Any, ...]:
 def numbers(result: Result) -> Iterator[Number]:
     """All metrics of a run's pretrained encoder, with those of its controls.
 
-    A control counts where its terms and data are the same: `ssl-evaluate` may leave one of an earlier evaluation.
+    Only controls with the same terms and data are included, since a folder may still hold a control of an earlier
+    `ssl-evaluate`.
     """
     controls: dict[tuple[Any, ...], dict[str, float]] = {}
     results = evaluations_now(result)
@@ -65,11 +66,11 @@ def _same(found: Evaluation, metric: Metric) -> tuple[Any, ...]:
 
 
 def columns(found: Sequence[tuple[str, Number]]) -> list[tuple[dict[str, Any], list[int]]]:
-    """Put numbers of one quantity, each with its section, in columns: what tells each column's protocol from the
-    others', and the places of its numbers.
+    """Assign numbers of one quantity, each with its section, to columns. Returns for each column what distinguishes its
+    protocol from the others', and the indices of its numbers.
 
-    Numbers of different terms never share a column. Those of different data do where each section has its own data;
-    within a section they do not. Numbers on data that are not the run's own share a column where the data are the same.
+    Numbers with different terms never share a column. Numbers on different data share one only across sections. Numbers
+    on data other than the run's own share one only if these data are the same.
     """
     by_terms: dict[Any, list[int]] = {}
     for place, (_, number) in enumerate(found):
@@ -95,12 +96,12 @@ def columns(found: Sequence[tuple[str, Number]]) -> list[tuple[dict[str, Any], l
 
 
 def elsewhere(on: DataRef) -> dict[str, Any]:
-    """A description of data that are not the run's own; empty for its own."""
+    """A description of data other than the run's own; empty for its own."""
     return {} if on.own else {ON: on.dataset, **{key: freeze(value) for key, value in on.settings.items()}}
 
 
 def together(found: Sequence[tuple[str, Number]]) -> dict[str, Any]:
-    """The protocol of a column's numbers; where sections differ in a key, its value by section."""
+    """The protocol of a column's numbers; for a key that differs between sections, its value by section."""
     by_section = {
         section: {**number.terms, "data": number.on.dataset, "fingerprint": number.on.fingerprint}
         for section, number in found
@@ -115,8 +116,8 @@ def together(found: Sequence[tuple[str, Number]]) -> dict[str, Any]:
 
 
 def apart(protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What tells protocols apart, one each: as few of their keys as are different for any two. Where that would be
-    long, a digest of each.
+    """What distinguishes protocols, one each: the fewest keys with which all differ; if that is too long, a digest of
+    each.
 
     >>> apart([{"layer": "pooled", "k": 20}, {"layer": "pooled", "k": 200}]), apart([{"k": 20}])
     ([{'k': 20}, {'k': 200}], [{}])
@@ -135,4 +136,4 @@ def apart(protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _digest(protocol: Mapping[str, Any]) -> str:
-    return f"p{hashlib.sha256(repr(freeze(protocol)).encode()).hexdigest()[:7]}"  # a letter first: no number
+    return f"p{hashlib.sha256(repr(freeze(protocol)).encode()).hexdigest()[:7]}"  # a letter first: not a number

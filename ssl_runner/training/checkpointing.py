@@ -1,4 +1,4 @@
-"""The schedule of checkpoints: between two steps, so that a resumed run ends exactly as an uninterrupted one."""
+"""Write checkpoints between steps, so that a resumed run ends exactly as an uninterrupted one."""
 
 import signal
 import time
@@ -17,24 +17,24 @@ from ssl_runner.training.strategies import Sharded, agreed
 
 
 class ToDisk(TorchCheckpointIO):
-    """Checkpoint I/O that writes to the file directly; Lightning's own first makes two copies."""
+    """Checkpoint I/O that writes to the file directly, without the two copies that Lightning makes."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         checkpoint_files.write(checkpoint, Path(path))
 
 
 class Checkpoint(pl.Callback):
-    """Write a checkpoint every so many minutes or steps, when training is done, when a signal asks to stop, and when
-    a step fails, of the state before that step.
+    """Write checkpoints every so many minutes or steps, at the end of training, at a request to stop, and when a step
+    fails (with the state before that step).
 
-    Asked to stop by SIGINT, SIGTERM or SIGUSR1, it waits for the step at hand, writes, and raises Stopped; asked by
-    SIGINT again, it raises KeyboardInterrupt at once. Raises OSError where a checkpoint cannot be written, and
-    DivergedError instead of writing one that is not finite: the one before stays the newest.
+    After SIGINT, SIGTERM or SIGUSR1 it lets the current step end, writes, and raises Stopped. After a second SIGINT it
+    raises KeyboardInterrupt at once. Raises OSError if a checkpoint cannot be written. Raises DivergedError instead of
+    writing values that are not finite, so that the previous checkpoint stays the newest.
 
-    Process 0 alone has one, but where weights are shared out: there all write at once, when process 0 does, and a step
-    that fails is not gone back before, for the others are in the midst of it.
+    Only process 0 has this callback, except with sharding: then all processes write when process 0 does, and a failed
+    step is not undone, since other processes are in the middle of it.
 
-    `contents`: fingerprints of the files that the run reads, kept in each checkpoint.
+    `contents`: fingerprints of the files that the run reads, stored in each checkpoint.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Checkpoint(pl.Callback):
         self.clock = clock
         self.written = clock()
         self.step = -1  # of the last checkpoint written
-        self.asked = 0  # the signal that asked to stop; 0: none
+        self.asked = 0  # the signal that requested a stop; 0: none
         self._writing = False
         self._listening = ExitStack()
 
@@ -89,10 +89,8 @@ class Checkpoint(pl.Callback):
         self._listening.close()
         if isinstance(exception, Stopped | KeyboardInterrupt | DivergedError):
             return
-        alone = not isinstance(trainer.strategy, Sharded)  # to gather weights, all processes are needed
-        whole = (
-            alone and not trainer.validating and cast(Pretrainer, pl_module).rewind()
-        )  # the state is that of one step
+        alone = not isinstance(trainer.strategy, Sharded)  # gathering weights needs all processes
+        whole = alone and not trainer.validating and cast(Pretrainer, pl_module).rewind()  # the state is consistent
         if whole and not self._writing:
             try:
                 self.write(trainer)
@@ -108,7 +106,7 @@ class Checkpoint(pl.Callback):
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             checkpoint_files.keep(part, self.count)
-        agreed(trainer, True)  # the others wait: one that ends sooner would end the run
+        agreed(trainer, True)  # processes wait here: the end of one ends the run
         self.written, self.step = self.clock(), trainer.global_step
         self._writing = False
 
@@ -129,10 +127,10 @@ class Checkpoint(pl.Callback):
 
 
 def settled(progress: Mapping[str, Any], done: int) -> dict[str, Any]:
-    """Lightning's count of batches as it is between two of them, `done` over all epochs, the next not yet fetched.
+    """Lightning's batch counters after `done` batches (over all epochs), before the next one is fetched.
 
-    Lightning counts a batch when it is fetched, and counts it again when a run goes on: each stop would have moved the
-    validations that follow by one batch.
+    Lightning counts a batch when it is fetched, and again after resuming: each interruption would shift the following
+    validations by one batch.
     """
     before = progress["current"]["completed"] - (progress["total"]["completed"] - done)
     counts = {"current": before, "total": done}

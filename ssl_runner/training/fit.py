@@ -41,9 +41,9 @@ from ssl_runner.training.progress import Record
 from ssl_runner.training.strategies import Follow, Sharded, Together
 from ssl_runner.training.task_figures import spread
 
-EXPECTED = (  # warnings of torch and Lightning that say nothing to a user of this
+EXPECTED = (  # warnings of torch and Lightning that do not concern users
     ".*does not have many workers",  # a batch is one gather in memory
-    ".*`broadcast_buffers` is deprecated",  # its successor is not in torch 2.6
+    ".*`broadcast_buffers` is deprecated",  # torch 2.6 does not have its replacement
     ".*max_epochs",  # the budget ends training
     ".*your dataloader is not resumable",  # DataModule.skip does that
     "Sparse invariant checks",  # inside optimizers of sparse gradients
@@ -59,7 +59,7 @@ class Session(NamedTuple):
     data: DataModule
     loggers: Loggers
     console: Console
-    reached: Reached | None  # the checkpoint that it goes on from
+    reached: Reached | None  # the checkpoint that it resumes from
     here: World
     device: torch.device
 
@@ -80,15 +80,15 @@ def pretrain(
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, Cost]:
-    """Train `model` for the config's budget in a run's folder, going on from the checkpoint that is `reached`.
+    """Train `model` for the config's budget in a run's folder, from the checkpoint `reached` if there is one.
 
-    Raises ConfigError for what a setting can mend, Stopped where it was asked to stop.
+    Raises ConfigError for problems that a setting can solve, Stopped after a request to stop.
     """
     settings = config.trainer
     session = Session(config, folder, data, loggers, console, reached, world(), device_of(settings.accelerator))
 
-    # The model: one batch norm over all processes, and, where weights are shared out, a copy that is; `model` stays
-    # whole, in the host's memory, for what comes after training.
+    # The model: batch normalization synchronized over processes; with sharding, a sharded copy is trained, and `model`
+    # stays complete in host memory for the evaluation.
     synced(model, session.device)
     trained = model
     if session.sharded:
@@ -100,7 +100,7 @@ def pretrain(
     if session.device.type == "cpu":
         keep_freed_memory()
 
-    # The budget, in steps; and the data from where they were left.
+    # The budget in steps, and the position in the data.
     batches = len(data.train_dataloader())
     data.seen = 0 if reached is None else reached.batches % batches * config.batch_size
     steps = total_steps(config.budget, batches, config.batch_size, settings.accumulate)
@@ -141,9 +141,9 @@ def decided(session: Session, model: Objective) -> torch.dtype:
 def callbacks_for(session: Session, record: Record) -> list[pl.Callback]:
     """The callbacks, in the order of their calls."""
     config, settings, here = session.config, session.config.trainer, session.here
-    speaks = session.sharded or not here.rank  # where weights are shared out, all have to gather them
+    speaks = session.sharded or not here.rank  # with sharding, all processes have to gather the weights
     callbacks: list[pl.Callback] = []
-    if settings.monitor_examples and speaks:  # before `record`, so that its seconds do not count there
+    if settings.monitor_examples and speaks:  # before `record`, which then does not count its seconds
         callbacks.append(Monitor(session.data, settings.monitor_examples, [session.loggers], config.batch_size))
     if here.size > 1:
         callbacks.append(Follow())
@@ -171,18 +171,20 @@ def trainer_for(
 ) -> pl.Trainer:
     """Lightning's Trainer, used for its loop over the data only.
 
-    `steps`: optimizer steps in all, None where time decides; `batches`: of an epoch.
+    `steps`: total optimizer steps, None for a budget in minutes; `batches`: per epoch.
     """
     settings, here = session.config.trainer, session.here
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # hardware lines and an advert at every Trainer
+    logging.getLogger("pytorch_lightning").setLevel(
+        logging.ERROR
+    )  # otherwise each Trainer logs hardware and an advertisement
     every = batches if steps is None else max(1, steps * settings.accumulate // max(settings.validations, 1))
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=here.local_size,
         num_nodes=here.size // here.local_size,
         strategy=Sharded() if session.sharded else Together() if here.size > 1 else "auto",
-        plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which asks SLURM nothing
-        use_distributed_sampler=False,  # DataModule gives each process its part
+        plugins=[ToDisk()] if here.size > 1 else [ToDisk(), LightningEnvironment()],  # which does not query SLURM
+        use_distributed_sampler=False,  # DataModule shards the data
         precision=LIGHTNING[name(dtype)],
         max_epochs=-1,
         max_steps=-1 if steps is None else steps,
@@ -204,10 +206,10 @@ def trainer_for(
 def fit(
     session: Session, trainer: pl.Trainer, module: Pretrainer, model: Objective, record: Record, dtype: torch.dtype
 ) -> int | None:
-    """Train. The floating-point operations of a batch, over all processes; None where weights are shared out, and none
-    are counted.
+    """Train. Returns the floating-point operations of a batch over all processes; None with sharding, where they are
+    not counted.
 
-    Raises ConfigError for what a setting can mend, Stopped where it was asked to stop.
+    Raises ConfigError for problems that a setting can solve, Stopped after a request to stop.
     """
     reached, here = session.reached, session.here
     flops: int | None = None
@@ -217,31 +219,31 @@ def fit(
             batch = Batch(*(part.to(session.device) for part in made))
             flops = here.size * flops_of_batch(model, batch, dtype)
             if session.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(session.device)  # what is asked for is training's
+                torch.cuda.reset_peak_memory_stats(session.device)  # measure training only
         trainer.fit(module, session.data, ckpt_path=None if reached is None else reached.path, weights_only=True)
     return flops
 
 
 @contextmanager
 def told_apart(session: Session, trainer: pl.Trainer, record: Record) -> Iterator[None]:
-    """The error that ended training, as one that says which key to set."""
+    """Translate an error that ends training to one that names the key to set."""
     config, here, reached = session.config, session.here, session.reached
     try:
         yield
     except BrokenDataError as error:
         raise ConfigError([noted(error)]) from error
-    except DivergedError as error:  # in all processes at once, and one says so
+    except DivergedError as error:  # raised in all processes, reported by one
         raise ConfigError([] if here.rank else [diverged(error, config, session.folder)]) from error
     except CollapsedError as error:
         raise ConfigError([] if here.rank else [str(error)]) from error
-    except SystemExit as stop:  # Lightning's answer to a second Ctrl-C
+    except SystemExit as stop:  # raised by Lightning at a second Ctrl-C
         raise KeyboardInterrupt from stop
     except Exception as error:
         if is_out_of_memory(error):
             raise ConfigError([out_of_memory(error, config, trainer.global_step + 1)]) from error
         if reached is None or record.began:
             raise
-        why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # whole, with other contents
+        why = f"does not fit this run ({type(error).__name__}: {str(error)[:100]})"  # intact, with other contents
         raise ConfigError([f"{str(reached.path)!r} {why}; set resume=never to start over"]) from error
 
 

@@ -19,8 +19,8 @@ from ssl_runner.nn.sharding import local, said_by_all
 from ssl_runner.training.optim import Schedule, lay_out
 from ssl_runner.training.precision import LIGHTNING
 
-RECENT = 4096  # batches that are remembered until the logs are read, at most
-NAMED = 8  # examples that are named in a message
+RECENT = 4096  # batches kept until the logs are read, at most
+NAMED = 8  # examples listed in a message
 
 
 class Tally:
@@ -33,12 +33,12 @@ class Tally:
     def add(self, loss: Loss) -> None:
         for name, value in (("loss", loss.value), *loss.logs.items()):
             value = value.detach().float()
-            # The first is copied: a learned temperature is a weight itself, and moves.
+            # The first value is copied: it may be a weight, such as a learned temperature, that changes in place.
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.count += 1
 
     def read(self) -> dict[str, float]:
-        """The means since the last reading, over all processes, which must read together; waits for the device."""
+        """The means since the last call, over all processes, which must all call it; synchronizes with the device."""
         if not self.count:
             return {}
         values = (mean_over_ranks(torch.stack(list(self.sums.values()))) / self.count).tolist()
@@ -48,12 +48,12 @@ class Tally:
 
 
 class Clock:
-    """The fraction of a budget that is spent."""
+    """Measures the fraction of a budget that is spent."""
 
     def __init__(self, budget: Budget, steps: int | None) -> None:
         self.budget = budget
-        self.steps = steps  # in all; None where time decides
-        self.spent = 0.0  # seconds, before the last start
+        self.steps = steps  # total; None for a budget in minutes
+        self.spent = 0.0  # seconds, in earlier sessions
         self.started = time.monotonic()
 
     @property
@@ -61,7 +61,7 @@ class Clock:
         return self.spent + time.monotonic() - self.started
 
     def progress(self, step: float) -> float:
-        """The part of the budget spent, in [0, 1]. `step`: optimizer steps done."""
+        """The fraction of the budget spent, in [0, 1]. `step`: optimizer steps done."""
         if self.steps is None:
             return min(self.seconds / (60 * self.budget.amount), 1.0)
         return min(step / self.steps, 1.0)
@@ -70,7 +70,7 @@ class Clock:
 def total_steps(budget: Budget, batches: int, batch_size: int, accumulate: int) -> int | None:
     """Optimizer steps of a budget, with `batches` per epoch; None for a budget in minutes.
 
-    The last step of an epoch is of fewer than `accumulate` batches where these do not divide the epoch's.
+    The last step of an epoch has fewer batches if `accumulate` does not divide the number of batches.
     """
     steps_per_epoch = -(-batches // accumulate)
     match budget.unit:
@@ -85,9 +85,9 @@ def total_steps(budget: Budget, batches: int, batch_size: int, accumulate: int) 
 
 
 def share(batch: int, batches: int, accumulate: int) -> float:
-    """By what the loss of an epoch's batch number `batch` is multiplied, that its step be by the mean over its batches.
+    """The factor for the loss of batch number `batch` of an epoch, such that each step uses the mean over its batches.
 
-    Lightning divides by `accumulate`; the last step of an epoch of `batches` may be of fewer.
+    Lightning divides by `accumulate`, but the last step of an epoch of `batches` may have fewer batches.
 
     >>> [share(batch, 5, 3) for batch in range(5)]
     [1.0, 1.0, 1.0, 1.5, 1.5]
@@ -103,15 +103,15 @@ def step_seed(*parts: Any) -> int:
 class Seen(NamedTuple):
     """A training batch: its step, epoch and examples."""
 
-    step: int  # of the optimizer, that it is part of
+    step: int  # the optimizer step that it is part of
     epoch: int
-    batch: int  # over all epochs
+    batch: int  # counted over all epochs
     loss: Tensor  # ()
-    examples: Tensor  # (B,) their places in the split
+    examples: Tensor  # (B,) positions in the split
 
 
 class DivergedError(Exception):
-    """The loss, or what it made of the weights, is no longer a number. `seen`: the batch; None: another process'."""
+    """The loss or a weight is not finite. `seen`: the batch; None if it is of another process."""
 
     def __init__(self, what: str, seen: Seen | None) -> None:
         if seen is not None:
@@ -124,7 +124,7 @@ class DivergedError(Exception):
 
 
 class Before(NamedTuple):
-    """What a step moves before the optimizer does, as it was when the step began."""
+    """State that a step changes before the optimizer runs, as it was at the start of the step."""
 
     batches: int
     examples: int
@@ -134,10 +134,11 @@ class Before(NamedTuple):
 
 
 class Pretrainer(pl.LightningModule):
-    """Train an objective. All randomness of a step follows from (seed, rank, step): any step can be replayed alone.
+    """Train an objective. All randomness of a step follows from (seed, rank, step), so any step can be replayed alone.
 
-    `skip_nonfinite`: so many steps are left out whose loss or gradient is not finite, and then DivergedError is raised;
-    with 0 nothing is looked for here, for the host would wait for the device: `check` and the reading of the logs do.
+    `skip_nonfinite`: the number of steps with a non-finite loss or gradient that are skipped before DivergedError is
+    raised. With 0 steps are not checked, which would synchronize with the device: only `check` and the reading of the
+    logs find a divergence.
     """
 
     def __init__(
@@ -161,20 +162,20 @@ class Pretrainer(pl.LightningModule):
         self.control = control
         self.peaks = [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
         self.tally = {"train": Tally(), "val": Tally()}
-        self.carries: list[Any] = []  # of the batches of the step at hand
+        self.carries: list[Any] = []  # of the batches of the current step
         self.examples = 0
-        self.batches = 0  # begun, over all epochs
+        self.batches = 0  # started, over all epochs
         self.skip_nonfinite = skip_nonfinite
         self.skipped = 0  # steps
-        self.recent: deque[Seen] = deque(maxlen=RECENT)  # since the logs were last read
+        self.recent: deque[Seen] = deque(maxlen=RECENT)  # since the last reading of the logs
         self.phase: Literal["between", "computing", "moving"] = (
-            "between"  # between steps; up to, and from the optimizer
+            "between"  # "between" steps, "computing" gradients, "moving" weights
         )
-        self._at = 1, 0  # the step at hand, and the epoch
-        self._left_out = False  # the step at hand
-        self._share = 1.0  # by which a batch's loss counts in its step
+        self._at = 1, 0  # the current step and epoch
+        self._left_out = False  # whether the current step is skipped
+        self._share = 1.0  # the factor of a batch's loss in its step
         self._before = Before(0, 0, {}, 0, [])
-        self._statistics: list[Tensor] = []  # of batch normalization, the only state that a loss moves
+        self._statistics: list[Tensor] = []  # of batch normalization, the only state that a loss changes
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
@@ -189,7 +190,7 @@ class Pretrainer(pl.LightningModule):
         self._statistics = statistics_of(self.objective)
         self._before = self._before._replace(statistics=[value.clone() for value in self._statistics])
         if self.clock.steps is None and self.progress >= 1:
-            self.trainer.should_stop = True  # the time was spent before a stop
+            self.trainer.should_stop = True  # the budget was spent before the run was interrupted
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.phase == "between":
@@ -223,8 +224,8 @@ class Pretrainer(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By the norm of all gradients. Lightning's own refuses fused optimizers under autocast: they undo the scale of
-        the loss in the step, after it has clipped; but bfloat16 has no such scale."""
+        """Clip the norm of all gradients. Lightning's own method refuses fused optimizers under autocast, since they
+        unscale gradients after clipping; bfloat16 needs no loss scaling, so that this does not apply here."""
         if gradient_clip_val is not None:
             torch.nn.utils.clip_grad_norm_(self.objective.parameters(), gradient_clip_val)
 
@@ -249,7 +250,7 @@ class Pretrainer(pl.LightningModule):
         return self.objective.loss(x, y)
 
     def rewind(self) -> bool:
-        """Go back to where the step at hand began, once it has failed; False where the weights may have moved."""
+        """After a failure, restore the state at the start of the step; False if the weights may have changed."""
         if self.phase == "computing":
             self.batches, self.examples = self._before.batches, self._before.examples
             self._restore()
@@ -257,8 +258,8 @@ class Pretrainer(pl.LightningModule):
         return self.phase == "between"
 
     def check(self) -> None:
-        """Raise DivergedError where a recent loss or a weight is not finite; waits for the device, and where weights
-        are shared out for all processes."""
+        """Raise DivergedError if a recent loss or a weight is not finite. Synchronizes with the device, and with all
+        processes if weights are sharded."""
         problem = self._diverged()
         if not said_by_all(self.objective, problem is None):
             raise problem or DivergedError(f"another process diverged by step {self.trainer.global_step}", None)
@@ -289,13 +290,13 @@ class Pretrainer(pl.LightningModule):
         self.carries = []
 
     def _step_is_finite(self) -> bool:
-        """Of all processes: they share the gradient, and the mean of their losses is taken."""
+        """Whether gradients and the mean loss are finite in all processes."""
         losses = torch.stack([seen.loss for seen in self.recent if seen.batch > self._before.batches])
         gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
         return said_by_all(self.objective, all_finite([mean_over_ranks(losses.sum()), *gradients]))
 
     def _leave_out(self) -> None:
-        """Without gradients the optimizer moves nothing, not even by its momentum."""
+        """Skip the current step: without gradients the optimizer changes nothing, not even by momentum."""
         seen = self.recent[-1]
         self._restore()
         self.skipped += 1
@@ -325,15 +326,15 @@ class Pretrainer(pl.LightningModule):
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:
-    """The running statistics of all normalizations in a module."""
+    """The running statistics of all normalization layers of a module."""
     norms = [each for each in module.modules() if isinstance(each, _NormBase)]
     values = [value for norm in norms for value in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
     return [value for value in values if value is not None]
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Whether all values are finite; of a sparse tensor the stored ones, of a sharded one those of this process. Waits
-    for the device.
+    """Whether all values are finite: the stored values of sparse tensors, this process's part of sharded ones.
+    Synchronizes with the device.
     """
     dense = [value.coalesce().values() if value.is_sparse else local(value) for value in tensors]
     return not dense or bool(torch.stack([value.isfinite().all() for value in dense]).all())

@@ -15,7 +15,7 @@ from ssl_runner.nn.gather import mean_over_ranks, rank
 from ssl_runner.results.status import Status, write_status
 from ssl_runner.training.pretrainer import DivergedError, Pretrainer
 
-STATUS_SECONDS = 1.0  # between two notes of the status
+STATUS_SECONDS = 1.0  # between writes of the status, at least
 
 
 class Writes(Protocol):
@@ -25,9 +25,9 @@ class Writes(Protocol):
 
 
 class Record(pl.Callback):
-    """Read the tallied logs every `every` steps, write them, show progress; only then the host waits for the device.
+    """Read and write the accumulated logs every `every` steps, and show progress; only this waits for the device.
 
-    `folder`: the run's, where its status is kept. Raises DivergedError at the first reading of a loss that is not
+    `folder`: the run's folder, which holds its status. Raises DivergedError at the first reading of a loss that is not
     finite.
     """
 
@@ -38,14 +38,14 @@ class Record(pl.Callback):
         self.folder = folder
         self.first: float | Tensor | None = None  # the first step's loss
         self.last: float | None = None
-        self.seconds = 0.0  # of training steps alone
+        self.seconds = 0.0  # of training steps only
         self.bar: Progress | None = None
-        self.began = False  # after what a checkpoint holds was put in its places
+        self.began = False  # after a checkpoint was loaded
         self._since = 0.0
         self._said = 0  # the step last read
         self._shown = -1.0  # the progress last printed
-        self._noted = -STATUS_SECONDS  # when the status was last written
-        self._skipped = 0  # steps whose leaving out was said
+        self._noted = -STATUS_SECONDS  # time of the last write of the status
+        self._skipped = 0  # skipped steps that were reported
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
@@ -57,7 +57,7 @@ class Record(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = True
         self._since = time.monotonic()
-        self._said = trainer.global_step  # it was read before a stop, and with accumulation the step lasts
+        self._said = trainer.global_step  # read before the interruption; with accumulation a step has several batches
         self._skipped = cast(Pretrainer, pl_module).skipped
         if self.console.is_terminal:
             columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"
@@ -76,7 +76,7 @@ class Record(pl.Callback):
                 f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
             )
         tally = module.tally["train"]
-        if self.first is None and module.phase == "moving" and tally.count:  # the first step that was not left out
+        if self.first is None and module.phase == "moving" and tally.count:  # the first step that was not skipped
             self.first = mean_over_ranks(tally.sums["loss"] / tally.count)
         if step % self.every == 0 and step != self._said:
             self._read(trainer, module)
@@ -106,19 +106,19 @@ class Record(pl.Callback):
             self.bar = None
 
     def _count(self) -> None:
-        """Add the seconds since the last look at the clock."""
+        """Add the seconds since the last call."""
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
 
     @property
     def loss_first(self) -> float | None:
-        """The loss of the first step that was not skipped, averaged over processes; waits for the device."""
+        """The loss of the first step that was not skipped, averaged over processes; synchronizes with the device."""
         return None if self.first is None else float(self.first)
 
     def _read(self, trainer: pl.Trainer, pl_module: Pretrainer) -> None:
         values = pl_module.tally["train"].read()
-        if not values:  # all steps since were left out
+        if not values:  # all steps since then were skipped
             return
         loss = values["loss"]
         self.last = loss
@@ -138,7 +138,7 @@ class Record(pl.Callback):
 
     def _show(self, pl_module: Pretrainer, loss: float) -> None:
         if rank():
-            return  # one process speaks
+            return  # only process 0 prints
         done, seconds = pl_module.progress, pl_module.clock.seconds
         left = seconds * (1 - done) / max(done, 1e-9)
         rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"

@@ -15,10 +15,10 @@ from ssl_runner.runtime.distributed import world
 
 
 class Together(DDPStrategy):
-    """Each process has the whole model and a part of the batch; gradients are averaged over them.
+    """Data parallelism (DDP): each process has the whole model and a part of the batch, and gradients are averaged.
 
-    Buffers are not sent around: they are equal, for what moves them is gathered. Lightning's barriers do nothing, so
-    that process 0 writes a checkpoint when it likes; processes meet in the sums of a step.
+    Buffers are not broadcast: their updates are gathered, so that they are equal. Lightning's barriers do nothing, so
+    that process 0 can write a checkpoint at any time; processes synchronize in the reductions of a step.
     """
 
     def __init__(self) -> None:
@@ -31,14 +31,14 @@ class Together(DDPStrategy):
 
 
 class Sharded(Together):
-    """Each process has a part of every weight, gradient and optimizer state (`nn.sharding`), and a part of the batch.
+    """FSDP: each process has a shard of weights, gradients and optimizer states (`nn.sharding`), and of the batch.
 
-    A checkpoint is the one that a single process writes, so that either goes on from the other's: its tensors are made
-    whole on process 0, for which all processes have to write at once (`agreed`).
+    Checkpoints have the format of a single process, so that each can resume the other's run. Their tensors are gathered
+    on process 0, for which all processes have to write at the same time (`agreed`).
     """
 
     def configure_ddp(self) -> None:
-        """Nothing wraps the module: its weights gather themselves."""
+        """Do not wrap the module: sharded weights are gathered where they are used."""
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:
         super().setup_optimizers(trainer)
@@ -65,8 +65,8 @@ class Sharded(Together):
 
 
 def agreed(trainer: pl.Trainer, wish: bool) -> bool:
-    """What process 0 wishes, where weights are shared out: all processes ask at the same points, and wait for each
-    other and for the device. Else `wish`."""
+    """With sharding, the `wish` of process 0: all processes call this at the same points, and synchronize with each
+    other and the device. Otherwise `wish`."""
     if not isinstance(trainer.strategy, Sharded):
         return wish
     told = torch.tensor(wish, device=trainer.strategy.root_device)
@@ -75,17 +75,17 @@ def agreed(trainer: pl.Trainer, wish: bool) -> bool:
 
 
 class Follow(pl.Callback):
-    """Only process 0 reacts to a request to stop; the launcher then ends the others."""
+    """Let only process 0 react to a request to stop; the launcher then ends the others."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning asks all of them before each batch whether one was told to stop, and waits for the device.
+        # Before each batch Lightning checks all processes for a request to stop, which synchronizes with the device.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
         if world().rank:
             deaf()
 
 
 def deaf() -> None:
-    """Ignore signals that ask a process to stop."""
+    """Ignore signals that request a stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""Multi-crop: a few large crops of each image, and more small ones that cost little."""
+"""Multi-crop: a few large crops of each image, and more small, cheap ones."""
 
 from torch import Tensor
 

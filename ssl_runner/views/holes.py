@@ -1,4 +1,4 @@
-"""Holes in images: what is hidden, (n, 1, H, W) bool. Random ones are drawn from torch's global generator."""
+"""Masks of holes in images, (n, 1, H, W) bool. Random ones are drawn from torch's global generator."""
 
 from typing import Literal, get_args
 

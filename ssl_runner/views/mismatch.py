@@ -1,4 +1,4 @@
-"""Views that do not belong together: the control `shuffled_target` of objectives that compare views."""
+"""Mismatched views: the control `shuffled_target` of objectives that compare views."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Two views of an image that differ by one augmentation, or by two in a row: which augmentations matter?"""
+"""Two views of an image that differ by one augmentation, or two in sequence, to compare augmentations."""
 
 from typing import Any, Literal
 
@@ -88,7 +88,7 @@ class PairViews(Views):
 
 
 class QuarterTurns(Views):
-    """One view of each image, turned about its center by 90, 180 or 270 degrees; black where there is nothing."""
+    """One view of each image, rotated about its center by 90, 180 or 270 degrees; black outside."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (1, B, C, H, W) in [0, 1], of the same type."""

@@ -9,7 +9,7 @@ from ssl_runner.views.corrupt import chosen, deleted
 
 
 class Repeat(Views):
-    """The same text `views` times; what differs is left to the encoder's dropout.
+    """The same text `views` times; views differ only by the encoder's dropout.
 
     Gao, Yao, Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", https://arxiv.org/abs/2104.08821,
     section 3. Nothing is drawn here.
@@ -47,7 +47,7 @@ class Deletion(Views):
 
 
 class Segments(Views):
-    """The segments of a row as texts of their own: [CLS] a [SEP] b [SEP] -> [CLS] a [SEP], [CLS] b [SEP].
+    """The segments of a row as separate texts: [CLS] a [SEP] b [SEP] -> [CLS] a [SEP], [CLS] b [SEP].
 
     Each view is as long as an even share of the row, T' = 1 + (T - 1) // `views`; a longer segment loses its end. Of a
     row with fewer segments the last views are a bare [CLS]. Nothing is drawn.

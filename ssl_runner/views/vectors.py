@@ -1,4 +1,4 @@
-"""Views of examples that are several vectors."""
+"""Views of examples that consist of several vectors."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from ssl_runner.interfaces import Views
 
 
 class EachVector(Views):
-    """Each vector of an example is a view of it; nothing is random."""
+    """Each vector of an example is a view; deterministic."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (N, B, 1, D). Raises ValueError for examples that are no vectors."""

@@ -10,7 +10,7 @@ from ssl_runner.views.pair import NOTHING
 
 
 class ClipViews(Views):
-    """Draw views of clips: frames at an even distance, from one crop, in one jitter of colors.
+    """Draw views of clips: evenly spaced frames with the same crop and color jitter.
 
         view = color(crop(t[start + stride (0, 1, ..., frames - 1)]))
 
@@ -19,7 +19,7 @@ class ClipViews(Views):
     fit into the clip; starts from all with which they then do. `frames: null` is half of the clip's, rounded up.
 
     Qian, Meng, Gong, Yang, Wang, Belongie, Cui 2021, "Spatiotemporal Contrastive Video Representation Learning",
-    https://arxiv.org/abs/2008.03800, section 3 (augmentations alike in all frames); clips of one video as the views of
+    https://arxiv.org/abs/2008.03800, section 3 (same augmentations in all frames); clips of one video as the views of
     SimCLR and BYOL: Feichtenhofer, Fan, Xiong, Girshick, He 2021, "A Large-Scale Study on Unsupervised Spatiotemporal
     Representation Learning", https://arxiv.org/abs/2104.14558.
     Differs from the papers: starts are drawn independently and evenly (Qian et al. prefer views that are near in time);

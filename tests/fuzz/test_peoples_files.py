@@ -269,7 +269,7 @@ def tables(draw: st.DrawFn) -> Made:
         case "latin":
             meant, said = None, "is not UTF-8: byte "
         case "named twice":
-            lines[0], meant, said = line("text", "text", "label"), None, "names it 2 times"
+            lines[0], meant, said = line("text", "text", "label"), None, "has it 2 times"
         case "one number":
             lines = [lines[0], *(line("7", "a", label) for label in ("1", "01", "2", "3"))]
             meant, said = None, "are the same number"

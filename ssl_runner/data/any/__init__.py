@@ -1,1 +1,1 @@
-"""What all datasets share."""
+"""Code that all datasets share."""

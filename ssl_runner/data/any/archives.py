@@ -1,4 +1,4 @@
-"""Unpack archives without leaving a folder, and without filling a disk or the memory."""
+"""Unpack archives safely: nothing is written outside of the folder, and size is limited."""
 
 import gzip
 import tarfile
@@ -24,7 +24,7 @@ DAMAGE = (
 
 
 def check_size(unpacked: int, packed: int) -> None:
-    """Raise ValueError for what unpacks to far more than data do."""
+    """Raise ValueError if an archive unpacks to implausibly many bytes."""
     most = TIMES * packed + FREE
     if unpacked > most:
         raise ValueError(f"it unpacks from {packed:,} to {unpacked:,} bytes or more; the limit is {most:,}")
@@ -33,9 +33,9 @@ def check_size(unpacked: int, packed: int) -> None:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tar.gz into a folder.
 
-    What would lie elsewhere (an absolute path, "..") is refused, in a .zip put inside; so is a link, a device or a
-    pipe; so is an archive that holds more than `MOST_MEMBERS`, or unpacks to more than `TIMES` times its size and
-    `FREE` bytes. Raises ValueError that names the archive, whatever is wrong with it.
+    Paths outside of the folder (absolute, or with "..") are refused, in a .zip placed inside. Links, devices and pipes
+    are refused; so is an archive with more than `MOST_MEMBERS` members, or one that unpacks to more than `TIMES` times
+    its size plus `FREE` bytes. Raises ValueError, with the archive's name, for any problem.
     """
     try:
         _unzip(archive, folder) if archive.suffix == ".zip" else _untar(archive, folder)
@@ -53,7 +53,7 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 def _untar(archive: Path, folder: Path) -> None:
-    """As a stream, so that no byte is unpacked twice, and none beyond the bound."""
+    """Unpack a .tar.gz as a stream, so that no byte is unpacked twice, and none beyond the limit."""
     size = archive.stat().st_size
     with gzip.open(archive) as file, tarfile.open(fileobj=cast(IO[bytes], _Counted(file, size)), mode="r|") as members:
         for number, member in enumerate(members):
@@ -72,7 +72,7 @@ def _untar(archive: Path, folder: Path) -> None:
 
 
 class _Counted:
-    """A file of which no more is read than `check_size` lets pass."""
+    """A file that is read up to the limit of `check_size`."""
 
     def __init__(self, file: BinaryIO | gzip.GzipFile, packed: int) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""Downloads by addresses and checksums, such that no half file ever lies under a final name."""
+"""Downloads with checksums; incomplete files never have a final name."""
 
 import hashlib
 import http.client
@@ -19,7 +19,7 @@ TIMEOUT = 15  # seconds without an answer or a byte
 
 
 class Remote(NamedTuple):
-    """A file that can be fetched; an archive (.zip, .tar.gz) is unpacked where it lies."""
+    """A file to download; an archive (.zip, .tar.gz) is unpacked in its folder."""
 
     path: str  # under the root
     urls: tuple[str, ...]  # tried one after the other
@@ -27,17 +27,17 @@ class Remote(NamedTuple):
 
 
 def fetch(torchvision_class: str, root: Path, *, archive: Path | None) -> None:
-    """Put the files of a set under `root`, as torchvision would lay them out, from `archive` or the network.
+    """Put the files of a dataset under `root`, in torchvision's layout, from `archive` or the network.
 
-    Raises ValueError, whatever went wrong: its message says what.
+    Raises ValueError, with the cause, for any failure.
     """
     _into(root, lambda folder: _fill(folder, torchvision_class, archive))
 
 
 def fetch_files(files: Sequence[Remote], root: Path) -> None:
-    """Put `files` under `root`, archives unpacked: from an archive that lies there, else from the network.
+    """Put `files` under `root`, archives unpacked: from an archive in that folder, else from the network.
 
-    Raises ValueError, whatever went wrong: its message says what.
+    Raises ValueError, with the cause, for any failure.
     """
 
     def fill(folder: Path) -> None:

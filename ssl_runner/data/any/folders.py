@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 
 
 class Tree:
-    """Files with one of `suffixes` under `root`; what they are is called `what`: "image".
+    """Files with one of `suffixes` under `root`; `what` names them in messages, such as "image".
 
     splits "folders": folders in `root` named as in `SPLITS`, in any case, are those splits. Then no other folder with
     such files may lie beside them. "none": no folder is a split.
@@ -63,15 +63,15 @@ class Tree:
         return self._names
 
     def check(self) -> None:
-        """Raise ValueError where there is nothing to read; log, once, what may not be meant so."""
+        """Raise ValueError if there is nothing to read; log, once, what may be unintended."""
         _ = self._listed, self._doubts
 
     def listed(self) -> dict[SplitName, Listed]:
-        """Of each split that has a folder; of "train" alone where none has."""
+        """The files of each split that has a folder; of "train" only if none has."""
         return self._listed
 
     def named(self) -> dict[str, Path]:
-        """All files by their places in `root`."""
+        """All files by their paths relative to `root`."""
         return {path.relative_to(self.root).as_posix(): path for each in self._listed.values() for path in each.files}
 
     # -------------------------------------------------------------------------------------------- read when asked for
@@ -115,7 +115,7 @@ class Tree:
         return {part: found[part][0] for part in PARTS if part in found}
 
     def _refuse_deeper(self, folders: Sequence[Path]) -> None:
-        """Raise ValueError for splits below the place where they are looked for: all would be taken for one."""
+        """Raise ValueError for split folders at a lower level than expected, which would be read as one split."""
         for folder in folders:
             inner = [each for each in _folders(folder) if each.name.lower() in SPLITS]
             if {"train"} < {SPLITS[each.name.lower()] for each in inner}:
@@ -207,7 +207,7 @@ class Tree:
                     yield Path(entry)
 
     def _counts(self, entry: "os.DirEntry[str]") -> bool:
-        """Whether it has the name of a file that is read."""
+        """Whether it has a suffix of files that are read."""
         suffix = os.path.splitext(entry.name)[1].lower()
         return suffix in self.suffixes and not entry.name.startswith(".") and not _is_folder(entry)
 
@@ -250,7 +250,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _mark(folder: Path) -> tuple[int, int]:
-    """What a folder is known by, whatever path leads to it."""
+    """The identity of a folder, independent of its path."""
     try:
         about = folder.stat()
     except OSError as error:

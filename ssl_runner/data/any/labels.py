@@ -1,4 +1,4 @@
-"""Names of classes become numbers, the same whatever order they are met in."""
+"""Numbers of classes from their names, independent of the order of examples."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Different names in the order of their numbers if all are whole numbers, else of the alphabet.
+    """Distinct names, in numerical order if all are integers, else in alphabetical order.
 
     Raises ValueError for two names of one number.
 
@@ -27,7 +27,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def say_if_alone(names: Sequence[str], advice: str) -> None:
-    """Log it where all examples are of one class; `advice`: what to set."""
+    """Log a warning if all examples are of one class; `advice`: what to set."""
     if len(names) == 1:
         log.warning(
             "all examples are of one class, %s: everything that uses labels (objective/positives=label "

@@ -1,4 +1,4 @@
-"""Files of numbers as tensors that stay on disk until they are read."""
+"""Memory-mapped files of numbers as tensors."""
 
 import warnings
 from collections.abc import Sequence

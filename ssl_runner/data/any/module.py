@@ -36,7 +36,7 @@ CHUNK_BYTES = 2**25  # likewise; counting takes eight times as much
 
 
 class DataModule(pl.LightningDataModule):
-    """Load a source once, and give its "pretrain" split in a seeded order and its "val" split in its own.
+    """Load a source once, and iterate over "pretrain" in a seeded order and over "val" in its own order.
 
     Batches are as stored: `spec.to_input` is called on the device. Of `ranks` processes that train together each gets
     its part of every batch; `batch_size` is what all of them get.
@@ -56,7 +56,7 @@ class DataModule(pl.LightningDataModule):
         self._splits: Mapping[SplitName, Examples] | None = None
 
     def prepare_data(self) -> None:
-        """Load on the first process of each machine, so that the others find what was downloaded or decoded."""
+        """Load on the first process of each machine, so that the others find downloaded and decoded files."""
         self._load()
 
     def setup(self, stage: str | None = None) -> None:
@@ -88,8 +88,8 @@ class DataModule(pl.LightningDataModule):
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
         of clips, over all their frames.
 
-        A constant channel has 1 as its standard deviation, so that it can be divided by. Vectors, which are no counts,
-        are not to be normalized: mean 0 and standard deviation 1. Text has none: nobody asks.
+        A constant channel has standard deviation 1, to divide by. Vectors are not normalized: mean 0 and standard
+        deviation 1. Not defined for text.
         """
         data = self.examples("pretrain").data
         if data.is_floating_point():
@@ -124,7 +124,7 @@ class DataModule(pl.LightningDataModule):
         return found
 
     def train_dataloader(self) -> Any:
-        """A DataLoader, or what a source that streams gives in its place."""
+        """A DataLoader, or the replacement of a streaming source."""
         examples = self.examples("pretrain")
         n = self.spec.size
         if n < self.batch_size:
@@ -156,7 +156,7 @@ class DataModule(pl.LightningDataModule):
         )
 
     def _loader(self, whole: TensorData, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
-        """Whole batches alone."""
+        """Only complete batches."""
         return DataLoader(
             whole,
             batch_size=batch // self.ranks,
@@ -177,6 +177,6 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
-    """A split in parts that are small in memory, whatever an example is."""
+    """A split in parts of bounded memory."""
     each = tensor[:1].nbytes
     return tensor.split(max(1, min(CHUNK, CHUNK_BYTES // max(each, 1))))

@@ -13,14 +13,14 @@ from ssl_runner.interfaces import Examples
 
 
 class Few(NamedTuple):
-    """How many of the labels: a part of all, or a number of each class."""
+    """A number of labels: a fraction of all, or a number per class."""
 
     labels: float | None = None
     per_class: int | None = None
 
     @property
     def condition(self) -> dict[str, float]:
-        """Of a metric: {"labels": 0.01} or {"per_class": 10}."""
+        """The condition of a metric: {"labels": 0.01} or {"per_class": 10}."""
         return {key: value for key, value in self._asdict().items() if value is not None}
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Few(NamedTuple):
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold out `round(fraction * n)` examples, from each class its share: (rest, held), int64, each ascending.
+    """Hold out `round(fraction * n)` examples, stratified by class: (rest, held), int64, each ascending.
 
     The number of each class is its share by the method of Webster and Sainte-Lague, so exact where shares are whole.
     Unlabeled examples (-1) count as one class: a random choice. Raises ValueError where either part would be empty.
@@ -86,7 +86,7 @@ def nested_subsets(
 
 
 def _interleaved(labels: Tensor, seed: int, *, offset: float) -> tuple[Tensor, Tensor]:
-    """An order of all examples of which every prefix is stratified, and each example's rank in its class: (n,), (n,).
+    """An order of all examples whose prefixes are stratified, and each example's rank in its class: (n,), (n,).
 
     Sorting by (rank + offset) / size of the class is a divisor method of apportionment: large shares hold smaller ones.
     offset 0.5: to the nearest (Webster); 0: upwards, so that every class comes in before any has its second (Adams).

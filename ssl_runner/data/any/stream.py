@@ -1,4 +1,4 @@
-"""Examples that do not fit into memory: read in passes, shuffled through a buffer, decoded ahead."""
+"""Streaming of examples that do not fit into memory, with a shuffle buffer and prefetching."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class BrokenDataError(ValueError):
-    """Data that were to be read during training are damaged, or gone."""
+    """Data that are read during training are damaged or missing."""
 
 
 class Raw(NamedTuple):
@@ -28,7 +28,7 @@ class Raw(NamedTuple):
 
 
 def shuffled(examples: Iterator[T], buffer: int, generator: torch.Generator) -> Iterator[T]:
-    """Keep `buffer` examples, and give a random one of them for each that comes; at the end the rest, at random.
+    """Shuffle by a buffer of `buffer` examples: yield a random one for each new one; at the end the rest.
 
     An example comes at most `buffer` places early, and in the mean about as many late.
     """
@@ -81,7 +81,7 @@ class Passes:
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        """One thread reads, `workers` decode a batch each: so many are there before they are asked for."""
+        """Read in one thread and decode in `workers` threads, one batch each, in advance."""
         skip, self.skip = self.skip, 0
         out: queue.Queue[Future[Batch] | BaseException] = queue.Queue(self.workers)
         stop = threading.Event()
@@ -107,7 +107,7 @@ class Passes:
         stop: threading.Event,
         pool: ThreadPoolExecutor,
     ) -> None:
-        """Put the futures of batches, or what went wrong with reading, until `stop`."""
+        """Put the futures of batches, or an error of reading, until `stop`."""
         try:
             streams = [stream(epoch) for stream in self.streams]
             for number in range(self.batches):
@@ -147,7 +147,7 @@ class Passes:
 def _put(
     out: "queue.Queue[Future[Batch] | BaseException]", item: "Future[Batch] | BaseException", stop: threading.Event
 ) -> None:
-    """Wait for a place, unless nobody asks any more."""
+    """Wait for a free slot, until `stop`."""
     while not stop.is_set():
         try:
             return out.put(item, timeout=0.1)

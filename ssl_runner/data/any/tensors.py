@@ -1,4 +1,4 @@
-"""Examples in memory: a batch is one gather, and their order a function of the seed and the epoch."""
+"""Examples in memory: a batch is one gather, and the order is a function of seed and epoch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -105,7 +105,7 @@ class EpochOrder(Sampler[int]):
         return self.size
 
     def generator(self, purpose: int) -> torch.Generator:
-        """What an epoch is drawn with: 0: its order, 1: its offset."""
+        """The purposes of an epoch's random draws: 0: order, 1: offset."""
         # Mixed, so that (seed 0, epoch 1) and (seed 1, epoch 0) differ, as a sum of the two would not.
         return torch.Generator().manual_seed((self.seed * 0x9E3779B1 + self.epoch + purpose * 0x85EBCA6B5) % 2**63)
 

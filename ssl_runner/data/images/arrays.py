@@ -33,7 +33,7 @@ class _Contents(NamedTuple):
 
 
 class Arrays(DataSource):
-    """`x_train` and `x_test`, perhaps `x_val`; with `y_...` of each or of none; perhaps `label_names`.
+    """`x_train` and `x_test`, optionally `x_val`; `y_...` for all or none of them; optionally `label_names`.
 
     Images are uint8, (n, H, W), (n, H, W, C) or (n, C, H, W) with C 1 or 3: the channel axis is the one that is 1 or 3
     long, and refused where both may be it. Labels are strings, or integers that are not negative: where they do not
@@ -95,7 +95,7 @@ class Arrays(DataSource):
         return Examples(data.contiguous(), label)
 
     def _contents(self) -> _Contents:
-        """Headers, labels and names; no image. Raises ValueError for all that `load` could not use."""
+        """Headers, labels and names, without images. Raises ValueError for everything that `load` could not use."""
         if not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "is not there"
             raise ValueError(f"dataset.path {self.path} {what}; it must be a .npz file with x_train and x_test")
@@ -122,7 +122,7 @@ class Arrays(DataSource):
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, of which no value is read."""
+    """Shape and type of an array, without reading its values."""
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -230,7 +230,7 @@ def _label_names(names: np.ndarray) -> tuple[str, ...]:
 
 
 def _by_text(given: Mapping[str, np.ndarray], named: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Numbers of labels that are strings, and the classes' names."""
+    """Class numbers of labels that are strings, and the names of classes."""
     if len(set(named)) < len(named):
         raise ValueError("label_names contains a name twice, and labels are strings: give each class its own name")
     names = named or in_order(given["train"].tolist())

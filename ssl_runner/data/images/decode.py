@@ -1,4 +1,4 @@
-"""Image files decoded once, into a cache that is memory-mapped. n images, C channels, S side."""
+"""Decode image files once, into a memory-mapped cache. n images, C channels, S side."""
 
 import hashlib
 import io
@@ -124,10 +124,10 @@ def _decode_into(
 
 
 def check_range(what: str, depth: int | None, *, deep: int, highest: int, brightest: int) -> None:
-    """Raise ValueError for a set of images that is black, or as good as black. `what`: where it is from; see `Decoded`.
+    """Raise ValueError for images that are black, or nearly so. `what`: their origin; see `Decoded`.
 
-    A set of images of more than 8 bits of which no value reaches the upper two of 16 bits may well have been stored
-    with fewer, and would be read too dark by as much: then their number must be set.
+    If no value of images of more than 8 bits uses the upper two of 16 bits, they may have been stored with fewer bits,
+    and would be read too dark: then their depth must be set.
     """
     if deep and depth is None and highest < DIM:
         bits = max(8, next((bits for bits in (8, 10, 12, 14) if highest < 2**bits), DEPTH))
@@ -144,13 +144,13 @@ def check_range(what: str, depth: int | None, *, deep: int, highest: int, bright
 
 
 def check_depth(depth: int | None) -> None:
-    """Raise ValueError where the setting is out of its range."""
+    """Raise ValueError if the setting is out of range."""
     if depth is not None and not 1 <= depth <= DEPTH:
         raise ValueError(f"dataset.depth is {depth}; it must be 1 to {DEPTH} bits, or null")
 
 
 def _try(file: Path | BinaryIO, size: int, channels: int, depth: int | None) -> Picture | str:
-    """An image, or why there is none."""
+    """An image, or the reason why it cannot be read."""
     from PIL import Image
 
     try:
@@ -162,8 +162,8 @@ def _try(file: Path | BinaryIO, size: int, channels: int, depth: int | None) -> 
 def decode(file: Path | BinaryIO, size: int, channels: int, depth: int | None = None) -> Picture:
     """An image upright, the shorter side resized to `size`, the center cut out; transparency is dropped.
 
-    `depth`: bits of the values of gray images of more than 8, of which the highest becomes 255; None: 16. Of colors
-    of 16 bits the upper 8 are read. Raises OSError and others of `_try` for what is no whole image, and for values
+    `depth`: bit depth of gray images of more than 8 bits, whose highest value becomes 255; None: 16. Color images of
+    16 bits are read by their upper 8. Raises OSError and others of `_try` for what is no whole image, and for values
     that go beyond `depth`.
     """
     from PIL import Image, ImageOps
@@ -209,12 +209,12 @@ def _upper_bytes(image: "Image.Image") -> bool:
 
 
 def _brightest(image: "Image.Image") -> list[int]:
-    """The highest value of each band that is no transparency."""
+    """The highest value of each band, except for transparency."""
     return [int(np.asarray(image.getchannel(band)).max()) for band in image.getbands() if band not in "Aa"]
 
 
 def decode_bytes(content: bytes, size: int, channels: int, depth: int | None) -> Picture:
-    """`decode` of a file's content. Raises ValueError for what is no whole image."""
+    """`decode` of a file's content. Raises ValueError for an invalid or truncated image."""
     found = _try(io.BytesIO(content), size, channels, depth)
     if isinstance(found, str):
         raise ValueError(found)

@@ -1,4 +1,4 @@
-"""Made images, for tests and for trying things out. K classes, H height, W width."""
+"""Synthetic images for tests. K classes, H height, W width."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HIDDEN_PATTERNS = 4  # kinds of image where there are no classes
 
 
 class FakeImages(DataSource):
-    """Stripes under noise: a class is their direction, spacing and color; their phase is each image's own."""
+    """Noisy stripes: their direction, spacing and color depend on the class, their phase on the image."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class FakeImages(DataSource):
         return self._spec
 
     def check(self) -> None:
-        """Nothing can be missing."""
+        """Nothing to check."""
 
     def contents(self) -> Contents:
         return {}

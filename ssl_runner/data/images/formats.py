@@ -1,4 +1,4 @@
-"""Readers of the files in which the usual image sets come. n examples, C channels, H height, W width."""
+"""Readers of the file formats of common image datasets. n examples, C channels, H height, W width."""
 
 import gzip
 import math
@@ -16,7 +16,7 @@ from ssl_runner.interfaces import Examples
 
 
 class Parts(NamedTuple):
-    """A set as published; data are (n, C, H, W) uint8."""
+    """A dataset as published; data are (n, C, H, W) uint8."""
 
     train: Examples
     test: Examples
@@ -24,7 +24,7 @@ class Parts(NamedTuple):
 
 
 def read_idx_folder(folder: Path) -> Parts:
-    """MNIST and its likes: four files, each packed (.gz) or not."""
+    """MNIST and datasets in its format: four files, compressed (.gz) or not."""
     train, test = (
         Examples(
             torch.from_numpy(read_idx(folder / f"{part}-images-idx3-ubyte")).unsqueeze(1),
@@ -85,7 +85,7 @@ def read_stl10(folder: Path) -> Parts:
 
 
 def _stl10_images(path: Path) -> Tensor:
-    """(n, 3, 96, 96) uint8, memory-mapped and turned."""
+    """(n, 3, 96, 96) uint8, memory-mapped and transposed."""
     stored = mapped(path)
     n, over = divmod(len(stored), 3 * 96 * 96)
     if over:

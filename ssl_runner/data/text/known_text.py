@@ -1,4 +1,4 @@
-"""The usual text sets, in the folders and files they are published in."""
+"""Common text datasets, in their published files."""
 
 import html
 import os
@@ -24,7 +24,7 @@ class _Known(NamedTuple):
 
 
 def _news(path: Path) -> Iterator[Document]:
-    """Title and text of each row "class,title,text", classes from 1; entities and marks of HTML are taken out."""
+    """Title and text of each row "class,title,text", classes from 1; HTML entities are decoded and tags removed."""
     for _, (label, title, text) in Table(path, {"class": 0, "title": 1, "text": 2}, strict=False).rows():
         yield Document([_plain(title), "", _plain(text)], int(label) - 1)
 
@@ -40,7 +40,7 @@ def _plain(text: str) -> str:
 
 
 def _reviews(folder: Path) -> Iterator[Document]:
-    """A review a file, in neg/ and pos/; in unsup/ without a class."""
+    """One review per file, in neg/ and pos/; unlabeled ones in unsup/."""
     for label, name in ((0, "neg"), (1, "pos")) if folder.name != "unsup" else ((-1, ""),):
         for path in sorted((folder / name).glob("*.txt")):
             yield Document([part for line in read_lines(path) for part in line.split("<br />")], label)
@@ -129,7 +129,7 @@ _KNOWN: Mapping[str, _Known] = {
 
 
 class KnownText(DataSource):
-    """A published set, from `root` or by download; where it has no val or test, they are held out of train.
+    """A published dataset, from `root` or by download; val and test are held out from train if it has none.
 
     The root may be read-only where the files are there unpacked. IMDB is pretrained on its unlabeled part too.
     """
@@ -154,7 +154,7 @@ class KnownText(DataSource):
         if packed:
             raise ValueError(f"dataset={self.name} cannot be unpacked in {self.root}: not writable; {self._advice()}")
         if not self.download:
-            raise ValueError(f"dataset={self.name} looked for {missing[0]}, which is not there; {self._advice()}")
+            raise ValueError(f"dataset={self.name} needs {missing[0]}, which is missing; {self._advice()}")
         existing = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
         if not os.access(existing, os.W_OK):
             raise ValueError(f"dataset={self.name} cannot be downloaded to {self.root}: not writable; {self._advice()}")
@@ -175,9 +175,9 @@ class KnownText(DataSource):
             try:
                 fetch_files(self.known.remote, self.root)
             except ValueError as error:
-                raise ValueError(f"dataset={self.name} could not be had: {error}; {self._advice()}") from error
+                raise ValueError(f"dataset={self.name} could not be downloaded: {error}; {self._advice()}") from error
         if missing := self._missing():
-            raise ValueError(f"dataset={self.name} lacks {missing[0]} even after unpacking; {self._advice()}")
+            raise ValueError(f"dataset={self.name} has no {missing[0]} even after unpacking; {self._advice()}")
         paths = {part: self.root / place for part, place in self.known.parts.items()}
         parts: Parts = {part: partial(self.known.read, path) for part, path in paths.items()}
         return self.corpus.load(parts, self._files(), {"name": self.name})
@@ -186,11 +186,11 @@ class KnownText(DataSource):
         return [path for path in (self.root / place for place in self.known.parts.values()) if not path.exists()]
 
     def _packed(self) -> bool:
-        """Whether an archive of all of it lies in the root."""
+        """Whether all its archives are in the root."""
         return all((self.root / file.path).is_file() for file in self.known.remote)
 
     def _advice(self) -> str:
         holds = sorted({place.split("/")[0] + "/" for place in self.known.parts.values()})
         archives = [file.path for file in self.known.remote if file.path.endswith((".zip", ".gz"))]
-        network = "try again with a network" if self.download else "set dataset.download=true with a network"
-        return f"set dataset.root to a folder that holds {' or '.join([*holds, *archives])}, or {network}"
+        network = "try again with network access" if self.download else "set dataset.download=true with network access"
+        return f"set dataset.root to a folder that contains {' or '.join([*holds, *archives])}, or {network}"

@@ -1,4 +1,4 @@
-"""Where a sentence ends: rules for European languages, best for English, of running and of tokenized text.
+"""Sentence splitting by rules for European languages, mainly English, in running and tokenized text.
 
 No library is asked: those without a model to download are no longer kept up, and take minutes for what rules that are
 tested on 200 sentences do in seconds.
@@ -74,7 +74,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _abbreviated(before: str, end: re.Match[str]) -> bool:
-    """Whether the mark belongs to the word at the end of `before`, which begins where the sentence does."""
+    """Whether the mark belongs to the last word of `before`, which starts at the sentence's start."""
     if end["mark"].strip() != ".":
         return False
     last = _WORD.search(before)
@@ -97,7 +97,7 @@ def _abbreviated(before: str, end: re.Match[str]) -> bool:
 
 
 def sentences(lines: Iterable[str], rule: Sentences) -> Iterator[str]:
-    """The sentences of a document, none empty, white space within them single.
+    """The non-empty sentences of a document, with white space normalized.
 
     split: a blank line ends a paragraph, whose lines are joined and split by `split_sentences`; lines: each line is a
     sentence; none: lines as they are, which end nothing.

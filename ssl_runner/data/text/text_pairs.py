@@ -1,4 +1,4 @@
-"""A user's own texts that belong together, two or three a row. n examples of T tokens, V texts each."""
+"""A user's own pairs or triples of texts, one per row. n examples of T tokens, V texts each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,8 @@ class TextPairs(DataSource):
         length = settings["length"]
         if len({type(column) for column in columns}) != 1 or len(set(columns)) != len(columns) or len(columns) < 2:
             raise ValueError(
-                f"dataset.columns is {list(columns)}; it must be different columns, two or more, all names or numbers"
+                f"dataset.columns is {list(columns)}; it must list two or more different columns, all by name or all "
+                "by number"
             )
         if length < 1 + 2 * len(columns):
             raise ValueError(
@@ -71,7 +72,7 @@ class TextPairs(DataSource):
 
     def check(self) -> None:
         if not self.path.is_file():
-            raise ValueError(f"dataset.path {self.path} is not there; it must be a .csv or .tsv file")
+            raise ValueError(f"dataset.path {self.path} does not exist; it must be a .csv or .tsv file")
         if next(self.table.rows(), None) is None:
             raise ValueError(f"dataset.path {self.path} has no rows")
 

@@ -1,4 +1,4 @@
-"""Texts that are there: articles that a package ships, and a user's own files."""
+"""Local texts: articles shipped with a package, and a user's own files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ SUFFIXES = frozenset([".txt", ".text", ".md"])
 
 
 class WikiSample(DataSource):
-    """About 100 articles of the English Wikipedia that the package gensim ships. An article is a document."""
+    """About 100 articles of the English Wikipedia, shipped with the package gensim. An article is a document."""
 
     def __init__(self, **settings: Unpack[CorpusSettings]) -> None:
         self.corpus = Corpus(words="marks", sentences="split", **settings)
@@ -75,7 +75,7 @@ class TextFile(DataSource):
 
 
 class TextFolder(DataSource):
-    """Texts under `path`, a document a file. `labels` and `splits` say what folders mean: see `folders.Tree`."""
+    """Texts under `path`, one document per file. `labels` and `splits` define what folders are: see `folders.Tree`."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class TextFolder(DataSource):
 
 
 class TextTable(DataSource):
-    """A document a row of a .csv or .tsv file, or of one a split, perhaps with a class.
+    """One document per row of a .csv or .tsv file, or of one file per split, optionally with a class.
 
     Columns are named as in the first row, or numbered from 0 where it is a row like the others.
     """
@@ -165,7 +165,7 @@ class TextTable(DataSource):
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        """The classes of train, in the order of their numbers if all are numbers, else of the alphabet."""
+        """The classes of train, in numerical order if all are numbers, else in alphabetical order."""
         if len(self.columns) == 1:
             return ()
         path = self.paths["train"]
@@ -178,13 +178,13 @@ class TextTable(DataSource):
         ):
             raise ValueError(
                 f"{path}, line {labels[0][0]}: the label is {labels[0][1]!r}, and all others are numbers: if this row "
-                "names the columns, set dataset.text_column and dataset.label_column to names"
+                "is a header, set dataset.text_column and dataset.label_column to names"
             )
         try:
             names = in_order(label for _, label in labels)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        say_if_alone(names, "if they say nothing, set dataset.label_column=null")
+        say_if_alone(names, "if they carry no information, set dataset.label_column=null")
         return names
 
     def _label(self, path: Path, line: int, label: str) -> str:
@@ -200,7 +200,7 @@ class TextTable(DataSource):
             name = self._label(path, line, label[0]) if label else ""
             if label and name not in known:
                 raise ValueError(
-                    f"{path}, line {line}: it has the label {name!r}, which {self.paths['train']} lacks; labels there: "
+                    f"{path}, line {line}: the label {name!r} is not in {self.paths['train']}, which has "
                     + some(list(known), 20)
                 )
             yield Document(text.splitlines(), known[name] if label else -1)
@@ -219,6 +219,6 @@ def _check_files(paths: Mapping[Part, Path], what: str) -> None:
     for part, path in paths.items():
         if not path.is_file():
             key = "dataset.path" if part == "train" else f"dataset.{part}_path"
-            raise ValueError(f"{key} {path} is not there; it must be {what}")
+            raise ValueError(f"{key} {path} does not exist; it must be {what}")
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty; it must be {what}")

@@ -32,12 +32,12 @@ _NAMES = Regex(r"\[(?:" + "|".join(name[1:-1] for name in SPECIAL) + r")\]")
 
 
 def least_vocabulary(tokens: Tokens) -> int:
-    """Special ids, and one token; all bytes for bpe."""
+    """The smallest vocabulary: special tokens and one token; for bpe all bytes."""
     return len(SPECIAL) + (BYTES if tokens == "bpe" else 1)
 
 
 class CutSettings(TypedDict):
-    """How texts are cut into tokens, and which of them are held out: of every dataset of text."""
+    """Settings of tokenization and held-out fractions of every dataset of text."""
 
     length: int
     tokens: Tokens
@@ -50,7 +50,7 @@ class CutSettings(TypedDict):
 
 
 def check_cut(settings: CutSettings) -> None:
-    """Raise ValueError for values that no text suits."""
+    """Raise ValueError for values that are invalid for any text."""
     for name, fraction in (("test_fraction", settings["test_fraction"]), ("val_fraction", settings["val_fraction"])):
         if not 0 < fraction < 1:
             raise ValueError(f"dataset.{name} is {fraction}; it must lie in (0, 1)")
@@ -59,19 +59,18 @@ def check_cut(settings: CutSettings) -> None:
         what = f"{BYTES} bytes" if tokens == "bpe" else "one token"
         raise ValueError(
             f"dataset.vocabulary is {settings['vocabulary']}; with dataset.tokens={tokens} it must be {least} or more: "
-            f"{len(SPECIAL)} special ids and {what}"
+            f"{len(SPECIAL)} special tokens and {what}"
         )
 
 
 def tokenizer_path(settings: CutSettings) -> Path | None:
-    """Where the tokenizer that was given lies."""
+    """The path of the given tokenizer."""
     given = settings["tokenizer"]
     return None if given is None else Path(given).expanduser().absolute()
 
 
 def count_words(lines: Sequence[str], words: Words) -> int:
-    """How many words the lines have, whatever tokens they are cut in: by the rule of `train_tokenizer`, composed as
-    there (Unicode NFC)."""
+    """The number of words of lines, independent of the tokenizer: by the rule of `train_tokenizer`, in Unicode NFC."""
     counter = Tokenizer(models.WordLevel({UNK_NAME: 0}, unk_token=UNK_NAME))  # every word is one token
     counter.normalizer = normalizers.NFC()
     counter.pre_tokenizer = _pre_tokenizer("words", words)
@@ -79,7 +78,7 @@ def count_words(lines: Sequence[str], words: Words) -> int:
 
 
 def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocabulary: int, lowercase: bool) -> str:
-    """Learn a vocabulary of at most `vocabulary` ids, the special ones first: JSON of the `tokenizers` library.
+    """Train a tokenizer with at most `vocabulary` ids, special ones first: JSON of the `tokenizers` library.
 
     tokens  words       the most frequent words; others are UNK
             wordpiece   pieces of words, those within a word written "##s" (Schuster, Nakajima 2012; as BERT's)
@@ -193,7 +192,7 @@ def find_tokenizer(path: Path) -> Path:
         if place.is_file():
             return place
     raise ValueError(
-        f"dataset.tokenizer {path} is not there; it must be the folder of a run on text, or a tokenizer.json"
+        f"dataset.tokenizer {path} does not exist; it must be the folder of a run on text, or a tokenizer.json"
     )
 
 
@@ -229,7 +228,7 @@ def known_tokenizer(path: Path) -> dict[str, Any]:
 
 
 def special_tokens(tokenizer: str) -> SpecialTokens:
-    """Which ids have which role, by what they are called. Raises ValueError where one is lacking, but for `eos`."""
+    """The ids of special tokens, by their names. Raises ValueError if one is missing, except for `eos`."""
     read = Tokenizer.from_str(tokenizer)
     found: dict[str, int | None] = {}
     for role, names in ROLES.items():
@@ -237,14 +236,14 @@ def special_tokens(tokenizer: str) -> SpecialTokens:
         found[role] = next((each for each in ids if each is not None), None)
         if found[role] is None and role != "eos":
             raise ValueError(
-                f"its vocabulary has no {' or '.join(names)}; add one to it, as an encoder of rows needs it"
+                f"its vocabulary has no {' or '.join(names)}; add one to it, since encoders of sentences need it"
             )
     return SpecialTokens(**found)  # type: ignore[arg-type]
 
 
 def word_starts(tokenizer: str) -> list[bool]:
-    """Whether each id begins a word wherever it stands. A piece "##s" does not; nor do letters, digits and a space by
-    themselves where spaces are tokens or parts of them: what is before says whether they do (`word_ends`)."""
+    """Whether each id begins a word in any context. A piece "##s" does not; nor do letters, digits and a space by
+    itself where spaces are tokens or parts of them: there the token before determines it (`word_ends`)."""
     if (pieces := _as_text(tokenizer)) is not None:
         starts = [bool(piece.strip()) and not _in_word(piece[0]) for piece in pieces]
     else:
@@ -258,8 +257,8 @@ def word_starts(tokenizer: str) -> list[bool]:
 
 
 def word_ends(tokenizer: str) -> list[bool]:
-    """Whether what follows each id begins a word, whatever it is: after a space or a mark where these are tokens or
-    parts of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
+    """Whether any token after each id begins a word: after a space or punctuation mark, where these are tokens or parts
+    of them. After an apostrophe it does not ("dog's" is "dog" and "'s")."""
     pieces = _as_text(tokenizer)
     if pieces is None:
         return [False] * Tokenizer.from_str(tokenizer).get_vocab_size()

@@ -1,4 +1,4 @@
-"""The Wikipedia articles that the package gensim ships: no download."""
+"""Wikipedia articles shipped with the package gensim: no download."""
 
 import bz2
 import importlib.util
@@ -14,13 +14,13 @@ _BEFORE_MARK = re.compile(r"\s+([,.;:!?)])")
 
 
 def wiki_file() -> Path:
-    """Where the articles lie, without importing gensim. Raises ValueError where they do not."""
+    """The path of the articles, without importing gensim. Raises ValueError if they are missing."""
     found = importlib.util.find_spec("gensim")
     if found is None or found.origin is None:
         raise ValueError("dataset=wiki_sample reads its articles from the package gensim, which is not installed")
     path = Path(found.origin).parent / "test" / "test_data" / FILE
     if not path.is_file():
-        raise ValueError(f"dataset=wiki_sample looked for {path}, which is not there; install gensim >= 4.4")
+        raise ValueError(f"dataset=wiki_sample needs {path}, which is missing; install gensim >= 4.4")
     return path
 
 

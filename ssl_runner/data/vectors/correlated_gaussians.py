@@ -1,4 +1,4 @@
-"""Pairs of Gaussian vectors whose mutual information is known. D width."""
+"""Pairs of Gaussian vectors with known mutual information. D width."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, Vec
 
 
 class CorrelatedGaussians(DataSource):
-    """Pairs (a, b) of standard normal vectors, each a_d correlated by rho with its b_d and with nothing else.
+    """Pairs (a, b) of standard normal vectors, where a_d and b_d have correlation rho and others are independent.
 
         b = rho a + sqrt(1 - rho^2) e,   I(a; b) = -D/2 log(1 - rho^2) nats, which is set:  rho^2 = 1 - e^{-2 I / D}
 
@@ -39,7 +39,7 @@ class CorrelatedGaussians(DataSource):
         return self._spec
 
     def check(self) -> None:
-        """Nothing can be missing."""
+        """Nothing to check."""
 
     def contents(self) -> Contents:
         return {}

@@ -1,4 +1,4 @@
-"""Video files decoded once, into a cache of clips that is memory-mapped. n clips, T frames, C channels, S side."""
+"""Decode video files once, into a memory-mapped cache of clips. n clips, T frames, C channels, S side."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ AHEAD = 8  # frames that are decoded while others are scaled
 
 
 class Cut(NamedTuple):
-    """How clips are cut out of a video."""
+    """Settings of cutting clips from videos."""
 
     frames: int  # T
     stride: int  # kept frames from the start of a clip to that of the next
@@ -42,7 +42,7 @@ class Cut(NamedTuple):
     channels: Literal[1, 3]
 
     def spec(self, names: tuple[str, ...]) -> VideoSpec:
-        """What such a clip is, of one of these classes."""
+        """The spec of these clips, with the given classes."""
         return VideoSpec(
             frames=self.frames,
             channels=self.channels,
@@ -54,7 +54,7 @@ class Cut(NamedTuple):
 
 
 def check_cut(cut: Cut) -> None:
-    """Raise ValueError where a setting is out of its range."""
+    """Raise ValueError if a setting is out of range."""
     for name, number in (("side", cut.side), ("frames", cut.frames), ("stride", cut.stride)):
         if number < 1:
             raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
@@ -76,7 +76,7 @@ class Loaded(NamedTuple):
 
 
 class ClipSource(DataSource):
-    """A dataset of clips that are cut out of files of videos: `interfaces.OfVideos`."""
+    """A dataset of clips cut from video files: `interfaces.OfVideos`."""
 
     _videos: Mapping[SplitName, Tensor] = {}  # `Loaded.videos`, after `load`
 
@@ -210,10 +210,9 @@ def read_clips(file: Path, cut: Cut) -> Iterator[bytes]:
 def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
     """(C, S, S) uint8 each: the shorter side scaled to S, the center cut out; in the order of presentation.
 
-    Sides are those of the picture as it is shown: pixels that are no squares, by the stream's sample aspect ratio, are
-    made squares.
-    With a rate, frame k is the one that is shown k / rate seconds after the first, whatever time the frames of the
-    file are apart. Raises ValueError where it is no whole video.
+    Sides are those of the displayed picture: pixels that are not square, by the stream's sample aspect ratio, are made
+    square. With a rate, frame k is the one that is displayed k / rate seconds after the first, independent of the
+    file's frame rate. Raises ValueError for an invalid or truncated video.
     """
     import av
     from av.stream import Disposition
@@ -245,7 +244,7 @@ def read_frames(file: Path, cut: Cut) -> Iterator[np.ndarray]:
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same, each once `AHEAD` further ones have begun."""
+    """The items in order, each after `AHEAD` further ones have started."""
     held: deque[T] = deque()
     for item in items:
         held.append(item)

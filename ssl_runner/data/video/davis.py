@@ -1,4 +1,4 @@
-"""DAVIS: films whose things are masked in every frame. n clips, T frames, C channels, S side."""
+"""DAVIS: videos with object masks in every frame. n clips, T frames, C channels, S side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,15 +22,15 @@ class Clip(NamedTuple):
 
 
 class Davis(DataSource):
-    """Clips of DAVIS in its published layout under `root`, without classes; what each pixel shows is `masks`.
+    """Clips of DAVIS in its published layout under `root`, without classes; `masks` holds the object of each pixel.
 
-        ImageSets/<year>/{train,val}.txt   names of films
-        JPEGImages/480p/<film>/*.jpg       their frames
-        Annotations/480p/<film>/*.png      as many images with a palette: 0 the ground, 1, 2, ... things
+        ImageSets/<year>/{train,val}.txt   names of videos
+        JPEGImages/480p/<video>/*.jpg      their frames
+        Annotations/480p/<video>/*.png     as many images with a palette: 0 background, 1, 2, ... objects
 
-    Its val is the test here; val is held out of its train, whole films. `year` 2016 has films of one thing: whatever is
-    not the ground, written as 255; in films of 2017 255 is void, which counts for nothing. Frames are read as
-    `image_folder` reads images, masks are cut and scaled likewise, each pixel that of the nearest. A film is cut in
+    Its val is the test here; val is held out from its train, by whole videos. `year` 2016 has videos of one object, the
+    foreground, written as 255; in videos of 2017 255 is void, which metrics ignore. Frames are read as
+    `image_folder` reads images, masks are cut and scaled likewise, each pixel that of the nearest. A video is cut into
     clips of `frames` frames, one every `stride`; what is left at the end is left out.
 
     Perazzi, Pont-Tuset, McWilliams, Van Gool, Gross, Sorkine-Hornung 2016, https://doi.org/10.1109/CVPR.2016.85;
@@ -74,7 +74,7 @@ class Davis(DataSource):
         return VideoSpec(frames=self.frames, channels=3, height=self.side, width=self.side)
 
     def check(self) -> None:
-        """Raise ValueError where a list, a film, a frame or a mask is not there, or a part has no clip."""
+        """Raise ValueError if a list, video, frame or mask is missing, or a split has no clip."""
         self._clips()
 
     def contents(self) -> Contents:

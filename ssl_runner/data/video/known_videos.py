@@ -1,4 +1,4 @@
-"""Published sets of videos in the layouts in which they are published. They are read, never fetched."""
+"""Published video datasets in their published layouts. They are not downloaded."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ class Video(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a set's own lists say."""
+    """The splits of a dataset by its own lists."""
 
     names: tuple[str, ...]  # of the classes
     train: list[Video]
@@ -28,7 +28,7 @@ class Listed(NamedTuple):
 
 
 class KnownVideos(ClipSource):
-    """A published set under `root`, decoded once and cut in clips as `video_folder` does.
+    """A published dataset under `root`, decoded once and cut into clips as by `video_folder`.
 
     name:
         ucf101    UCF-101/<class>/v_<class>_g<group>_c<clip>.avi and ucfTrainTestlist/{classInd,trainlist0N,
@@ -82,7 +82,7 @@ class KnownVideos(ClipSource):
         return self.cut.spec(self._lists().names)
 
     def check(self) -> None:
-        """Raise ValueError where a list or a video that it names is not there."""
+        """Raise ValueError if a list, or a video that it names, is missing."""
         self._lists()
 
     def contents(self) -> Contents:

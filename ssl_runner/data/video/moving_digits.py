@@ -1,4 +1,4 @@
-"""Clips of real digits that move. n clips, K digits of a clip, T frames, S side of the canvas, D side of a digit."""
+"""Clips of moving real digits. n clips, K digits of a clip, T frames, S side of the canvas, D side of a digit."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ GROUND = 0.3  # greatest brightness of a colored ground
 
 
 class Motion(NamedTuple):
-    """What is drawn of the clips of a split; the first of K digits is the one that labels speak of."""
+    """The random parameters of the clips of a split; labels refer to the first of K digits."""
 
     digit: Tensor  # (n, K) int64: which image of the split
     place: Tensor  # (n, T, K, 2) int64: column and row of its corner, pixels
@@ -34,7 +34,7 @@ class Motion(NamedTuple):
 
 
 class DigitSettings(TypedDict):
-    """conf/dataset/moving_digits.yaml says what each is."""
+    """Settings, documented in conf/dataset/moving_digits.yaml."""
 
     images: DataSource
     clips: int
@@ -72,7 +72,7 @@ class MovingDigits(DataSource):
         symmetric   straight up to the middle of the clip, then the same frames backwards: played backwards, each clip
                     is the same clip
 
-    Straight motion cannot be told from its reverse either: what it draws backwards it draws forwards as often.
+    Straight motion is symmetric in time too: each clip and its reverse are equally likely.
 
     Splits share no digit: those of `images` are the splits of the clips. Where there are more clips than digits, each
     digit begins several. Srivastava, Mansimov, Salakhutdinov 2015, Unsupervised Learning of Video Representations
@@ -191,7 +191,7 @@ class MovingDigits(DataSource):
         return Examples(self._paint(ink, motion), label[self.label])
 
     def _draw(self, n: int, digits: int, generator: torch.Generator) -> Motion:
-        """All that is random of `n` clips."""
+        """Draw the random parameters of `n` clips."""
         repeats = -(-n // digits)
         first = torch.cat([torch.randperm(digits, generator=generator) for _ in range(repeats)])[:n]
         others = torch.randint(digits, (n, self.digits - 1), generator=generator)

@@ -1,4 +1,4 @@
-"""Moving MNIST, with the official test clips where a user has them."""
+"""Moving MNIST, optionally with the official test clips."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,10 +28,10 @@ OFFICIAL = {  # how its clips were made: setting -> (value, as the command line 
 class MovingMNIST(MovingDigits):
     """`MovingDigits` whose test may be the published file `official`: its first `test_clips` clips, `frames` of each.
 
-    The file has no labels; with it the set is unlabeled, and knows no masks of test. Clips to train on must then be
-    made as it was: two digits of full size and brightness, of which each pixel shows the brighter, move by a tenth of
-    the room that they have (3.6 pixels) a frame in any direction. There they stop at a wall for a frame before they
-    turn; here they turn within the frame.
+    The file has no labels; with it the dataset is unlabeled, without masks of test. Training clips must then be
+    generated in the same way: two digits of full size and brightness, combined by the maximum, move by a tenth of their
+    range (3.6 pixels) per frame in any direction. There they pause at a wall for a frame before they turn; here they
+    turn within the frame.
     """
 
     def __init__(self, *, official: str | None, **digits: Unpack[DigitSettings]) -> None:

@@ -15,7 +15,7 @@ SUFFIXES = frozenset([".avi", ".mkv", ".mov", ".mp4", ".webm"])
 
 
 class VideoFolder(ClipSource):
-    """Videos under `path`, decoded once and cut in clips of `frames` frames, one every `stride` frames.
+    """Videos under `path`, decoded once and cut into clips of `frames` frames, one every `stride` frames.
 
     The shorter side is scaled to `side` pixels, the center square kept. With `rate` so many frames of a second are
     kept, chosen by the time at which they are shown.

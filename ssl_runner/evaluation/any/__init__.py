@@ -1,1 +1,1 @@
-"""Evaluations of encoders of any kind, and what evaluations share."""
+"""Evaluations for any kind of data, and code that all evaluations share."""

@@ -1,4 +1,4 @@
-"""Accuracies of examples, and of whole videos, of which clips were cut. n examples, K classes."""
+"""Accuracies of examples, and of whole videos that clips were cut from. n examples, K classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,5 +30,5 @@ def accuracies(data: Data, split: Split, logits: Tensor, **fields: Any) -> list[
 
 
 def accuracy_of(metrics: Sequence[Metric], split: Split) -> float:
-    """That of examples, among metrics that `accuracies` gave."""
+    """The accuracy of examples, from the metrics of `accuracies`."""
     return next(each.value for each in metrics if each.name == "accuracy" and each.split == split)

@@ -1,4 +1,4 @@
-"""Clustering: whether the classes are groups in feature space, found without a label."""
+"""Clustering: whether unsupervised clusters in feature space match the classes."""
 
 import warnings
 from functools import partial
@@ -19,8 +19,8 @@ from ssl_runner.results.metrics import (
 
 
 class Clustering(Evaluator):
-    """k-means on the features of "test", and apart on those of "val", as many clusters as classes; labels only score
-    what was found.
+    """k-means on the features of "test", and separately of "val", with as many clusters as classes; labels only score
+    the result.
 
     Features are scaled to length 1, so that distances are those of the cosine. Metrics: nmi (normalized mutual
     information, arithmetic mean of the entropies; 0 to 1), ari (adjusted Rand index; 0 in expectation for chance, 1 at

@@ -1,4 +1,4 @@
-"""Encoders that learn nothing, to compare with."""
+"""Untrained encoders as controls: raw pixels and bags of words."""
 
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ MOST_WORDS = 2048  # of `BagOfWords.pooled`
 
 
 class Pixels(Encoder):
-    """The image itself: `pooled` is (B, C * h * w), the pixels, channel by channel; `tokens` is (B, h * w, C).
+    """The raw image: `pooled` is (B, C * h * w), the pixels, channel by channel; `tokens` is (B, h * w, C).
 
     A side above 32 pixels is averaged down to 32 (each output pixel the mean of its share of the input). It has no
     blocks: whichever layer is asked for, `subject.extract` gives the pixels.
@@ -35,7 +35,7 @@ class Pixels(Encoder):
 
 
 class PixelsOfClips(Encoder):
-    """The clip itself: `pooled` is (B, C * t * h * w), the pixels, channel by channel, frame by frame; `tokens` is
+    """The raw clip: `pooled` is (B, C * t * h * w), the pixels, channel by channel, frame by frame; `tokens` is
     (B, t * h * w, C).
 
     More than 8 frames are averaged down to 8, a side above 16 pixels to 16 (each the mean of its share of the input):
@@ -56,7 +56,7 @@ class PixelsOfClips(Encoder):
 
 
 class BagOfWords(Encoder):
-    """Which ids a text has, whatever their order: `pooled` is (B, W), tf-idf of the W ids that are the most frequent in
+    """A bag of words: `pooled` is (B, W), tf-idf of the W ids that are the most frequent in
     the corpus, scaled to length 1; `tokens` is (B, T, 1), the idf of each.
 
         tf-idf_w = tf_w (1 + log(1 / p_w)),   p_w = 1 - (1 - q_w)^T

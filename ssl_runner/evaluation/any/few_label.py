@@ -1,4 +1,4 @@
-"""Few labels: how the linear probe fares when most examples have none."""
+"""Few labels: the linear probe on small subsets of the training labels."""
 
 import hashlib
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ class FewLabel(Evaluator):
     def _fit(
         self, subject: Subject, train: Examples, val: Examples, subset: Tensor
     ) -> tuple[LinearFit, dict[str, Any]]:
-        """The classifier of one subset of train, (n,) indices, chosen on no more of val; what is measured of it."""
+        """The classifier of one subset of train, (n,) indices, chosen on at most as many of val; and measurements."""
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
         fit = fit_linear(
@@ -110,12 +110,12 @@ class FewLabel(Evaluator):
 
 
 def about(subset: Tensor) -> dict[str, Any]:
-    """What a protocol says of a subset of train, (n,) indices."""
+    """The protocol entries of a subset of train, (n,) indices."""
     return {"train labels": len(subset), "indices": hashlib.sha256(subset.numpy().tobytes()).hexdigest()[:16]}
 
 
 def by_labels(curve: Mapping[int, float], note: str) -> Lines:
-    """Accuracies on test by the number of labels that were trained on."""
+    """Test accuracies by number of training labels."""
     return Lines(
         x=sorted(curve),
         y={"accuracy": [curve[labels] for labels in sorted(curve)]},

@@ -1,4 +1,4 @@
-"""Few labels: how many of them pretraining saves when the whole network is trained on those there are."""
+"""Few labels: fine-tuning of the whole network on small subsets of the training labels."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: how far the pretrained weights carry when the whole network is trained on labels."""
+"""Fine-tuning: train the whole network on labels, from the pretrained weights."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""The shape of the cloud of features: whether an encoder has collapsed, and in how many directions it spreads."""
+"""The geometry of features: collapse, effective dimension, alignment and uniformity."""
 
 from typing import ClassVar
 
@@ -12,20 +12,20 @@ from ssl_runner.results.metrics import Protocol, description
 
 
 class Geometry(Evaluator):
-    """Measure the features of up to `examples` seeded examples of "test"; no label is read.
+    """Measure the features of up to `examples` seeded examples of "test", without labels.
 
     Metrics: effective_rank (1 to the width, 0 where all features are the same), rankme (the same of features that are
-    not centerd), alpha (how fast the spectrum of the covariance falls, as rank^-alpha over the ranks `spectrum`, first
-    and last, as far as there are so many; left out where there are not two), spread (about 1 where all directions
-    are used alike, 0 at collapse), uniformity (0 at collapse, lower is more uniform), and for images alignment (0 to
+    not centered), alpha (how fast the spectrum of the covariance falls, as rank^-alpha over the ranks `spectrum`, first
+    and last, as far as there are so many; left out where there are not two), spread (about 1 if all directions
+    are used equally, 0 at collapse), uniformity (0 at collapse, lower is more uniform), and for images alignment (0 to
     4, lower is better): the mean squared distance between features, scaled to length 1, of an image and of the image
     moved by up to `shift` pixels down and across, drawn uniformly, each pixel that comes in a copy of the nearest at
     the border; and lidar (1 to the width): in how many directions images differ, measured by how far their features
     move when the image is so moved, `views` times; `delta` is added to the variance within an image.
 
-    Such moves are a fixed probe for all methods, not the views of any. In the paper of LiDAR they are each method's
-    own; with these, an encoder that keeps still under moves alone scores high. None of these says by itself that an
-    encoder is good, so neither more nor less of any is better.
+    These shifts are a fixed probe for all methods, not a method's views. In the paper of LiDAR they are each method's
+    views; here, an encoder that is invariant only to shifts scores high. None of these metrics shows by itself that an
+    encoder is good, so they have no direction.
     """
 
     needs_labels: ClassVar[bool] = False
@@ -88,7 +88,7 @@ class Geometry(Evaluator):
         )
 
     def _moved(self, subject: Subject, chosen: Tensor, generator: torch.Generator) -> tuple[float, float]:
-        """Alignment of each image with the image moved, and LiDAR of all that were moved."""
+        """Alignment of each image with a shifted one, and LiDAR of all shifted images."""
         images = subject.data.examples("test").data[chosen]
         # All in float32: the difference of two roundings would count as distance.
         still, *moved = (
@@ -112,15 +112,15 @@ EPSILON = 1e-7  # added to each share of a spectrum, as RankMe's authors do
 
 
 def effective_rank(x: Tensor) -> float:
-    """exp of the entropy of the centerd features' singular values, as shares of their sum; (n, D). 0 at full collapse.
+    """exp of the entropy of the centered features' singular values, as shares of their sum; (n, D). 0 at full collapse.
 
     Roy, Vetterli 2007, https://www.eurasip.org/Proceedings/Eusipco/Eusipco2007/Papers/a5p-h05.pdf.
     """
     x = x.double()
-    centerd = x - x.mean(dim=0)
-    if centerd.square().sum() <= 1e-12 * x.square().sum():
+    centered = x - x.mean(dim=0)
+    if centered.square().sum() <= 1e-12 * x.square().sum():
         return 0.0
-    singular = _squared_singular(centerd).sqrt()
+    singular = _squared_singular(centered).sqrt()
     return torch.special.entr(singular / singular.sum()).sum().exp().item()
 
 
@@ -187,7 +187,7 @@ def _rank(spectrum: Tensor) -> float:
 def spread(x: Tensor) -> float:
     """The standard deviation of features scaled to length 1, mean over dimensions, times sqrt(D); (n, D).
 
-    1 for a centerd cloud with no preferred direction. Chen, He 2021, https://arxiv.org/abs/2011.10566.
+    1 for a centered cloud with no preferred direction. Chen, He 2021, https://arxiv.org/abs/2011.10566.
     """
     return (F.normalize(x, dim=1).std(dim=0, correction=0).mean() * x.shape[1] ** 0.5).item()
 
@@ -209,7 +209,7 @@ def alignment(x: Tensor, y: Tensor) -> float:
 
 
 def move(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Move each of (n, C, H, W) by its own whole numbers of pixels in [-most, most]; the border is repeated."""
+    """Move each of (n, C, H, W) by its own integer numbers of pixels in [-most, most]; the border is repeated."""
     n, _, height, width = images.shape
     down, across = torch.randint(-most, most + 1, (2, n, 1), generator=generator)
     rows = (torch.arange(height) - down).clamp(0, height - 1)

@@ -1,4 +1,4 @@
-"""k nearest neighbors: how well an example's neighbors in feature space tell its class."""
+"""k nearest neighbors: classification by neighbors in feature space."""
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ class NearestNeighbors(Evaluator):
 
 
 def votes(train: Tensor, label: Tensor, asked: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:
-    """(n, D), (n,), (m, D) -> (m, K): those for each class, up to a factor for each row. Memory beside that is bounded,
-    whatever n and m."""
+    """(n, D), (n,), (m, D) -> (m, K): votes for each class, up to a factor per row. Additional memory is bounded,
+    independent of n and m."""
     bank = F.normalize(train, dim=1)
     found = []
     for part in F.normalize(asked, dim=1).split(max(1, SIMILARITIES // len(bank))):

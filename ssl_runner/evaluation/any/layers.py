@@ -1,4 +1,4 @@
-"""The linear probe at every layer: where in the network the classes are read off best."""
+"""The linear probe at every layer: where in the network classes are most linearly separable."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from ssl_runner.results.metrics import Metric, Protocol
 
 
 class Layers(Evaluator):
-    """A linear probe on the pooled output of every block: its settings chosen on "val", "test" touched once by each.
+    """A linear probe on the pooled output of each block; settings are chosen on "val", "test" is used once by each.
 
     Metrics: `accuracies.accuracies` of each block, on test and val; since the settings are chosen on val, its figures
     are the higher for it. The best layer (-1: the last block) is the one with the best accuracy on val, of equals the

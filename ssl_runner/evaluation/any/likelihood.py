@@ -1,4 +1,4 @@
-"""How likely test examples are under a latent variable model, as far as bounds tell."""
+"""Bounds on the likelihood of test examples under a latent variable model."""
 
 import math
 from functools import partial
@@ -25,7 +25,7 @@ ACTIVE = 0.01  # Burda et al. 2016: the variance of a latent's mean over example
 
 
 class Bounded(NamedTuple):
-    """What was found of m examples of a split."""
+    """Results for m examples of a split."""
 
     chosen: Tensor  # (m,) their places
     elbo: float  # nats per example

@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear classifier reads the classes off frozen features."""
+"""The linear probe: a linear classifier on frozen features."""
 
 from ssl_runner.evaluation.any.accuracies import accuracies
 from ssl_runner.evaluation.any.logistic import Grid, fit_linear

@@ -1,4 +1,4 @@
-"""Linear classifiers for a whole grid of settings, trained at once.
+"""Linear classifiers for a grid of settings, trained simultaneously.
 
 n examples, D features, r <= D principal axes, K classes, G settings, B batch.
 """
@@ -17,7 +17,7 @@ RANK = 1e-6  # axes with less than this share of the largest variance are float3
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The settings that are tried, every learning rate with every weight decay, and for how long."""
+    """The grid of settings, each learning rate with each weight decay, and the number of steps."""
 
     learning_rates: Sequence[float]
     weight_decays: Sequence[float]
@@ -25,7 +25,7 @@ class Grid:
     batch_size: int  # examples; all where there are fewer
 
     def check(self, key: str) -> None:
-        """Raise ValueError for numbers out of range; `key` is the grid's in the config: "evaluation.linear.grid"."""
+        """Raise ValueError for numbers out of range; `key`: that of the grid, "evaluation.linear.grid"."""
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise ValueError(f"{key}.learning_rates is {list(self.learning_rates)}; it must list numbers above 0")
         if not self.weight_decays or min(self.weight_decays) < 0:
@@ -118,7 +118,7 @@ def fit_linear(
 
 
 def _principal_axes(x: Tensor) -> Tensor:
-    """(n, D), centerd -> (D, r), orthonormal; from whichever of the two Gram matrices is smaller."""
+    """(n, D), centered -> (D, r), orthonormal; from the smaller of the two Gram matrices."""
     n, dim = x.shape
     gram = (x.mT @ x if dim <= n else x @ x.mT) / n
     variance, vectors = (part.to(x.device) for part in torch.linalg.eigh(gram.cpu()))  # not every device has it
@@ -129,12 +129,12 @@ def _principal_axes(x: Tensor) -> Tensor:
 
 
 def _with_one(z: Tensor) -> Tensor:
-    """(n, r) -> (n, r + 1): a last feature that is 1, whose weight is the bias."""
+    """(n, r) -> (n, r + 1): append a constant feature 1, whose weight is the bias."""
     return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
 
 
 def _descend(z: Tensor, y: Tensor, classes: int, rates: Tensor, decays: Tensor, grid: Grid, seed: int) -> Tensor:
-    """Minimize every setting's loss from zero: (r + 1, K, G).
+    """Minimize the loss of each setting, starting from zero: (r + 1, K, G).
 
     The classes are not the last dimension: a softmax over a short last dimension is about ten times slower on a CPU.
     """

@@ -1,4 +1,4 @@
-"""How much one view says of the other: a bound on their mutual information, beside the truth where it is known."""
+"""A bound on the mutual information of two views, with the true value where it is known."""
 
 import math
 from typing import Any, ClassVar, cast
@@ -23,7 +23,7 @@ class MutualInformation(Inspection):
     so many examples; and truth, where the data's is known. Views are drawn as in training, under a fixed seed.
     """
 
-    task_terms: ClassVar[frozenset[str] | None] = frozenset({"views"})  # of which the information is
+    task_terms: ClassVar[frozenset[str] | None] = frozenset({"views"})  # which define the pair of variables
 
     def __init__(self, *, candidates: list[int]) -> None:
         if not candidates or min(candidates) < 2 or sorted(set(candidates)) != list(candidates):

@@ -1,4 +1,4 @@
-"""How well an objective does its own task on examples that it was not pretrained on."""
+"""The objective's own task on held-out examples."""
 
 from collections import defaultdict
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from ssl_runner.results.metrics import (
 
 
 class Pretext(Inspection):
-    """Ask the task of held-out examples as in training, under a fixed seed; the mean of the loss and of all logs.
+    """Run the task on held-out examples as in training, with a fixed seed; the mean loss and all logs.
 
     Metrics, on test and val: loss, in the objective's own unit, and what it logs (`Objective.logged` says what that
     is): accuracy beside chance where the task has a right answer, the bound on mutual information where it contrasts.

@@ -1,4 +1,4 @@
-"""A picture of feature space in the plane."""
+"""A two-dimensional projection of feature space."""
 
 from typing import ClassVar, Literal
 
@@ -19,7 +19,7 @@ NOTES = {
 
 
 class Projection(Evaluator):
-    """Lay up to `examples` seeded examples of "test" out in the plane; labels only color them.
+    """Project up to `examples` seeded examples of "test" to two dimensions; labels only color them.
 
     "pca": the two principal components. "tsne": van der Maaten, Hinton 2008, started from these. Metrics:
     trustworthiness (0 to 1: how far the ten neighbors in the plane are neighbors in feature space), and for "pca"
@@ -62,8 +62,8 @@ class Projection(Evaluator):
 
 def principal_plane(x: Tensor) -> tuple[np.ndarray, float]:
     """(n, D) -> (n, 2) float32, and the share of the variance that it shows (0 where there is none)."""
-    centerd = (x - x.mean(dim=0)).double()
-    left, size, right = torch.linalg.svd(centerd, full_matrices=False)
+    centered = (x - x.mean(dim=0)).double()
+    left, size, right = torch.linalg.svd(centered, full_matrices=False)
     strongest = right.gather(1, right.abs().argmax(dim=1, keepdim=True)).sign().flatten()  # axes have no sign: fix one
     points = torch.zeros(len(x), 2, dtype=torch.double)
     points[:, : min(2, len(size))] = (left * size * strongest)[:, :2]

@@ -1,4 +1,4 @@
-"""Scores of answers that need no encoder: agreement of rankings, of classes, of chunks and of spans.
+"""Metrics of answers: accuracies, F1 scores, correlations, and metrics of entities and answer spans.
 
 n examples, W words.
 """
@@ -17,17 +17,17 @@ _MARKS = str.maketrans("", "", string.punctuation)
 
 
 def accuracy(predicted: Tensor, label: Tensor) -> float:
-    """(n,), (n,) -> the share that agrees."""
+    """(n,), (n,) -> the share of equal entries."""
     return (predicted == label).double().mean().item()
 
 
 def majority(train: Tensor, label: Tensor) -> float:
-    """The accuracy on `label`, (n,), of the class that is most frequent in `train`, of equals the first."""
+    """The accuracy on `label`, (n,), of the class that is most frequent in `train`, the first one in case of a tie."""
     return accuracy(train.bincount().argmax(), label)
 
 
 def f1(predicted: Tensor, label: Tensor, positive: int) -> float:
-    """Of one class, 2 TP / (2 TP + FP + FN); 0 where it is neither there nor named."""
+    """Of one class, 2 TP / (2 TP + FP + FN); 0 if the class is neither present nor predicted."""
     right = ((predicted == positive) & (label == positive)).sum().item()
     named = (predicted == positive).sum().item() + (label == positive).sum().item()
     return 2 * right / named if named else 0.0
@@ -64,15 +64,15 @@ def matthews(predicted: Tensor, label: Tensor) -> float:
 
 def pearson(a: Tensor, b: Tensor) -> float:
     """The linear correlation of (n,) and (n,), in [-1, 1]; 0 where one of the two is constant."""
-    centerd = [each.double() - each.double().mean() for each in (a, b)]
-    sizes = [each.norm().item() for each in centerd]
+    centered = [each.double() - each.double().mean() for each in (a, b)]
+    sizes = [each.norm().item() for each in centered]
     if any(size <= 1e-12 * each.double().norm().item() for size, each in zip(sizes, (a, b), strict=True)):
         return 0.0
-    return max(-1.0, min(1.0, (centerd[0] @ centerd[1]).item() / (sizes[0] * sizes[1])))
+    return max(-1.0, min(1.0, (centered[0] @ centered[1]).item() / (sizes[0] * sizes[1])))
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """The linear correlation of the ranks, equals at their mean rank; 0 where one of the two is constant."""
+    """The linear correlation of the ranks, ties have their mean rank; 0 where one of the two is constant."""
     return pearson(ranks(a), ranks(b))
 
 
@@ -109,7 +109,7 @@ def chunks(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def chunk_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> tuple[float, float, float]:
-    """F1, precision and recall of the entities of all sentences together; one is right where type and both ends are."""
+    """F1, precision and recall of the entities of all sentences; an entity is correct if its type and both ends are."""
     right = named = there = 0
     for guess, answer in zip(predicted, true, strict=True):
         a, b = chunks(guess), chunks(answer)
@@ -119,7 +119,7 @@ def chunk_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str
 
 
 def plain_answer(text: str) -> str:
-    """An answer as SQuAD compares them: in lower case, without punctuation and articles, single spaces.
+    """Normalize an answer as SQuAD does: in lower case, without punctuation and articles, single spaces.
 
     Rajpurkar, Zhang, Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1.
 
@@ -130,7 +130,7 @@ def plain_answer(text: str) -> str:
 
 
 def exact_match(predicted: str, answers: Sequence[str]) -> float:
-    """1 where it is one of the answers, as SQuAD compares them."""
+    """1 if the guess equals one of the answers after SQuAD's normalization."""
     return float(any(plain_answer(predicted) == plain_answer(each) for each in answers))
 
 

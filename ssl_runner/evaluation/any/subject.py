@@ -1,4 +1,4 @@
-"""A frozen encoder with its data: features, extracted once and shared by all evaluators."""
+"""A frozen encoder with its data; features are extracted once and shared by all evaluators."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ PRECISION = torch.float32  # of every evaluation, fine-tuning included
 
 
 class FrozenSubject:
-    """An encoder that is given to evaluators: `interfaces.Subject`.
+    """The input of evaluators: `interfaces.Subject`.
 
-    Features are extracted in `PRECISION` whatever training ran in, so that a control is the same beside both.
+    Features are extracted in `PRECISION` regardless of the training precision, so that controls are the same.
     `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
     250 MB a run.
     """
@@ -51,7 +51,7 @@ class FrozenSubject:
         return Examples(self._known[split, layer], examples.label)
 
     def _extract(self, split: SplitName, layer: str, examples: Examples) -> dict[str, Tensor]:
-        """Features by the layer's name: of the one that is asked for, or of all blocks, which one pass gives."""
+        """Features by layer: of the one requested, or of all blocks, which a single pass returns."""
         found = extract(
             self.encoder,
             self.data.spec,
@@ -95,7 +95,7 @@ def extract(
 
 
 def within_reach(encoder: nn.Module, x: Tensor) -> Tensor:
-    """Input without what stands at positions of a text that pretraining does not show the encoder."""
+    """Input truncated to the positions of a text that the encoder saw in pretraining."""
     return x[:, : encoder.reach] if isinstance(encoder, TextEncoder) else x
 
 
@@ -122,7 +122,7 @@ def named_layer(key: str, layer: str | int) -> str:
 
 
 def sizes(subject: Subject, *splits: Split) -> dict[str, int]:
-    """How many examples splits have, as a protocol says it."""
+    """The numbers of examples of splits, as in a protocol."""
     return {f"{split} examples": len(subject.data.examples(split).label) for split in splits}
 
 

@@ -32,7 +32,7 @@ WARMUP = 0.1  # of the steps, linear
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How long and how fast a network is trained."""
+    """Hyperparameters of fine-tuning."""
 
     epochs: int
     least_steps: int  # batches; more epochs where these have fewer
@@ -41,7 +41,7 @@ class Recipe:
     weight_decay: float
 
     def check(self, key: str) -> None:
-        """Raise ValueError for numbers out of range; `key`: the recipe's in the config: "evaluation.glue.recipe"."""
+        """Raise ValueError for numbers out of range; `key`: that of the recipe, "evaluation.glue.recipe"."""
         for name, value, least in (
             ("epochs", self.epochs, 1),
             ("least_steps", self.least_steps, 1),
@@ -59,7 +59,7 @@ class Recipe:
 
 
 class ReadPooled(nn.Module):
-    """What a head reads of an encoder: the features of an example, (B, ...) -> (B, D)."""
+    """The input of a head: the pooled features of an example, (B, ...) -> (B, D)."""
 
     def forward(self, encoder: Encoder, x: Tensor) -> Tensor:
         return encoder(within_reach(encoder, x)).pooled
@@ -89,7 +89,7 @@ class Classifier(nn.Module):
 
 
 class Start(NamedTuple):
-    """Where fine-tuning starts."""
+    """The starting point of fine-tuning."""
 
     encoder: Encoder
     features: Tensor  # (n, D): `pooled` of "train", by which the head's input is standardized

@@ -1,4 +1,4 @@
-"""How well an objective fills in whole images that it was shown a part of."""
+"""Reconstruction of whole images from visible parts."""
 
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -24,7 +24,7 @@ CHUNK = 512  # examples at once, for the mean image
 
 
 class Reconstruction(Inspection):
-    """Split every image of a split as in training, under a fixed seed, reconstruct it, and compare what was hidden.
+    """Mask each image of a split as in training, with a fixed seed, reconstruct it, and compare the hidden values.
 
     Which values were hidden is the objective's to say (`Reconstructs.hidden`): holes, hidden patches, colors, or all
     of the image; what it is shown counts for nothing. Metrics, on test and val: mse (mean squared error per hidden
@@ -89,7 +89,7 @@ class Reconstruction(Inspection):
 def _scores(error: Tensor, count: Tensor, split: Split) -> list[Metric]:
     """Metrics of summed squared errors (2, n), of reconstructions and of the mean, over (n,) hidden values.
 
-    An image of which nothing is hidden has no figure. Raises ValueError where that is so of all.
+    Images without hidden values are excluded. Raises ValueError if all are.
     """
     error, count = error[:, count > 0].double(), count[count > 0]
     if not len(count):

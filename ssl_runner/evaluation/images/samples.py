@@ -1,4 +1,4 @@
-"""What an objective with a prior over codes draws: how far its images are from real ones, and pictures."""
+"""Samples from an objective with a prior: their distance from real images, and pictures."""
 
 from typing import Any, ClassVar, cast
 

@@ -1,4 +1,4 @@
-"""Whether differences of word vectors carry relations: man is to king as woman is to queen."""
+"""Word analogies: whether differences of word vectors represent relations (man is to king as woman is to queen)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,8 +63,8 @@ class Analogies(Evaluator):
         covered = [place for place, each in enumerate(found) if min(each) >= 0]
         if not covered:
             raise ValueError(
-                f"none of the {len(questions):,} questions of {self.file.name} has its four words in the vocabulary of "
-                f"{len(words.names):,} words"
+                f"no question of {self.file.name} has all its four words in the vocabulary: {len(questions):,} "
+                f"questions, {len(words.names):,} words"
             )
         asked = torch.tensor([found[place] for place in covered], device=subject.device)
         right = (answers(words, asked[:, :3], self.batch_size) == asked[:, 3]).tolist()
@@ -97,7 +97,7 @@ class Analogies(Evaluator):
 
 
 def answers(words: Words, asked: Tensor, batch_size: int) -> Tensor:
-    """(n, 3) places of a, b and c -> (n,) int64: the place of the word nearest to b - a + c, none of the three."""
+    """(n, 3) places of a, b and c -> (n,) int64: the index of the word nearest to b - a + c, except for these three."""
     found = []
     for some in asked.split(batch_size):
         a, b, c = words.vectors[some].unbind(dim=1)
@@ -107,7 +107,7 @@ def answers(words: Words, asked: Tensor, batch_size: int) -> Tensor:
 
 
 def read_questions(file: Path) -> list[Question]:
-    """The questions of a file. Raises ValueError for a line that is none, by its number."""
+    """The questions of a file. Raises ValueError, with the line number, for a line of another form."""
     questions = []
     section = ""
     for number, line in lines_of(file):
@@ -119,14 +119,14 @@ def read_questions(file: Path) -> list[Question]:
                 questions.append(Question(section, (a, b, c, d)))
             case _:
                 raise ValueError(
-                    f"line {number} of {str(file)!r} is {line[:60]!r}; it must be four words, after a line with "
+                    f"line {number} of {str(file)!r} is {line[:60]!r}; it must have four words, after a line with "
                     '": " and the name of a section'
                 )
     return questions
 
 
 def kind_of(section: str) -> str:
-    """The half of the questions that a section is of: the files call sections of grammar so."""
+    """The half of the questions that a section belongs to, by the names of grammar sections in these files."""
     return "syntactic" if section.startswith(SYNTACTIC) else "semantic"
 
 
@@ -135,14 +135,14 @@ def _part(right: Sequence[bool]) -> float:
 
 
 def _bars(questions: Sequence[Question], by_section: dict[str, list[bool]]) -> Bars:
-    """Sections of which a question is covered."""
+    """Sections with at least one covered question."""
     asked = [name for name, right in by_section.items() if right]
     total = {name: sum(question.section == name for question in questions) for name in asked}
     return Bars(
         asked,
         {"accuracy": [100 * _part(by_section[name]) for name in asked]},
         "accuracy, %",
-        note="Questions answered, of those whose words are in the vocabulary: "
+        note="Questions answered (those whose words are in the vocabulary): "
         + ", ".join(f"{len(by_section[name]):,} of {total[name]:,} of {name}" for name in asked)
         + ".",
     )

@@ -1,4 +1,4 @@
-"""What the control of bare words answers, where an encoder of texts would be asked. n examples, V ids."""
+"""The bag-of-words control, in place of an encoder of text. n examples, V ids."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ Rows = Sequence[tuple[str, ...]]  # texts, or pairs of them
 
 
 class Control(NamedTuple):
-    """What answers instead of an encoder."""
+    """The answers that replace those of an encoder."""
 
     answer: Callable[[Rows], Tensor]
     chosen: Mapping[str, Any]  # on val

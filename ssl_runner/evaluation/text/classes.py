@@ -1,4 +1,4 @@
-"""Classes of texts and of pairs of texts, by a frozen encoder or a fine-tuned one: what both evaluations share."""
+"""Classification of texts and pairs of texts, by a frozen encoder or a fine-tuned one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from ssl_runner.results.metrics import Metric, Protocol
 
 
 def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, grid: Grid) -> Finding:
-    """Classes read off frozen features by a linear classifier that is chosen on val; a set with train, val and test.
+    """Classification by a linear probe that is chosen on val; a set with train, val and test.
 
     `length`: tokens of an example, as `text_layers.text_spec` takes it.
     """
@@ -50,7 +50,7 @@ def tune_classes(subject: Subject, texts: TextSet, length: int, layer: str, reci
 
 
 def control_finding(subject: Subject, spec: TextSpec, texts: TextSet, terms: Mapping[str, Any]) -> Finding:
-    """The answers of the bare words."""
+    """The answers of the bag-of-words control."""
     control = bag_of_words.control(spec, texts)
     protocol = Protocol(terms=terms, chosen=control.chosen, measured={"control": control.said})
     return answers_finding(subject, spec, texts, control.answer, protocol)

@@ -1,4 +1,4 @@
-"""Sets of texts to evaluate on: a user's files, read and checked, then cut into tokens by the encoder's own tokenizer.
+"""Texts to evaluate on: a user's files, read and checked, then tokenized by the encoder's own tokenizer.
 
 Files are UTF-8. n examples, T tokens of an example, W words of a set.
 """
@@ -38,21 +38,25 @@ def find_files(key: str, path: str, names: Mapping[SplitName, str | None]) -> Fi
     folder = Path(path).expanduser()
     wanted = {split: name for split, name in names.items() if name is not None}
     if not folder.is_dir():
-        raise ValueError(f"{key}.path is {path!r}, which is no folder; set it to that of {', '.join(wanted.values())}")
+        raise ValueError(
+            f"{key}.path is {path!r}, which is not a folder; set it to the folder of {', '.join(wanted.values())}"
+        )
     for split, name in wanted.items():
         if not (folder / name).is_file():
             there = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_file())[:10]) or "no files"
-            raise ValueError(f"{key}.texts.{split} is {name!r}, which is not in {str(folder)!r}; it has {there}")
+            raise ValueError(
+                f"{key}.texts.{split} is {name!r}, which is not in {str(folder)!r}; this folder has {there}"
+            )
     return {split: folder / name for split, name in wanted.items()}
 
 
 def by_setting(files: Files) -> Contents:
-    """As `Evaluator.contents`, of the files of a set in the folder that the setting `path` names."""
+    """`Evaluator.contents` for the files of a set in the folder `path`."""
     return {"path": {str(split): file for split, file in files.items()}}
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Of what the files hold, wherever they lie: twelve hexadecimal digits."""
+    """A fingerprint of the contents of files, independent of their paths: twelve hexadecimal digits."""
     return fingerprint_of(path.read_bytes() for path in paths)
 
 
@@ -79,7 +83,7 @@ class Row(NamedTuple):
 
 
 def _cells(path: Path, separator: Separator) -> list[tuple[int, list[str]]]:
-    """Rows of a table, each with the number of its line. Raises ValueError for quotes that are wrong."""
+    """Rows of a table, each with its line number. Raises ValueError for invalid quotes."""
     text = read_text(path)
     if separator == "tab":
         # Not splitlines: published sentences hold characters that it takes for ends of lines.
@@ -124,7 +128,7 @@ def read_rows(
                     break
                 raise ValueError(
                     f"{path}, line {line} has {len(row)} columns, and {key} is {columns[key]!r}; "
-                    f"columns count from 0 and are parted by a {separator}"
+                    f"columns count from 0 and are separated by a {separator}"
                 )
         else:
             found.append(Row(line, tuple(row[int(place)] for place in places.values())))
@@ -137,7 +141,7 @@ def read_rows(
 
 
 class TextSet(NamedTuple):
-    """A labeled set as it was read."""
+    """A labeled set, as read from files."""
 
     texts: dict[SplitName, list[tuple[str, ...]]]  # a text an example, or two
     label: dict[SplitName, Tensor]  # (n,) int64 classes or float32 scores
@@ -155,15 +159,14 @@ def read_set(
 ) -> TextSet:
     """Read texts with labels: the first of `columns` is the label's.
 
-    Raises ValueError as `read_rows` does; for a label of val or test that train has not, and for a score that is no
-    number.
+    Raises ValueError as `read_rows` does; for a label of val or test that is not in train, and for an invalid score.
     """
     rows = {split: read_rows(path, columns, separator=separator, short=short) for split, path in files.items()}
     classes: tuple[str, ...] = ()
     if labels == "classes":
         classes = tuple(sorted({row.cells[0] for row in rows["train"]}))
         if len(classes) < 2:
-            raise ValueError(f"{files['train']} has one class only, {classes[0]!r}; it takes two to tell apart")
+            raise ValueError(f"{files['train']} has a single class, {classes[0]!r}; at least two are needed")
         label = {split: torch.tensor(_class_numbers(files[split], rows[split], classes)) for split in rows}
     else:
         label = {split: torch.tensor(_scores(files[split], rows[split])) for split in rows}
@@ -187,7 +190,7 @@ def with_val(texts: TextSet) -> TextSet:
 
 
 def held_out(label: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the examples of train that stay, and of the tenth that is held out for val."""
+    """Indices of the examples of train that stay, and of the tenth that is held out for val."""
     if len(label) < 1 / HELD_OUT:
         raise ValueError(f"train has {len(label)} examples, too few to hold out a tenth of them; name a file for val")
     return stratified(label, HELD_OUT, seed=0)
@@ -208,14 +211,14 @@ def _scores(path: Path, rows: Sequence[Row]) -> list[float]:
         try:
             found.append(float(row.cells[0]))
         except ValueError as error:
-            raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is no number") from error
+            raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is not a number") from error
         if not np.isfinite(found[-1]):
             raise ValueError(f"{path}, line {row.line}: the score {row.cells[0]!r} is not finite")
     return found
 
 
 class Texts:
-    """Splits of texts as ids: `interfaces.Data`."""
+    """Tokenized splits: `interfaces.Data`."""
 
     spec: DataSpec
 
@@ -228,7 +231,7 @@ class Texts:
 
 
 def encode_set(spec: TextSpec, texts: TextSet) -> Texts:
-    """Cut a set into tokens. `spec`: what the encoder was pretrained on."""
+    """Tokenize a set. `spec`: that of the encoder's pretraining data."""
     splits: dict[SplitName, Examples] = {
         split: Examples(encode_texts(spec, texts.texts[split]), texts.label[split]) for split in texts.texts
     }
@@ -240,7 +243,7 @@ def encode_set(spec: TextSpec, texts: TextSet) -> Texts:
 
 def tokenizer_of(spec: TextSpec) -> Tokenizer:
     if not spec.tokenizer:
-        raise ValueError("the encoder comes without a tokenizer: its data have not been read, or are random ids")
+        raise ValueError("the encoder has no tokenizer: its data have not been read, or are random ids")
     return Tokenizer.from_str(spec.tokenizer)
 
 
@@ -263,7 +266,8 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
     room = spec.length - 3
     if room < 2:
         raise ValueError(
-            f"{spec.length} tokens are read, and pairs of texts need 5: pretrain with a longer dataset.length"
+            f"the encoder reads {spec.length} tokens, and a pair of texts needs 5: pretrain with a longer "
+            "dataset.length"
         )
     rows = []
     for a, b in zip(*parts, strict=True):
@@ -273,7 +277,7 @@ def encode_texts(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> Tensor:
 
 
 def share_room(first: int, second: int, room: int) -> tuple[int, int]:
-    """How much of two lengths fits in `room`, taken off the longer one.
+    """Truncate two lengths to fit in `room`, the longer one first.
 
     >>> share_room(3, 4, 10), share_room(3, 9, 10), share_room(9, 3, 10), share_room(9, 9, 9)
     ((3, 4), (3, 7), (7, 3), (5, 4))
@@ -290,7 +294,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
 
 
 def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
-    """The share of the examples of which `encode_texts` cuts tokens off."""
+    """The share of examples that `encode_texts` truncates."""
     tokenizer = tokenizer_of(spec)
     columns = [[len(each) for each in encodings(tokenizer, column)] for column in zip(*texts, strict=True)]
     whole = [sum(parts) + len(parts) + 1 for parts in zip(*columns, strict=True)]  # with the special ones
@@ -298,26 +302,26 @@ def cut_share(spec: TextSpec, texts: Sequence[tuple[str, ...]]) -> float:
 
 
 def check_length(key: str, length: int, *, least: int) -> None:
-    """Raises ValueError unless `length` tokens are `least` or more, the special ones among them."""
+    """Raises ValueError unless `length`, including special tokens, is at least `least`."""
     if length < least:
-        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, special ones among them")
+        raise ValueError(f"{key}.length is {length} tokens; it must be at least {least}, including special tokens")
 
 
 # --------------------------------------------------------------------------------------------------------------- words
 
 
 class Tagged(NamedTuple):
-    """Sentences whose words have tags, as read."""
+    """Sentences of tagged words, as read from a file."""
 
     words: list[list[str]]
     tags: list[list[str]]  # of each word
 
 
 def read_conll(path: Path) -> Tagged:
-    """A word a line, its tag last, an empty line after each sentence; tags O, B-type and I-type.
+    """One word per line, its tag last, an empty line after each sentence; tags O, B-type and I-type.
 
-    Cells are parted by tabs, or by spaces where the line has no tab. Lines of -DOCSTART- are skipped. Raises ValueError
-    for a line without a tag, a tag of another form, and an empty file.
+    Cells are separated by tabs, or by spaces if the line has no tab. Lines of -DOCSTART- are skipped. Raises
+    ValueError for a line without a tag, a tag of another form, and an empty file.
     """
     words: list[list[str]] = []
     tags: list[list[str]] = []
@@ -329,7 +333,9 @@ def read_conll(path: Path) -> Tagged:
             continue
         cells = row.split("\t") if "\t" in row else row.split(" ")
         if len(cells) < 2 or not cells[0]:
-            raise ValueError(f"{path}, line {line}: {row!r} has no tag; a line is a word and its tag, parted by a tab")
+            raise ValueError(
+                f"{path}, line {line}: {row!r} has no tag; a line must be a word and its tag, separated by a tab"
+            )
         tag = cells[-1].strip()
         if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
             raise ValueError(f"{path}, line {line}: the tag {tag!r} must be O, B-type or I-type")
@@ -356,7 +362,7 @@ class WordTokens(NamedTuple):
 def encode_words(spec: TextSpec, sentences: Sequence[Sequence[str]]) -> WordTokens:
     """Sentences, words joined by spaces: [CLS] tokens [SEP]. A word's token is the first with a character of it.
 
-    Words beyond `spec.length`, and those of which the tokenizer keeps nothing, have none.
+    Words beyond `spec.length`, and those that the tokenizer drops, have none.
     """
     texts = [" ".join(words) for words in sentences]
     rows, row, column, word = [], [], [], []
@@ -397,7 +403,7 @@ def text_starts(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarr
 
 
 class Question(NamedTuple):
-    """A question about a text, and the answers that count as right: parts of that text."""
+    """A question about a context, and its correct answers, which are spans of the context."""
 
     article: int
     context: str
@@ -407,7 +413,7 @@ class Question(NamedTuple):
 
 
 def read_squad(path: Path) -> list[Question]:
-    """A file of SQuAD 1.1's form. Raises ValueError where it is not, or an answer does not stand where it should."""
+    """A file in SQuAD 1.1's format. Raises ValueError if it is not, or an answer is not at its stated position."""
     try:
         articles = json.loads(read_text(path))["data"]
         questions = [
@@ -417,9 +423,9 @@ def read_squad(path: Path) -> list[Question]:
             for asked in paragraph["qas"]
         ]
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
+        raise ValueError(f"{path}, line {error.lineno} is not JSON: {error.msg}") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not of SQuAD's form (data, paragraphs, qas, answers): {error!r}") from error
+        raise ValueError(f"{path} is not in SQuAD's format (data, paragraphs, qas, answers): {error!r}") from error
     if not questions:
         raise ValueError(f"{path} has no questions")
     return questions
@@ -428,17 +434,17 @@ def read_squad(path: Path) -> list[Question]:
 def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) -> Question:
     name = f"{path}, question {asked.get('id', asked['question'])!r}"
     if not asked["answers"]:
-        raise ValueError(f"{name} has no answer; SQuAD 2.0's unanswerable questions are not evaluated")
+        raise ValueError(f"{name} has no answer; unanswerable questions (SQuAD 2.0) are not supported")
     for answer in asked["answers"]:
         start = answer["answer_start"]
         if not answer["text"] or context[start : start + len(answer["text"])] != answer["text"]:
-            raise ValueError(f"{name}: its answer {answer['text']!r} does not stand at character {start} of its text")
+            raise ValueError(f"{name}: its answer {answer['text']!r} is not at character {start} of its context")
     answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
     return Question(article, context, asked["question"], answers, asked["answers"][0]["answer_start"])
 
 
 class Windows(NamedTuple):
-    """Parts of texts beside their questions, [CLS] question [SEP] part [SEP]. m windows, several a question."""
+    """Windows of contexts with their questions, [CLS] question [SEP] window [SEP]; m windows, several per question."""
 
     ids: Tensor  # (m, T) int32
     question: Tensor  # (m,) int64: its place among the questions
@@ -462,8 +468,8 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
     least = spec.length - asked - 3
     if least < 1:
         raise ValueError(
-            f"{key}.question is {asked} tokens and {spec.length} are read; a question, a part of the text and 3 tokens "
-            f"around them must fit: set it to {spec.length // 2} or less"
+            f"{key}.question is {asked} tokens and the encoder reads {spec.length}; a question, a window of its "
+            f"context and 3 special tokens must fit: set it to {spec.length // 2} or less"
         )
     tokenizer, special = tokenizer_of(spec), spec.special
     contexts = list(dict.fromkeys(each.context for each in questions))

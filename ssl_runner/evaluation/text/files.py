@@ -1,4 +1,4 @@
-"""Which files of a folder hold a user's texts, and in which columns: the node `texts` of evaluators."""
+"""The node `texts` of evaluators: the files of a user's texts, and their columns."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PLACES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A file for each split. `val` null: a part of train."""
+    """One file per split. `val` null: a part of train."""
 
     train: str
     val: str | None
@@ -37,7 +37,7 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Splits):
-    """Texts with labels, an example a line. Columns are numbered from 0, or named as in the first line."""
+    """Texts with labels, one example per line. Columns are numbered from 0, or named as in the first line."""
 
     separator: Separator
     label: int | str
@@ -48,10 +48,10 @@ class Table(Splits):
         """The set, with a val. Raises ValueError as `data.read_set` does."""
 
     def read_classes(self, key: str, files: Files) -> TextSet:
-        """Likewise, for an evaluator that cannot read scores."""
+        """Like `read`, for an evaluator that does not support scores."""
         found = self.read(key, files)
         if not found.classes:
-            raise ValueError(f"{key}.texts.labels is scores; it must be classes here: {key}_finetune reads scores")
+            raise ValueError(f"{key}.texts.labels is scores; it must be classes; for scores use {key}_finetune")
         return found
 
     def _read(self, key: str, files: Files, labels: Literal["classes", "scores"], *texts: str) -> TextSet:
@@ -86,7 +86,7 @@ class LabeledPairs(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPairs:
-    """Pairs of texts with scores, of which nothing is learned."""
+    """Pairs of texts with scores, for evaluations without training."""
 
     val: str
     test: str
@@ -115,7 +115,7 @@ class Articles(Splits):
 
 
 class OfFiles(Evaluator):
-    """An evaluator of a user's texts: what all of them share."""
+    """The base class of evaluators of a user's texts."""
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec

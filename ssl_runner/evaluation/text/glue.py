@@ -1,4 +1,4 @@
-"""GLUE: nine tasks of sentences and pairs of them, and their average."""
+"""GLUE: nine tasks on sentences and sentence pairs, and their average."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +43,7 @@ from ssl_runner.results.metrics import (
 
 
 class Task(NamedTuple):
-    """A task as GLUE's files have it. Columns are names in the first row, or numbers where there is none."""
+    """A task and its files. Columns are names in the header, or numbers where there is no header."""
 
     label: int | str
     texts: tuple[int | str, ...]
@@ -71,11 +71,11 @@ METRICS: dict[str, tuple[Unit, Callable[[Tensor, Tensor, int], float]]] = {  # o
     "pearson": (Unit.CORRELATION, lambda predicted, score, _: pearson(predicted, score)),
     "spearman": (Unit.CORRELATION, lambda predicted, score, _: spearman(predicted, score)),
 }
-LEAST = 10  # examples of train, of which a tenth is val
+LEAST = 10  # examples of train, so that a tenth can be val
 
 
 class GLUE(Evaluator):
-    """Fine-tune a copy of the encoder on each of GLUE's tasks, and answer its dev set: labels of the test sets are not
+    """Fine-tune a copy of the encoder on each of GLUE's tasks, and score it on the dev set: labels of test sets are not
     public.
 
     A folder a task in `path`, as GLUE is distributed: CoLA/train.tsv, MNLI/dev_matched.tsv. How: `text_heads.tune`; one
@@ -105,7 +105,9 @@ class GLUE(Evaluator):
     ) -> None:
         key = "evaluation.glue"
         if not tasks or not set(tasks) <= set(TASKS) or len(set(tasks)) < len(tasks):
-            raise ValueError(f"{key}.tasks is {list(tasks)}; it must list some of {', '.join(TASKS)}, each once")
+            raise ValueError(
+                f"{key}.tasks is {list(tasks)}; it must be a subset of {', '.join(TASKS)}, without repeats"
+            )
         if examples is not None and examples < LEAST:
             raise ValueError(f"{key}.examples is {examples}; it must be at least {LEAST}, or null for all")
         check_length(key, length, least=5)
@@ -173,7 +175,7 @@ def judged(
     split: Split,
     **condition: str,
 ) -> list[Metric]:
-    """Each metric of a task, of the answers to some rows."""
+    """All metrics of a task on some rows."""
     task = TASKS[name]
     positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
     predicted = answer(rows)
@@ -195,7 +197,7 @@ def judged(
 def mean_of(
     name: str, scores: Sequence[Metric], condition: Mapping[str, str | int | float], terms: Mapping[str, Any]
 ) -> Metric:
-    """The mean of scores on one split, in their unit where that is one."""
+    """The mean of scores on one split, in their common unit if they have one."""
     units = {each.unit for each in scores}
     return Metric(
         name=name,

@@ -1,4 +1,4 @@
-"""Linear heads on encoders of texts: fitted to frozen features, or trained together with a copy of the encoder.
+"""Linear heads on encoders of text: fitted to frozen features, or fine-tuned together with a copy of the encoder.
 
 n examples, m features of them (of texts n; of tokens those asked for), T tokens, D width, L layers, K classes.
 """
@@ -34,7 +34,7 @@ Answer = Callable[[Sequence[tuple[str, ...]]], Tensor]  # texts -> (n,): their c
 
 
 class Asked(NamedTuple):
-    """Texts of which m features are asked for, and the classes to be read off these."""
+    """Texts, the positions of m features in them, and the labels of these features."""
 
     ids: Tensor  # (n, T)
     label: Tensor  # (m,) int64
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
 
 def whole(ids: Tensor, label: Tensor) -> Asked:
-    """One feature a text."""
+    """One feature per text."""
     each = torch.arange(len(ids))
     return Asked(ids, label, each, torch.zeros_like(each))
 
@@ -56,7 +56,7 @@ def read(subject: Subject, reader: Reader, asked: Asked) -> Tensor:
 
 
 class Probe(NamedTuple):
-    """A linear classifier of frozen features, and how they are read."""
+    """A linear classifier and the reader of its frozen features."""
 
     reader: Reader
     fit: LinearFit
@@ -99,7 +99,7 @@ def fit_probe(
 
 
 class ReadMix(nn.Module):
-    """A mix of layers that are there already: (B, L, D) -> (B, D)."""
+    """A weighted sum of given layers: (B, L, D) -> (B, D)."""
 
     def __init__(self, mix: nn.Module) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ def tune(
 
 
 def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Tensor, outputs: int) -> Classifier:
-    """A network of `encoder`, a copy of the subject's or what holds it still, and a head that starts at zero."""
+    """A network of `encoder` (a copy of the subject's, or a frozen wrapper of it) and a zero-initialized head."""
     reader = Reader(text_encoder(subject.encoder), layer, unit).to(subject.device)
     frozen = sample_features(subject, reader, ids)
     with seeded(subject.seed):
@@ -152,7 +152,7 @@ def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Ten
 
 
 def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
-    """(n, ...) on the CPU: what a network says, in eval mode."""
+    """(n, ...) on the CPU: outputs of a network in eval mode."""
     with evaluating(network), torch.inference_mode():
         parts = [network(part.long().to(device)).float().cpu() for part in ids.split(BATCH)]
     return torch.cat(parts)
@@ -179,9 +179,9 @@ def squared_error(outputs: Tensor, score: Tensor) -> Tensor:
 
 def check_enough(n: int) -> None:
     if n < 2:
-        raise ValueError(f"{n} labeled example is too few to fine-tune on; it takes two at least")
+        raise ValueError(f"{n} labeled example is too few for fine-tuning; at least two are needed")
 
 
 def is_control(subject: Subject) -> bool:
-    """Whether the bare words are asked."""
+    """Whether the subject is the bag-of-words control."""
     return isinstance(subject.encoder, BagOfWords)

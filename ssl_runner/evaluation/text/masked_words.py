@@ -1,4 +1,4 @@
-"""How many hidden tokens of held-out text an objective fills in."""
+"""Accuracy of masked-token prediction on held-out text."""
 
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -20,7 +20,7 @@ from ssl_runner.results.metrics import Better, Metric, Protocol, Split, share
 
 
 class Counts(NamedTuple):
-    """Of a split: examples and tokens in all, tokens that were hidden, and of these."""
+    """Counts of a split: examples, tokens, masked tokens, and correct ones of these."""
 
     examples: int
     tokens: int
@@ -92,5 +92,5 @@ class MaskedWords(Inspection):
                 most_frequent += int((truth == frequent).sum())
                 tokens += int((batch.data != special.pad).sum())
         if not hidden:
-            raise ValueError(f"no token of {split} was hidden: it has none but special ones")
+            raise ValueError(f"no token of {split} was masked: it has only special tokens")
         return Counts(len(chosen), tokens, hidden, right, most_frequent)

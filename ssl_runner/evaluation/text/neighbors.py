@@ -1,4 +1,4 @@
-"""The words nearest to a word."""
+"""Nearest neighbors of words."""
 
 from typing import Any, ClassVar
 
@@ -54,7 +54,7 @@ class Neighbors(Evaluator):
             {
                 "words": Passages(
                     {"word": self.words, "nearest": said},
-                    note="The words whose vectors point most nearly where the word's own does, with their cosines.",
+                    note="Nearest words by cosine of their vectors, with these cosines.",
                 )
             },
         )

@@ -1,4 +1,4 @@
-"""How well a language model predicts held-out text. T tokens of a window, N of the text, S of a stride."""
+"""Perplexity of a language model on held-out text. T tokens of a window, N of the text, S of a stride."""
 
 import math
 from typing import Any, ClassVar, NamedTuple, cast
@@ -24,7 +24,7 @@ SEAMS = 256  # windows that are scored again to see what seams cost
 
 
 class Scored(NamedTuple):
-    """What was found of a split."""
+    """The scores of a split."""
 
     running: bool  # whether examples go on from each other
     window: int  # T
@@ -67,7 +67,7 @@ class Perplexity(Inspection):
 
     def __init__(self, *, stride: float, tokens: int, batch_size: int) -> None:
         if not 0 < stride <= 1:
-            raise ValueError(f"evaluation.perplexity.stride is {stride}; it is a part of a window, in (0, 1]")
+            raise ValueError(f"evaluation.perplexity.stride is {stride}; it must be a share of a window, in (0, 1]")
         for key, value, least in (("tokens", tokens, 2), ("batch_size", batch_size, 1)):
             if value < least:
                 raise ValueError(f"evaluation.perplexity.{key} is {value}; it must be at least {least}")
@@ -100,7 +100,7 @@ class Perplexity(Inspection):
                     y={"test": found.by_context.tolist()},
                     x_label="tokens before it in its window",
                     y_label="nats per token",
-                    note="How hard a token is to foresee, by how many before it are known.",
+                    note="Loss of a token as a function of the number of context tokens.",
                 )
             },
         )
@@ -122,7 +122,7 @@ class Perplexity(Inspection):
             nats, count, by_context = self._score(objective, windows, fresh, special.pad, subject.device)
             seam = 0.0 if text is None else self._seam(objective, taken, length, stride, subject.device)
         if not math.isfinite(nats):
-            raise ValueError(f"a token of {split} has probability 0, or none at all (NaN): perplexity is not finite")
+            raise ValueError(f"a token of {split} has probability 0 or NaN: perplexity is not finite")
         targets = _targets(windows, fresh, special.pad)
         return Scored(
             running=text is not None,

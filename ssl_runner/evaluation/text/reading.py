@@ -1,4 +1,4 @@
-"""What is read of an encoder of texts: one layer, or a learned mix of all; of a whole text, or of each token.
+"""Features of encoders of text: of one layer or a learned mix of all, per text or per token.
 
 B batch, T tokens, D width, L layers, n examples.
 """
@@ -32,7 +32,7 @@ def named_token_layer(key: str, layer: str | int) -> str:
     """The layer that a config names, of tokens: "-1" or "mix". Raises ValueError for others."""
     if layer == "pooled":
         raise ValueError(
-            f"{key} is pooled, one vector a text; each token has a vector of its own in -1, -2, ... or mix"
+            f"{key} is pooled, one vector per text; this evaluation needs one per token: set it to -1, -2, ... or mix"
         )
     return named_text_layer(key, layer)
 
@@ -40,7 +40,7 @@ def named_token_layer(key: str, layer: str | int) -> str:
 def text_encoder(encoder: Encoder) -> TextEncoder:
     """Raises ValueError for an encoder that is not of texts."""
     if not isinstance(encoder, TextEncoder):
-        raise ValueError(f"this evaluation reads the tokens of a text, and the encoder is {encoder.kind}")
+        raise ValueError(f"this evaluation needs an encoder of text, and the encoder is {encoder.kind}")
     return encoder
 
 
@@ -49,12 +49,12 @@ def text_spec(subject: Subject, length: int) -> TextSpec:
     those are fewer. Raises ValueError where it reads no text."""
     spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec):
-        raise ValueError(f"this evaluation is of encoders of texts; this one reads {spec.kind}")
+        raise ValueError(f"this evaluation needs an encoder of text; this one reads {spec.kind}")
     reach = encoder.reach if isinstance(encoder, TextEncoder | BagOfWords) else None
     if reach is not None and reach < LEAST:
         raise ValueError(
-            f"pretraining has shown the encoder {reach} tokens of a text, and a text with its special ones has {LEAST} "
-            "at least: pretrain with a longer dataset.length"
+            f"the encoder was pretrained on {reach} tokens per text, and a text with its special tokens has at least "
+            f"{LEAST}: pretrain with a longer dataset.length"
         )
     return replace(spec, length=length if reach is None else min(length, reach))
 
@@ -66,7 +66,7 @@ def reading(spec: TextSpec, cut: Any) -> dict[str, Any]:
 
 
 def mixed(encoder: TextEncoder, states: tuple[Tensor, ...]) -> list[Tensor]:
-    """The layers that can be mixed: those as wide as the last."""
+    """The layers that can be mixed: those of the last layer's width."""
     return [state for state in states if state.shape[-1] == encoder.dim]
 
 
@@ -86,7 +86,7 @@ class Reader(nn.Module):
             states = encoder.states(torch.tensor([[encoder.special.cls, encoder.special.sep]], device=device))
         self.mix = LayerMix(len(mixed(encoder, states))) if layer == "mix" else None
         if layer not in ("pooled", "mix") and int(layer) < -len(states):
-            raise ValueError(f"layer is {layer}; this backbone has {len(states)}, the embedding included")
+            raise ValueError(f"layer is {layer}; this backbone has {len(states)} layers, including the embedding")
 
     def forward(self, encoder: TextEncoder, x: Tensor) -> Tensor:
         short = trimmed(x, encoder.special.pad)
@@ -100,8 +100,7 @@ class Reader(nn.Module):
 
 
 class Still(nn.Module):
-    """An encoder that stays as it is inside a network that is trained: it has no weights there, no mode and no
-    gradients."""
+    """A frozen encoder within a network that is trained: without parameters, mode or gradients."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -119,7 +118,7 @@ class Still(nn.Module):
 
 
 def trimmed(x: Tensor, pad: int) -> Tensor:
-    """(B, T) -> (B, t): without the columns that are padding alone; at least one."""
+    """(B, T) -> (B, t): without columns of padding only; at least one column."""
     return x[:, : max(1, int((x != pad).sum(dim=1).max()))]
 
 

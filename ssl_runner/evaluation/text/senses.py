@@ -1,4 +1,4 @@
-"""Whether an encoder tells the senses of a word apart by what stands around it.
+"""Word-sense disambiguation: whether contextual vectors separate the senses of a word.
 
 n sentences of a word, D width.
 """
@@ -28,7 +28,7 @@ MARK = "*"  # on both sides of the word in question
 
 
 class Use(NamedTuple):
-    """A sentence with a word in one of its senses."""
+    """A sentence with an ambiguous word, and its sense."""
 
     word: str
     sense: str
@@ -41,7 +41,7 @@ class Use(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What an encoder has of the uses of a word."""
+    """The vectors of the uses of a word."""
 
     contextual: Tensor  # (n, D): the mean over its tokens
     static: Tensor  # (n, E): the mean of its rows of the embedding
@@ -71,7 +71,9 @@ class Senses(Evaluator):
         check_length("evaluation.senses", length, least=3)
         self.length = length
         if layer == "mix":
-            raise ValueError("evaluation.senses.layer is mix; there are too few sentences to learn weights of layers")
+            raise ValueError(
+                "evaluation.senses.layer is mix; there are too few sentences to learn layer weights; name one layer"
+            )
         self.layer = named_token_layer("evaluation.senses.layer", layer)
 
     def __call__(self, subject: Subject) -> Finding:
@@ -88,7 +90,7 @@ class Senses(Evaluator):
             sentences[split] = [(use.sentence,) for word in found[split] for use in words[word]]
         names = [word for word in found["test"] if word in found["val"]]
         if not names:
-            raise ValueError(f"the tokenizer knows none of the words {', '.join(words)}")
+            raise ValueError(f"the tokenizer's vocabulary has none of the words {', '.join(words)}")
         metrics: list[Metric] = []
         for split, known in found.items():
             contextual = {word: nearest_mean(known[word].contextual, known[word].sense) for word in names}
@@ -126,7 +128,7 @@ class Senses(Evaluator):
                     values=shown,
                     value_label="senses named right, %",
                     references=references,
-                    note="By the word's vector in its sentence; the mark: by the same word's row of the embedding.",
+                    note="Bars: from the contextual vector of the word; marks: from its static embedding.",
                 )
             },
         )

@@ -1,4 +1,4 @@
-"""Two texts, read together: how they stand to each other."""
+"""Classification and regression of pairs of texts."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Questions whose answer is a part of a text.
+"""Extractive question answering: answers are spans of a context.
 
 n questions, m windows of texts, B batch, T tokens.
 """
@@ -48,7 +48,7 @@ BATCH = 64  # windows answered at once: (B, T, T) scores
 
 
 class Questions(NamedTuple):
-    """A set of questions as read."""
+    """A set of questions, as read from files."""
 
     splits: dict[SplitName, list[Question]]  # train, val and test
     parted: str  # how, in words
@@ -57,7 +57,7 @@ class Questions(NamedTuple):
 
 
 class Spans(nn.Module):
-    """(B, T) ids -> (B, T, 2): how likely each token of the text is the answer's first, and its last, as logits.
+    """(B, T) ids -> (B, T, 2): logits of the first and the last token of the answer.
 
     [CLS] says that the answer is not in this window. No other token can be named.
     """
@@ -75,7 +75,7 @@ class Spans(nn.Module):
 
 
 class _OfArticles(Evaluator):
-    """What both evaluators of answers share."""
+    """The base class of both question-answering evaluators."""
 
     needs_labels: ClassVar[bool] = False  # of the data that were pretrained on
     reads: ClassVar[type[DataSpec]] = TextSpec
@@ -109,7 +109,7 @@ class _OfArticles(Evaluator):
 
 
 class SpanQA(_OfArticles):
-    """Two linear heads on the frozen tokens of a question and a text, for the answer's first and its last token.
+    """Two linear heads on frozen features of question and context, for the first and last token of the answer.
 
         loss = -1/2 (log softmax(s)[first] + log softmax(e)[last]),   answer = argmax over i <= j < i + `answer` of
         log softmax(s)[i] + log softmax(e)[j],  over all windows of the text                   nats per window
@@ -142,7 +142,7 @@ class SpanQAFineTune(_OfArticles):
 
 
 class Cut(NamedTuple):
-    """How questions and texts become windows."""
+    """How questions and contexts are cut into windows."""
 
     key: str  # of the evaluator in the config: "evaluation.span_qa"
     length: int  # tokens of a window
@@ -173,8 +173,7 @@ def read_questions(key: str, path: str, texts: Articles) -> Questions:
         articles = count_articles(every)
         if not 0 < round(share * articles) < articles:
             raise ValueError(
-                f"{key}.texts.test_share is {share}, and {file} has {articles} articles: none would be left for train "
-                "or test"
+                f"{key}.texts.test_share is {share}, and {file} has {articles} articles: train or test would be empty"
             )
         rest, held = parted(every, round(share * articles), texts.split_seed)
         splits = {"train": rest, "test": held}
@@ -189,8 +188,8 @@ def read_questions(key: str, path: str, texts: Articles) -> Questions:
         articles = count_articles(splits["train"])
         if articles < 2:
             raise ValueError(
-                f"{key}.path is {path!r}, and its train has {articles} article, which cannot be held out for val; name "
-                f"a file of a folder: {key}.texts.val"
+                f"{key}.path is {path!r}, and its train has {articles} article, so no article can be held out for "
+                f"val; set {key}.texts.val to a file of a folder"
             )
         splits["train"], splits["val"] = parted(splits["train"], max(1, round(HELD_OUT * articles)), texts.split_seed)
         said += f", {HELD_OUT:g} of train's for val"

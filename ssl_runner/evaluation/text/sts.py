@@ -1,4 +1,4 @@
-"""How like two sentences are: the angle between their vectors, beside what people say."""
+"""Semantic textual similarity: cosine of sentence vectors, compared with human scores."""
 
 from typing import ClassVar, Literal
 
@@ -31,7 +31,7 @@ Pooler = Literal["cls", "mean"]
 
 
 class SentenceSimilarity(OfFiles):
-    """The rank correlation, over all pairs of a file, of the cosine of two sentences' vectors with a person's score.
+    """Rank correlation, over all pairs of a file, of the cosine of two sentence vectors with the human score.
 
     Nothing is trained. `length`: tokens of a sentence (`text_layers.text_spec`). `pooler`: "mean", over all tokens of a
     layer, [CLS] and [SEP] among them; "cls", the first token's vector, which in a causal encoder is the same for all.

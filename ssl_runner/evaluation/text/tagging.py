@@ -1,4 +1,4 @@
-"""Tags of words: names of people, places and things, as the CoNLL shared tasks score them.
+"""Named-entity recognition: tags of words, scored as in the CoNLL shared tasks.
 
 n sentences, W words of all of them, m of these within T tokens, K tags.
 """
@@ -44,7 +44,7 @@ NO_TAG = -1  # of tokens that begin no word
 
 
 class TaggedSet(NamedTuple):
-    """A set of sentences whose words have tags, as read; with a val."""
+    """A set of sentences of tagged words, with a val."""
 
     splits: dict[SplitName, Tagged]
     tags: tuple[str, ...]  # O first
@@ -52,7 +52,7 @@ class TaggedSet(NamedTuple):
 
 
 class _OfWords(OfFiles):
-    """What both evaluators of tags share."""
+    """The base class of both taggers."""
 
     terms: ClassVar[Mapping[str, Any]]  # of the protocol, of every subject
 
@@ -150,7 +150,7 @@ def read_tagged(files: Files) -> TaggedSet:
     splits = {split: read_conll(path) for split, path in files.items()}
     types = sorted({tag[2:] for tags in splits["train"].tags for tag in tags if tag != "O"})
     if not types:
-        raise ValueError(f"{files['train']} has no tag but O; there is nothing to learn")
+        raise ValueError(f"{files['train']} has only the tag O; there is nothing to learn")
     known = ("O", *(f"{begin}-{each}" for each in types for begin in "BI"))
     for split, each in splits.items():
         strange = sorted({tag for tags in each.tags for tag in tags} - set(known))
@@ -216,7 +216,7 @@ def cut_words(sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens]) -> f
 def control_finding(
     subject: Subject, spec: TextSpec, sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens], protocol: Protocol
 ) -> Finding:
-    """Each word for itself."""
+    """Each word by itself."""
     first = {split: each.ids[each.row, each.column].long() for split, each in tokens.items()}
     tag = asked_words(sentences, "train", tokens["train"]).label
     table = frequent_tags(first["train"], tag, spec.vocabulary, len(sentences.tags))

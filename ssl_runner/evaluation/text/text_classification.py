@@ -1,4 +1,4 @@
-"""Classes of a user's texts."""
+"""Classification of a user's texts."""
 
 from typing import ClassVar
 

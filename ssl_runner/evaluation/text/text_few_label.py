@@ -1,4 +1,4 @@
-"""Few labels of a user's texts: how the linear probe fares when most have none."""
+"""Few labels of a user's texts: the linear probe on small subsets of the training labels."""
 
 from dataclasses import replace
 from typing import ClassVar

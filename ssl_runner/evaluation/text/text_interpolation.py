@@ -1,4 +1,4 @@
-"""What an objective that writes texts from codes writes: sentences again, between two of them, and of its prior."""
+"""Texts decoded from latent codes: reconstructions, interpolations, and samples from the prior."""
 
 from typing import Any, ClassVar, cast
 
@@ -24,7 +24,7 @@ from ssl_runner.results.metrics import Better, Metric, Protocol, Split, share
 
 
 class TextInterpolation(Inspection):
-    """Encode up to `examples` seeded examples of a split and write each from its code, always the most probable token.
+    """Encode up to `examples` seeded examples of a split and decode each from its code, greedily.
 
     Metrics, on test and val: token_accuracy, the part of the tokens (after the first, padding apart) at whose place
     stands the same in the text that was written; token_accuracy_of_another, of texts that were written from the code of
@@ -83,15 +83,14 @@ class TextInterpolation(Inspection):
                     **{f"{100 * i / (self.steps - 1):.0f} %": read(step) for i, step in enumerate(lines)},
                     "the other": read(truth[pairs : 2 * pairs]),
                 },
-                note="Two sentences of test, and what is written from codes on the straight line from one's to the "
-                "other's.",
+                note="Two test sentences, and texts decoded along the straight line between their codes.",
             )
         }
         if drawn is not None:
             metrics.append(share("distinct_samples", distinct(drawn)))
             figures["samples from the prior"] = Passages(
                 {"sample": read(drawn[: self.samples])},
-                note="What is written from codes that were drawn from the prior: of no example.",
+                note="Texts decoded from codes drawn from the prior.",
             )
         return Finding(
             metrics,
@@ -129,6 +128,6 @@ def token_accuracy(written: Tensor, truth: Tensor, pad: int) -> float:
 
 
 def distinct(texts: Tensor) -> float:
-    """(n, T): the part of the texts that no other one equals."""
+    """(n, T): the share of texts that equal no other one."""
     _, count = texts.unique(dim=0, return_counts=True)
     return (count == 1).sum().item() / len(texts)

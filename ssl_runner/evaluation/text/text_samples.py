@@ -1,4 +1,4 @@
-"""How a language model goes on with a prompt. V ids of the vocabulary."""
+"""Continuations of a prompt by a language model. V ids of the vocabulary."""
 
 from typing import ClassVar, cast
 
@@ -44,7 +44,7 @@ class TextSamples(Inspection):
             raise ValueError(f"evaluation.text_samples.length is {length} tokens; it must be at least {GRAM}")
         if not temperature > 0:
             raise ValueError(
-                f"evaluation.text_samples.temperature is {temperature}; it must be above 0 (top_k=1: the most probable)"
+                f"evaluation.text_samples.temperature is {temperature}; it must be above 0 (greedy: top_k=1)"
             )
         if top_k is not None and top_k < 1:
             raise ValueError(f"evaluation.text_samples.top_k is {top_k}; it must be at least 1, or null")
@@ -90,7 +90,7 @@ class TextSamples(Inspection):
                             readable(tokenizer, _document(row, special.sep), special) for row in drawn.tolist()
                         ],
                     },
-                    note="How the model goes on, token after token.",
+                    note="Continuations of the prompt, sampled token by token.",
                 )
             },
         )

@@ -1,4 +1,4 @@
-"""Texts as tokens and as they are read. n examples of T tokens."""
+"""Conversions between texts and tokens. n examples of T tokens."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -20,7 +20,7 @@ def running_text(data: Tensor, pad: int) -> Tensor | None:
 
 
 def token_counts(subject: Subject) -> Tensor:
-    """(vocabulary,) int64: how often each id is in the examples of "train"; padding is not counted."""
+    """(vocabulary,) int64: counts of each id in the examples of "train", without padding."""
     spec = cast(TextSpec, subject.data.spec)
     vocabulary = spec.vocabulary
     counts = torch.zeros(vocabulary, dtype=torch.int64)
@@ -31,7 +31,7 @@ def token_counts(subject: Subject) -> Tensor:
 
 
 def readable(tokenizer: Tokenizer, ids: Sequence[int], special: SpecialTokens) -> str:
-    """Token ids as text, each sentence decoded for itself; what marks ends and paddings is left out."""
+    """Token ids as text, each sentence decoded for itself; special tokens are omitted."""
     sentences: list[list[int]] = [[]]
     for token in ids:
         if token in (special.pad, special.cls, special.sep, special.eos):

@@ -1,4 +1,4 @@
-"""A picture of frequent words in the plane."""
+"""A two-dimensional map of frequent words."""
 
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ NEIGHBORS = 10  # of trustworthiness
 
 
 class WordMap(Evaluator):
-    """Lay frequent words out by t-SNE (van der Maaten, Hinton 2008) of their vectors, scaled to length 1.
+    """Map frequent words by t-SNE (van der Maaten, Hinton 2008) of their vectors, scaled to length 1.
 
     The `skip` most frequent words, which are the grammar's, are left out, and the `words` that follow are drawn.
     Metric: trustworthiness (0 to 1: how far the ten neighbors in the plane are neighbors in vectors).
@@ -39,7 +39,7 @@ class WordMap(Evaluator):
         chosen = [place for place, name in enumerate(known.names) if name.isalpha()][self.skip :][: self.words]
         if len(chosen) < 4:
             raise ValueError(
-                f"evaluation.word_map.skip is {self.skip}, which leaves {len(chosen)} words; 4 are needed: lower it"
+                f"evaluation.word_map.skip is {self.skip}, which leaves {len(chosen)} words, and 4 are needed: lower it"
             )
         vectors = known.vectors[chosen].cpu()
         points = neighbor_plane(vectors, principal_plane(vectors)[0], subject.seed)
@@ -61,8 +61,8 @@ class WordMap(Evaluator):
                     points,
                     np.full(len(chosen), -1),
                     texts=[known.names[place] for place in chosen],
-                    note="Frequent words by t-SNE: neighbors stay neighbors; distances between groups mean little. "
-                    "Where names would cover each other, the more frequent word has its own.",
+                    note="t-SNE of frequent words: it keeps neighbors; distances between groups mean little. "
+                    "Where labels would overlap, only the more frequent word is labeled.",
                 )
             },
         )

@@ -1,4 +1,4 @@
-"""Whether words that people find alike have vectors that are alike."""
+"""Word similarity: cosines of word vectors, compared with human scores."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 
 class WordSimilarity(Evaluator):
-    """Rank pairs of words by the cosine of their vectors, and by what people said: Spearman's rank correlation.
+    """Spearman's rank correlation of the cosines of word vectors with human scores of pairs of words.
 
     Finkelstein et al. 2002, "Placing Search in Context" (WordSim-353), https://doi.org/10.1145/503104.503110; Hill,
     Reichart, Korhonen 2015, "SimLex-999", https://doi.org/10.1162/COLI_a_00237. `pairs`: files by name, a line two
@@ -51,8 +51,8 @@ class WordSimilarity(Evaluator):
         own = [name for name, path in pairs.items() if path is None and name not in SHIPPED]
         if own:
             raise ValueError(
-                f"evaluation.word_similarity.pairs.{own[0]} is null; only {' and '.join(SHIPPED)} are shipped: "
-                "name a file"
+                f"evaluation.word_similarity.pairs.{own[0]} is null; only {' and '.join(SHIPPED)} are shipped with "
+                "gensim: name a file"
             )
         check_restrict("evaluation.word_similarity.restrict", restrict)
         self.files = {
@@ -74,8 +74,8 @@ class WordSimilarity(Evaluator):
             covered = ~cosine.isnan()
             if covered.sum() < 2:
                 raise ValueError(
-                    f"of the {len(pairs)} pairs of {file.name}, {int(covered.sum())} have both words in the "
-                    f"vocabulary of {len(words.names):,} words; two are needed"
+                    f"{file.name} has {int(covered.sum())} of {len(pairs)} pairs with both words in the "
+                    f"vocabulary of {len(words.names):,} words; at least two are needed"
                 )
             of: dict[str, Any] = {"condition": {"file": name}, "terms": {"files": fingerprint([file])}}
             metrics += [
@@ -93,13 +93,13 @@ class WordSimilarity(Evaluator):
         )
 
     def _cosine(self, words: Words, pair: Pair) -> float:
-        """nan where one of the words is not known."""
+        """nan if one of the words is unknown."""
         one, other = (words.places.get(folded(word, self.case)) for word in (pair.one, pair.other))
         return math.nan if one is None or other is None else float(words.vectors[one] @ words.vectors[other])
 
 
 def read_pairs(file: Path) -> list[Pair]:
-    """The pairs of a file. Raises ValueError for a line that is none, by its number."""
+    """The pairs of a file. Raises ValueError, with the line number, for a line of another form."""
     pairs = []
     for number, line in lines_of(file):
         if line.startswith("#"):
@@ -109,6 +109,6 @@ def read_pairs(file: Path) -> list[Pair]:
             pairs.append(Pair(one.strip(), other.strip(), float(score)))
         except ValueError as error:
             raise ValueError(
-                f"line {number} of {str(file)!r} is {line[:60]!r}; it must be two words and a number, with tabs between"
+                f"line {number} of {str(file)!r} is {line[:60]!r}; it must be two words and a number, separated by tabs"
             ) from error
     return pairs

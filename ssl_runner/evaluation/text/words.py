@@ -1,4 +1,4 @@
-"""The words of a vocabulary with their vectors, and the files of words that evaluations are given.
+"""The words of a vocabulary with their vectors, and files of words for evaluations.
 
 V words, E width of their vectors.
 """
@@ -26,7 +26,7 @@ class Words(NamedTuple):
 
 
 def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
-    """All words that are one token, with the vectors that the encoder has of them before they meet others.
+    """All words of a single token, with their static vectors (token embeddings).
 
     Special ids are no words, nor are pieces that do not begin one. `restrict`: the most frequent words alone. With
     `case=fold` capitals do not tell words apart: of two that differ in them the more frequent counts. Raises ValueError
@@ -34,7 +34,7 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
     """
     spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec) or not isinstance(encoder, TextEncoder):
-        raise ValueError("words are of text: there is no vocabulary here")
+        raise ValueError("evaluations of words need text: these data have no vocabulary")
     known = ~spec.special.among(torch.arange(spec.vocabulary))
     if spec.starts:
         known &= torch.tensor(spec.starts)
@@ -56,7 +56,7 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
 
 
 def folded(word: str, case: Case) -> str:
-    """A word as it is looked up.
+    """The form of a word for lookup.
 
     >>> folded("Paris", "fold") == folded("paris", "fold"), folded("Paris", "exact") == folded("paris", "exact")
     (True, False)
@@ -75,17 +75,17 @@ def words_file(key: str, path: str | None, shipped: str) -> Path:
     if path is not None:
         file = Path(path).expanduser()
         if not file.is_file():
-            raise ValueError(f"{key} is {path!r}, where there is no file")
+            raise ValueError(f"{key} is {path!r}, which is not an existing file")
         return file
     found = importlib.util.find_spec("gensim")
     file = Path(found.origin if found is not None and found.origin is not None else ".").parent / "test" / "test_data"
     if not (file / shipped).is_file():
-        raise ValueError(f"{key} is null, and gensim's copy of {shipped} is not there: install gensim, or name a file")
+        raise ValueError(f"{key} is null, and gensim's copy of {shipped} is missing: install gensim, or name a file")
     return file / shipped
 
 
 def lines_of(file: Path) -> list[tuple[int, str]]:
-    """The lines of a file that hold more than space, with their numbers. Raises ValueError where it is not UTF-8."""
+    """The non-blank lines of a file, with their numbers. Raises ValueError if it is not UTF-8."""
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

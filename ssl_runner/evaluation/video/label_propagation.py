@@ -1,4 +1,4 @@
-"""Are things found again from frame to frame? Masks are carried along by the likeness of features."""
+"""Video object segmentation by label propagation: masks follow the similarity of features between frames."""
 
 from typing import Any, ClassVar, Literal, cast
 
@@ -21,20 +21,20 @@ COVER = 0.8  # how much of a mask's color covers the image
 
 
 class LabelPropagation(Evaluator):
-    """Carry the first frame's masks through clips of a split; nothing is trained, and no class is read.
+    """Propagate the first frame's masks through clips of a split; nothing is trained, and classes are not used.
 
-        l_i = sum_j a_ij l_j,   a_ij = softmax over the `top_k` most alike j of  f_i . f_j / temperature
+        l_i = sum_j a_ij l_j,   a_ij = softmax over the `top_k` most similar j of  f_i . f_j / temperature
 
     i: a cell of a frame; j: cells of the first frame, and of the `before` frames before, no further than `radius`
-    away; l: the part of a cell that each thing fills; f: the encoder's map of the clip, of unit length. A pixel shows
-    the thing of which there is most.
+    away; l: the share of a cell that each object fills; f: the encoder's feature map of the clip, of unit length. A
+    pixel is assigned to the object with the largest share.
 
-    `shown: gray` shows the encoder the lightness of clips alone, so that no thing is found again by its color, which
-    any encoder lets through, untrained ones too; colors are what `tracking_by_colorization` has to find.
+    `shown: gray` shows the encoder only the lightness of clips, so that objects are not matched by their color, which
+    untrained encoders preserve too; colors are the target of `tracking_by_colorization`.
 
     Metrics, on test and val: j (region overlap), f (contour accuracy) and their mean, over frames after the first,
-    things and clips; beside them those of the first mask kept in place, which sees no motion and is to be beaten.
-    Things that the first frame does not show are left out.
+    things and clips; also those of the first mask kept in place, the baseline without motion. Objects
+    that are not in the first frame are excluded.
 
     Vondrick, Shrivastava, Fathi, Guadarrama, Murphy 2018, https://arxiv.org/abs/1806.09594; Jabri, Owens, Efros 2020,
     "Space-Time Correspondence as a Contrastive Random Walk", https://arxiv.org/abs/2006.14613, section 4; J and F:

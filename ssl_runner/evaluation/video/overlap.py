@@ -1,4 +1,4 @@
-"""How well masks of things agree with the truth, as DAVIS measures it. B clips, K things, T frames.
+"""Agreement of object masks with the truth, as in DAVIS. B clips, K objects, T frames.
 
 Perazzi, Pont-Tuset, McWilliams, Van Gool, Gross, Sorkine-Hornung 2016, "A Benchmark Dataset and Evaluation Methodology
 for Video Object Segmentation", https://doi.org/10.1109/CVPR.2016.85, section 4.1.

@@ -1,4 +1,4 @@
-"""How well an objective predicts the frames to come, step by step."""
+"""Prediction of future frames, per time step."""
 
 import warnings
 from functools import partial
@@ -20,7 +20,7 @@ SSIM = {"ssim": f"mean over frames, Gaussian window of {WINDOW} pixels"}
 
 
 class Prediction(Inspection):
-    """Split every clip of a split as in training, under a fixed seed, and compare the frames to come with the truth.
+    """Split each clip of a split as in training, with a fixed seed, and compare the predicted frames with the truth.
 
     Metrics, on test and val, each a mean over frames to come: psnr (decibels, 10 log10(1 / mse) of a frame, at most
     100), mse (per value in [0, 1]) and ssim (structural similarity, at most 1). psnr_pooled is 10 log10(1 / mse) of the
@@ -99,7 +99,7 @@ class Prediction(Inspection):
         return torch.stack(sums).sum(dim=0) / len(places), x.shape[1], figures
 
     def _strips(self, x: Tensor, y: Tensor, made: Tensor) -> dict[str, Figure]:
-        """What was seen and, behind the gap, what came next and what was said, of a few clips."""
+        """The given frames and, after a gap, the true and the predicted next frames, of a few clips."""
         rows = {
             name: pictures(torch.cat((x, after), dim=1)[: self.pictures])
             for name, after in (("truth", y), ("predicted", made))

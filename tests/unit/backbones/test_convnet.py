@@ -37,10 +37,10 @@ def test_a_stage_is_convolution_pooling_normalization_relu():
             for s in (2 * j, 2 * j + 1)
         ]
         cells[b, c, i, j] = torch.stack(sums).max()
-    centerd = (cells - cells.mean((0, 2, 3), keepdim=True)) / (
+    centered = (cells - cells.mean((0, 2, 3), keepdim=True)) / (
         cells.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
     ).sqrt()
-    expected = (centerd * norm.weight.view(2, 1, 1) + norm.bias.view(2, 1, 1)).clamp(min=0)
+    expected = (centered * norm.weight.view(2, 1, 1) + norm.bias.view(2, 1, 1)).clamp(min=0)
     torch.testing.assert_close(net.map(x), expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(net(x).pooled, expected.mean((2, 3)), atol=1e-5, rtol=1e-4)
 

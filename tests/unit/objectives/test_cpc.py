@@ -48,7 +48,7 @@ def batch(n: int = 3) -> Batch:
     return Batch(torch.rand(n, 2, 16, 13), torch.zeros(n, dtype=torch.long), torch.arange(n))
 
 
-def test_patches_are_cut_from_a_centerd_grid() -> None:
+def test_patches_are_cut_from_a_centered_grid() -> None:
     """16 pixels down: 4 rows at 0, 3, 6, 9, one pixel left over; 13 across: 3 columns at 0, 3, 6, one left over."""
     data = batch()
     x, y = task().split(data)

@@ -151,7 +151,7 @@ def test_without_a_warm_up_the_last_temperature_holds_from_the_first_step() -> N
 
 
 def test_the_center_takes_what_all_images_share_out_of_the_target() -> None:
-    """A teacher that says the same of every image, once centerd, says nothing."""
+    """A teacher that says the same of every image, once centered, says nothing."""
     model = objective().eval()
     with torch.no_grad():
         last = model.teacher_head.module[0].layers[-1]
@@ -160,9 +160,9 @@ def test_the_center_takes_what_all_images_share_out_of_the_target() -> None:
         x, y = drawn(model)
         certain = model.loss(x, y)
         model.center.copy_(certain.carry)
-        centerd = model.loss(x, y)
-    assert certain.logs["teacher_entropy"] < centerd.logs["teacher_entropy"] - 0.1
-    assert centerd.logs["teacher_entropy"].item() == pytest.approx(math.log(4), rel=1e-5)
+        centered = model.loss(x, y)
+    assert certain.logs["teacher_entropy"] < centered.logs["teacher_entropy"] - 0.1
+    assert centered.logs["teacher_entropy"].item() == pytest.approx(math.log(4), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def test_a_space_before_an_end_makes_no_line(tmp_path: Path, monkeypatch: pytest
 
 def test_text_in_utf_16_is_refused(tmp_path: Path) -> None:
     content = "text\nplain".encode("utf-16-le")  # which is UTF-8 with zeros
-    with pytest.raises(ValueError, match=r"text\.txt is no text, or UTF-16: byte 1 is 0; texts must be UTF-8"):
+    with pytest.raises(ValueError, match=r"text\.txt is not text, or is UTF-16: byte 1 is 0; texts must be UTF-8"):
         list(read_lines(written(tmp_path, content)))
-    with pytest.raises(ValueError, match=r"t\.csv, line 1: it has a character 0"):
+    with pytest.raises(ValueError, match=r"t\.csv, line 1: it has a null character"):
         rows(written(tmp_path, content, "t.csv"), text="text")
 
 
@@ -108,7 +108,7 @@ def test_tables_have_columns_by_name_or_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("columns", "said"), [
-    ({"text": "words"}, "text is words, and .*t.csv has no such column; its first row names kind, text"),
+    ({"text": "words"}, "text is words, and .*t.csv has no such column; its header has kind, text"),
     ({"text": 2}, "text is 2, and .*t.csv has 2 columns; it must be 0 to 1"),
     ({"text": "text"}, r"t.csv, line 3: 1 cell, and the first row has 2"),
 ])  # fmt: skip
@@ -120,11 +120,11 @@ def test_columns_and_cells_that_are_not_there_are_named(
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ('kind,text\n1,a\n2,b, and c\n', "line 3: 3 cells, and the first row has 2; a text with commas"),
+    ('kind,text\n1,a\n2,b, and c\n', "line 3: 3 cells, and the first row has 2; quote texts with commas"),
     ('kind,text\n1,"a\nb"\n\n2\n', "line 5: 1 cell, and the first row has 2"),
-    ('kind,text\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote begins there, or later, and never ends"),
-    ('kind,text\n1,"a\n2,"b"\n', 'line 2: after the end of a quoted cell something else'),
-    ('kind,text,text\n1,a,b\n', "text is text, and the first row of .* names it 2 times"),
+    ('kind,text\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote opens there, or later, and is never closed"),
+    ('kind,text\n1,"a\n2,"b"\n', 'line 2: the closing quote of a cell must be followed by a comma'),
+    ('kind,text,text\n1,a,b\n', "text is text, and the header of .* has it 2 times"),
 ])  # fmt: skip
 def test_rows_that_are_not_whole_are_refused_with_their_line(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -84,7 +84,7 @@ def test_the_tokenizer_of_another_run(table: Path, tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match=r"dataset\.tokenizer\) cannot be read as a tokenizer"):
         _ = pairs(other, columns=[1, 0], tokenizer=str(folder)).spec
-    with pytest.raises(ValueError, match=r"dataset\.tokenizer .* is not there"):
+    with pytest.raises(ValueError, match=r"dataset\.tokenizer .* does not exist"):
         _ = pairs(other, columns=[1, 0], tokenizer=str(tmp_path)).spec
 
 
@@ -105,7 +105,7 @@ def test_what_is_refused(table: Path, change: dict[str, object], said: str) -> N
 
 
 def test_files_that_do_not_suit(table: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"missing\.csv is not there"):
+    with pytest.raises(ValueError, match=r"missing\.csv does not exist"):
         pairs(tmp_path / "missing.csv").check()
     with pytest.raises(ValueError, match=r"a\.txt must be a \.csv or a \.tsv"):
         pairs(tmp_path / "a.txt")

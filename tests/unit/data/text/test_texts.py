@@ -176,7 +176,7 @@ def test_few_ends_of_sentences_are_said(tmp_path: Path, caplog: pytest.LogCaptur
         with caplog.at_level(logging.WARNING):
             text_file(tmp_path, text, **changes).load()
         assert "set dataset.sentences=lines if each line is a sentence" in caplog.text
-        assert "dataset.documents=lines or blank_lines says" in caplog.text
+        assert "dataset.documents=lines or blank_lines sets" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         text_file(tmp_path, text, sentences="lines", **changes).load()
@@ -305,7 +305,7 @@ def test_texts_are_cut_in_the_tokens_of_a_run(tmp_path: Path) -> None:
     assert other.spec.tokenizer == first.spec.tokenizer
     assert sum(other.spec.counts) == 6 + 2
     assert other.spec.counts[1] == 1  # the zebra
-    with pytest.raises(ValueError, match=r"dataset\.tokenizer .*nowhere is not there"):
+    with pytest.raises(ValueError, match=r"dataset\.tokenizer .*nowhere does not exist"):
         _ = text_file(tmp_path, tokenizer=str(tmp_path / "nowhere")).spec
 
 
@@ -400,10 +400,10 @@ def test_wikipedia_is_there_and_clean(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("changes", "said"), [
     ({"length": 1}, "dataset.length is 1; with dataset.example=window it must be 2 or more"),
     ({"length": 2, "example": "sentence"}, "dataset.length is 2; with dataset.example=sentence it must be 3 or more"),
-    ({"vocabulary": 6}, "dataset.vocabulary is 6; with dataset.tokens=words it must be 7 or more: 6 special ids and"),
+    ({"vocabulary": 6}, "dataset.vocabulary is 6; with dataset.tokens=words it must be 7 or more: 6 special tokens"),
     ({"vocabulary": 261, "tokens": "bpe"}, "dataset.vocabulary is 261; with dataset.tokens=bpe it must be 262 or more"),
     ({"val_fraction": 1.0}, "dataset.val_fraction is 1.0; it must lie in (0, 1)"),
-    ({"sentences": "none", "example": "sentence"}, "dataset.example is sentence, and this text has no ends"),
+    ({"sentences": "none", "example": "sentence"}, "dataset.example is sentence, and this text has no sentences"),
     ({"tokens": "letters"}, "dataset.tokens is letters; it must be words or wordpiece or bpe or characters"),
 ])  # fmt: skip
 def test_bad_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -416,9 +416,9 @@ def test_bad_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, Any
     (b"fine.\n\nnot \xff.", {}, "path.txt is not UTF-8: byte 11 is 0xff"),
     (TEXT, {"length": 30}, "dataset.length is 30, and pretrain has 14 tokens; set it to 14 or less"),
     (TEXT, {"length": 10}, "dataset.length is 10, and val has 4 tokens"),
-    (TEXT, {"held": ["test"]}, "examples are documents here (dataset.documents says what one is)"),
-    ("a", {"held": ["val"], "documents": "file"}, "there is no text in val"),
-    ("... --- ...", {"val": "\n"}, "there is no text in val"),
+    (TEXT, {"held": ["test"]}, "each document counts as one example (dataset.documents sets what a document is)"),
+    ("a", {"held": ["val"], "documents": "file"}, "val has no text"),
+    ("... --- ...", {"val": "\n"}, "val has no text"),
 ])  # fmt: skip
 def test_bad_texts_are_refused(tmp_path: Path, text: str | bytes, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -432,7 +432,7 @@ def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     source = text_file(tmp_path)
     (tmp_path / "test_path.txt").unlink()
     with pytest.raises(
-        ValueError, match=r"dataset\.test_path .*test_path\.txt is not there; it must be a UTF-8 text file"
+        ValueError, match=r"dataset\.test_path .*test_path\.txt does not exist; it must be a UTF-8 text file"
     ):
         source.check()
     (tmp_path / "test_path.txt").write_text("")
@@ -448,9 +448,7 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a \.csv or a \.tsv file"):
         text_table(tmp_path, "", "t.xls")
     (tmp_path / "test.csv").write_text("kind,text\n7,a\n")
-    with pytest.raises(
-        ValueError, match=r"test\.csv, line 2: it has the label '7', which .*t\.csv lacks; labels there: 1, 2"
-    ):
+    with pytest.raises(ValueError, match=r"test\.csv, line 2: the label '7' is not in .*t\.csv, which has 1, 2"):
         text_table(tmp_path, "kind,text\n1,a\n2,b\n", test_path=str(tmp_path / "test.csv")).load()
 
 

@@ -109,7 +109,7 @@ def test_which_ids_begin_a_word(tokens: str, text: str, starts: list[bool]) -> N
 def test_only_tokenizers_with_all_roles_are_read(tmp_path) -> None:
     encoder = tmp_path / "run" / "encoder"
     encoder.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"dataset\.tokenizer .*run is not there"):
+    with pytest.raises(ValueError, match=r"dataset\.tokenizer .*run does not exist"):
         find_tokenizer(tmp_path / "run")
     saved = trained("words").to_str()
     (encoder / "tokenizer.json").write_text(saved)

@@ -56,8 +56,8 @@ def test_alignment_is_the_loop():
 @pytest.mark.parametrize("shape", [(20, 4), (5, 12)], ids=str)
 def test_effective_rank_against_numpy(shape):
     x = cloud(*shape)
-    centerd = x.double().numpy() - x.double().numpy().mean(0)
-    share = np.linalg.svd(centerd, compute_uv=False)
+    centered = x.double().numpy() - x.double().numpy().mean(0)
+    share = np.linalg.svd(centered, compute_uv=False)
     share = share[share > 1e-9] / share.sum()
     assert effective_rank(x) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-6)
 
@@ -79,7 +79,7 @@ def entropy_rank(values):
 
 @pytest.mark.parametrize("shape", [(20, 4), (5, 12)], ids=str)
 def test_rankme_is_the_papers_formula(shape):
-    """Equation 1: of the singular values of the features as they are, not centerd."""
+    """Equation 1: of the singular values of the features as they are, not centered."""
     x = cloud(*shape) + 3
     singular = np.linalg.svd(x.double().numpy(), compute_uv=False)
     assert rankme(x) == pytest.approx(entropy_rank(singular), rel=1e-6)

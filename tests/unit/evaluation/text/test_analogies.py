@@ -94,11 +94,14 @@ def test_refusals(tmp_path):
     file = tmp_path / "questions.txt"
     for text, number in (("a b c d\n", 1), (": x\na b c\n", 2)):
         file.write_text(text)
-        with pytest.raises(ValueError, match=rf"line {number} of .*it must be four words"):
+        with pytest.raises(ValueError, match=rf"line {number} of .*it must have four words"):
             read_questions(file)
-    with pytest.raises(ValueError, match=r"evaluation\.analogies\.questions is .*where there is no file"):
+    with pytest.raises(ValueError, match=r"evaluation\.analogies\.questions is .*which is not an existing file"):
         Analogies(**SETTINGS | {"questions": str(tmp_path / "gone")})
     with pytest.raises(ValueError, match=r"evaluation\.analogies\.batch_size is 0"):
         Analogies(**SETTINGS | {"batch_size": 0})
-    with pytest.raises(ValueError, match=r"none of the 19,544 questions of questions-words.txt has its four words"):
+    with pytest.raises(
+        ValueError,
+        match=r"no question of questions-words.txt has all its four words in the vocabulary: 19,544 questions",
+    ):
         Analogies(**SETTINGS)(subject_of(["zzz", "yyy"], torch.eye(2)))

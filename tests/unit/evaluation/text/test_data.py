@@ -42,11 +42,12 @@ def test_files_are_found_and_missing_ones_named(tmp_path):
     write(tmp_path, "a.tsv", "")
     assert find_files("evaluation.x", str(tmp_path), {"train": "a.tsv", "val": None}) == {"train": tmp_path / "a.tsv"}
     with pytest.raises(
-        ValueError, match=r"^evaluation\.x\.path is '/nowhere', which is no folder; set it to that of a"
+        ValueError,
+        match=r"^evaluation\.x\.path is '/nowhere', which is not a folder; set it to the folder of a",
     ):
         find_files("evaluation.x", "/nowhere", {"train": "a.tsv"})
     with pytest.raises(
-        ValueError, match=r"^evaluation\.x\.texts\.test is 'b\.tsv', which is not in .*; it has a\.tsv$"
+        ValueError, match=r"^evaluation\.x\.texts\.test is 'b\.tsv', which is not in .*; this folder has a\.tsv$"
     ):
         find_files("evaluation.x", str(tmp_path), {"train": "a.tsv", "test": "b.tsv"})
 
@@ -120,11 +121,11 @@ def test_labels_become_numbers_by_train(tmp_path):
     with pytest.raises(ValueError, match=r"test, line 3: the label 'c' is not in train, which has a, b$"):
         read_set(files, {"k.label": 0, "k.text": 1}, labels="classes")
     write(tmp_path, "train", "a\tx\n")
-    with pytest.raises(ValueError, match=r"train has one class only, 'a'"):
+    with pytest.raises(ValueError, match=r"train has a single class, 'a'"):
         read_set(files, {"k.label": 0, "k.text": 1}, labels="classes")
 
 
-@pytest.mark.parametrize(("score", "message"), [("high", "'high' is no number"), ("nan", "'nan' is not finite")])
+@pytest.mark.parametrize(("score", "message"), [("high", "'high' is not a number"), ("nan", "'nan' is not finite")])
 def test_scores_are_numbers(tmp_path, score, message):
     files = {"test": write(tmp_path, "test", f"1.5\tx\ty\n{score}\tx\ty\n")}
     with pytest.raises(ValueError, match=f"test, line 2: the score {message}"):
@@ -172,7 +173,7 @@ def test_what_is_too_long_is_cut():
     assert said(spec, encode_texts(spec, [(a, b)])[0]) == ["the"] * 3 + ["dog"] * 2
     assert said(spec, encode_texts(spec, [("the", b)])[0]) == ["the"] + ["dog"] * 4
     assert encode_texts(spec, [(a, b)]).shape == (1, 8)
-    with pytest.raises(ValueError, match="4 tokens are read, and pairs of texts need 5"):
+    with pytest.raises(ValueError, match="the encoder reads 4 tokens, and a pair of texts needs 5"):
         encode_texts(text_spec(length=4), [(a, b)])
 
 
@@ -199,7 +200,7 @@ def test_padding():
 
 
 def test_an_encoder_without_a_tokenizer_is_refused():
-    with pytest.raises(ValueError, match="comes without a tokenizer"):
+    with pytest.raises(ValueError, match="the encoder has no tokenizer"):
         encode_texts(TextSpec(length=8, vocabulary=9), [("a",)])
 
 
@@ -215,7 +216,7 @@ def test_conll_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\tO\nb\n", "t, line 2: 'b' has no tag; a line is a word and its tag"),
+        ("a\tO\nb\n", "t, line 2: 'b' has no tag; a line must be a word and its tag"),
         ("a\tO\n\nb\tX-loc\n", "t, line 3: the tag 'X-loc' must be O, B-type or I-type"),
         ("a\tB-\n", "t, line 1: the tag 'B-' must be"),
         ("\n\n", "t has no words"),
@@ -292,16 +293,16 @@ def test_squad_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "s, line 1 is no JSON"),
-        ("[]", r"s is not of SQuAD's form \(data, paragraphs, qas, answers\)"),
-        ('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "s is not of SQuAD's form .*context"),
+        ("{", "s, line 1 is not JSON"),
+        ("[]", r"s is not in SQuAD's format \(data, paragraphs, qas, answers\)"),
+        ('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "s is not in SQuAD's format .*context"),
         ('{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}', "s has no questions"),
-        (squad([]), "s, question 'q7' has no answer; SQuAD 2.0's"),
+        (squad([]), "s, question 'q7' has no answer; unanswerable questions"),
         (
             squad([{"text": "gold", "answer_start": 5}]),
-            "question 'q7': its answer 'gold' does not stand at character 5",
+            "question 'q7': its answer 'gold' is not at character 5",
         ),
-        (squad([{"text": "", "answer_start": 5}]), "its answer '' does not stand"),
+        (squad([{"text": "", "answer_start": 5}]), "its answer '' is not at"),
     ],
 )
 def test_squad_files_that_are_refused(tmp_path, text, message):
@@ -365,7 +366,9 @@ def test_windows_by_hand():
 
 
 def test_questions_that_leave_no_room_are_refused():
-    with pytest.raises(ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and 9 are read; .* 4 or less"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.span_qa\.question is 6 tokens and the encoder reads 9; .* 4 or less"
+    ):
         encode_questions(
             text_spec(length=9), [question("the gold", "gold")], key="evaluation.span_qa", asked=6, overlap=0.5
         )

@@ -122,7 +122,7 @@ def test_unknown_words_are_left_out():
     assert len(metric(found, "accuracy").terms["words"]) == 7
     nothing = train_tokenizer(["x y z"], tokens="words", words="marks", vocabulary=20, lowercase=False)
     spec = TextSpec(length=32, vocabulary=20, tokenizer=nothing)
-    with pytest.raises(ValueError, match="the tokenizer knows none of the words bank, arms"):
+    with pytest.raises(ValueError, match="the tokenizer's vocabulary has none of the words bank, arms"):
         Senses(length=64, layer=-1)(subject(bert(spec), spec))
 
 
