@@ -22,13 +22,10 @@ def explained(what: str, command: Command) -> str:
             raise ConfigError([f"{what}: no such option{nearest(name, known)}; {group} has: {', '.join(known)}"])
         return _option(group, name)
     root = document(conf_dir() / f"{command.root}.yaml")
-    parts = [_key(what, root), _group(group) if group in groups() else ""]
+    above, _, below = what.partition(".")
+    parts = [_key(what, root), _group(group) if group in groups() else "", _key_of_options(above, below)]
     if not any(parts):
-        keys = [key.name for key in root.keys]
-        above = what.partition(".")[0]
-        hint = nearest(what, [*groups(), *keys])
-        if above in groups():
-            hint = f"; the keys of {above} depend on its option: --explain {above}=OPTION"
+        hint = nearest(what, [*groups(), *(key.name for key in root.keys), *_keys_of_options(above)])
         raise ConfigError([f"{what}: no such group or key of {command.name}{hint}"])
     return "\n\n".join(part for part in parts if part)
 
@@ -42,6 +39,22 @@ def nearest(word: str, words: Sequence[str]) -> str:
 def _key(name: str, root: Document) -> str:
     """A key of the root and those below it."""
     return rows(map(_row, [key for key in root.keys if f"{key.name}.".startswith(f"{name}.")]), indent=0)
+
+
+def _key_of_options(group: str, name: str) -> str:
+    """A key of a group's options, and which options have it: "trainer.precision", "objective.temperature"."""
+    if not name or group not in groups():
+        return ""
+    found = [(option_name, key) for option_name in named(group) for key in option(group, option_name).keys]
+    lines = [(option_name, *_row(key)) for option_name, key in found if key.name == name]
+    return rows([(f"{group}={option_name}", f"{key}: {comment}") for option_name, key, comment in lines], indent=0)
+
+
+def _keys_of_options(group: str) -> set[str]:
+    """The keys of a group's options, as a command line has them."""
+    if group not in groups():
+        return set()
+    return {f"{group}.{key.name}" for name in named(group) for key in option(group, name).keys}
 
 
 def _group(group: str) -> str:

@@ -184,6 +184,15 @@ def test_keys_of_the_root() -> None:
     assert "mask_ratio" in both
 
 
+def test_a_key_of_a_group_says_which_options_have_it() -> None:
+    assert explained("trainer.precision", RUN).startswith("trainer=default")
+    assert "precision=auto: " in explained("trainer.precision", RUN)
+    found = explained("optimizer.lr", RUN)
+    assert [name for name in ("adagrad", "adamw", "lars", "sgd") if f"optimizer={name} " in found] == [
+        *named("optimizer")
+    ]
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -192,7 +201,7 @@ def test_keys_of_the_root() -> None:
         ("evaluation/any=knn", "evaluation/any: no such group; did you mean evaluation?"),
         ("budgt", "budgt: no such group or key of ssl-run; did you mean budget?"),
         ("objective/vews", "objective/vews: no such group or key of ssl-run; did you mean objective/views?"),
-        ("objective.ratio", "the keys of objective depend on its option: --explain objective=OPTION"),
+        ("objective.rato", "objective.rato: no such group or key of ssl-run; did you mean objective.ratio?"),
         ("../secrets=x", "../secrets: no such group"),
     ],
 )
