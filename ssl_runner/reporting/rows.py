@@ -1,6 +1,6 @@
 """The metrics of a run as rows, each beside its controls, and their formatting.
 
-Numbers stand together only where they have one address. A result that does not beat its control says so.
+A row holds numbers of one address. A result that is not better than its control is marked.
 """
 
 import math
@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def bars(self) -> bool:
-        """Whether its values can be drawn as shares of a whole bar."""
+        """Whether the values can be drawn as bars from 0 to 1."""
         return self.unit is Unit.SHARE and all(0 <= value <= 1 for value in self.values.values())
 
     def shown(self, subject: str) -> str:
@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
     @property
     def unbeaten(self) -> list[str]:
-        """The controls that the pretrained encoder is not better than by so much that it shows."""
+        """The controls whose value, as it is shown, equals or exceeds that of the pretrained encoder."""
         if self.better is Better.NEITHER:
             return []
         return [subject for subject in self.controls if not self._beats(subject)]
@@ -175,7 +175,7 @@ def _rows(result: Result) -> Iterator[tuple[Row, bool]]:
 
 
 def subjects(rows: Sequence[Row]) -> list[str]:
-    """Whom the rows are about, the pretrained encoder first."""
+    """The subjects of the rows, the pretrained encoder first."""
     return sorted({subject for row in rows for subject in row.values}, key=subject_place)
 
 

@@ -74,7 +74,7 @@ def _swept(folder: Path, problems: list[str]) -> list[Path]:
 
 
 def _named(runs: Sequence[Run]) -> list[Run]:
-    """Call each run by its folder, as seen from the folder that holds them all."""
+    """Name each run by its folder, relative to the common parent folder."""
     if not runs:
         return []
     folders = [run.folder.resolve() for run in runs]

@@ -78,7 +78,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _standard_error(values: Sequence[float], mean: float) -> float:
-    """Of the mean of two or more values."""
+    """The standard error of the mean of two or more values."""
     n = len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
 

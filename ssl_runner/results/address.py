@@ -35,7 +35,7 @@ class Address(NamedTuple):
         return f"{self.evaluator}.{self.metric}{condition}{apart}"
 
     def covers(self, other: "Address") -> bool:
-        """Whether `other` is all that this one says, and perhaps told apart by more."""
+        """Whether `other` names the same number; it may be qualified further in `apart`."""
         own, its = dict(self.condition), dict(other.condition)
         return self[:2] == other[:2] and own == its and self.apart.items() <= other.apart.items()
 

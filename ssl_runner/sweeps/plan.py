@@ -102,7 +102,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def _set(plain: dict[str, Any], override: Override) -> bool:
-    """Set a value that is there already; False where that is not plainly possible."""
+    """Replace a value that exists; False if Hydra is needed for that."""
     *path, last = override.key_or_group.split(".")
     node: Any = plain
     for key in path:
@@ -190,7 +190,7 @@ class Plan(NamedTuple):
 
 
 def plan(composer: Composer, axes: Axes, chosen: Iterable[Mapping[str, str]]) -> Plan:
-    """The runs of some combinations, each once. Raises ConfigError for those that are wrong, all at once."""
+    """The runs of some combinations, without duplicates. Raises ConfigError with the problems of all invalid ones."""
     jobs: dict[str, RunRequest] = {}
     problems: dict[str, str] = {}  # each once, with the first run that has it
     left_out: dict[str, str] = {}

@@ -182,7 +182,7 @@ class _Scheduler:
 
 
 def _judge(each: Running, code: int, pruned: bool) -> tuple[Outcome, Result | None]:
-    """What an exit code and what lies in the run's folder say."""
+    """The outcome of a job, from its exit code and the result in its folder."""
     seconds = time.monotonic() - each.since
     result = finished(each.job.folder)
     if code == 0 and result is not None:
@@ -221,7 +221,7 @@ def _file_name(label: str) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect requests to stop instead of being ended by them; SIGUSR1 as SIGTERM."""
+    """Collect signals that ask to stop, instead of ending by them; SIGUSR1 counts as SIGTERM."""
     asked: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -236,7 +236,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _stop(running: list[Running], asked: list[int], watcher: Watcher) -> None:
-    """Once asked, let jobs save and end; asked again, kill them."""
+    """At the first signal, ask the jobs to save and end; at the second, kill them."""
     if len(asked) == 1:
         watcher.stopping()
         for each in running:
