@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
     @property
     def unbeaten(self) -> list[str]:
-        """The controls whose value, as it is shown, equals or exceeds that of the pretrained encoder."""
+        """The controls that the pretrained encoder does not beat, as the values are shown."""
         if self.better is Better.NEITHER:
             return []
         return [subject for subject in self.controls if not self._beats(subject)]
