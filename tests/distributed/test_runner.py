@@ -337,12 +337,18 @@ def test_the_first_to_fail_ends_all_within_seconds(
     assert all(process.poll() is not None for process in processes)
 
 
-def test_a_request_to_stop_is_passed_on() -> None:
-    tells = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGINT); time.sleep(60)"
+def test_a_request_to_stop_is_passed_on(tmp_path: Path) -> None:
+    """Ctrl-C comes once this process heeds it: before, it would end the tests."""
+    heeded = tmp_path / "heeded"
+    tells = (
+        f"import os, signal, time\nwhile not os.path.exists({str(heeded)!r}):\n    time.sleep(0.01)\n"
+        f"os.kill({os.getpid()}, signal.SIGINT)\ntime.sleep(60)"
+    )
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         processes = started(tells, LONG)
         with passed_on(processes[0]) as asked:
+            heeded.touch()
             assert watch(processes) == (0, -signal.SIGTERM)
         assert asked == [signal.SIGINT]
     finally:
