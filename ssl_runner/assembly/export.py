@@ -116,7 +116,7 @@ def encoder_folder(path: Path) -> Path:
     )
 
 
-def _tokenizer(folder: Path) -> "Tokenizer":
+def read_tokenizer(folder: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"
@@ -129,7 +129,7 @@ def _tokenizer(folder: Path) -> "Tokenizer":
 def exported_spec(path: Path) -> DataSpec:
     """The spec of the data that an exported encoder was pretrained on. Raises ValueError for a damaged file."""
     folder = encoder_folder(path)
-    fields = dict(_about(folder)["spec"])
+    fields = dict(about_encoder(folder)["spec"])
     try:
         cls = locate(fields.pop("_target_", ""))
     except ConfigError as error:
@@ -139,7 +139,7 @@ def exported_spec(path: Path) -> DataSpec:
             f"{str(folder / 'config.yaml')!r}: spec._target_ is {cls.__name__}, which is not a kind of data"
         )
     if issubclass(cls, TextSpec):
-        fields["tokenizer"] = _tokenizer(folder).to_str()
+        fields["tokenizer"] = read_tokenizer(folder).to_str()
         fields |= _tokens(folder / "tokens.json")
     if problems := check_fields(fields, cls, "spec"):
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {'; '.join(problems)}")
@@ -149,7 +149,7 @@ def exported_spec(path: Path) -> DataSpec:
     return cls(**values)
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def about_encoder(folder: Path) -> dict[str, Any]:
     """config.yaml of an exported encoder. Raises ValueError where it is none."""
     file = folder / "config.yaml"
     try:
@@ -184,10 +184,10 @@ def read_encoder(path: Path, model: Encoder) -> None:
         check_sums(folder)
     except (ValueError, OSError) as error:
         raise ConfigError([f"{str(path)!r} cannot be read as an encoder: {error}"]) from error
-    _read_weights(folder, model)
+    read_weights(folder, model)
 
 
-def _read_weights(folder: Path, model: Encoder) -> None:
+def read_weights(folder: Path, model: Encoder) -> None:
     file = folder / "encoder.safetensors"
     try:
         state = tensors_now(load_file(file))

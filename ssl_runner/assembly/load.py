@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ssl_runner.assembly.construct import encoder
+from ssl_runner.assembly.export import (
+    about_encoder,
+    check_sums,
+    encoder_folder,
+    exported_spec,
+    read_tokenizer,
+    read_weights,
+)
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import tensors_now
 from ssl_runner.config.schema import Config
@@ -17,8 +26,6 @@ if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed,
     from tokenizers import Tokenizer
 
     from ssl_runner.data.any.module import DataModule
-from ssl_runner.assembly.construct import encoder
-from ssl_runner.assembly.export import _about, _read_weights, _tokenizer, check_sums, encoder_folder, exported_spec
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -34,7 +41,7 @@ def load_encoder(path: str | Path) -> Encoder:
     """
     folder = encoder_folder(Path(path))
     check_sums(folder)
-    about = _about(folder)
+    about = about_encoder(folder)
     node = about["backbone"]
     try:
         if problems := check_node(node, "backbone", [Encoder]):
@@ -43,7 +50,7 @@ def load_encoder(path: str | Path) -> Encoder:
     except ConfigError as error:
         raise ValueError(f"{str(folder / 'config.yaml')!r}: {error}") from error
     try:
-        _read_weights(folder, model)
+        read_weights(folder, model)
     except ConfigError as error:
         raise ValueError(str(error)) from error
     if isinstance(model, TextEncoder):
@@ -58,7 +65,7 @@ def load_tokenizer(path: str | Path) -> "Tokenizer":
     """
     folder = encoder_folder(Path(path))
     check_sums(folder)
-    return _tokenizer(folder)
+    return read_tokenizer(folder)
 
 
 def read_checkpoint(path: Path, model: Objective) -> None:

@@ -5,13 +5,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-if TYPE_CHECKING:  # it imports torch
-    from ssl_runner.interfaces import DataSpec
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
 from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import KINDS, classes, locate, parameters
+
+if TYPE_CHECKING:  # it imports torch
+    from ssl_runner.interfaces import DataSpec
 
 
 def option_classes(axis: str) -> dict[str, type[Any]]:
