@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
-from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
+from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
@@ -97,15 +97,8 @@ class FewLabel(Evaluator):
         """The classifier of one subset of train, (n,) indices, chosen on at most as many of val; and measurements."""
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
-        fit = fit_linear(
-            train.data[subset].to(subject.device),
-            train.label[subset].to(subject.device),
-            val.data[held].to(subject.device),
-            val.label[held].to(subject.device),
-            subject.data.spec.classes,
-            self.grid,
-            seed=subject.seed,
-        )
+        few = Examples(train.data[subset], train.label[subset])
+        fit = fit_probe(subject, few, Examples(val.data[held], val.label[held]), self.grid)
         return fit, {"val labels": len(held), "at the grid's edge": ", ".join(fit.at_edge)}
 
 

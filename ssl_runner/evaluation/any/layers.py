@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
-from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.logistic import Grid, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, sizes
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Finding, Subject
@@ -33,15 +33,7 @@ class Layers(Evaluator):
         for layer in range(-1, -_count(subject) - 1, -1):
             features = {split: subject.features(split, str(layer)) for split in ("train", *TOLD)}
             train, val = features["train"], features["val"]
-            fit = fit_linear(
-                train.data.to(device),
-                train.label.to(device),
-                val.data.to(device),
-                val.label.to(device),
-                subject.data.spec.classes,
-                self.grid,
-                seed=subject.seed,
-            )
+            fit = fit_probe(subject, train, val, self.grid)
             logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
             of_layer = {"condition": {"layer": layer}}
             found[layer] = [

@@ -1,7 +1,7 @@
 """The linear probe: a linear classifier on frozen features."""
 
 from ssl_runner.evaluation.any.accuracies import accuracies
-from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.logistic import Grid, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.interfaces import Evaluator, Finding, Subject
 from ssl_runner.results.metrics import Protocol
@@ -12,7 +12,7 @@ class LinearProbe(Evaluator):
 
     The chosen classifier is not trained again on train and val together. Metrics: `accuracies.accuracies`, on test and
     val, in [0, 1]; since the settings are chosen on val, its figures are the higher for it.
-    `evaluation.logistic.fit_linear` says what is minimized and how.
+    `evaluation.logistic.fit_probe` says what is minimized and how.
     """
 
     def __init__(self, *, layer: str | int, grid: Grid) -> None:
@@ -24,15 +24,7 @@ class LinearProbe(Evaluator):
         features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
         train, val = features["train"], features["val"]
         device = subject.device
-        fit = fit_linear(
-            train.data.to(device),
-            train.label.to(device),
-            val.data.to(device),
-            val.label.to(device),
-            subject.data.spec.classes,
-            self.grid,
-            seed=subject.seed,
-        )
+        fit = fit_probe(subject, train, val, self.grid)
         logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
         return Finding(
             [each for split in TOLD for each in accuracies(subject.data, split, logits[split])],

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_runner.interfaces import Examples, Subject
+
 MOMENTUM = 0.9
 RANK = 1e-6  # axes with less than this share of the largest variance are float32's rounding
 
@@ -66,6 +68,20 @@ class LinearFit:
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
         return int((self.logits(x).argmax(dim=1) == y).sum()) / len(y)
+
+
+def fit_probe(subject: Subject, train: Examples, val: Examples, grid: Grid) -> LinearFit:
+    """`fit_linear` on features of a subject, (n, D), with its classes, on its device."""
+    device = subject.device
+    return fit_linear(
+        train.data.to(device),
+        train.label.to(device),
+        val.data.to(device),
+        val.label.to(device),
+        subject.data.spec.classes,
+        grid,
+        seed=subject.seed,
+    )
 
 
 def fit_linear(
