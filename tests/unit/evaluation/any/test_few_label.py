@@ -4,7 +4,7 @@ import pytest
 from findings import keys, value
 
 from ssl_runner.data.any.splits import nested_subsets
-from ssl_runner.evaluation.any import few_label
+from ssl_runner.evaluation.any import logistic
 from ssl_runner.evaluation.any.few_label import FewLabel
 from ssl_runner.evaluation.any.logistic import Grid, fit_linear
 
@@ -23,7 +23,7 @@ def recorded(monkeypatch):
         calls.append((x, y, x_val, y_val))
         return fit_linear(x, y, x_val, y_val, *rest, **settings)
 
-    monkeypatch.setattr(few_label, "fit_linear", record)
+    monkeypatch.setattr(logistic, "fit_linear", record)
     return calls
 
 
