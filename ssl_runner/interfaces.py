@@ -9,7 +9,7 @@ W width, T time, n examples of a whole split.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -385,6 +385,7 @@ class CountEncoder(TextEncoder):
 
 X = TypeVar("X")
 Y = TypeVar("Y")
+Made = TypeVar("Made")
 
 
 class Views(nn.Module, ABC):
@@ -600,6 +601,9 @@ class Subject(Protocol):
     def features(self, split: SplitName, layer: str = "pooled") -> Examples:
         """(n, D) float32 features on the CPU and the labels of a split, extracted once and shared by all evaluators.
         `layer`: "pooled", or a block counted from the end, such as "-2"."""
+
+    def once(self, key: tuple[Hashable, ...], compute: Callable[[], Made]) -> Made:
+        """What `compute` gives, computed once for all evaluators that ask with an equal key."""
 
 
 class Evaluator(ABC):

@@ -336,6 +336,32 @@ def test_help_and_hydras_errors_import_no_torch(tmp_path: Path) -> None:
         assert done.stdout.splitlines()[-1] == "False", words
 
 
+COMPILER = "torch._dynamo"  # a second, which torch needs for an optimizer
+TRAINING = ("pytorch_lightning", "lightning_fabric", "torchmetrics", "torchvision", "wandb", "matplotlib", "jinja2")
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["objective=mae", "backbone=resnet18"], (COMPILER, *TRAINING)),  # do not go together
+        (["objective.loss.temperature=0"], (COMPILER, *TRAINING)),  # a constructor
+        (["trainer.devices=3"], (COMPILER, *TRAINING)),
+        (["check=true", "dataset=cifar10", "objective=mae", "backbone=vit_micro"], TRAINING),
+        (["check=true", "dataset=wiki_sample", "objective=bert", "backbone=bert_tiny", "evaluation=text"], TRAINING),
+        (["check=true", "dataset=moving_digits", "objective=arrow_of_time", "backbone=vivit_micro"], TRAINING),
+    ],
+)
+def test_no_refusal_and_no_check_imports_what_trains(
+    words: list[str], without: tuple[str, ...], tmp_path: Path
+) -> None:
+    code = f"import sys; sys.argv[1:] = {words!r}\nfrom ssl_runner.__main__ import main\ncode = 0\n"
+    code += "try:\n    main()\nexcept SystemExit as end: code = end.code\n"
+    code += f"print(code, sorted(set({without!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    asked = 0 if "check=true" in words else 2
+    assert done.stdout.splitlines()[-1] == f"{asked} []", done.stderr
+
+
 def test_the_preview_is_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

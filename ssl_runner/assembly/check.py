@@ -1,5 +1,6 @@
 """The last checks of a config before any download: constructors, and one step on fake examples."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,10 +74,11 @@ def evaluations(config: Config, spec: DataSpec) -> Evaluations:
     )
 
 
-def validate(config: Config) -> tuple[DataSource, DataSpec]:
+def validate(config: Config, further: Callable[[DataSpec], None] | None = None) -> tuple[DataSource, DataSpec]:
     """Check compatibility, constructors, and one step on fake examples. Nothing is downloaded.
 
-    Raises ConfigError.
+    `further`: other checks, made before the optimizer's, for which torch imports its compiler: a second. Raises
+    ConfigError.
     """
     check_fit(config)
     found, spec = source(config)
@@ -91,9 +93,11 @@ def validate(config: Config) -> tuple[DataSource, DataSpec]:
     if config.start_from is not None:
         check_vocabulary(Path(config.start_from), spec)
     model = objective(config, spec, config.start)
-    optimizer(config, model)
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
+    if further is not None:
+        further(spec)
+    optimizer(config, model)
     return found, spec
 
 

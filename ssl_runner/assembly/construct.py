@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast, get_origin
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ssl_runner.assembly.export import read_encoder
 from ssl_runner.config.errors import ConfigError
@@ -68,7 +70,7 @@ def source(config: Config) -> tuple[DataSource, DataSpec]:
 
 def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
     """The encoder, randomly initialized. Raises ConfigError, also for one that would not fit into memory."""
-    with torch.device("meta"):  # which has shapes alone
+    with torch.device("meta"), _Undrawn():  # shapes alone
         size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
@@ -79,6 +81,17 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
             ]
         )
     return construct(node, spec=spec)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves tensors as they are where they would be filled with random numbers.
+
+    On the meta device they have no values. torch would compute the shape of the result in Python, for which it imports
+    its compiler: a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
 def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:

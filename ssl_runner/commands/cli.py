@@ -15,6 +15,7 @@ from ssl_runner.config.compose import compose, composing
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import groups, options
 from ssl_runner.config.secrets import secrets_in
+from ssl_runner.runtime.garbage import delay_collection
 from ssl_runner.runtime.locks import BusyError
 from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, requeue, stoppable
 from ssl_runner.runtime.terminal import closable, closed_outputs, guard, say
@@ -75,6 +76,7 @@ def hydra_main(task: Callable[[DictConfig], None], command: Command, several: Se
     from hydra.errors import HydraException
 
     guard()
+    delay_collection()
     with refusals():
         try:
             _main(task, command, several)

@@ -17,6 +17,7 @@ from ssl_runner.config.request import CONTENTS
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
+from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.terminal import Terminal
 
 COMMAND = Command(
@@ -102,6 +103,7 @@ def again(asked: dict[str, Any]) -> None:
 
     console = Terminal()
     data = load.load_data(config, source)
+    begin_collection()
     check.check_vocabulary(folder, data.spec)
     on = by_contents(on, plain, check.contents(config, source, data.spec))
     if on.own:

@@ -75,7 +75,14 @@ def evaluate(
         console.print(line, soft_wrap=True)
     device = device_of(config.trainer.accelerator)
     frozen = {
-        name: FrozenSubject(encoder.to(device), data, seed=config.seed, device=device, batch_size=config.batch_size)
+        name: FrozenSubject(
+            encoder.to(device),
+            data,
+            seed=config.seed,
+            device=device,
+            batch_size=config.batch_size,
+            blocks=any(getattr(each, "layer", "pooled") != "pooled" for each in evaluators.values()),
+        )
         for name, encoder in subjects.items()
     }
     computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))

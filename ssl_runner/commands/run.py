@@ -66,17 +66,13 @@ def run(request: RunRequest) -> Path:
     Raises ConfigError for invalid settings, before anything is downloaded or written, and for damaged data, before
     training. Raises BusyError if another process executes the same run, Stopped after a request to stop.
     """
-    from ssl_runner.reporting.page import write_report
-
     here = world()
     console = Terminal(quiet=here.rank > 0)
 
     # Checks, before anything is downloaded or written.
     config = request.config
-    source, spec = check.validate(config)
     device = device_of(config.trainer.accelerator)
-    check_devices(config, spec, device)
-    check_monitor(config, spec)
+    source, spec = check.validate(config, partial(check_here, config, device))
     request = with_contents(request, source, spec)
     if config.check:
         check_resumes(request)
@@ -96,7 +92,7 @@ def run(request: RunRequest) -> Path:
     if done is not None:
         console.print(f"finished before ({done.started[:16].replace('T', ' ')}); resume=never runs it again")
         if not (folder / REPORT).exists():  # interrupted before the report was written
-            write_report(folder)
+            report(folder)
     elif here.size == 1 < config.trainer.devices:
         with locked(folder):  # a run in use is reported once, before other processes are started
             pass
@@ -119,6 +115,12 @@ def run(request: RunRequest) -> Path:
     return folder
 
 
+def check_here(config: Config, device: torch.device, spec: DataSpec) -> None:
+    """Raise ConfigError for what this machine, or such data, cannot do."""
+    check_devices(config, spec, device)
+    check_monitor(config, spec)
+
+
 def check_monitor(config: Config, spec: DataSpec) -> None:
     """Raise ConfigError if k-NN accuracy is requested during training and the data have no labels."""
     if config.trainer.monitor_examples and spec.classes == 0:
@@ -136,8 +138,6 @@ def pretrain_along(request: RunRequest, source: DataSource, console: Console) ->
 
 def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Console) -> Result:
     """Pretrain and evaluate in the run's folder; the result is written last."""
-    from ssl_runner.reporting.page import write_report
-
     # The data, and the initial objective.
     started = datetime.now(UTC)
     data = load_data(request.config, source)
@@ -177,11 +177,18 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         success = True
     finally:
         loggers.finish(success)
-    write_report(folder)
+    report(folder)
     if failures:  # results are written, failures are raised
         show(console, folder, result)
         raise ConfigError(failures)
     return result
+
+
+def report(folder: Path) -> None:
+    """Write the report of a finished run."""
+    from ssl_runner.reporting.page import write_report  # Matplotlib and Jinja: not before training
+
+    write_report(folder)
 
 
 def judge(

@@ -28,6 +28,7 @@ from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.checkpoint_files import Reached
 from ssl_runner.runtime.devices import device_name, device_of, peak_memory_mb
 from ssl_runner.runtime.distributed import World, world
+from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.malloc import keep_freed_memory
 from ssl_runner.training.checkpointing import Checkpoint, ToDisk
 from ssl_runner.training.collapse import Collapse, CollapsedError
@@ -99,6 +100,7 @@ def pretrain(
     dtype = decided(session, model)
     if session.device.type == "cpu":
         keep_freed_memory()
+    begin_collection()
 
     # The budget in steps, and the position in the data.
     batches = len(data.train_dataloader())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
-from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_probe
+from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_few, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
@@ -98,7 +98,10 @@ class FewLabel(Evaluator):
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
         few = Examples(train.data[subset], train.label[subset])
-        fit = fit_probe(subject, few, Examples(val.data[held], val.label[held]), self.grid)
+        if len(subset) == len(train.label) and len(held) == len(val.label):
+            fit = fit_probe(subject, self.layer, self.grid)
+        else:
+            fit = fit_few(subject, few, Examples(val.data[held], val.label[held]), self.grid)
         return fit, {"val labels": len(held), "at the grid's edge": ", ".join(fit.at_edge)}
 
 

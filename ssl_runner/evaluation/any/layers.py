@@ -21,6 +21,7 @@ class Layers(Evaluator):
     """
 
     pixels_are_control: ClassVar[bool] = False  # they have no blocks
+    layer: ClassVar[str] = "every"
 
     def __init__(self, *, grid: Grid) -> None:
         self.grid = grid
@@ -32,15 +33,14 @@ class Layers(Evaluator):
         chosen, measured = {}, {}
         for layer in range(-1, -_count(subject) - 1, -1):
             features = {split: subject.features(split, str(layer)) for split in ("train", *TOLD)}
-            train, val = features["train"], features["val"]
-            fit = fit_probe(subject, train, val, self.grid)
+            fit = fit_probe(subject, str(layer), self.grid)
             logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
             of_layer = {"condition": {"layer": layer}}
             found[layer] = [
                 each for split in TOLD for each in accuracies(subject.data, split, logits[split], **of_layer)
             ]
             chosen[str(layer)] = fit.chosen
-            measured[str(layer)] = {"width": train.data.shape[1], "at the grid's edge": ", ".join(fit.at_edge)}
+            measured[str(layer)] = {"width": len(fit.mean), "at the grid's edge": ", ".join(fit.at_edge)}
         best = max(found, key=lambda layer: accuracy_of(found[layer], "val"))  # of equals the first: the last block
         return Finding(
             [each for metrics in found.values() for each in metrics],

@@ -22,9 +22,8 @@ class LinearProbe(Evaluator):
 
     def __call__(self, subject: Subject) -> Finding:
         features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
-        train, val = features["train"], features["val"]
         device = subject.device
-        fit = fit_probe(subject, train, val, self.grid)
+        fit = fit_probe(subject, self.layer, self.grid)
         logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
         return Finding(
             [each for split in TOLD for each in accuracies(subject.data, split, logits[split])],
@@ -32,7 +31,7 @@ class LinearProbe(Evaluator):
                 terms={"method": "linear probe", "features": "standardized by train"},
                 chosen=fit.chosen,
                 measured={
-                    "width": train.data.shape[1],
+                    "width": features["train"].data.shape[1],
                     "at the grid's edge": ", ".join(fit.at_edge),
                     **sizes(subject, "train", *TOLD),
                     "seed": subject.seed,

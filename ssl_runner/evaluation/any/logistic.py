@@ -70,8 +70,17 @@ class LinearFit:
         return int((self.logits(x).argmax(dim=1) == y).sum()) / len(y)
 
 
-def fit_probe(subject: Subject, train: Examples, val: Examples, grid: Grid) -> LinearFit:
-    """`fit_linear` on features of a subject, (n, D), with its classes, on its device."""
+def fit_probe(subject: Subject, layer: str, grid: Grid) -> LinearFit:
+    """`fit_linear` on all of a subject's "train", chosen on its "val"; fitted once for all evaluators that need it."""
+    train, val = subject.features("train", layer), subject.features("val", layer)
+    settings = (*grid.settings, grid.steps, grid.batch_size)
+    # The subject keeps its features, so their ids stay theirs; a block that is the pooled features is the same tensor.
+    key = ("linear probe", id(train.data), id(val.data), *settings)
+    return subject.once(key, lambda: fit_few(subject, train, val, grid))
+
+
+def fit_few(subject: Subject, train: Examples, val: Examples, grid: Grid) -> LinearFit:
+    """`fit_linear` on some features of a subject, (n, D), with its classes, on its device."""
     device = subject.device
     return fit_linear(
         train.data.to(device),

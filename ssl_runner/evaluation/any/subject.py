@@ -1,12 +1,13 @@
 """A frozen encoder with its data; features are extracted once and shared by all evaluators."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, SplitName, Subject, TextEncoder
+from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, Made, SplitName, Subject, TextEncoder
 from ssl_runner.results.metrics import Split
 
 TOLD: tuple[Split, ...] = ("test", "val")  # whose scores are metrics
@@ -18,7 +19,8 @@ class FrozenSubject:
     """The input of evaluators: `interfaces.Subject`.
 
     Features are extracted in `PRECISION` regardless of the training precision, so that controls are the same.
-    `batch_size`: examples encoded at once. Features are kept in memory: on disk those of MNIST and its pixels would be
+    `batch_size`: examples encoded at once. `blocks`: whether features of blocks will be asked for; a single pass then
+    returns them with the pooled ones. Features are kept in memory: on disk those of MNIST and its pixels would be
     250 MB a run.
     """
 
@@ -30,13 +32,16 @@ class FrozenSubject:
         seed: int,
         device: torch.device,
         batch_size: int,
+        blocks: bool = False,
     ) -> None:
         self.encoder = encoder
         self.data = data
         self.seed = seed
         self.device = device
         self.batch_size = batch_size
+        self._blocks = blocks
         self._known: dict[tuple[SplitName, str], Tensor] = {}
+        self._computed: dict[tuple[Hashable, ...], Any] = {}
 
     def features(self, split: SplitName, layer: str = "pooled") -> Examples:
         """(n, D) float32 features on the CPU and labels of a split; do not change them in place.
@@ -47,20 +52,30 @@ class FrozenSubject:
         examples = self.data.examples(split)
         if (split, layer) not in self._known:
             for name, features in self._extract(split, layer, examples).items():
-                self._known[split, name] = features
+                self._known.setdefault((split, name), features)  # what was handed out stays the same tensor
         return Examples(self._known[split, layer], examples.label)
 
+    def once(self, key: tuple[Hashable, ...], compute: Callable[[], Made]) -> Made:
+        """What `compute` gives, computed once for all evaluators that ask with an equal key."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        made: Made = self._computed[key]
+        return made
+
     def _extract(self, split: SplitName, layer: str, examples: Examples) -> dict[str, Tensor]:
-        """Features by layer: of the one requested, or of all blocks, which a single pass returns."""
+        """Features by layer: of the one requested, or of all, which a single pass returns."""
         found = extract(
             self.encoder,
             self.data.spec,
             examples.data,
             device=self.device,
             batch_size=self.batch_size,
-            layers=layer != "pooled",
+            layers=self._blocks or layer != "pooled",
         )
         found[layer] = of_layer(found, layer)
+        last, pooled = found.get("-1"), self._known.get((split, "pooled"), found["pooled"])
+        if last is not None and torch.equal(last, pooled):
+            found["-1"] = pooled
         for features in found.values():
             bad = int((~features.isfinite().all(dim=1)).sum())
             if bad:
@@ -82,15 +97,16 @@ def extract(
 ) -> dict[str, Tensor]:
     """Encode examples as stored, (n, ...), in eval mode and float32 without gradients: (n, D) on the CPU, by layer.
 
-    "pooled" alone; with `layers` every block instead, "-1" the last, where the encoder has blocks. Texts are read up to
+    "pooled", and with `layers` every block, "-1" the last, where the encoder has blocks. Texts are read up to
     the last position that pretraining shows the encoder.
     """
     parts: list[dict[str, Tensor]] = []
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for chunk in data.split(batch_size):
             features = encoder(within_reach(encoder, spec.to_input(chunk.to(device))), layers=layers)
-            blocks = {str(i - len(features.layers)): block for i, block in enumerate(features.layers)}
-            parts.append({n: v.float().cpu() for n, v in (blocks or {"pooled": features.pooled}).items()})
+            blocks = enumerate(features.layers if layers else ())
+            found = {"pooled": features.pooled} | {str(i - len(features.layers)): block for i, block in blocks}
+            parts.append({name: value.float().cpu() for name, value in found.items()})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # not in inference mode: for autograd
 
 
@@ -101,12 +117,11 @@ def within_reach(encoder: nn.Module, x: Tensor) -> Tensor:
 
 def of_layer(found: Mapping[str, Tensor], layer: str) -> Tensor:
     """What `extract` gave of a layer; a control without blocks stands for each. Raises ValueError for one not there."""
-    if "pooled" in found:
+    if len(found) == 1:
         return found["pooled"]
     if layer not in found:
-        raise ValueError(
-            f"layer is {layer}; this backbone has {len(found)} blocks: set layer to pooled, or -1 to -{len(found)}"
-        )
+        count = len(found) - 1
+        raise ValueError(f"layer is {layer}; this backbone has {count} blocks: set layer to pooled, or -1 to -{count}")
     return found[layer]
 
 

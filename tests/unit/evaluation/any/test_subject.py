@@ -1,7 +1,12 @@
 import pytest
 import torch
+from findings import value
 
+from ssl_runner.evaluation.any import logistic
 from ssl_runner.evaluation.any.controls import Pixels
+from ssl_runner.evaluation.any.few_label import FewLabel
+from ssl_runner.evaluation.any.linear import LinearProbe
+from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.subject import evaluating, named_layer, seeded
 
 
@@ -95,3 +100,24 @@ def test_seeded_repeats_and_leaves_no_trace():
     assert torch.equal(torch.rand(3), following)
     with seeded(1):
         assert torch.equal(torch.rand(3), first)
+
+
+def test_one_pass_gives_all_layers_and_one_fit_serves_all_probes(subject, encoders, monkeypatch):
+    grid = Grid(learning_rates=[0.1], weight_decays=[0.1], steps=5, batch_size=16)
+    passes, fits = [], []
+    encoders["blocks"].register_forward_hook(lambda *_: passes.append(1))
+    fit = logistic.fit_linear
+    monkeypatch.setattr(logistic, "fit_linear", lambda *args, **named: fits.append(1) or fit(*args, **named))
+    frozen = subject("blocks", blocks=True, batch_size=1000)
+    probes = [
+        LinearProbe(layer="pooled", grid=grid),
+        FewLabel(layer="pooled", fractions=[1.0], per_class=[], grid=grid),
+        LinearProbe(layer="-1", grid=grid),  # whose features are the pooled ones
+    ]
+    linear, few, last = (probe(frozen) for probe in probes)
+    assert len(passes) == 3  # train, val, test
+    assert len(fits) == 1
+    assert value(linear, "accuracy") == value(few, "accuracy", labels=1.0) == value(last, "accuracy")
+    LinearProbe(layer="-2", grid=grid)(frozen)
+    assert len(passes) == 3
+    assert len(fits) == 2
