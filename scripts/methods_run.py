@@ -72,7 +72,8 @@ def state_of(words: list[str], folder: Path) -> str:
     from ssl_runner.sweeps.plan import on_files
 
     try:
-        request = on_files(RunRequest.of(compose(words), words))
+        setting = on_files(RunRequest.of(compose(words), words))
+        request = setting.placed(setting.request)
     except (ConfigError, HydraException):
         return "missing"  # its process says what is wrong
     if finished(request.folder) or request.identity in map(identity_of, folder.glob("*/*/result.json")):

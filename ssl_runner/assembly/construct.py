@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_origin
 
@@ -45,8 +46,7 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
             values[name] = tuple(value)
         elif name != "_target_":
             values[name] = value
-    takes = inspect.signature(cls).parameters
-    given = {name: value for name, value in context.items() if name in takes}
+    given = {name: context[name] for name in _takes(cls) if name in context}
     try:
         return cls(**given, **values)
     except ValueError as error:
@@ -55,6 +55,13 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
         raise ConfigError(
             [f"{cls.__name__} cannot be built from its settings: {str(error).splitlines()[0]}"]
         ) from error
+
+
+def _names(cls: type[Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(cls).parameters)
+
+
+_takes: Callable[[Any], frozenset[str]] = lru_cache(None)(_names)  # the parameters of a constructor
 
 
 def source(config: Config) -> tuple[DataSource, DataSpec]:

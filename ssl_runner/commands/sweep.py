@@ -21,7 +21,7 @@ from rich.console import Console
 from ssl_runner.assembly.places import check_resumes, finished
 from ssl_runner.commands import job as one
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.identity import NOT_IDENTITY, identity
+from ssl_runner.config.identity import NOT_IDENTITY
 from ssl_runner.config.paths import file_name
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import Config
@@ -78,7 +78,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
             raise ConfigError([f"{label}: {problem}" for label, problem in refused.values()])
         for label, problem in refused.values():
             console.print(f"skipped: {label}: {problem}", soft_wrap=True)
-        missing = [job for job in missing if setting_of(job) not in refused]
+        missing = [job for job in missing if job.setting not in refused]
         jobs = [*done, *missing]
         source = Listed(missing)
     if config.check:
@@ -112,7 +112,7 @@ def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
     """Run the later checks once per setting, not per seed. Returns label and reason of each setting that fails."""
     from ssl_runner.assembly import check
 
-    settings = {setting_of(job): job for job in reversed(jobs)}
+    settings = {job.setting: job for job in reversed(jobs)}
     refused = {}
     for setting, job in list(settings.items())[:MOST_REHEARSED]:
         try:
@@ -121,11 +121,6 @@ def rehearse(jobs: Sequence[RunRequest]) -> dict[str, tuple[str, str]]:
         except ConfigError as error:
             refused[setting] = (job.label, "; ".join(error.problems))
     return refused
-
-
-def setting_of(job: RunRequest) -> str:
-    """The identity of a run without its seed."""
-    return identity({**job.plain, "seed": 0})
 
 
 def work(

@@ -58,9 +58,14 @@ def _what_counts(plain: Mapping[str, Any], contents: Mapping[str, str]) -> dict[
 
 
 def run_folder(config: Config, plain: Mapping[str, Any]) -> Path:
-    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>, a function of the config."""
+    """The folder of a run, a function of its config."""
+    return folder_named(config, identity(plain))
+
+
+def folder_named(config: Config, own: str) -> Path:
+    """<output>/<dataset>-<objective>-<backbone>[-shuffled]/s<seed>-<identity>"""
     name = file_name("-".join(config.names.get(axis, "?") for axis in ("dataset", "objective", "backbone")))
-    return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{identity(plain)}"
+    return Path(config.output) / (name + control_suffix(config)) / f"s{config.seed}-{own}"
 
 
 def control_suffix(config: Config) -> str:

@@ -308,6 +308,9 @@ def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
     """`place`: position in the root of a node without a class; None: a plain value of a class."""
     target = node.get(TARGET)
     owner = name_now(target) if isinstance(target, str) else place
+    if owner is not None and _unchanged(owner):
+        same = {key: _each(value, place, key) for key, value in node.items()}
+        return same | ({TARGET: owner} if isinstance(target, str) else {})
     found: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for key, value in node.items():
@@ -328,6 +331,13 @@ def _current(node: Mapping[str, Any], place: str | None) -> dict[str, Any]:
     if owner is not None:
         found |= {key: _each(value, None, key) for key, value in added(owner).items() if key not in found}
     return found
+
+
+@lru_cache(None)
+def _unchanged(owner: str) -> bool:
+    """Whether no key of a class, or of a node of the root, has been renamed, moved, added, or had values respelled."""
+    respelled = any(name.rpartition(".")[0] == owner for name in RESPELLED)
+    return not (_renamed_keys(owner) or NESTED.get(owner) or added(owner) or respelled)
 
 
 def _plain(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,10 +35,15 @@ class RunRequest:
         """A hash of all settings and data that can change the result: ten hexadecimal digits."""
         return identity.identity(self.plain)
 
+    @cached_property
+    def setting(self) -> str:
+        """The identity that the run would have with seed 0: equal for the seeds of a setting."""
+        return identity.identity({**self.plain, "seed": 0})
+
     @property
     def own_folder(self) -> Path:
         """The folder that the identity names."""
-        return identity.run_folder(self.config, self.plain)
+        return identity.folder_named(self.config, self.identity)
 
     @property
     def folder(self) -> Path:

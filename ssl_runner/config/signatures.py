@@ -5,8 +5,9 @@ import importlib
 import inspect
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints
 
 from ssl_runner.config.errors import ConfigError, brief
@@ -41,11 +42,15 @@ def locate(target: str) -> type[Any]:
     return found
 
 
-def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
+def parameters(cls: type[Any]) -> Mapping[str, tuple[Any, bool]]:
     """The parameters of a class that a config sets: name -> (annotation, whether it is required).
 
     `**settings: Unpack[Settings]` stands for the keys of the TypedDict `Settings`, which several classes may share.
     """
+    return _parameters(cls)
+
+
+def _read_parameters(cls: type[Any]) -> Mapping[str, tuple[Any, bool]]:
     hints = get_type_hints(cls.__init__)
     found: dict[str, tuple[Any, bool]] = {}
     for name, p in inspect.signature(cls.__init__).parameters.items():
@@ -55,6 +60,9 @@ def parameters(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
         elif name not in CONTEXT and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD):
             found[name] = (hints.get(name, Any), p.default is p.empty)
     return found
+
+
+_parameters: Callable[[Any], Mapping[str, tuple[Any, bool]]] = lru_cache(None)(_read_parameters)
 
 
 def unknown(key: str, known: Sequence[str], what: str) -> str:

@@ -5,10 +5,11 @@ An *axis* is a key with the values it takes. Values come from the command line (
 """
 
 import itertools
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -22,6 +23,7 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit
 from ssl_runner.config.loader import of_hydra
 from ssl_runner.config.request import CONTENTS, RunRequest
+from ssl_runner.config.schema import out_of_range
 
 FITTING = "fitting"  # a preset's word for: every option of the group that goes with the rest
 SEED = "seed"
@@ -59,6 +61,7 @@ class Composer:
         self.fixed = list(fixed)
         self._parser = OverridesParser.create()
         self._composed: dict[tuple[str, ...], tuple[dict[str, Any], bool]] = {}
+        self._options: dict[str, list[str]] = {}
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The resolved config of the fixed overrides and these. Raises Hydra's exceptions and ConfigError."""
@@ -84,7 +87,9 @@ class Composer:
 
     def options(self, key: str) -> list[str]:
         """The options of a group; none where the key is no group."""
-        return self.loader.get_group_options(key)
+        if key not in self._options:
+            self._options[key] = self.loader.get_group_options(key)
+        return self._options[key]
 
     def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], bool]:
         with composing():
@@ -197,41 +202,74 @@ def plan(composer: Composer, axes: Axes, chosen: Iterable[Mapping[str, str]]) ->
     swept = [key for key in (*axes.choices, *axes.intervals) if len(axes.choices.get(key, "**")) > 1]
     places = sorted(swept, key=lambda key: key == SEED)
     shorts = short_names([key for key in swept if key != SEED])
+    settings: dict[str, Setting] = {}
     for values in chosen:
         label = " ".join(f"s{values[key]}" if key == SEED else f"{shorts[key]}={values[key]}" for key in places)
         overrides = [f"{key}={value}" for key, value in values.items()]
         try:
             plain = composer(overrides)
-            request = RunRequest.of(plain, (*composer.fixed, *overrides), label or "run")
+            key = json.dumps({**plain, SEED: None}, sort_keys=True, default=str)
+            if key not in settings or type(plain[SEED]) is not int:
+                request = RunRequest.of(plain, (*composer.fixed, *overrides), label or "run")
+            else:
+                request = settings[key].seeded(plain[SEED], (*composer.fixed, *overrides), label or "run")
         except ConfigError as error:
             problems |= {problem: label for problem in error.problems if problem not in problems}
             continue
-        try:
-            check_fit(request.config)
-        except ConfigError as error:
-            unfit = left_out if axes.fitting else problems
-            unfit |= {problem: label for problem in error.problems if problem not in unfit}
-            continue
-        request = on_files(request)
+        if key not in settings:
+            try:
+                check_fit(request.config)
+            except ConfigError as error:
+                unfit = left_out if axes.fitting else problems
+                unfit |= {problem: label for problem in error.problems if problem not in unfit}
+                continue
+            settings[key] = on_files(request)
+            request = settings[key].request
+        request = settings[key].placed(request)
         jobs.setdefault(request.identity, request)
     if problems:
         raise ConfigError([f"{label}: {problem}" if label else problem for problem, label in problems.items()])
     return Plan(list(jobs.values()), list(left_out))
 
 
-def on_files(request: RunRequest) -> RunRequest:
-    """A run with the fingerprints of its files, and its folder. Where files cannot be read, which is said when the run
-    is rehearsed, it has none."""
+@dataclass(frozen=True)
+class Setting:
+    """What the seeds of a setting share: it is checked, and its files are read, once."""
+
+    request: RunRequest  # of its first seed, with the fingerprints of its files
+    loaded: Callable[[], str] | None  # gives the fingerprint of the loaded data; None where files cannot be read
+
+    def seeded(self, seed: int, overrides: tuple[str, ...], label: str) -> RunRequest:
+        """The run of another seed. Raises ConfigError for a seed out of range."""
+        config = replace(self.request.config, seed=seed)
+        if problems := list(out_of_range(config)):
+            raise ConfigError(problems)
+        return RunRequest(config, {**self.request.plain, SEED: seed}, overrides, label)
+
+    def placed(self, request: RunRequest) -> RunRequest:
+        """A run of this setting, with its folder; without files, which is said when the run is rehearsed, its own."""
+        from ssl_runner.assembly.places import placed
+
+        if self.loaded is None:
+            return request
+        try:
+            return placed(request, self.loaded)[0]
+        except (ConfigError, ValueError, OSError):
+            return request
+
+
+def on_files(request: RunRequest) -> Setting:
+    """The setting of a run, with the fingerprints of its files."""
     from ssl_runner.assembly import construct
     from ssl_runner.assembly.load import load_data
-    from ssl_runner.assembly.places import placed, with_contents
+    from ssl_runner.assembly.places import with_contents
 
     try:
         source, spec = construct.source(request.config)
         found = with_contents(request, source, spec)
-        return placed(found, lambda: load_data(found.config, source).fingerprint())[0]
+        return Setting(found, lambda: load_data(found.config, source).fingerprint())
     except (ConfigError, ValueError, OSError):
-        return replace(request, plain={**request.plain, CONTENTS: {}})
+        return Setting(replace(request, plain={**request.plain, CONTENTS: {}}), None)
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

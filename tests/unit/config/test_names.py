@@ -47,6 +47,7 @@ def forget() -> None:
     names.name_now.cache_clear()
     names.added.cache_clear()
     names._renamed_keys.cache_clear()
+    names._unchanged.cache_clear()
 
 
 @pytest.fixture
