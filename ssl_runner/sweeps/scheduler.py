@@ -129,11 +129,11 @@ class _Scheduler:
                     self.begin(job)
                 if not self.running and (asked or not (self.busy or self.source.waiting())):
                     break
+                self.engine.wait(POLL)
                 self.look()
                 self.watcher.show(self.running, self.outcomes, self.source.waiting() + len(self.busy))
                 if asked and self.running:
                     _stop(self.running, asked, self.watcher)
-                time.sleep(POLL)
         if asked:
             stopped = sum(outcome.state == "stopped" for outcome in self.outcomes)
             raise Interrupted(self.outcomes, self.source.waiting() + len(self.busy) + stopped, asked[0])

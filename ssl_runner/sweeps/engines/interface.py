@@ -1,5 +1,6 @@
 """Engines that execute the runs of a sweep. A job is a file with a config, and a process that does it (`Work`)."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,10 @@ class Engine(ABC):
     @abstractmethod
     def start(self, file: Path, log: Path, devices: int) -> Handle:
         """Start the job of `file`; what it prints goes to `log`. `devices`: those it trains on."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a job has ended, or when `seconds` have passed; an engine that is not told waits for those."""
+        time.sleep(seconds)
 
     def close(self) -> None:  # noqa: B027 - not every engine holds something
         """Release the resources of the engine, once no job runs."""

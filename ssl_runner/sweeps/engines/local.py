@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ class Local(Engine):
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, str(self.threads))  # for the processes to come; this one computes nothing
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([work.preload])
+        self._context.set_forkserver_preload(["__main__", work.preload])  # else each job imports the command
 
     def start(self, file: Path, log: Path, devices: int) -> Handle:
         slot = next(i for i, handle in enumerate(self._taken) if handle is None or handle.poll() is not None)
@@ -43,10 +45,23 @@ class Local(Engine):
         return handle
 
 
+    def wait(self, seconds: float) -> None:
+        ends = [each.end for each in self._taken if isinstance(each, _Forked) and each.poll() is None]
+        if ends:
+            connection.wait(ends, seconds)
+        else:
+            time.sleep(seconds)
+
+
 class _Forked:
     def __init__(self, process: Any) -> None:
         self._process = process
         process.start()
+
+    @property
+    def end(self) -> int:
+        """A descriptor that is ready once the process has ended."""
+        return int(self._process.sentinel)
 
     def poll(self) -> int | None:
         return self._process.exitcode
