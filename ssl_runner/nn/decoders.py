@@ -113,10 +113,13 @@ class PatchDecoder(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Tokens (B, K, dim_in) of the places `keep` (B, K) int64 -> (B, N, patch_values) for all places, row-major."""
+    def forward(self, tokens: Tensor, keep: Tensor, asked: Tensor | None = None) -> Tensor:
+        """Tokens (B, K, dim_in) of the places `keep` (B, K) int64 -> (B, N, patch_values) for all places, row-major.
+
+        `asked` (B, M) int64: the places to predict, (B, M, patch_values): the last block computes no others.
+        """
         known = self.embed(tokens)
         n, dim = self.positions.shape
         hidden = self.mask_token.to(known.dtype).expand(len(known), n, dim)  # under autocast `known` is not float32
         x = hidden.scatter(1, keep[..., None].expand(-1, -1, dim), known)
-        return self.predict(self.transformer(x + self.positions))
+        return self.predict(self.transformer(x + self.positions, rows=asked))

@@ -18,6 +18,11 @@ def keep_random(count: int, grid: tuple[int, int], kept: int, device: torch.devi
     return torch.rand(count, grid[0] * grid[1], device=device).argsort(dim=1)[:, :kept]
 
 
+def places_of(mask: Tensor, count: int) -> Tensor:
+    """The places where a mask (B, N) holds, `count` in each row: (B, count) int64, ascending."""
+    return mask.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
 def keep_outside_blocks(count: int, grid: tuple[int, int], kept: int, device: torch.device) -> Tensor:
     """Hide rectangles one by one until only `kept` positions are visible: (count, kept).
 

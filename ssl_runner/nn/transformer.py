@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.nn.patches import gather_places
+
 Norm = Literal["layer", "rms", "dyt"]
 
 
@@ -54,6 +56,7 @@ class Attention(nn.Module):
     """Multi-head self-attention: (B, N, D) -> (B, N, D). Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 
     `seen` (B, 1, 1, N) bool: the tokens that may be looked at, at least one an example. None: all; not for causal ones.
+    `rows` (B, M) int64: the tokens whose outputs are wanted, (B, M, D). None: all; not for causal ones.
     """
 
     def __init__(self, dim: int, heads: int, *, causal: bool) -> None:
@@ -65,17 +68,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, H, N, D / H) each
+        if rows is not None:
+            q = q.gather(2, rows[:, None, :, None].expand(-1, self.heads, -1, d // self.heads))
         x = attend(q, k, v, seen, self.causal)
-        return self.out(x.transpose(1, 2).reshape(b, n, d))
+        return self.out(x.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
     """Attention and a two-layer perceptron (GELU), each added to its input and reading it through a norm.
 
-    `dropout`: the share of what each of the two adds that is dropped in training.
+    `dropout`: the share of what each of the two adds that is dropped in training. `seen`, `rows`: see `Attention`.
     """
 
     def __init__(
@@ -98,15 +103,16 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), seen))
+    def forward(self, x: Tensor, seen: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        added = self.drop(self.attention(self.norm1(x), seen, rows))
+        x = (x if rows is None else gather_places(x, rows)) + added
         return x + self.drop(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
     """`depth` blocks and a last norm: (B, N, D) -> (B, N, D). `causal`: token n sees only tokens <= n.
 
-    Initialization: `init_linear`. `seen`: see `Attention`.
+    Initialization: `init_linear`. `seen`, `rows`: see `Attention`.
     """
 
     def __init__(
@@ -129,10 +135,11 @@ class Transformer(nn.Module):
         self.norm = norm_of(norm, dim)
         self.apply(init_linear)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        for block in self.blocks:
+    def forward(self, x: Tensor, seen: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        *earlier, last = self.blocks
+        for block in earlier:
             x = block(x, seen)
-        return self.norm(x)
+        return self.norm(last(x, seen, rows))
 
     def layers(self, x: Tensor, seen: Tensor | None = None) -> list[Tensor]:
         """The output of each block, (B, N, D) each; the last after the last norm: it is what `forward` gives."""

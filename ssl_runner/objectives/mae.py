@@ -9,7 +9,7 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncoder, another
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
-from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random
+from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random, places_of
 from ssl_runner.nn.patches import deviation, gather_places, patchify, unpatchify
 
 GRID_RATIO = 0.75  # what `mask: grid` hides, where both sides of the grid are even
@@ -98,11 +98,11 @@ class MAE(Objective[Visible, Hidden]):
         return x, y._replace(image=y.image[another(len(y.image), y.image.device)])
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
-        target = patchify(y.image, self.patch)
+        asked = places_of(y.hidden, self.places - self.kept)
+        target = gather_places(patchify(y.image, self.patch), asked)
         if self.target == "normalized":
             target = (target - target.mean(dim=2, keepdim=True)) / deviation(target)
-        error = squared_error(self._decode(x), target).mean(dim=2)
-        return Loss((error * y.hidden).sum() / y.hidden.sum())
+        return Loss(squared_error(self._decode(x, asked), target).mean())
 
     def predict(self, x: Visible) -> Hidden:
         seen = patchify(x.image, self.patch)
@@ -143,6 +143,6 @@ class MAE(Objective[Visible, Hidden]):
         everywhere = torch.ones(len(keep), self.places, dtype=torch.bool, device=keep.device)
         return everywhere.scatter(1, keep, False)
 
-    def _decode(self, x: Visible) -> Tensor:
-        """(B, N, patch values): predictions for all patches."""
-        return self.decoder(self.encoder(x.image, x.keep).tokens, x.keep)
+    def _decode(self, x: Visible, asked: Tensor | None = None) -> Tensor:
+        """(B, N, patch values): predictions for all patches, or (B, M, patch values) for the places `asked` (B, M)."""
+        return self.decoder(self.encoder(x.image, x.keep).tokens, x.keep, asked)

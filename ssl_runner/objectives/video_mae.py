@@ -9,7 +9,7 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, Loss, Objective, TubeEncoder, VideoSpec, another
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
-from ssl_runner.nn.masks import keep_random, repeat_in_time
+from ssl_runner.nn.masks import keep_random, places_of, repeat_in_time
 from ssl_runner.nn.patches import deviation, gather_places, tubify, untubify
 
 
@@ -96,14 +96,12 @@ class VideoMAE(Objective[Visible, Hidden]):
         return x, y._replace(clip=y.clip[another(len(y.clip), y.clip.device)])
 
     def loss(self, x: Visible, y: Hidden) -> Loss:
-        target = tubify(y.clip, self.tube)
+        asked = places_of(y.hidden, self.places - x.keep.shape[1])
+        target = gather_places(tubify(y.clip, self.tube), asked)
         if self.target == "normalized":
             target = (target - target.mean(dim=2, keepdim=True)) / deviation(target)
-        error = squared_error(self._decode(x), target).mean(dim=2)
-        asked = y.hidden.sum()
-        mean = (target.mean(dim=2) * y.hidden).sum() / asked
-        of_mean = squared_error(mean, target).mean(dim=2)
-        return Loss((error * y.hidden).sum() / asked, {"mean_error": (of_mean * y.hidden).sum() / asked})
+        error = squared_error(self._decode(x, asked), target).mean()
+        return Loss(error, {"mean_error": squared_error(target.mean(), target).mean()})
 
     def predict(self, x: Visible) -> Hidden:
         seen = tubify(x.clip, self.tube)
@@ -127,6 +125,6 @@ class VideoMAE(Objective[Visible, Hidden]):
         everywhere = torch.ones(len(keep), self.places, dtype=torch.bool, device=keep.device)
         return everywhere.scatter(1, keep, False)
 
-    def _decode(self, x: Visible) -> Tensor:
-        """(B, N, tube values): predictions for all tubes."""
-        return self.decoder(self.encoder(x.clip, x.keep).tokens, x.keep)
+    def _decode(self, x: Visible, asked: Tensor | None = None) -> Tensor:
+        """(B, N, tube values): predictions for all tubes, or (B, M, tube values) for the places `asked` (B, M)."""
+        return self.decoder(self.encoder(x.clip, x.keep).tokens, x.keep, asked)

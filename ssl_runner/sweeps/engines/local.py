@@ -44,7 +44,6 @@ class Local(Engine):
         self._taken[slot] = handle
         return handle
 
-
     def wait(self, seconds: float) -> None:
         ends = [each.end for each in self._taken if isinstance(each, _Forked) and each.poll() is None]
         if ends:

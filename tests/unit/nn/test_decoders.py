@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from ssl_runner.nn.decoders import ConvDecoder, GridDecoder, PatchDecoder
+from ssl_runner.nn.patches import gather_places
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 96, 96), (2, 17, 9), (1, 1, 5)])
@@ -112,3 +113,10 @@ def test_every_weight_of_the_patch_decoder_is_used():
     d = decoder()
     d(torch.randn(2, 3, 6), torch.tensor([[5, 0, 2], [1, 11, 4]])).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in d.parameters())
+
+
+def test_the_places_asked_for_are_predicted_as_among_all():
+    d = decoder()
+    tokens, keep = torch.randn(2, 3, 6), torch.tensor([[5, 0, 2], [1, 11, 4]])
+    asked = torch.tensor([[3, 1, 7, 0], [0, 2, 11, 10]])
+    torch.testing.assert_close(d(tokens, keep, asked), gather_places(d(tokens, keep), asked))

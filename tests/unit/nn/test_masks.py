@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssl_runner.nn import masks
-from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random
+from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random, places_of
 
 CPU = torch.device("cpu")
 
@@ -70,3 +70,8 @@ def test_rectangles_cover_in_their_order(monkeypatch):
 def test_the_grid_keeps_one_of_every_four():
     assert keep_grid(2, (4, 4), CPU).tolist() == [[0, 2, 8, 10]] * 2
     assert keep_grid(1, (3, 5), CPU).tolist() == [[0, 2, 4, 10, 12, 14]]
+
+
+def test_places_of_a_mask_are_those_a_loop_finds():
+    mask = torch.tensor([[True, False, True, False], [False, False, True, True]])
+    assert places_of(mask, 2).tolist() == [[n for n in range(4) if row[n]] for row in mask.tolist()]
