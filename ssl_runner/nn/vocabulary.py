@@ -40,5 +40,9 @@ class TokenScores(nn.Module):
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
         """`embedding`: the encoder's, which is not this module's own, so that it is saved and counted once."""
+        return F.linear(*self.product(states, embedding))
+
+    def product(self, states: Tensor, embedding: nn.Embedding) -> tuple[Tensor, Tensor, Tensor]:
+        """h, W and b, for losses that do not need all scores at once."""
         weight = embedding.weight if self.weight is None else self.weight
-        return F.linear(self.project(states), weight, self.bias + self.closed)
+        return self.project(states), weight, self.bias + self.closed

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, BiCausalEncoder, Loss, Objective, TextSpec
-from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.losses.tokens import mean_nll, token_nll
 
 
 class Neighbors(NamedTuple):
@@ -44,9 +44,12 @@ class ELMo(Objective[Tensor, Neighbors]):
         return t, Neighbors(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == self.pad, self.pad))
 
     def loss(self, x: Tensor, y: Neighbors) -> Loss:
+        onward, back = self.encoder(x).tokens.chunk(2, dim=2)
+        padding = torch.arange(len(self.softmax.bias), device=x.device) == self.pad
+        bias = self.softmax.bias.masked_fill(padding, -torch.inf)
         forward, backward = (
-            mean_of_real(token_nll(scores, target, self.pad), target, self.pad)
-            for scores, target in zip(self._scores(x), y, strict=True)
+            mean_nll(states, self.softmax.weight, bias, target, self.pad)
+            for states, target in zip((onward[:, :-1], back[:, 1:]), y, strict=True)
         )
         return Loss(forward + backward, {"forward": forward.detach(), "backward": backward.detach()})
 

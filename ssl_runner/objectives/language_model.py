@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.interfaces import Batch, CausalEncoder, Loss, Objective, TextSpec
-from ssl_runner.losses.tokens import mean_of_real, token_nll
+from ssl_runner.losses.tokens import mean_nll, token_nll
 from ssl_runner.nn.vocabulary import TokenScores
 
 
@@ -40,7 +40,7 @@ class LanguageModel(Objective[Tensor, Tensor]):
         return batch.data[:, :-1], batch.data[:, 1:]
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
-        value = mean_of_real(token_nll(self._scores(x), y, self.pad), y, self.pad)
+        value = mean_nll(*self.scores.product(self.encoder(x).tokens, self.encoder.embedding), y, self.pad)
         return Loss(value, {"bits": value.detach() / math.log(2)})
 
     def predict(self, x: Tensor) -> Tensor:
