@@ -12,6 +12,7 @@ from typing import Protocol
 
 from . import (
     checkpoints,
+    growth,
     identity,
     objectives,
     precision,
@@ -48,6 +49,7 @@ TOPICS: Mapping[str, Topic] = {
     "checkpoints": checkpoints,
     "identity": identity,
     "sweep": sweep,
+    "growth": growth,
     "video": video,
 }
 
