@@ -615,6 +615,7 @@ class Evaluator(ABC):
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
+    reads_blocks: ClassVar[bool] = False  # whether it asks for the features of all blocks
     pixels_are_control: ClassVar[bool] = True  # whether pixels, or bags of words, are a control
     presentation: ClassVar[frozenset[str]] = (
         frozenset()

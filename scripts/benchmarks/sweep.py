@@ -73,9 +73,8 @@ def swept(target: Callable[[str, str, str | None], None]) -> list[str]:
     """The row of a sweep whose jobs are done by `target`."""
     words = ["dataset=fake_images", "budget.unit=minutes", "budget.amount=0.0166667", "evaluation=[]", "controls=[]"]
     words += ["logger=none", "trainer.validations=0", f"seed=range(0,{JOBS})"]
-    work = WORK._replace(
-        forked=target, preload=__name__
-    )  # with which a job finds `target` imported, as it does `forked`
+    # A job finds `target` imported with this module, as it does `forked` with the preload of sweeps.
+    work = WORK._replace(forked=target, preload=__name__)
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(conf_dir()), version_base=version_base()):
         loader = GlobalHydra.instance().config_loader()
         axes = read_axes(Composer(loader, "config", [], []), [*words, f"output={folder}"])

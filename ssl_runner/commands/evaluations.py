@@ -81,7 +81,7 @@ def evaluate(
             seed=config.seed,
             device=device,
             batch_size=config.batch_size,
-            blocks=any(getattr(each, "layer", "pooled") != "pooled" for each in evaluators.values()),
+            blocks=any(each.reads_blocks for each in evaluators.values()),
         )
         for name, encoder in subjects.items()
     }

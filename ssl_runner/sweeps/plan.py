@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -267,7 +268,7 @@ def on_files(request: RunRequest) -> Setting:
     try:
         source, spec = construct.source(request.config)
         found = with_contents(request, source, spec)
-        return Setting(found, lambda: load_data(found.config, source).fingerprint())
+        return Setting(found, cache(lambda: load_data(found.config, source).fingerprint()))
     except (ConfigError, ValueError, OSError):
         return Setting(replace(request, plain={**request.plain, CONTENTS: {}}), None)
 

@@ -97,10 +97,10 @@ class FewLabel(Evaluator):
         """The classifier of one subset of train, (n,) indices, chosen on at most as many of val; and measurements."""
         share = min(1.0, len(subset) / len(val.label))
         (held,) = nested_subsets(val.label, fractions=[share], per_class=[], seed=subject.seed).values()
-        few = Examples(train.data[subset], train.label[subset])
         if len(subset) == len(train.label) and len(held) == len(val.label):
             fit = fit_probe(subject, self.layer, self.grid)
         else:
+            few = Examples(train.data[subset], train.label[subset])
             fit = fit_few(subject, few, Examples(val.data[held], val.label[held]), self.grid)
         return fit, {"val labels": len(held), "at the grid's edge": ", ".join(fit.at_edge)}
 

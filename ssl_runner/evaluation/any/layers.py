@@ -21,7 +21,7 @@ class Layers(Evaluator):
     """
 
     pixels_are_control: ClassVar[bool] = False  # they have no blocks
-    layer: ClassVar[str] = "every"
+    reads_blocks: ClassVar[bool] = True
 
     def __init__(self, *, grid: Grid) -> None:
         self.grid = grid
