@@ -79,11 +79,8 @@ def again(asked: dict[str, Any]) -> None:
 
     from ssl_runner.assembly import check, construct, export, load
     from ssl_runner.assembly.places import finished
-    from ssl_runner.commands.evaluations import bare, evaluate
-    from ssl_runner.commands.run import JUDGED, show
+    from ssl_runner.commands.run import JUDGED, report, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
-    from ssl_runner.reporting.older import evaluations_now
-    from ssl_runner.reporting.page import write_report
     from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
 
     result = finished(folder)
@@ -100,6 +97,10 @@ def again(asked: dict[str, Any]) -> None:
         check_length(spec, known, cast(TextEncoder, encoder))
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     check.check_layers(config, encoder, spec)
+
+    # What computes is imported after the refusals: Lightning takes seconds.
+    from ssl_runner.commands.evaluations import bare, evaluate
+    from ssl_runner.reporting.older import evaluations_now
 
     console = Terminal()
     data = load.load_data(config, source)
@@ -124,7 +125,7 @@ def again(asked: dict[str, Any]) -> None:
     kept = [each for each, now in before if (now.owner, now.subject) not in new]
     result = replace(result, results=(*kept, *found))
     write_result(folder, result)
-    write_report(folder)
+    report(folder)
     show(console, folder, result)
     if failures:
         raise ConfigError(failures)
