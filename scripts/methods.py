@@ -1,6 +1,7 @@
 """The runs behind docs/methods.md, and the page itself.
 
     python scripts/methods.py run mnist     # do what is missing of a group; the same command goes on after any end
+    python scripts/methods.py run mnist --but-recorded # ... without what docs/runs/ holds since it is measured again
     python scripts/methods.py keep          # take config and result of each finished run into docs/runs/
     python scripts/methods.py page          # write docs/methods.md from docs/runs/
 
@@ -25,7 +26,8 @@ from methods_table import Table
 from records import Record, merge, read, write
 from study import ROOT, Group, StudyError, fill, read_studies
 
-from ssl_runner.results.result import Run
+from ssl_runner.config.identity import identity
+from ssl_runner.results.result import SCHEMA, Run
 
 RECORDS = ROOT / "docs" / "runs"
 OUTPUTS = ROOT / "outputs" / "methods"
@@ -56,6 +58,14 @@ def records_of(name: str) -> list[Record]:
     """The records of a group; none where it has no file."""
     path = RECORDS / f"{name}.jsonl"
     return read(path) if path.exists() else []
+
+
+def measured_again(name: str, group: Group) -> frozenset[str]:
+    """The identities of the recorded runs of a group that hold all that a result holds now, and began since the last
+    date from which the group is measured again."""
+    since = max((mark.before for mark in group.again), default="")
+    new = (record for record in records_of(name) if record.result["schema"] == SCHEMA and record.started >= since)
+    return frozenset(identity(record.config) for record in new)
 
 
 def recorded(name: str, group: Group) -> list[Run]:
@@ -111,6 +121,9 @@ def main() -> None:
         about = tasks.add_parser(task)
         about.add_argument("groups", nargs="*", choices=[[], *groups], help="all if none is named")
         about.add_argument("--outputs", type=Path, default=OUTPUTS, help="the folder of all runs, a folder a group")
+    tasks.choices["run"].add_argument(
+        "--but-recorded", action="store_true", help="what docs/runs/ holds since the group is measured again is done"
+    )
     tasks.choices["run"].add_argument("--jobs", type=int, help="runs at a time; by default as the group says")
     options = parser.parse_args()
     if options.task == "page":
@@ -122,7 +135,11 @@ def main() -> None:
             keep(name, outputs)
         return
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what runs is stopped first
-    left = sum(run(name, groups[name], outputs, options.jobs or groups[name].jobs) for name in chosen)
+    left = 0
+    for name in chosen:
+        group = groups[name]
+        done = measured_again(name, group) if options.but_recorded else frozenset()
+        left += run(name, group, outputs, options.jobs or group.jobs, done)
     sys.exit(min(left, 1))
 
 

@@ -26,12 +26,13 @@ RUN, EVALUATE = "ssl_runner", "ssl_runner.commands.evaluate"  # modules
 POLL = 0.2  # seconds between two looks at what is running
 
 
-def run(name: str, group: Group, outputs: Path, jobs: int) -> int:
+def run(name: str, group: Group, outputs: Path, jobs: int, recorded: frozenset[str] = frozenset()) -> int:
     """Do what is missing of a group in outputs/name, all seeds of one before the next, `jobs` at a time; return how
-    many runs and evaluations were not done. Raises StudyError where another group has to be run first."""
+    many runs and evaluations were not done. `recorded`: identities of runs that need not be done. Raises StudyError
+    where another group has to be run first."""
     make_corpus(group.corpus)
     with chdir(ROOT):  # commands name files from there
-        left = side_by_side(RUN, missing(name, group, outputs), jobs)
+        left = side_by_side(RUN, missing(name, group, outputs, recorded), jobs)
         for question in group.asked_afterwards:  # one after the other: two processes would write one run's result
             left += side_by_side(EVALUATE, asked(outputs / name, question), jobs)
     return left
@@ -47,21 +48,23 @@ def make_corpus(name: str) -> None:
             corpora.MADE[name](folder)
 
 
-def missing(name: str, group: Group, outputs: Path) -> Iterator[list[str] | None]:
+def missing(
+    name: str, group: Group, outputs: Path, recorded: frozenset[str] = frozenset()
+) -> Iterator[list[str] | None]:
     """The words of each run that is not finished when its turn comes; None for one that another process does."""
     for words in group.overrides():
         for seed in group.seeds:
             command = [f"output={shown(outputs / name)}", *words, f"seed={seed}", *started(group, seed, outputs)]
-            state = state_of(command, outputs / name)
+            state = state_of(command, outputs / name, recorded)
             if state == "busy":
                 print("another process does", *command, file=sys.stderr, flush=True)
             if state != "finished":
                 yield command if state == "missing" else None
 
 
-def state_of(words: list[str], folder: Path) -> str:
-    """What a run is: finished, busy (another process does it) or missing. `folder`: of the runs beside it. Files that
-    the words name are looked for from the working directory."""
+def state_of(words: list[str], folder: Path, recorded: frozenset[str] = frozenset()) -> str:
+    """What a run is: finished, busy (another process does it) or missing. `folder`: of the runs beside it; `recorded`:
+    identities of those finished elsewhere. Files that the words name are looked for from the working directory."""
     from hydra.errors import HydraException
 
     from ssl_runner.assembly.places import finished
@@ -76,7 +79,8 @@ def state_of(words: list[str], folder: Path) -> str:
         request = setting.placed(setting.request)
     except (ConfigError, HydraException):
         return "missing"  # its process says what is wrong
-    if finished(request.folder) or request.identity in map(identity_of, folder.glob("*/*/result.json")):
+    beside = map(identity_of, folder.glob("*/*/result.json"))
+    if request.identity in recorded or finished(request.folder) or request.identity in beside:
         return "finished"
     return "busy" if is_held(request.folder) else "missing"
 

@@ -14,12 +14,13 @@ import pytest
 import records
 import yaml
 from made_runs import made_config, made_run
+from marks import Mark
 from study import Group, Question, StudyError, read_studies
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
 from ssl_runner.results.metrics import DataRef
-from ssl_runner.results.result import write_result
+from ssl_runner.results.result import SCHEMA, write_result
 from ssl_runner.runtime.locks import locked
 
 GROUPS = read_studies(Group, "methods")
@@ -46,10 +47,25 @@ def test_a_finished_run_is_known_before_a_process_is_started(tmp_path: Path) -> 
     assert methods_run.state_of([*words, "objective.no=8"], tmp_path) == "missing"  # its process refuses it
 
 
+def test_a_recorded_run_can_count_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is of the schema of now, and from after the last mark of its group."""
+    words = [f"output={tmp_path}", *WORDS]
+    request = RunRequest.of(compose(words), words)
+    marks = (Mark(reason="", before="2026-11-02"), Mark(reason="", before="2026-11-01"))
+    group = replace(GROUPS["digits"], again=marks)
+    result = {"started": "2026-11-02T01:00:00", "schema": SCHEMA}
+    for change, done in (({}, True), ({"started": "2026-11-01T23:00:00"}, False), ({"schema": SCHEMA - 1}, False)):
+        record = records.Record("any", request.plain, result | change)
+        monkeypatch.setattr(methods, "records_of", lambda name, record=record: [record])
+        recorded = methods.measured_again("digits", group)
+        assert recorded == ({request.identity} if done else set())
+        assert methods_run.state_of(words, tmp_path, recorded) == ("finished" if done else "missing")
+
+
 def test_the_runs_of_a_group_are_started_from_where_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = replace(GROUPS["digits"], runs=GROUPS["digits"].runs[:1], common="batch_size=8", seeds=(0, 1))
     states = iter(["finished", "missing", "busy", "missing"])
-    monkeypatch.setattr(methods_run, "state_of", lambda words, folder: next(states))
+    monkeypatch.setattr(methods_run, "state_of", lambda words, folder, recorded: next(states))
     first, second = methods_run.missing("digits", group, tmp_path), methods_run.missing("digits", group, tmp_path)
     output = f"output={tmp_path / 'digits'}"
     words = [output, "batch_size=8", "objective=supervised", "controls=[random_start,pixels]"]
