@@ -30,6 +30,7 @@ OWN = {  # room -> rooms that it may import
         "assembly", "config", "data", "evaluation", "figures", "interfaces", "loggers", "nn", "reporting", "results",
         "runtime", "sweeps", "training",
     },
+    "testing": {"assembly", "config", "data", "evaluation", "interfaces", "loggers", "results"},
     "__main__": {"commands", "config", "runtime"},
     "__init__": {"assembly"},
 }  # fmt: skip

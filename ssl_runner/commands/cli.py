@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ssl_runner.commands.explain import explained, nearest
 from ssl_runner.commands.help import Command, help_text
+from ssl_runner.config import plugins
 from ssl_runner.config.compose import compose, composing
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import groups, options
@@ -92,6 +93,13 @@ def _parser(command: Command) -> argparse.ArgumentParser:
         prog=command.name, parents=[get_args_parser()], add_help=False, conflict_handler="resolve"
     )
     parser.add_argument("--version", action="version", version=command.version, help="Print the version and exit")
+    parser.add_argument(
+        "--plugin",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="Add the classes and options of a package of yours",
+    )
     parser.add_argument("--explain", metavar="WHAT", help="Document a group, an option (GROUP=OPTION) or a key")
     return parser
 
@@ -129,6 +137,7 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
     parser = _parser(command)
     args = parser.parse_args()
     _check(args)
+    plugins.enable(args.plugin)
     if args.explain is not None:
         print(explained(args.explain, command))
         return
@@ -167,7 +176,7 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
     """The message for an error of Hydra, with the nearest existing option or key."""
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         known = list(options(group))
         return f"{group}={option}: no such option{nearest(option, known)}; options: {', '.join(known)}"

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from ssl_runner import __version__
+from ssl_runner.config import plugins
+from ssl_runner.config.errors import ConfigError
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
 from ssl_runner.reporting.runs import find_runs, where
@@ -42,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
+    try:
+        plugins.enable(options.plugin)
+    except ConfigError as error:
+        return _refuse(str(error))
     runs, problems = find_runs(options.path)
     for problem in problems:
         say(f"skipped: {problem}")
@@ -157,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         "path", nargs="+", type=Path, help="folder of a run or a sweep, a folder with runs below it, or a pattern"
     )
     parser.add_argument("--runs", action="store_true", help="one row per run, instead of one per setting")
+    parser.add_argument(
+        "--plugin", metavar="PACKAGE", action="append", default=[], help="as in ssl-run; no run needs it to be compared"
+    )
     choose = parser.add_argument_group("what to show")
     choose.add_argument(
         "--where",

@@ -28,6 +28,7 @@ from ssl_runner.assembly.places import (
     with_contents,
 )
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import mentions_older
 from ssl_runner.config.request import CONTENTS, RunRequest
@@ -221,7 +222,7 @@ def judge(
         name=Name(**{axis: config.names.get(axis, "?") for axis in AXES}),
         seed=config.seed,
         status="done",
-        command=shlex.join(["ssl-run", *request.overrides]),
+        command=shlex.join(["ssl-run", *plugins.words(), *request.overrides]),
         started=started.isoformat(timespec="seconds"),
         results=tuple(evaluations),
         pretraining=pretraining,

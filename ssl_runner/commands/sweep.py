@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ssl_runner.assembly.places import check_resumes, finished
 from ssl_runner.commands import job as one
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.identity import NOT_IDENTITY
 from ssl_runner.config.paths import file_name
@@ -202,7 +203,7 @@ def write_sweep(
     output = Path(config.output)
     about = {
         "name": folder.name,
-        "command": shlex.join(["ssl-run", "-m", *arguments]),
+        "command": shlex.join(["ssl-run", *plugins.words(), "-m", *arguments]),
         "started": started,
         "axes": {key: list(values) for key, values in axes.choices.items()}
         | {key: f"interval({each.low},{each.high})" for key, each in axes.intervals.items()},

@@ -26,21 +26,27 @@ from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
 from ssl_runner.config.names import NESTED_KEYS, OLDER_KEYS, TARGET, key_now, name_now
-from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.paths import check_plugins, conf_dirs
 
 LINE_SETS = ("mode", "searchpath")
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's composer over conf/ and `folder`. Each composed config is checked against `CONFIG_SETS`, each list of
-    overrides against `LINE_SETS`."""
+    """Hydra's composer over conf/, those of plugins, and `folder`.
+
+    Each composed config is checked against `CONFIG_SETS`, each list of overrides against `LINE_SETS`.
+    """
 
     def __init__(self, folder: str | None = None) -> None:
         if (base := version_base()) is not None:
             version.setbase(base)
         register()
         setup_globals()  # Hydra's resolvers
-        places = create_config_search_path(str(conf_dir()))
+        check_plugins()
+        own, *others = conf_dirs().items()
+        places = create_config_search_path(str(own[1]))
+        for package, conf in others:
+            places.prepend(package, f"file://{conf}", SearchPathQuery(provider="schema"))
         if folder is not None:
             path = Path(folder).absolute()
             if not path.is_dir():
