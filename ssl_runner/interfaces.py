@@ -426,6 +426,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     preview draws them."""
 
     encoder: Encoder  # trained by gradients
+    trains: ClassVar[bool] = True  # whether there is anything to pretrain
     collapse: ClassVar[str] = (  # for the warning: the likely cause of a collapse and the settings to change
         "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )

@@ -1,5 +1,6 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ssl_runner.config.compose import compose, composed, with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import current
 from ssl_runner.config.plain_yaml import read_yaml
-from ssl_runner.config.request import CONTENTS
+from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
@@ -33,6 +34,10 @@ COMMAND = Command(
         (
             "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
             "transfer: the frozen encoder on another labeled dataset",
+        ),
+        (
+            "ssl-evaluate backbone=resnet18 dataset=cifar10",
+            "an encoder that no run has trained, by the same protocol: short for ssl-run objective=none ...",
         ),
     ),
 )
@@ -243,9 +248,25 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
     }
 
 
+def untrained(cfg: DictConfig) -> None:
+    """Evaluate an encoder that no run has trained: a run of objective=none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    request = RunRequest.of(with_names(cfg, hydra.runtime.choices), list(hydra.overrides.task))
+    from ssl_runner.commands.run import run
+
+    run(request)
+
+
 def main() -> None:
     """Entry point of `ssl-evaluate`."""
-    hydra_main(task, COMMAND)
+    keys = {word.partition("=")[0] for word in sys.argv[1:]}
+    if "backbone" in keys and "run" not in keys:
+        sys.argv[1:] = ["objective=none", *sys.argv[1:]]
+        hydra_main(untrained, COMMAND._replace(root="config"))
+    else:
+        hydra_main(task, COMMAND)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from ssl_runner.results.result import (
     PRETRAINED,
     RANDOM_START,
     REPORT,
+    UNTRAINED,
     Cost,
     Evaluation,
     Name,
@@ -52,8 +53,9 @@ from ssl_runner.results.result import (
 )
 from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.checkpoint_files import Reached
-from ssl_runner.runtime.devices import device_of
+from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
+from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
 from ssl_runner.runtime.terminal import Terminal
 
@@ -270,10 +272,18 @@ def pretrain(
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, Cost]:
-    """Call `training.fit.pretrain` with the objects of the config."""
+    """Call `training.fit.pretrain` with the objects of the config; of an objective that trains nothing, the encoder
+    stays as it is."""
+    config = request.config
+    if not model.trains:
+        device = device_of(config.trainer.accelerator)
+        begin_collection()
+        model.to(device)
+        parameters = sum(each.numel() for each in model.encoder.parameters())
+        cost = Cost(device=device_name(device), precision=UNTRAINED, parameters=parameters)
+        return Pretraining(epochs=0, steps=0, examples=0), cost
     from ssl_runner.training import fit
 
-    config = request.config
     optimizer_of: Callable[[Objective], torch.optim.Optimizer] = partial(construct.optimizer, config)
     schedule = construct.schedule(config)
     return fit.pretrain(config, model, optimizer_of, schedule, data, loggers, request.folder, reached, console)

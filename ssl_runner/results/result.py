@@ -25,6 +25,7 @@ METRICS = "metrics.csv"
 REPORT = "report.html"
 PRETRAINED, RANDOM_START = "pretrained", "random_start"  # whom an evaluation was about
 PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"  # what needs no backbone
+UNTRAINED = "none"  # the precision of a pretraining that there was none of
 
 
 class ResultError(ValueError):

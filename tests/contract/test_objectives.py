@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from composed import composed
+from objective_cases import TRAINED
 
 from ssl_runner.assembly import construct
 from ssl_runner.config.paths import conf_dir
@@ -45,7 +46,6 @@ from ssl_runner.testing.objectives import (  # noqa: F401
     test_what_shows_a_collapse_is_logged_and_has_not_come,
 )
 
-OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
@@ -92,16 +92,16 @@ def original(name: str) -> tuple[Objective, Batch]:
     return construct.objective(chosen, spec), batch
 
 
-@pytest.fixture(params=OBJECTIVES)
+@pytest.fixture(params=TRAINED)
 def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     return copy.deepcopy(original(request.param))
 
 
 def test_objectives_are_found() -> None:
-    assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(OBJECTIVES)
+    assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(TRAINED)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_docstring_says_the_equation(name: str) -> None:
     text = locate(config(name).objective["_target_"]).__doc__
     assert text
@@ -112,7 +112,7 @@ def test_the_docstring_says_the_equation(name: str) -> None:
 
 @pytest.mark.parametrize("example", ["window", "sentence"])
 @pytest.mark.parametrize(
-    "name", [each for each in OBJECTIVES if get_type_hints(target(each).__init__)["spec"] is TextSpec]
+    "name", [each for each in TRAINED if get_type_hints(target(each).__init__)["spec"] is TextSpec]
 )
 def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: Path) -> None:
     """Whatever is drawn of words is of ordinary ids, and what is special in y has the vocabulary's own ids."""
