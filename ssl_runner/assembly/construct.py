@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ssl_runner.assembly.export import read_encoder
+from ssl_runner.assembly.weights import Which, begin
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import locate, parameters
@@ -101,18 +101,18 @@ class _Undrawn(TorchFunctionMode):
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
-def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:
+def objective(config: Config, spec: DataSpec, start: Path | None = None, weights: Which = "none") -> Objective:
     """The objective with its encoder, randomly initialized from `config.seed`; global generators keep their state.
 
-    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. It has them
-    before the objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are
-    not those of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
+    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. `weights`:
+    which of those that `backbone.weights`, or `start` of another library, names it gets. It has them before the
+    objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are not those
+    of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         first = encoder(config.backbone, spec)
-        if start is not None:
-            read_encoder(start, first)
+        begin(first, start, config.start_file, weights)
         model: Objective = construct(config.objective, encoder=first, spec=spec)
     _channels_last(model)
     if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
@@ -145,6 +145,16 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         model = encoder(config.backbone, spec)
+    _channels_last(model)
+    return model
+
+
+def initial(config: Config, spec: DataSpec) -> Encoder:
+    """The encoder with the weights and statistics that its config names, as `objective` starts from it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        model = encoder(config.backbone, spec)
+        begin(model, config.start, config.start_file, "all")
     _channels_last(model)
     return model
 

@@ -1,0 +1,31 @@
+"""Backbones of libraries that need not be installed: which one each needs, and settings that make it small."""
+
+from typing import Any
+
+import pytest
+
+LIBRARIES = {"timm": "timm", "timm_vit": "timm"}  # option of conf/backbone/ -> package
+SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no promise
+    "timm": {"name": "test_resnet", "settings": {"zero_init_last": False}},  # else gradients of zero at the start
+    "timm_vit": {"settings": {"embed_dim": 48, "depth": 2}},
+}
+
+
+def needs(backbone: str) -> None:
+    """Skip the test where the library of a backbone is not installed."""
+    if backbone in LIBRARIES:
+        pytest.importorskip(LIBRARIES[backbone])
+
+
+def words(backbone: str, key: str = "backbone") -> list[str]:
+    """Overrides that make a backbone of a library small; none for others."""
+    return [f"{key}.{name}={_word(value)}" for name, value in SMALLER.get(backbone, {}).items()]
+
+
+def _word(value: Any) -> str:
+    """As the command line has it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{_word(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
