@@ -77,8 +77,7 @@ def source(config: Config) -> tuple[DataSource, DataSpec]:
 
 def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
     """The encoder, randomly initialized. Raises ConfigError, also for one that would not fit into memory."""
-    with torch.device("meta"), _Undrawn():  # shapes alone
-        size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    size = _bytes(node, spec)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ConfigError(
@@ -88,6 +87,18 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
             ]
         )
     return construct(node, spec=spec)
+
+
+def _bytes(node: Mapping[str, Any], spec: DataSpec) -> int:
+    """The memory of an encoder's weights, without taking it; 0 where a library computes with values, of which the meta
+    device has none."""
+    try:
+        with torch.device("meta"), _Undrawn():  # shapes alone
+            return sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    except ConfigError as error:
+        if isinstance(error.__cause__, NotImplementedError):
+            return 0
+        raise
 
 
 class _Undrawn(TorchFunctionMode):

@@ -309,7 +309,7 @@ def _set(encoder: Encoder, origin: Origin, key: str) -> str:
             + (fewer if found.share >= 0.01 else "")
         )
     statistics = _statistics(encoder, origin, found)
-    encoder.load_state_dict({**encoder.state_dict(), **found.state})
+    encoder.load_state_dict(found.state, strict=False)
     for part in encoder.modules():
         if isinstance(part, Normalize) and statistics is not None:
             count = part.mean.numel()

@@ -3,15 +3,15 @@
 import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import Encoder, ImageSpec, Origin
+from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
-from ssl_runner.nn.published import adapt_channels, missing_library, named_weights
+from ssl_runner.nn.published import adapt_channels, missing_library
 
 OURS = (  # arguments of timm.create_model that a config cannot set: the encoder does, or they read files
     "num_classes", "in_chans", "img_size", "patch_size", "global_pool", "features_only", "checkpoint_path", "cache_dir",
@@ -49,20 +49,11 @@ def create(name: str, option: str, settings: Mapping[str, Any] | None, **ours: A
         ) from error
 
 
-class TimmEncoder(Encoder):
+class TimmEncoder(LibraryEncoder):
     """What encoders around a network of timm share: normalization, and published weights."""
 
-    net: Any  # a module of timm: the names of its parts are no types
     normalize: Normalize
-    origin: Origin
     spec: ImageSpec
-
-    def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**node, "weights": "none"}
-
-    @classmethod
-    def places(cls, node: Mapping[str, Any]) -> Mapping[str, Path]:
-        return named_weights(node)
 
     def library_weights(self) -> Mapping[str, Tensor]:
         about = self.net.pretrained_cfg
@@ -108,12 +99,3 @@ class TimmEncoder(Encoder):
 def positional(net: nn.Module) -> Mapping[str, str]:
     """The spelling of names of `nn.Sequential(*net.children())`, as lightly's examples build backbones."""
     return {f"net.{name}.": f"{place}." for place, (name, _) in enumerate(net.named_children())}
-
-
-def offline(place: str, error: Exception) -> str:
-    """The refusal of weights that cannot be downloaded: where they are, and where a file of them goes."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return (
-        f"backbone.weights is pretrained, and the weights cannot be downloaded from {place} ({reason}); fetch the file "
-        "on another machine, put it anywhere on this one, and set backbone.weights to its path"
-    )

@@ -8,6 +8,7 @@ LIBRARIES = {"timm": "timm", "timm_vit": "timm"}  # option of conf/backbone/ -> 
 SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no promise
     "timm": {"name": "test_resnet", "settings": {"zero_init_last": False}},  # else gradients of zero at the start
     "timm_vit": {"settings": {"embed_dim": 48, "depth": 2}},
+    "torchvision": {"name": "squeezenet1_1"},
 }
 
 

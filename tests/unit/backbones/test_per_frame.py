@@ -97,7 +97,18 @@ def test_every_image_backbone_can_be_chosen(name):
 
 
 def test_no_image_backbone_is_forgotten():
-    kinds = {"convnet", "resnet18", "resnet34", "resnet50", "timm", "timm_vit", "vit_micro", "vit_small", "vit_tiny"}
+    kinds = {
+        "convnet",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "timm",
+        "timm_vit",
+        "torchvision",
+        "vit_micro",
+        "vit_small",
+        "vit_tiny",
+    }
     assert set(IMAGES) == kinds
 
 
