@@ -332,8 +332,12 @@ class Published(Protocol):
     def adapted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Weights by the library's names, in the shapes of this encoder: positions interpolated, channels summed."""
 
-    def library_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and standard deviation per channel that the library states for its weights; None: it states none."""
+    def folder_weights(self, folder: Path) -> Mapping[str, Tensor] | None:
+        """Those in a folder that the library wrote; None: it has no form of its own for a folder. Raises ValueError."""
+
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Mean and standard deviation per channel that belong to the weights of a file or folder (None: to the
+        library's own), as the library states them; None: it states none."""
 
 
 class MapEncoder(Encoder):

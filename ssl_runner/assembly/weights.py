@@ -293,15 +293,7 @@ def _note(encoder: Encoder, what: str, said: str) -> None:
 
 def _set(encoder: Encoder, origin: Origin, key: str) -> str:
     """Set weights and statistics; returns what was done."""
-    if origin.file is None:
-        assert isinstance(encoder, Published)
-        state = encoder.library_weights()
-    else:
-        try:
-            state = read_tensors(origin.file)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{key}: {error}") from error
-    found = match(state, encoder, origin.prefix)
+    found = match(_read(encoder, origin, key), encoder, origin.prefix)
     if found.share < origin.matched:
         fewer = f", or set {origin.key}.matched to {floor(found.share, 2)} to begin with the rest random"
         raise ValueError(
@@ -321,6 +313,19 @@ def _set(encoder: Encoder, origin: Origin, key: str) -> str:
     return said
 
 
+def _read(encoder: Encoder, origin: Origin, key: str) -> Mapping[str, Tensor]:
+    """The tensors of a file, of a folder, or of the library."""
+    library = encoder if isinstance(encoder, Published) else None
+    if origin.file is None:
+        assert library is not None
+        return library.library_weights()
+    try:
+        own = library.folder_weights(origin.file) if library is not None else None
+        return read_tensors(origin.file) if own is None else own
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
 def _statistics(encoder: Encoder, origin: Origin, found: Matched) -> tuple[Sequence[float], Sequence[float]] | None:
     """Those that belong to the weights: as set, as in the file, or as the library states. None: no images are read."""
     names = [name for name, part in encoder.named_modules() if isinstance(part, Normalize)]
@@ -330,7 +335,7 @@ def _statistics(encoder: Encoder, origin: Origin, found: Matched) -> tuple[Seque
         return origin.mean, origin.std
     if f"{names[0]}.mean" in found.state:
         return found.state[f"{names[0]}.mean"].tolist(), found.state[f"{names[0]}.std"].tolist()
-    stated = encoder.library_statistics() if isinstance(encoder, Published) else None
+    stated = encoder.library_statistics(origin.file) if isinstance(encoder, Published) else None
     if stated is None:
         raise ValueError(
             f"{origin.key}.mean is null, and nothing states how images were normalized for {origin.weights}: set "

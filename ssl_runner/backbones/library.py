@@ -29,7 +29,10 @@ class LibraryEncoder(Encoder):
     def adapted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return state
 
-    def library_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+    def folder_weights(self, folder: Path) -> Mapping[str, Tensor] | None:
+        return None
+
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         return None
 
 

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ class TimmEncoder(LibraryEncoder):
             state = adapt_channels(state, f"{name}.weight", self.spec.channels)
         return state
 
-    def library_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         about = self.net.pretrained_cfg
         return about["mean"], about["std"]
 

@@ -1,20 +1,18 @@
 """Vision Transformers of timm, which encode any subset of their patches."""
 
-import math
 from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from ssl_runner.backbones.timm_models import TimmEncoder, create
-from ssl_runner.backbones.vit import choose_patch, divisors
+from ssl_runner.backbones.vit import suitable_patch
 from ssl_runner.interfaces import Features, ImageSpec, Origin, PatchEncoder
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.published import WeightSettings
 
 Pool = Literal["mean", "class"]
-FEWEST = 4  # patches along the shorter side below which `patch: null` does not take the network's own
 
 
 class TimmViT(TimmEncoder, PatchEncoder):
@@ -47,7 +45,7 @@ class TimmViT(TimmEncoder, PatchEncoder):
         size = (spec.height, spec.width)
         net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size)
         own = _patch_of(net, name)
-        self.patch = _chosen(patch, own, size)
+        self.patch = suitable_patch(patch, own, size)
         if self.patch != own:
             net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size, patch_size=self.patch)
         if pool not in ("mean", "class"):
@@ -112,19 +110,6 @@ def _patch_of(net: Any, name: str) -> int:
         "VisionTransformer and Eva); choose one, such as vit_small_patch16_224, or backbone=timm for a convolutional "
         "network"
     )
-
-
-def _chosen(patch: int | None, own: int, size: tuple[int, int]) -> int:
-    """`patch`, which must divide the image, or the one that `patch: null` stands for."""
-    fits = divisors(math.gcd(*size))
-    if patch is None:
-        return own if own in fits and min(size) // own >= FEWEST else choose_patch(*size)
-    if patch not in fits:
-        raise ValueError(
-            f"backbone.patch is {patch}; it must divide the images, which are of {size[0]} x {size[1]} pixels: set "
-            f"backbone.patch to one of {', '.join(map(str, fits))}, or null"
-        )
-    return patch
 
 
 def _kept(rotary: Tensor, keep: Tensor, mixed: bool) -> Tensor:

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         state = {OLDER.sub(r"\1\2", name): value for name, value in state.items()}
         return adapt_channels(state, f"{self.first}.weight", self.spec.channels)
 
-    def library_statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         from torchvision.models import get_model_weights
 
         known = get_model_weights(self.name)
@@ -116,7 +117,7 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         return prepared.mean, prepared.std
 
 
-def _create(name: str, settings: Mapping[str, Any] | None) -> nn.Module:
+def _create(name: str, settings: Mapping[str, Any] | None) -> Any:
     """A network of torchvision, randomly initialized. Downloads nothing. Raises ValueError where it is of no use."""
     import torchvision
 
@@ -137,10 +138,9 @@ def _create(name: str, settings: Mapping[str, Any] | None) -> nn.Module:
             "size: choose a convolutional network, or backbone=timm_vit for a Vision Transformer"
         )
     try:
-        net: nn.Module = torchvision.models.get_model(name, weights=None, **(settings or {}))
+        return torchvision.models.get_model(name, weights=None, **(settings or {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"backbone.name={name} cannot be built by torchvision with these settings: {error}") from error
-    return net
 
 
 def _parts(net: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
@@ -151,7 +151,7 @@ def _parts(net: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
                 yield each, any(isinstance(inner, nn.Conv2d) for inner in each.modules())
 
 
-def _dim(net: nn.Module) -> int:
+def _dim(net: Any) -> int:
     """The channels of the map of features: what its classifier reads, if that is one vector a map; else those of the
     last convolution."""
     from torchvision.models import VGG, AlexNet, SqueezeNet
@@ -164,11 +164,9 @@ def _dim(net: nn.Module) -> int:
     return int(next(part for part in head.modules() if isinstance(part, nn.Linear)).in_features)
 
 
-def _reading(conv: nn.Module, channels: int) -> nn.Conv2d:
+def _reading(conv: Any, channels: int) -> nn.Conv2d:
     """A convolution like `conv` for images of `channels` channels, initialized as torchvision's are."""
-    assert isinstance(conv, nn.Conv2d)
-    new = nn.Conv2d(
-        channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None
-    )  # type: ignore[arg-type]
+    size, bias = (conv.kernel_size, conv.stride, conv.padding), conv.bias is not None
+    new = nn.Conv2d(channels, conv.out_channels, *size, bias=bias)
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
     return new

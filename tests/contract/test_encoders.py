@@ -36,7 +36,8 @@ SMALLER = {  # parameters that cost time and change no promise
 IMAGES = {"gray 28": (1, 28, 28), "color 32": (3, 32, 32), "color 64": (3, 64, 64), "gray 32 x 64": (1, 32, 64)}
 CLIPS = {"gray clips": (4, 1, 16, 16), "color clips": (4, 3, 16, 32)}
 SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
-FEWER = {  # large ones are not tried at every size, others read no images
+FEWER = {  # large ones are not tried at every size, others read no images, or square ones alone
+    "huggingface_vit": ["gray 28", "color 32"],
     "mlp": ["vectors"],
     "resnet18": ["gray 28", "color 32"],
     "resnet34": ["color 32"],

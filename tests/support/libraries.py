@@ -4,10 +4,21 @@ from typing import Any
 
 import pytest
 
-LIBRARIES = {"timm": "timm", "timm_vit": "timm"}  # option of conf/backbone/ -> package
+LIBRARIES = {
+    "timm": "timm",
+    "timm_vit": "timm",
+    "huggingface": "transformers",
+    "huggingface_vit": "transformers",
+}  # option of conf/backbone/ -> package
 SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no promise
     "timm": {"name": "test_resnet", "settings": {"zero_init_last": False}},  # else gradients of zero at the start
     "timm_vit": {"settings": {"embed_dim": 48, "depth": 2}},
+    "huggingface": {
+        "config": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+    },
+    "huggingface_vit": {
+        "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    },
     "torchvision": {"name": "squeezenet1_1"},
 }
 

@@ -1,5 +1,6 @@
 """Networks of timm as encoders: what they compute is timm's, and how they suit the images is said."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -177,6 +178,6 @@ def test_what_does_not_go_is_refused(make: Any, said: str) -> None:
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=r"backbone=timm needs the package timm: pip install 'ssl-runner\[timm\]'"):
         cnn()
