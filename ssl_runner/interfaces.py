@@ -266,10 +266,78 @@ class Encoder(nn.Module, ABC):
     kind: ClassVar[str]  # for messages: "a map encoder (...)"
     dim: int  # D
     note: str = ""  # what it chose to suit the data; printed at the start of a run
+    spellings: Sequence[Mapping[str, str]] = ()  # of published files: beginning of a name of its weights -> in the file
 
     @abstractmethod
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         """Encode a batch. `layers`: also return one pooled vector per block."""
+
+    def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config that builds this architecture again without any file or download; `node`: its own."""
+        return node
+
+    @classmethod
+    def places(cls, node: Mapping[str, Any]) -> Mapping[str, Path]:
+        """The files and folders that settings of its config name: setting -> path. In the identity of a run their
+        contents replace the setting."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the weights of an encoder come from, and what is known of them: keys of conf/backbone/timm.yaml, and of
+    `start_file`. Raises ValueError for values that clash."""
+
+    weights: str  # "none", "pretrained" (the library's own, downloaded), or a file or folder
+    source: str | None  # who published them, and where
+    license: str | None
+    prefix: str | None  # of their names in a file; None: the one by which most are found
+    matched: float  # the least share of the encoder's tensors that a file must contain, in (0, 1]
+    mean: Sequence[float] | None  # of their training images, per channel, in [0, 1]; None: the library's
+    std: Sequence[float] | None
+    key: str = "backbone"  # the node that the settings are of, for messages
+
+    def __post_init__(self) -> None:
+        if not 0 < self.matched <= 1:
+            raise ValueError(f"{self.key}.matched is {self.matched}; it is a share of tensors and must lie in (0, 1]")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"{self.key}.mean and {self.key}.std must both be set, or both be null")
+        if self.std is not None and not all(each > 0 for each in self.std):
+            raise ValueError(f"{self.key}.std is {list(self.std)}; each must be above 0")
+        unknown = [name for name in ("source", "license") if not getattr(self, name)]
+        if self.weights != "none" and unknown:
+            raise ValueError(
+                f"{self.key}.{unknown[0]} is not set, and the weights are {self.weights}; say who published them and "
+                f"under which license ({self.key}.source=..., {self.key}.license=...; unknown is an answer), since "
+                "both are part of the result"
+            )
+
+    @property
+    def file(self) -> Path | None:
+        """The file or folder that `weights` names, if it names one."""
+        return None if self.weights in ("none", "pretrained") else Path(self.weights).expanduser()
+
+
+@runtime_checkable
+class Published(Protocol):
+    """An encoder around a network of a library. Its constructor reads no weights, so that neither a random start nor an
+    exported encoder needs the files or the download that it began with; `assembly.weights` sets them."""
+
+    origin: Origin
+
+    def library_weights(self) -> Mapping[str, Tensor]:
+        """The library's own weights, by its names; downloaded if need be. Raises ValueError where there are none, or
+        offline, with where a file of them goes."""
+
+    def adapted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights by the library's names, in the shapes of this encoder: positions interpolated, channels summed."""
+
+    def folder_weights(self, folder: Path) -> Mapping[str, Tensor] | None:
+        """Those in a folder that the library wrote; None: it has no form of its own for a folder. Raises ValueError."""
+
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Mean and standard deviation per channel that belong to the weights of a file or folder (None: to the
+        library's own), as the library states them; None: it states none."""
 
 
 class MapEncoder(Encoder):

@@ -8,7 +8,8 @@ import torch
 
 from ssl_runner.assembly.construct import construct, loggers, objective, optimizer, schedule, source
 from ssl_runner.assembly.contents import fingerprint
-from ssl_runner.assembly.export import encoder_folder, exported_files, exported_spec
+from ssl_runner.assembly.export import exported_spec
+from ssl_runner.assembly.weights import is_exported, named_files, start_files
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit, unfit_evaluations
 from ssl_runner.config.schema import Config
@@ -26,13 +27,17 @@ from ssl_runner.loggers.interface import RunContext
 
 
 def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
-    """Fingerprints of the files that settings name (dataset, `start_from`, evaluations): key -> hexadecimal digits.
+    """Fingerprints of the files that settings name (dataset, backbone, `start_from`, evaluations): key -> digits.
 
     Files that are still to be downloaded are omitted. Raises ConfigError for one that cannot be read.
     """
     files = {f"dataset.{setting}": named for setting, named in found.contents().items()}
-    if config.start is not None:
-        files["start_from"] = exported_files(encoder_folder(config.start))
+    try:
+        files |= named_files(config.backbone, "backbone")
+        if config.start is not None:
+            files["start_from"] = start_files(config.start)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
     unfit = unfit_evaluations(config, spec)
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
     for name, each in made.items():
@@ -90,9 +95,9 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
     evaluations(config, spec)
-    if config.start_from is not None:
-        check_vocabulary(Path(config.start_from), spec)
-    model = objective(config, spec, config.start)
+    if config.start is not None and is_exported(config.start):
+        check_vocabulary(config.start, spec)
+    model = objective(config, spec, config.start, "files")
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
     if further is not None:

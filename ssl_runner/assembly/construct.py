@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ssl_runner.assembly.export import read_encoder
+from ssl_runner.assembly.weights import Which, begin
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import locate, parameters
@@ -77,8 +77,7 @@ def source(config: Config) -> tuple[DataSource, DataSpec]:
 
 def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
     """The encoder, randomly initialized. Raises ConfigError, also for one that would not fit into memory."""
-    with torch.device("meta"), _Undrawn():  # shapes alone
-        size = sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    size = _bytes(node, spec)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ConfigError(
@@ -88,6 +87,18 @@ def encoder(node: Mapping[str, Any], spec: DataSpec) -> Encoder:
             ]
         )
     return construct(node, spec=spec)
+
+
+def _bytes(node: Mapping[str, Any], spec: DataSpec) -> int:
+    """The memory of an encoder's weights, without taking it; 0 where a library computes with values, of which the meta
+    device has none."""
+    try:
+        with torch.device("meta"), _Undrawn():  # shapes alone
+            return sum(each.numel() * each.element_size() for each in construct(node, spec=spec).state_dict().values())
+    except ConfigError as error:
+        if isinstance(error.__cause__, NotImplementedError):
+            return 0
+        raise
 
 
 class _Undrawn(TorchFunctionMode):
@@ -101,18 +112,18 @@ class _Undrawn(TorchFunctionMode):
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
-def objective(config: Config, spec: DataSpec, start: Path | None = None) -> Objective:
+def objective(config: Config, spec: DataSpec, start: Path | None = None, weights: Which = "none") -> Objective:
     """The objective with its encoder, randomly initialized from `config.seed`; global generators keep their state.
 
-    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. It has them
-    before the objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are
-    not those of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
+    `start`: an exported encoder, whose weights and statistics the encoder gets in place of the random ones. `weights`:
+    which of those that `backbone.weights`, or `start` of another library, names it gets. It has them before the
+    objective is made, so every copy that an objective keeps has them too. Raises ConfigError where they are not those
+    of such an encoder. Convolutions of images are laid out channels last: on a CPU they took 0.6 of the time.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         first = encoder(config.backbone, spec)
-        if start is not None:
-            read_encoder(start, first)
+        begin(first, start, config.start_file, weights)
         model: Objective = construct(config.objective, encoder=first, spec=spec)
     _channels_last(model)
     if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
@@ -145,6 +156,16 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         model = encoder(config.backbone, spec)
+    _channels_last(model)
+    return model
+
+
+def initial(config: Config, spec: DataSpec) -> Encoder:
+    """The encoder with the weights and statistics that its config names, as `objective` starts from it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        model = encoder(config.backbone, spec)
+        begin(model, config.start, config.start_file, "all")
     _channels_last(model)
     return model
 

@@ -46,7 +46,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
         }
         _write(folder / "tokens.json", json.dumps(tokens))
         fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
-    about: dict[str, Any] = {"backbone": dict(node), "spec": {"_target_": _target(spec), **fields}}
+    about: dict[str, Any] = {"backbone": dict(model.rebuilt(node)), "spec": {"_target_": _target(spec), **fields}}
     if isinstance(model, TextEncoder):
         about["reach"] = model.reach
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

@@ -1,7 +1,8 @@
 """An image backbone applied to each frame of a clip."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,9 @@ class PerFrame(FrameEncoder):
         self.note = image.note
         self.ordered = pool != "mean"
         self.pool = _pool(pool, image.dim)
+
+    def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**node, "image": dict(self.image.rebuilt(node["image"]))}
 
     def map(self, x: Tensor) -> Tensor:
         frames = x.flatten(0, 1)

@@ -11,6 +11,13 @@ Stem = Literal["auto", "small", "large"]
 SMALL = 64  # pixels; the longest shorter side to which `stem: auto` gives the small stem
 
 
+PARTS = ("stem.0.", "stem.1.", "stages.0.", "stages.1.", "stages.2.", "stages.3.")
+SPELLINGS = (  # of torchvision, and of `nn.Sequential(*children)` of its network, as lightly's examples build backbones
+    dict(zip(PARTS, ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4."), strict=True)),
+    dict(zip(PARTS, ("0.", "1.", "4.", "5.", "6.", "7."), strict=True)),
+)
+
+
 class ResNet(MapEncoder):
     """A residual network of 18, 34 or 50 layers without its classifier, randomly initialized.
 
@@ -22,6 +29,8 @@ class ResNet(MapEncoder):
     `pooled` is the mean over the grid; `layers` that of each of the four stages. `note` says which stem it is.
     Initialization is torchvision's: convolutions Kaiming, normal, fan-out.
     """
+
+    spellings = SPELLINGS
 
     def __init__(self, spec: ImageSpec, *, depth: Literal[18, 34, 50], stem: Stem) -> None:
         super().__init__()

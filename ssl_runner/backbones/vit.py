@@ -12,6 +12,7 @@ from ssl_runner.nn.transformer import Transformer
 
 SIDE = 8  # patches along the shorter side that `patch: null` aims at
 LARGEST = 16  # pixels; the largest patch that `patch: null` chooses
+FEWEST = 4  # patches along the shorter side below which a network's own patch is not taken
 MOST = 16  # patches along the shorter side above which `patch: null` refuses to choose
 
 
@@ -99,5 +100,25 @@ def choose_patch(height: int, width: int) -> int:
             f"backbone.patch is null and the images are of {height} x {width} pixels, which no patch size "
             f"of 2 to {LARGEST} pixels divides into {MOST} or fewer patches a side; set backbone.patch to "
             f"one of {', '.join(map(str, fits))}, or give the dataset another size"
+        )
+    return patch
+
+
+def suitable_patch(patch: int | None, own: int, size: tuple[int, int]) -> int:
+    """The side of a patch for images of `size`, where a network of a library has patches of `own` pixels.
+
+    It is `patch`; or for None `own`, where that divides the image and gives 4 patches a side or more, else that of
+    `choose_patch`. Raises ValueError for a patch that does not divide the image.
+
+    >>> [suitable_patch(None, 16, (side, side)) for side in (28, 32, 64, 96, 224)]
+    [4, 4, 16, 16, 16]
+    """
+    fits = divisors(math.gcd(*size))
+    if patch is None:
+        return own if own in fits and min(size) // own >= FEWEST else choose_patch(*size)
+    if patch not in fits:
+        raise ValueError(
+            f"backbone.patch is {patch}; it must divide the images, which are of {size[0]} x {size[1]} pixels: set "
+            f"backbone.patch to one of {', '.join(map(str, fits))}, or null"
         )
     return patch

@@ -96,6 +96,10 @@ def again(asked: dict[str, Any]) -> None:
         encoder = load.load_encoder(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+    # The encoder is in the run's folder: of what it began with, no file is needed any more.
+    node = export.about_encoder(export.encoder_folder(folder))["backbone"]
+    config = replace(config, backbone=node, start_from=None)
+    own = typed({**plain, "backbone": node, "start_from": None})
     check.evaluations(config, spec)
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))
@@ -116,12 +120,12 @@ def again(asked: dict[str, Any]) -> None:
         on = told(on, result, data.fingerprint(), console)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
     if "random_start" in config.controls:
-        subjects[RANDOM_START] = construct.untrained(typed(plain), export.exported_spec(folder), encoder)
+        subjects[RANDOM_START] = construct.untrained(own, export.exported_spec(folder), encoder)
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if on.own and checkpoint.is_file():
-        model = construct.objective(typed(plain), data.spec)
+        model = construct.objective(own, data.spec)
         load.read_checkpoint(checkpoint, model)
     on = replace(on, fingerprint=data.fingerprint(JUDGED))
     found, failures = evaluate(config, subjects, model, data, folder, console, on, result.cost.precision)

@@ -15,7 +15,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from ssl_runner.assembly import check, construct
+from ssl_runner.assembly import check, construct, weights
 from ssl_runner.assembly.export import export_encoder
 from ssl_runner.assembly.load import load_data
 from ssl_runner.assembly.places import (
@@ -247,17 +247,17 @@ JUDGED: tuple[SplitName, ...] = ("train", "val", "test")  # what evaluations rea
 
 def fresh(config: Config, data: "DataModule") -> Objective:
     """The objective at the start of a run: initialized by the config's seed, with an encoder that normalizes by the
-    data's statistics; or with the encoder of `start_from`, which keeps its own statistics."""
-    model = construct.objective(config, data.spec, config.start)
+    data's statistics; or with weights from elsewhere (`start_from`, `backbone.weights`), which keep their own."""
+    model = construct.objective(config, data.spec, config.start, "all")
     data.moving = not model.counts_examples
-    if config.start is None:
+    if config.start is None and not weights.parts_with_weights(model.encoder):
         construct.fit_statistics(model, data.statistics)
     return model
 
 
 def said_of_start(start: Path, model: Objective) -> str:
-    """A description of the start of a run from an exported encoder."""
-    normalized = any(isinstance(part, Normalize) for part in model.encoder.modules())
+    """A description of the start of a run from weights of another run, or of another library."""
+    normalized = weights.is_exported(start) and any(isinstance(part, Normalize) for part in model.encoder.modules())
     statistics = (
         ", and images are normalized by that run's statistics, not by those of this dataset" if normalized else ""
     )
@@ -295,7 +295,7 @@ def introduce(config: Config, model: Objective, data: "DataModule", console: Con
     if "views" in config.objective:
         console.print(f"views: {views_of(config)}")
     if model.encoder.note:
-        console.print(f"backbone: {model.encoder.note}")
+        console.print(f"backbone: {model.encoder.note}", soft_wrap=True)
     if config.start is not None:
         console.print(f"start_from: {said_of_start(config.start, model)}", soft_wrap=True)
 

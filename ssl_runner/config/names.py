@@ -167,6 +167,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
         "pruner": "median", "monitor": "val/knn_accuracy", "engine": "local", "jobs": None, "settings": None,
     },
+    "start_file": {"source": None, "license": None, "prefix": None, "matched": 1.0, "mean": None, "std": None},
     "trainer.monitor_examples": 0,
     "trainer.watch_every": 0,
     "trainer.early_stop": "none",

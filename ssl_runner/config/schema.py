@@ -74,6 +74,18 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class StartFile:
+    """What is known of a file of another library that `start_from` names: conf/config.yaml says what each key is."""
+
+    source: str | None = None
+    license: str | None = None
+    prefix: str | None = None
+    matched: float = 1.0
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run, typed: conf/config.yaml. The axes' nodes stay plain dicts until `assembly` makes objects of them."""
 
@@ -103,10 +115,12 @@ class Config:
     contents: dict[str, str] = field(
         metadata=key(identity=False), default_factory=dict
     )  # fingerprints of the files that keys name
+    start_file: StartFile = StartFile()
 
     @property
     def start(self) -> Path | None:
-        """The exported encoder to start from, or a run's folder that holds one; None: the random start."""
+        """The exported encoder to start from, a run's folder that holds one, or a file of another library; None: the
+        start is random, or `backbone.weights` says what it is."""
         return None if self.start_from is None else Path(self.start_from)
 
 
@@ -119,7 +133,7 @@ def typed(plain: Any) -> Config:
     plain = current(plain)
     if problems := [*check_fields(plain, Config, ""), *misfits(plain)]:
         raise ConfigError(list(dict.fromkeys(problems)))
-    parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep}
+    parts = {"budget": Budget, "trainer": Trainer, "sweep": Sweep, "start_file": StartFile}
     config = Config(**{**plain, **{name: cls(**plain[name]) for name, cls in parts.items()}})
     if problems := [*out_of_range(config), *clashes(config), *unwritable(config.output)]:
         raise ConfigError(problems)

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -27,6 +28,7 @@ from ssl_runner.interfaces import (
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 EVERY = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.glob("*.yaml"))}
 SMALLER = {  # parameters that cost time and change no promise
+    **libraries.SMALLER,
     "vit_tiny": {"depth": 2},
     "vit_small": {"depth": 2},
     "resnet34": {"depth": 18},
@@ -34,7 +36,8 @@ SMALLER = {  # parameters that cost time and change no promise
 IMAGES = {"gray 28": (1, 28, 28), "color 32": (3, 32, 32), "color 64": (3, 64, 64), "gray 32 x 64": (1, 32, 64)}
 CLIPS = {"gray clips": (4, 1, 16, 16), "color clips": (4, 3, 16, 32)}
 SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
-FEWER = {  # large ones are not tried at every size, others read no images
+FEWER = {  # large ones are not tried at every size, others read no images, or square ones alone
+    "huggingface_vit": ["gray 28", "color 32"],
     "mlp": ["vectors"],
     "resnet18": ["gray 28", "color 32"],
     "resnet34": ["color 32"],
@@ -89,6 +92,7 @@ def spec_of(size: str) -> DataSpec:
 @cache
 def original(name: str, size: str) -> Encoder:
     """An encoder whose running statistics are of a few batches, in eval mode, normalizing as it would in a run."""
+    libraries.needs(name)
     torch.manual_seed(0)
     encoder = build(name, spec_of(size), SMALLER.get(name, {}))
     if size in IMAGES or size in CLIPS:

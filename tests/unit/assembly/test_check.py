@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import libraries
 import made_bert
 import made_text
 import pytest
@@ -23,7 +24,7 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.evaluation.any.controls import BagOfWords
-from ssl_runner.interfaces import SpecialTokens, TextSpec
+from ssl_runner.interfaces import PatchEncoder, SpecialTokens, TextSpec
 from ssl_runner.views.image import ImageViews
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
@@ -140,10 +141,15 @@ def fits(dataset: str, backbone: str, objective: str) -> bool:
 @pytest.mark.parametrize("objective", AXES["objective"])
 @pytest.mark.parametrize("backbone", AXES["backbone"])
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
+    libraries.needs(backbone)
     text = objective in TEXT["objective"]
     chosen = put_together(*(made_text.overrides() if text else []), objective=objective, backbone=backbone)
     chosen.backbone.update({"depth": 1} if backbone.startswith(("vit", "bert", "gpt")) else {})
-    if backbone.startswith("vit") and objective in ("swav", "dino"):  # such a backbone reads images of one size
+    chosen.backbone.update(libraries.SMALLER.get(backbone, {}))
+    if issubclass(target("backbone", backbone), PatchEncoder) and objective in (
+        "swav",
+        "dino",
+    ):  # such a backbone reads images of one size
         chosen.objective["small_views"]["size"] = None
     if fits("text_file" if text else "fake_images", backbone, objective):
         check.validate(chosen)

@@ -1,3 +1,4 @@
+import libraries
 import pytest
 import torch
 
@@ -87,6 +88,7 @@ def test_what_is_no_backbone_of_images_and_no_pool_is_refused():
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_image_backbone_can_be_chosen(name):
     chosen = compose(["backbone=per_frame", f"backbone/image={name}", "evaluation=[]", "logger=none"])
+    libraries.needs(name)
     assert chosen["names"]["backbone/image"] == name
     assert chosen["backbone"]["image"] == compose([f"backbone={name}"])["backbone"]
     with torch.device("meta"):
@@ -95,8 +97,8 @@ def test_every_image_backbone_can_be_chosen(name):
 
 
 def test_no_image_backbone_is_forgotten():
-    kinds = {"convnet", "resnet18", "resnet34", "resnet50", "vit_micro", "vit_small", "vit_tiny"}
-    assert set(IMAGES) == kinds
+    ours = {"convnet", "resnet18", "resnet34", "resnet50", "vit_micro", "vit_small", "vit_tiny"}
+    assert set(IMAGES) == ours | {"huggingface", "huggingface_vit", "timm", "timm_vit", "torchvision"}
 
 
 def test_it_does_not_read_images():

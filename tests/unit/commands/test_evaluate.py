@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import libraries
 import made_text
 import pytest
 import torch
@@ -73,7 +74,9 @@ def state(encoder: Encoder) -> dict[str, Tensor]:
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_random_start_is_that_of_the_run(backbone: str, tmp_path: Path, asked: dict[str, Encoder]) -> None:
     """Weights and statistics: against the objective's encoder before its first step, given the data's statistics."""
+    libraries.needs(backbone)
     words = [f"backbone={backbone}", *data_for(backbone), "seed=3", "batch_size=4", "logger=none", "evaluation=[]"]
+    words += libraries.words(backbone)
     if backbone in SHALLOWER:
         words.append(f"backbone.depth={SHALLOWER[backbone]}")
     plain = compose(words)

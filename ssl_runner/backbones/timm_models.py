@@ -1,0 +1,102 @@
+"""Networks of timm: how they are built, and their weights. https://github.com/huggingface/pytorch-image-models"""
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.interfaces import ImageSpec
+from ssl_runner.nn.normalize import Normalize
+from ssl_runner.nn.published import adapt_channels, missing_library
+
+OURS = (  # arguments of timm.create_model that a config cannot set: the encoder does, or they read files
+    "num_classes", "in_chans", "img_size", "patch_size", "global_pool", "features_only", "checkpoint_path", "cache_dir",
+    "scriptable", "exportable", "no_jit", "device", "dtype",
+)  # fmt: skip
+
+
+def create(name: str, option: str, settings: Mapping[str, Any] | None, **ours: Any) -> Any:
+    """A network of timm without classifier, randomly initialized. Reads no file and downloads nothing.
+
+    `option`: of conf/backbone/, for messages; `settings`: `backbone.settings`. Raises ValueError for an unknown name,
+    and for settings that timm does not take.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise missing_library(option, "timm", "timm") from error
+
+    known = timm.list_models()
+    if name.partition(".")[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise ValueError(
+            f"backbone.name is {name!r}, which timm {timm.__version__} does not have"
+            + (f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() lists what it has")
+        )
+    for key in settings or {}:
+        if key in OURS or key.startswith("pretrained"):
+            raise ValueError(f"backbone.settings.{key} cannot be set: the encoder sets it, or it would read a file")
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **(settings or {}), **ours)
+    except (TypeError, AssertionError, RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"backbone.name={name} cannot be built by timm as backbone={option} needs it: {error}; choose another "
+            "network, or other backbone.settings"
+        ) from error
+
+
+class TimmEncoder(LibraryEncoder):
+    """What encoders around a network of timm share: normalization, and published weights."""
+
+    normalize: Normalize
+    spec: ImageSpec
+
+    def library_weights(self) -> Mapping[str, Tensor]:
+        about = self.net.pretrained_cfg
+        hub, url, name = about.get("hf_hub_id"), about.get("url"), about.get("architecture")
+        if (not hub and not url) or about.get("custom_load"):
+            raise ValueError(
+                f"backbone.weights is pretrained; timm has no weights of {name} that can be read as tensors: choose "
+                f"another name (timm.list_pretrained() lists them), or set backbone.weights to a file"
+            )
+        found: Mapping[str, Tensor]
+        place = f"https://huggingface.co/{hub}" if hub else url
+        try:
+            if hub:
+                from timm.models import load_state_dict_from_hf
+
+                names = {"filename": about["hf_hub_filename"]} if about.get("hf_hub_filename") else {}
+                found = load_state_dict_from_hf(hub, weights_only=True, **names)
+                return found
+            found = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
+            return found
+        except Exception as error:  # of the network, which has many
+            raise ValueError(offline(place, error)) from error
+
+    def adapted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """By timm's own filter of checkpoints, which interpolates positions and patches, then channels."""
+        convert: Callable[..., Mapping[str, Tensor]] | None = getattr(
+            sys.modules[type(self.net).__module__], "checkpoint_filter_fn", None
+        )
+        # A filter expects the weights that it knows: it is not asked of those of another network.
+        own = self.net.state_dict()
+        if convert is not None and len(own.keys() & state.keys()) * 2 >= len(own):
+            state = convert(dict(state), self.net)
+        first = self.net.pretrained_cfg.get("first_conv")
+        for name in (first,) if isinstance(first, str) else first or ():
+            state = adapt_channels(state, f"{name}.weight", self.spec.channels)
+        return state
+
+    def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
+        about = self.net.pretrained_cfg
+        return about["mean"], about["std"]
+
+
+def positional(net: nn.Module) -> Mapping[str, str]:
+    """The spelling of names of `nn.Sequential(*net.children())`, as lightly's examples build backbones."""
+    return {f"net.{name}.": f"{place}." for place, (name, _) in enumerate(net.named_children())}

@@ -1,0 +1,43 @@
+"""Backbones of libraries that need not be installed: which one each needs, and settings that make it small."""
+
+from typing import Any
+
+import pytest
+
+LIBRARIES = {
+    "timm": "timm",
+    "timm_vit": "timm",
+    "huggingface": "transformers",
+    "huggingface_vit": "transformers",
+}  # option of conf/backbone/ -> package
+SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no promise
+    "timm": {"name": "test_resnet", "settings": {"zero_init_last": False}},  # else gradients of zero at the start
+    "timm_vit": {"settings": {"embed_dim": 48, "depth": 2}},
+    "huggingface": {
+        "config": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+    },
+    "huggingface_vit": {
+        "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    },
+    "torchvision": {"name": "squeezenet1_1"},
+}
+
+
+def needs(backbone: str) -> None:
+    """Skip the test where the library of a backbone is not installed."""
+    if backbone in LIBRARIES:
+        pytest.importorskip(LIBRARIES[backbone])
+
+
+def words(backbone: str, key: str = "backbone") -> list[str]:
+    """Overrides that make a backbone of a library small; none for others."""
+    return [f"{key}.{name}={_word(value)}" for name, value in SMALLER.get(backbone, {}).items()]
+
+
+def _word(value: Any) -> str:
+    """As the command line has it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{_word(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
