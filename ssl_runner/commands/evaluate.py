@@ -86,7 +86,7 @@ def again(asked: dict[str, Any]) -> None:
     from ssl_runner.assembly.places import finished
     from ssl_runner.commands.run import JUDGED, report, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
-    from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
+    from ssl_runner.results.result import INITIAL, PRETRAINED, RANDOM_START, write_result
 
     result = finished(folder)
     if result is None:
@@ -119,8 +119,10 @@ def again(asked: dict[str, Any]) -> None:
     if on.own:
         on = told(on, result, data.fingerprint(), console)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
-    if "random_start" in config.controls:
+    if RANDOM_START in config.controls:
         subjects[RANDOM_START] = construct.untrained(own, export.exported_spec(folder), encoder)
+    if INITIAL in config.controls and (begun := construct.initial(typed(plain), export.exported_spec(folder))):
+        subjects[INITIAL] = begun
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"

@@ -39,6 +39,7 @@ from ssl_runner.nn.normalize import Normalize
 from ssl_runner.results.address import address
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import (
+    INITIAL,
     PRETRAINED,
     RANDOM_START,
     REPORT,
@@ -213,6 +214,8 @@ def judge(
     subjects: dict[str, Encoder] = {PRETRAINED: model.exported}
     if RANDOM_START in config.controls:
         subjects[RANDOM_START] = construct.untrained(config, data.spec, model.encoder)
+    if INITIAL in config.controls and (initial := construct.initial(config, data.spec)):
+        subjects[INITIAL] = initial
     subjects |= bare(config, data)
     fingerprint, judged = data.fingerprints(None, JUDGED)
     on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=judged)

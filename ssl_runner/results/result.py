@@ -24,6 +24,7 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 REPORT = "report.html"
 PRETRAINED, RANDOM_START = "pretrained", "random_start"  # whom an evaluation was about
+INITIAL = "initial"  # the encoder as it came: weights of a file, a library or another run, before pretraining
 PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"  # what needs no backbone
 UNTRAINED = "none"  # the precision of a pretraining that there was none of
 

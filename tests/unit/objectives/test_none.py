@@ -18,7 +18,7 @@ from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import typed
 from ssl_runner.reporting.comparison import beside, compare
 from ssl_runner.results.metrics import Precision
-from ssl_runner.results.result import PRETRAINED, UNTRAINED, Run, read_result
+from ssl_runner.results.result import INITIAL, PRETRAINED, RANDOM_START, UNTRAINED, Run, read_result
 
 SMALL = [
     "dataset=fake_images", "dataset.examples=40", "dataset.test_examples=20", "dataset.height=8", "dataset.width=8",
@@ -115,3 +115,21 @@ def test_the_short_form_is_a_run_of_it(tmp_path: Path, monkeypatch: pytest.Monke
     (request,) = asked
     assert request.config.names["objective"] == "none"
     assert list(request.config.evaluation) == ["linear"]
+
+
+def test_the_weights_that_a_run_began_with_are_a_control(tmp_path: Path, trained: Run) -> None:
+    """Of one that has some, and trains them."""
+    words = ("controls=[random_start,initial]", "budget.amount=1")
+    none = done(tmp_path, "objective=none", f"start_from={trained.folder}", *words)
+    further = done(tmp_path, "objective=rotation", f"start_from={trained.folder}", *words)
+    anew = done(tmp_path, "objective=rotation", *words)
+    found = [
+        {each.subject: [metric.value for metric in each.metrics] for each in run.result.results}
+        for run in (trained, none, further, anew)
+    ]
+    assert [set(each) for each in found[1:]] == [
+        {PRETRAINED, RANDOM_START},
+        {PRETRAINED, RANDOM_START, INITIAL},
+        {PRETRAINED, RANDOM_START},
+    ]
+    assert found[2][INITIAL] == found[0][PRETRAINED]
