@@ -399,6 +399,7 @@ class TextEncoder(Encoder):
     special: SpecialTokens
     reach: int | None = None  # maximal length in pretraining, beyond which positions are untrained; None: any length
     embedding: nn.Embedding  # (vocabulary, E): token embeddings; the row of PAD is zero
+    head: Tensor | None = None  # (vocabulary, D): weights that score tokens, of published weights; not exported
 
     @abstractmethod
     def states(self, x: Tensor) -> tuple[Tensor, ...]:

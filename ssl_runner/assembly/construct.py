@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ssl_runner.assembly.weights import Which, begin
+from ssl_runner.assembly.weights import Which, begin, parts_with_weights
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import locate, parameters
@@ -126,7 +126,8 @@ def objective(config: Config, spec: DataSpec, start: Path | None = None, weights
         begin(first, start, config.start_file, weights)
         model: Objective = construct(config.objective, encoder=first, spec=spec)
     _channels_last(model)
-    if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None:
+    known = parts_with_weights(model.encoder)  # they were trained on as many tokens as they say
+    if isinstance(model.encoder, TextEncoder) and model.encoder.reach is not None and not known:
         model.encoder.reach = tokens_shown(model, spec)
     return model
 

@@ -129,19 +129,30 @@ class HuggingFaceEncoder(LibraryEncoder):
 
     def _read(self, place: str, local: bool) -> dict[str, Tensor]:
         """Weights by the names that this version of transformers has for them, whichever the file has."""
-        from transformers import AutoModel
-
         try:
-            net, about = AutoModel.from_pretrained(
-                place, trust_remote_code=False, local_files_only=local, output_loading_info=True, dtype=torch.float32
-            )
+            state, about = self._load(place, local)
         except Exception as error:  # of the network, or of the file, which have many
             if local:
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
                 raise ValueError(f"{place!r} cannot be read by transformers: {reason}") from error
             raise ValueError(offline(f"https://huggingface.co/{place}", error)) from error
-        state = {name: value for name, value in net.state_dict().items() if name not in set(about["missing_keys"])}
-        return {**state, **{name: torch.empty(0) for name in about["unexpected_keys"]}}  # which are counted
+        missing = set(about["missing_keys"])
+        known = {name: value for name, value in state.items() if name not in missing}
+        return {**known, **{name: torch.empty(0) for name in about["unexpected_keys"]}}  # which are counted
+
+    def _load(self, place: str, local: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        from transformers import AutoModel
+
+        net, about = self._from(AutoModel, place, local)
+        return net.state_dict(), about
+
+    @staticmethod
+    def _from(cls: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:
+        """A network with its weights, and which of them were missing. No code of the folder, or of the hub, is run."""
+        net, about = cls.from_pretrained(
+            place, trust_remote_code=False, local_files_only=local, output_loading_info=True, dtype=torch.float32
+        )
+        return net, about
 
     def library_statistics(self, folder: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         """Those of preprocessor_config.json, of the folder or of the hub."""

@@ -15,7 +15,8 @@ class TokenScores(nn.Module):
         score = W h + b
 
     `output`: W is the encoder's embedding itself (tied), behind a linear layer where E is not D, or weights of its own
-    (own). Press, Wolf 2017, "Using the Output Embedding to Improve Language Models", https://arxiv.org/abs/1608.05859.
+    (own), which begin as `TextEncoder.head` where published weights brought one. Press, Wolf 2017, "Using
+    the Output Embedding to Improve Language Models", https://arxiv.org/abs/1608.05859.
     With -inf no gradient reaches the vector of padding, which stays zero.
     """
 
@@ -29,7 +30,8 @@ class TokenScores(nn.Module):
         self.project: nn.Module = nn.Identity()
         match output:
             case "own":
-                self.weight = nn.Parameter(torch.randn(count, encoder.dim) * encoder.dim**-0.5)
+                drawn = torch.randn(count, encoder.dim) * encoder.dim**-0.5
+                self.weight = nn.Parameter(drawn if encoder.head is None else encoder.head.clone())
             case "tied":
                 if encoder.dim != width:
                     self.project = nn.Linear(encoder.dim, width, bias=False)

@@ -2,6 +2,7 @@
 
 import copy
 
+import libraries
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from ssl_runner.interfaces import (
 NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_dir() / "backbone").glob("*.yaml"))}
 NODES = {name: node for name, node in NODES.items() if issubclass(locate(node["_target_"]), TextEncoder)}
 SMALLER = {  # numbers that cost time and change no promise
+    **libraries.SMALLER,
     "bert_small": {"depth": 2},
     "gpt_small": {"depth": 2},
 }
@@ -32,6 +34,7 @@ KINDS = (TokenEncoder, CausalEncoder, BiCausalEncoder, WordEncoder, CountEncoder
 
 @pytest.fixture(params=NODES)
 def encoder(request: pytest.FixtureRequest) -> TextEncoder:
+    libraries.needs(request.param)
     torch.manual_seed(0)
     made = construct.encoder(NODES[request.param] | SMALLER.get(request.param, {}), SPEC)
     assert isinstance(made, TextEncoder)

@@ -9,6 +9,8 @@ LIBRARIES = {
     "timm_vit": "timm",
     "huggingface": "transformers",
     "huggingface_vit": "transformers",
+    "huggingface_text": "transformers",
+    "huggingface_causal": "transformers",
 }  # option of conf/backbone/ -> package
 SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no promise
     "timm": {"name": "test_resnet", "settings": {"zero_init_last": False}},  # else gradients of zero at the start
@@ -19,6 +21,10 @@ SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no 
     "huggingface_vit": {
         "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     },
+    "huggingface_text": {
+        "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    },
+    "huggingface_causal": {"config": {"n_embd": 32, "n_layer": 2, "n_head": 2}},
     "torchvision": {"name": "squeezenet1_1"},
 }
 

@@ -227,7 +227,7 @@ def test_what_does_not_go_is_refused(make: Any, said: str, monkeypatch: pytest.M
 
 def test_a_type_has_no_weights() -> None:
     encoder = vit(weights="pretrained", **KNOWN)
-    with pytest.raises(ConfigError, match="backbone.name is vit, a type of network; set backbone.name to an id of the"):
+    with pytest.raises(ConfigError, match=r"backbone.name is vit, a type of network; set backbone.name to an id"):
         weights.begin(encoder, None, StartFile(), "all")
 
 

@@ -9,6 +9,8 @@ from ssl_runner.nn.vocabulary import TokenScores
 class Table(nn.Module):
     """An encoder as far as scores know it."""
 
+    head = None
+
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         self.special = IDS
