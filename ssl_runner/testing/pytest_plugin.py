@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 CONTRACT = Path(__file__).parent / "contract"
-TESTS = ("objectives", "encoders", "datasets", "views", "loggers", "findings")  # modules whose assertions are explained
+TESTS = (  # modules whose assertions are explained
+    "objectives", "encoders", "text_encoders", "datasets", "views", "loggers", "findings",
+)  # fmt: skip
 
 pytest.register_assert_rewrite(*(f"ssl_runner.testing.{name}" for name in TESTS))
 

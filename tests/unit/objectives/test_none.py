@@ -55,7 +55,7 @@ def test_the_encoder_is_evaluated_as_it_came(tmp_path: Path, trained: Run) -> No
     assert (found.folder / "report.html").is_file()
 
     comparison = compare([trained, found])
-    assert [axis.key for axis in comparison.axes][0] == "objective"
+    assert comparison.axes[0].key == "objective"
     shown = [column for column in comparison.columns if column.key == "knn.accuracy"]
     assert len(shown) == 1
     assert all((setting.label, "knn.accuracy") in comparison.cells for setting in comparison.settings)
