@@ -18,6 +18,7 @@ FLAGS = (
     ("--cfg job", "print the composed config and stop"),
     ("--info defaults", "print which files the config is composed of, in order"),
     ("--config-dir FOLDER", "add a folder of your own configs to conf/"),
+    ("--json", "answer with one JSON object on standard output; messages go to standard error"),
 )
 
 
