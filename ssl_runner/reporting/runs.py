@@ -11,6 +11,7 @@ from typing import Any
 
 from ssl_runner.reporting.axes import Description, describe, matching
 from ssl_runner.results.result import METRICS, RESULT, ResultError, Run, read_result
+from ssl_runner.results.status import STATUS
 from ssl_runner.results.values import is_number, parse, text
 from ssl_runner.runtime.locks import LOCK
 
@@ -63,9 +64,10 @@ def run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def is_run(files: Iterable[str]) -> bool:
-    """Whether a folder with such files is a run's: with a result, with curves, or with a config and a lock."""
+    """Whether a folder with such files is a run's: with a result, with curves, or, of one that has only begun, with a
+    lock and a config or status."""
     names = set(files)
-    return RESULT in names or METRICS in names or names >= {CONFIG, LOCK}
+    return bool(names & {RESULT, METRICS}) or (LOCK in names and bool(names & {CONFIG, STATUS}))
 
 
 def _swept(folder: Path, problems: list[str]) -> list[Path]:
