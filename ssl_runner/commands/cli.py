@@ -124,7 +124,7 @@ def _main(task: Task, command: Command, several: Several | None) -> Answer:
     from ssl_runner.config.loader import Loader, compose_line, show
 
     parser = _parser(command)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # flags may stand among overrides
     _check(args)
     if args.explain is not None:
         print(explained(args.explain, command))

@@ -297,18 +297,19 @@ def _command(words: Sequence[str], quiet: bool) -> tuple[int, dict[str, Any]]:
     Ctrl-C reaches this process alone, which asks the other one to save and end.
     """
     command = [sys.executable, "-m", "ssl_runner", *words]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        subprocess.Popen(
             command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
-        )
+        ) as process,
+    ):
         try:
             while not _heard(process, quiet):
                 process.send_signal(signal.SIGINT)
         except BaseException:
             process.kill()
             raise
-        finally:
-            code = process.wait()
+        code = process.wait()
         output.seek(0)
         try:
             found: dict[str, Any] = json.load(output)

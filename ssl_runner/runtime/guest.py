@@ -25,6 +25,7 @@ def guest() -> Iterator[None]:
     import torch
 
     with _one, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, in a notebook
         environment, drawn = dict(os.environ), (random.getstate(), np.random.get_state())
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
         lightning = logging.getLogger("pytorch_lightning")

@@ -57,6 +57,8 @@ class Terminal(Console):
 
     def __init__(self, **settings: Any) -> None:
         ours = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+        if in_notebook():
+            ours["force_terminal"] = False  # its output says that it is one, and cannot move a cursor
         super().__init__(**ours | settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -68,11 +70,16 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 def notebook_line() -> Callable[[str], None] | None:
     """In a notebook, a function that shows a line below the cell in place of the one that it showed before; None
     elsewhere."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if not hasattr(shell, "kernel"):
+    if not in_notebook():
         return None
     from IPython.display import TextDisplayObject, display
 
