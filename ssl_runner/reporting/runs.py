@@ -64,10 +64,10 @@ def run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def is_run(files: Iterable[str]) -> bool:
-    """Whether a folder with such files is a run's: with a result, with curves, or, of one that has only begun, with a
-    lock and a config or status."""
+    """Whether a folder with such files is a run's: with a result, with curves, or, of one that has only begun, with two
+    of config, status and lock."""
     names = set(files)
-    return bool(names & {RESULT, METRICS}) or (LOCK in names and bool(names & {CONFIG, STATUS}))
+    return bool(names & {RESULT, METRICS}) or len(names & {CONFIG, STATUS, LOCK}) > 1
 
 
 def _swept(folder: Path, problems: list[str]) -> list[Path]:
