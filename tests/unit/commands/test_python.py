@@ -30,6 +30,7 @@ import ssl_runner
 from ssl_runner.commands.python import quoted
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.loader import parsed
+from ssl_runner.reporting.inventory import entries
 from ssl_runner.results.result import read_result, write_result
 from ssl_runner.runtime.locks import locked
 
@@ -160,9 +161,8 @@ def test_a_preview_is_a_picture(tmp_path: Path) -> None:
 def test_a_sweep_gives_its_runs_and_says_which_failed(whole: ssl_runner.Run, tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     output = shutil.copytree(whole.folder.parents[1], tmp_path / "out")
-    damaged = shutil.copytree(whole.folder, tmp_path / "damaged")
-    second = ssl_runner.check(*WORDS, "seed=1", f"output={output}")
-    assert second is None
+    ssl_runner.check(*WORDS, "seed=1", f"output={output}")
+    assert len(list(output.glob("*/s*"))) == 1
     swept = ssl_runner.sweep(*WORDS, "seed=0,1", "sweep.jobs=1", f"output={output}", quiet=True)
     assert [run.result.seed for run in swept.runs] == [0, 1]
     assert not swept.failed
@@ -173,7 +173,6 @@ def test_a_sweep_gives_its_runs_and_says_which_failed(whole: ssl_runner.Run, tmp
     again = ssl_runner.sweep(*WORDS, "seed=0,1", "sweep.jobs=1", f"output={output}", quiet=True)
     assert [run.result.seed for run in again.runs] == [0]
     assert "is damaged" in again.failed["s1"]
-    assert damaged.exists()
 
 
 def test_a_comparison_is_a_table(whole: ssl_runner.Run, tmp_path: Path) -> None:
@@ -349,6 +348,20 @@ def test_sigterm_saves_and_goes_on_to_the_process(tmp_path: Path) -> None:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
     assert list(tmp_path.rglob("last.ckpt"))
+
+
+def test_a_failed_run_says_why_until_it_goes_on(tmp_path: Path) -> None:
+    words = [*WORDS, "evaluation=[]", "objective=autoencoder", f"output={tmp_path}"]
+    bad = "optimizer.lr=1e30", "schedule=constant"
+    with pytest.raises(ConfigError, match="the loss is") as failed:
+        ssl_runner.run(*words, *bad, quiet=True)
+    (found,) = entries([tmp_path], [])
+    assert (found.status, found.why) == ("failed", str(failed.value))
+    assert (found.objective, found.seed) == ("autoencoder", 0)
+    with in_batch(1, lambda _: signal.raise_signal(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        ssl_runner.run(*words, *bad, "resume=never", quiet=True)
+    (found,) = entries([tmp_path], [])
+    assert (found.status, found.why) == ("unfinished", "")
 
 
 def test_from_threads_one_call_is_at_work_at_a_time(whole: ssl_runner.Run, tmp_path: Path) -> None:
