@@ -83,7 +83,8 @@ def _ended(error: BaseException) -> dict[str, Any]:
     if not isinstance(error, SystemExit):
         return {"exit_code": 1, "error": [shown(f"{type(error).__name__}: {error}")]}
     code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    problems = getattr(error, "problems", [error.code] if isinstance(error.code, str) else [])
+    said = [error.code.removeprefix("error: ")] if isinstance(error.code, str) else []
+    problems = getattr(error, "problems", said) or ["a process of this run has said why"] * bool(code)
     folder: Path | None = getattr(error, "folder", None)
     about: Mapping[str, Any] = {} if folder is None else about_run(folder)
     return {"exit_code": code, "error": [shown(each) for each in problems], **about}

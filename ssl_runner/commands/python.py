@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # they take seconds, and pandas is optional
     from ssl_runner.interfaces import Encoder, Examples, SplitName
 
 
+CHECK = "check=true runs nothing: call ssl_runner.check with the other overrides"
+
+
 class Predictions(NamedTuple):
     """What an objective asked of some examples, and what it answered. The three have the form that it defines."""
 
@@ -192,7 +195,7 @@ def _run(cfg: "DictConfig") -> "Answer":
 
     request = RunRequest.composed(cfg)
     if request.config.check:
-        raise ConfigError(["check=true runs nothing: call ssl_runner.check with the other overrides"])
+        raise ConfigError([CHECK])
     return {"folder": run(request)}
 
 
@@ -280,10 +283,11 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, quiet: bool = F
     A run that fails does not end the sweep: it is in `failed`. Raises ConfigError for what the command refuses, and
     KeyboardInterrupt where it is interrupted, once all runs have saved: the same call then resumes them.
     """
+    _check_words(overrides)
     flags = [] if config_dir is None else ["--config-dir", str(config_dir)]
     code, found = _command(["-m", *flags, "--json", *overrides], quiet)
     if "sweep" not in found:
-        raise ConfigError(found["error"])
+        raise ConfigError(found["error"] or [CHECK])
     if code > 1:
         raise KeyboardInterrupt("; ".join(found["error"]))
     done = [each for each in found["runs"] if each["state"] in ("done", "skipped")]
@@ -333,17 +337,28 @@ def _do(task: "Task", root: str, overrides: Sequence[str], config_dir: str | Pat
     """Do a command's task in this process. Raises ConfigError, and KeyboardInterrupt after a request to stop."""
     from ssl_runner.commands.cli import perform
     from ssl_runner.config.loader import Loader
-    from ssl_runner.config.secrets import secrets_in
 
+    _check_words(overrides)
     silent = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
     with _as_guest(overrides, root), silent:
-        if secret := secrets_in(overrides):
-            raise ConfigError(secret)
         loader = Loader(None if config_dir is None else str(config_dir))
         words, notes = loader.words_now(root, overrides)
         for note in notes:
             print(f"note: {note}")
         return perform(loader, root, words, False, task, _several)
+
+
+def _check_words(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for what is no override, and for secrets, which messages and files would repeat."""
+    from ssl_runner.config.secrets import secrets_in
+
+    problems = [
+        f"{word}: an override is key=value; flags of the command line are parameters"
+        for word in overrides
+        if word[:1] == "-"
+    ]
+    if problems := secrets_in(list(overrides)) or problems:
+        raise ConfigError(problems)
 
 
 @contextlib.contextmanager
@@ -363,6 +378,12 @@ def _as_guest(overrides: Sequence[str] = (), root: str = "config") -> Iterator[N
             yield
         except Stopped as stop:
             stopped = stop
+        except SystemExit as end:  # of a run in several processes, one of which ended by itself
+            raise ConfigError([str(end.code).removeprefix("error: ")]) from end
+        except ConfigError as error:
+            if error.problems:
+                raise
+            raise ConfigError(["a process of this run has said why"]) from error
         except HydraException as error:
             raise ConfigError([explain(error, overrides, root)]) from error
         except BusyError as error:

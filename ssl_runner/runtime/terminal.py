@@ -71,9 +71,8 @@ class Terminal(Console):
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
+    """Whether what is printed is shown below a cell of a notebook."""
+    return type(sys.stdout).__module__ == "ipykernel.iostream"
 
 
 def notebook_line() -> Callable[[str], None] | None:

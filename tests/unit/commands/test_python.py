@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,8 +247,19 @@ def test_other_refusals(tmp_path: Path, whole: ssl_runner.Run) -> None:
         ssl_runner.compare(whole, where=["x"])
     with pytest.raises(ConfigError, match="objective=nope: no such option"):
         ssl_runner.sweep("objective=nope", "seed=0,1", quiet=True)
+    for function in (ssl_runner.run, ssl_runner.sweep):
+        with pytest.raises(ConfigError, match="--cfg: an override is key=value"):
+            function("--cfg", "job")
     with locked(whole.folder), pytest.raises(ConfigError, match="is in use"):
         ssl_runner.run(*WORDS, "resume=never", f"output={whole.folder.parents[1]}", quiet=True)
+
+
+def test_a_secret_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567")
+    for function in (ssl_runner.run, ssl_runner.sweep):
+        with pytest.raises(ConfigError) as refused:
+            function("logger.wandb.project=0123456789abcdef0123456789abcdef01234567")
+        assert "0123456789" not in str(refused.value)
 
 
 def test_a_config_of_ones_own(tmp_path: Path) -> None:
@@ -333,6 +345,26 @@ def test_ctrl_c_saves_and_the_same_call_resumes(whole: ssl_runner.Run, tmp_path:
     assert state() == before
     again = ssl_runner.run(*WORDS, f"output={tmp_path}", quiet=True)
     assert again.metrics == whole.metrics
+
+
+def test_ctrl_c_of_a_sweep_has_its_runs_save(tmp_path: Path) -> None:
+    slow = [*WORDS, "seed=0,1", "sweep.jobs=1", "budget.amount=1000000", "trainer.log_every_n_steps=1"]
+    (tmp_path / "program.py").write_text(
+        "import ssl_runner\n"
+        f"try:\n    ssl_runner.sweep(*{slow!r})\n"
+        "except KeyboardInterrupt as stop:\n    print('stopped:', stop)\n"
+    )
+    command, environment = [sys.executable, "program.py"], os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True) as process:
+        end = time.monotonic() + 300
+        while not any(path.read_text().count("\n") > 2 for path in tmp_path.rglob("metrics.csv")):
+            assert time.monotonic() < end, "no run began"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "2 runs remain; the same command resumes them" in out.splitlines()[-1]
+    assert len(list(tmp_path.rglob("last.ckpt"))) == 1
 
 
 def test_sigterm_saves_and_goes_on_to_the_process(tmp_path: Path) -> None:
