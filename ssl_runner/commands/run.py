@@ -49,7 +49,7 @@ from ssl_runner.results.result import (
     write_atomically,
     write_result,
 )
-from ssl_runner.results.status import Status, write_status
+from ssl_runner.results.status import STATUS, Status, read_status, write_status
 from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.checkpoint_files import Reached
 from ssl_runner.runtime.devices import device_of
@@ -119,8 +119,9 @@ def run(request: RunRequest) -> Path:
 
 @contextmanager
 def noting_failure(folder: Path) -> Iterator[None]:
-    """Have the status of a run say why it failed, if it does; else what a run before it said is gone."""
-    write_status(folder, Status("starting"))
+    """Have the status of a run say why it failed, if it does; what is said of an attempt before is removed."""
+    if (before := read_status(folder)) is not None and before.failed:
+        (folder / STATUS).unlink(missing_ok=True)
     try:
         yield
     except Exception as error:

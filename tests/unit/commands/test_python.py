@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir, version
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from omegaconf.basecontainer import BaseContainer
 from small_runs import SMALL, in_batch
 from undrawn import undrawn
@@ -54,6 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> ssl_runner.Run:
 def state() -> dict[str, Any]:
     """What a notebook may rely on, as far as it can be compared."""
     hydra = GlobalHydra.instance()
+    Plugins.instance()  # registers Hydra's readers once in a process
     return {
         "torch": torch.get_rng_state().tolist(),
         "python": random.getstate(),
