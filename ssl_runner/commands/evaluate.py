@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.answers import about_run
+from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import compose, composed, with_names
 from ssl_runner.config.errors import ConfigError
@@ -19,6 +20,7 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
 from ssl_runner.runtime.garbage import begin_collection
+from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.terminal import Terminal
 
 COMMAND = Command(
@@ -46,12 +48,12 @@ if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import TextEncoder, TextSpec
 
 
-def task(cfg: DictConfig) -> None:
+def task(cfg: DictConfig) -> Answer:
     from hydra.core.hydra_config import HydraConfig
 
     about = HydraConfig.get()
     keep_own_settings(cfg, about.runtime.choices.get("dataset"), about.overrides.task)
-    again(with_names(cfg, about.runtime.choices))
+    return about_run(again(with_names(cfg, about.runtime.choices)))
 
 
 def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[str]) -> None:
@@ -77,9 +79,16 @@ def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
-def again(asked: dict[str, Any]) -> None:
-    """Evaluate the encoder of a finished run, and add the metrics to its result and report."""
+def again(asked: dict[str, Any]) -> Path:
+    """Evaluate the encoder of a finished run, and add the metrics to its result and report; returns its folder."""
     folder, plain = finished_run(asked["run"])
+    with locked(folder):
+        evaluate_again(folder, plain, asked)
+    return folder
+
+
+def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -> None:
+    """The work of `again`, in a folder that is locked. `plain`: the run's config."""
     config, on = merge(plain, asked, folder)
 
     from ssl_runner.assembly import check, construct, export, load
@@ -139,7 +148,7 @@ def again(asked: dict[str, Any]) -> None:
     report(folder)
     show(console, folder, result)
     if failures:
-        raise ConfigError(failures)
+        raise ConfigError(failures, folder)
 
 
 def check_length(spec: "TextSpec", known: "TextSpec", encoder: "TextEncoder") -> None:
@@ -254,15 +263,13 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
     }
 
 
-def untrained(cfg: DictConfig) -> None:
+def untrained(cfg: DictConfig) -> Answer:
     """Evaluate an encoder that no run has trained: a run of objective=none."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    request = RunRequest.of(with_names(cfg, hydra.runtime.choices), list(hydra.overrides.task))
+    request = RunRequest.composed(cfg)
     from ssl_runner.commands.run import run
 
-    run(request)
+    folder = run(request)
+    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ FLAGS = (
     ("--info defaults", "print which files the config is composed of, in order"),
     ("--config-dir FOLDER", "add a folder of your own configs to conf/"),
     ("--plugin PACKAGE", "add the classes and options of a package of yours (docs/extending.md)"),
+    ("--json", "answer with one JSON object on standard output; messages go to standard error"),
 )
 
 

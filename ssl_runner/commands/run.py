@@ -3,8 +3,8 @@
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -52,13 +52,14 @@ from ssl_runner.results.result import (
     write_atomically,
     write_result,
 )
+from ssl_runner.results.status import STATUS, Status, read_status, write_status
 from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.checkpoint_files import Reached
 from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
-from ssl_runner.runtime.terminal import Terminal
+from ssl_runner.runtime.terminal import Terminal, shown
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
@@ -108,7 +109,8 @@ def run(request: RunRequest) -> Path:
                 if here.rank:
                     pretrain_along(request, source, console)
                     return folder
-                done = pretrain_and_evaluate(request, source, console)
+                with noting_failure(folder):
+                    done = pretrain_and_evaluate(request, source, console)
         except RuntimeError as error:
             if not is_lost(error):
                 raise
@@ -117,6 +119,20 @@ def run(request: RunRequest) -> Path:
             ) from error
     show(console, folder, done)
     return folder
+
+
+@contextmanager
+def noting_failure(folder: Path) -> Iterator[None]:
+    """Have the status of a run say why it failed, if it does; what is said of an attempt before is removed."""
+    if (before := read_status(folder)) is not None and before.failed:
+        (folder / STATUS).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if finished(folder) is None:
+            said = error.problems if isinstance(error, ConfigError) else [f"{type(error).__name__}: {error}"]
+            write_status(folder, Status("failed", failed=shown("; ".join(said))))
+        raise
 
 
 def check_here(config: Config, device: torch.device, spec: DataSpec) -> None:
@@ -184,7 +200,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     report(folder)
     if failures:  # results are written, failures are raised
         show(console, folder, result)
-        raise ConfigError(failures)
+        raise ConfigError(failures, folder)
     return result
 
 

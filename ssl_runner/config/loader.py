@@ -8,19 +8,25 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
 
 from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
@@ -189,6 +195,23 @@ def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: b
 def application(loader: Loader) -> Hydra:
     """Hydra's application object with our loader, used for printing and composing only."""
     return Hydra(Path(sys.argv[0]).name, loader)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Compose inside of a process that may use Hydra itself: Hydra's global state is as at the start of a process, and
+    afterwards as it was before."""
+    Plugins.instance()  # which registers Hydra's readers once in a process
+    registry, hydra, config = SourcesRegistry.instance(), GlobalHydra.instance(), HydraConfig.instance()
+    base = version.VersionBase.instance()
+    before = registry.types.copy(), hydra.hydra, config.cfg, base.version_base
+    resolvers = BaseContainer._resolvers.copy()
+    hydra.hydra = config.cfg = None
+    try:
+        yield
+    finally:
+        registry.types, hydra.hydra, config.cfg, base.version_base = before
+        BaseContainer._resolvers = resolvers
 
 
 def show(loader: Loader, args: Any, parser: Any, name: str) -> None:

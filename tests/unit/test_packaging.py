@@ -58,7 +58,7 @@ def test_each_command_of_the_wheel_exists(wheel: zipfile.ZipFile) -> None:
     points = ConfigParser()
     points.read_string(wheel.read(name).decode())
     commands = dict(points["console_scripts"])
-    assert commands.keys() == {"ssl-run", "ssl-evaluate", "ssl-compare", "ssl-preview"}
+    assert commands.keys() == {"ssl-run", "ssl-evaluate", "ssl-compare", "ssl-preview", "ssl-runs"}
     for command, target in commands.items():
         assert callable(EntryPoint(command, target, "console_scripts").load())
 
