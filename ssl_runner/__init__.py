@@ -20,3 +20,8 @@ def __getattr__(name: str) -> object:
 
         return getattr(load, name)
     raise AttributeError(f"module 'ssl_runner' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What `__getattr__` gives too, for completion in a shell or a notebook."""
+    return sorted({*globals(), *__all__})

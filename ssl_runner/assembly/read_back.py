@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")  # of `ssl-export`
 Loaded = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # the input -> its outputs, by name
 
 
@@ -59,7 +60,7 @@ def torchvision(folder: Path) -> Loaded:
     return run
 
 
-LOADERS: Mapping[str, Callable[[Path], Loaded]] = {
+LOADERS: Mapping[str, Callable[[Path], Loaded]] = {  # a library whose networks are backbones adds its own
     "onnx": onnx,
     "torch_export": torch_export,
     "torchvision": torchvision,

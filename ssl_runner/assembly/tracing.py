@@ -48,8 +48,9 @@ def input_of(encoder: Encoder, spec: DataSpec) -> Input:
             return Input("vectors", ("batch", spec.count, spec.width), "float32")
         case TextSpec():
             longest = cast(TextEncoder, encoder).reach
-            free = longest is None or longest > TRACED  # to be traced, a free length needs room on either side
-            return Input("ids", ("batch", "length" if free else longest), "int64", longest)
+            # to be traced, a free length needs room on either side
+            length = "length" if longest is None or longest > TRACED else longest
+            return Input("ids", ("batch", length), "int64", longest)
     raise ConfigError([f"an encoder of {spec.kind} cannot be exported"])
 
 

@@ -88,7 +88,7 @@ def again(asked: dict[str, Any]) -> None:
         raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
     source, spec = construct.source(config)
     try:
-        encoder = load.load_encoder(folder)
+        encoder = load.exported_encoder(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     check.evaluations(config, spec)
