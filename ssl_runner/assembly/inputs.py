@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SLACK = 1e-4  # beyond [0, 1], of rounding
 
-Say = Callable[[str], None]  # a remark, once
+Say = Callable[..., None]  # a remark and the values in it, as in `logging`; each remark once
 
 
 # --------------------------------------------------------------------------------------------------------------- images
@@ -69,7 +69,7 @@ def _image(given: Any, spec: ImageSpec, say: Say) -> Tensor:
         picture = picture.convert("RGBA")
     mode = modes[spec.channels]
     if picture.mode != mode:
-        say(f"pictures of mode {picture.mode} are converted to {mode}, as the encoder reads them")
+        say("pictures of mode %s are converted to %s, as the encoder reads them", picture.mode, mode)
     pixels = torch.from_numpy(np.array(picture.convert(mode)))
     return _unit(pixels.view(1, picture.height, picture.width, spec.channels).permute(0, 3, 1, 2))
 
@@ -112,7 +112,8 @@ def _has(x: Tensor, axis: int, size: int) -> bool:
 
 def _tensor(given: Any) -> Tensor:
     try:
-        return torch.as_tensor(np.asarray(given))
+        array = np.ascontiguousarray(given) if np.ndim(given) else np.asarray(given)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise ValueError(f"a {type(given).__name__} was given, which is no array of numbers") from error
 
@@ -141,8 +142,9 @@ def _fitted(x: Tensor, spec: ImageSpec | VideoSpec, resize: bool, say: Say) -> T
     if not height or not width:
         raise ValueError(f"images of {height} x {width} pixels were given")
     say(
-        f"images of {height} x {width} pixels are resized to {spec.height} x {spec.width}, the size that this encoder "
-        "was pretrained on; load_encoder(..., resize=False) leaves them as they are"
+        "images of %d x %d pixels are resized to %d x %d, the size that this encoder was pretrained on (said once); "
+        "load_encoder(..., resize=False) leaves them as they are",
+        *(height, width, spec.height, spec.width),
     )
     scale = min(height / spec.height, width / spec.width)
     down, across = max(1, round(scale * spec.height)), max(1, round(scale * spec.width))
@@ -183,7 +185,7 @@ def texts(given: Any, spec: TextSpec, tokenizer: Callable[[], "Tokenizer"], reac
         rows = [each.ids for each in encodings(tokenizer(), given)]
         most = max(map(len, rows)) + 2 if reach is None else reach
         if any(len(row) + 2 > most for row in rows):
-            say(f"texts of more than {most} tokens are cut, the most that this encoder was pretrained on")
+            say("texts of more than %d tokens are cut, the most that this encoder was pretrained on", most)
         special = spec.special
         return spec.to_input(padded([[special.cls, *row[: most - 2], special.sep] for row in rows], special.pad))
     if isinstance(given, Sequence) and not all(isinstance(each, int) for each in given):

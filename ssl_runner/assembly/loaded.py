@@ -79,11 +79,11 @@ class LoadedEncoder(nn.Module):
         """The tokenizer of an encoder of text. Raises ValueError for any other."""
         return tokenizer_of(self.spec)
 
-    def _say(self, remark: str) -> None:
-        """Once."""
+    def _say(self, remark: str, *values: object) -> None:
+        """Once, with the first values."""
         if remark not in self._said:
             self._said.add(remark)
-            log.warning(remark)
+            log.warning(remark, *values)
 
 
 @cache

@@ -26,7 +26,7 @@ TOLERANCE = 1e-5  # of the largest value of an output, or of 1 where that is les
 
 
 def check(format: str, encoder: Encoder) -> None:
-    """Raise ConfigError where an encoder has no such form, or a package is missing. `format`: one of FORMATS."""
+    """Raise ConfigError where an encoder has no such form, or a package is missing. `format`: see conf/export.yaml."""
     if format in PROGRAMS:
         missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
         if format == "onnx" and missing:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")  # of `ssl-export`
 Loaded = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # the input -> its outputs, by name
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ssl_runner.assembly.read_back import FORMATS
 from ssl_runner.commands.cli import hydra_main
 from ssl_runner.commands.evaluate import finished_run
 from ssl_runner.commands.help import Command
@@ -38,6 +37,7 @@ COMMAND = Command(
         ),
     ),
 )
+FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")
 CARD = "README.md"
 
 

@@ -24,7 +24,9 @@ SHOWN = (
 )  # fmt: skip
 BASELINES = ("majority", "chance")  # metrics that say what is right without looking
 TASKS = {"images": "image-feature-extraction", "text": "feature-extraction"}  # of the hub, by kind of data
-PATH = re.compile(r"(?<![\w.:/])(?:~|\.\.?|[A-Za-z]:)?[\\/][^\s,\]'\"]*[\\/](?=[^\\/\s,\]'\"])")
+PATH = re.compile(  # folders of a path that begins at a root, at home, or beside the working directory
+    r"""(?<![\w.:/])(?:~[\\/](?:[^\s,\]'"]*[\\/])?|(?:\.\.?|[A-Za-z]:)?[\\/][^\s,\]'"]*[\\/])(?=[^\\/\s,\]'"])"""
+)
 
 
 class Exported(NamedTuple):

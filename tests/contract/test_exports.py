@@ -11,6 +11,10 @@ from ssl_runner.assembly import read_back, tracing
 from ssl_runner.interfaces import TextEncoder, TextSpec
 
 FORMATS = {"onnx": tracing.write_onnx, "torch_export": tracing.write_torch_export}
+LARGER = {"bert_small", "gpt_small", "r2plus1d18", "resnet34", "resnet50", "vit_small", "vit_tiny", "vivit_tiny"}
+CASES = [  # another size of a network that is tried takes long
+    pytest.param(backbone, marks=pytest.mark.slow if backbone in LARGER else ()) for backbone in BACKBONES
+]
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2"}
 
 
@@ -25,7 +29,7 @@ def ids(n: int, length: int, special: bool) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", CASES)
 def test_a_program_gives_the_features_of_its_encoder(backbone: str, format: str, tmp_path: Path) -> None:
     """For numbers of examples, and lengths of texts, that it was not traced with."""
     if format == "onnx":
