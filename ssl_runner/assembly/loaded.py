@@ -27,7 +27,8 @@ class LoadedEncoder(nn.Module):
         texts     strings, one or a list, in tokens of its own tokenizer; or their ids (B, T)
         vectors   floats (B, N, D)
 
-    One example is a batch of one. `encoder` is the network itself, `spec` describes its data. The weights are frozen:
+    One example is a batch of one. `encoder` is the network itself, in eval mode; `spec` describes its data. The weights
+    are frozen:
     `requires_grad_()` asks for gradients, and an input that requires gradients gets them. Input moves to the device of
     the weights.
     """
@@ -39,6 +40,7 @@ class LoadedEncoder(nn.Module):
         self.dim = encoder.dim
         self.resize = resize
         self._said: set[str] = set()
+        self.eval()
 
     def input(self, x: Any) -> Tensor:
         """What the network gets of `x`. Raises ValueError for a range or shape that it does not read."""

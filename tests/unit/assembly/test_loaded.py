@@ -100,8 +100,8 @@ def test_gray_images_may_be_without_channels(pixels: np.ndarray) -> None:
     expected = torch.from_numpy(gray)[:, None].float() / 255
     for given in (gray, gray[..., None], gray[:, None], list(gray), [Image.fromarray(each) for each in gray]):
         torch.testing.assert_close(loaded(GRAY).input(given), expected)
-    for given in (gray[0], gray[:1], gray[0][..., None], torch.from_numpy(gray[0])):
-        torch.testing.assert_close(loaded(GRAY).input(given), expected[:1])
+    for one in (gray[0], gray[:1], gray[0][..., None], torch.from_numpy(gray[0])):
+        torch.testing.assert_close(loaded(GRAY).input(one), expected[:1])
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK"])

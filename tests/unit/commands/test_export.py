@@ -5,16 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_text
+import numpy as np
 import pytest
 import torch
-from small_runs import do
+from small_runs import SMALL, do
+from undrawn import undrawn
 
 from ssl_runner.assembly import programs
 from ssl_runner.assembly.load import load_encoder
 from ssl_runner.commands.export import export
+from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.request import RunRequest
 
 # What every process of a reader begins with: this project cannot be imported.
 WITHOUT = """
@@ -41,6 +46,12 @@ def follow(card: Path, more: str = "") -> str:
     return done.stdout
 
 
+def trained(output: Path, *words: str) -> Path:
+    """The folder of a run of these words alone, `small_runs.do` those of a small one."""
+    with undrawn():
+        return run(RunRequest.of(compose(list(words)) | {"output": str(output)}))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return do(tmp_path_factory.mktemp("runs"), "evaluation=[knn]", "controls=[random_start]")
@@ -56,8 +67,6 @@ def test_the_card_shows_how_to_load_it_without_this_project(format: str, file: s
     assert {each.name for each in written.iterdir()} == {file, "README.md"}
     saved = "\nnp.save('out.npy', np.asarray(pooled)); np.save('in.npy', images)"
     assert "(2, 8)" in follow(written / "README.md", saved).replace("[", "(").replace("]", ")")
-    import numpy as np
-
     images, pooled = np.load(written / "in.npy"), np.load(written / "out.npy")
     expected = load_encoder(folder)(torch.from_numpy(images)).pooled
     torch.testing.assert_close(torch.from_numpy(pooled), expected, rtol=1e-5, atol=1e-5)
@@ -66,18 +75,17 @@ def test_the_card_shows_how_to_load_it_without_this_project(format: str, file: s
 
 
 def test_text_is_read_with_its_tokenizer(tmp_path: Path) -> None:
-    import made_text
-
-    folder = do(tmp_path, *made_text.overrides(), "objective=bert", "backbone=bert_tiny", "batch_size=4")
-    written = ask(run=folder, format="torch_export")
+    words = [word for word in SMALL if not word.startswith(("backbone", "dataset", "objective"))]
+    text = [*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "batch_size=4", "budget.amount=2"]
+    written = ask(run=trained(tmp_path, *text, *words), format="torch_export")
     assert {each.name for each in written.iterdir()} == {"model.pt2", "tokenizer.json", "README.md"}
     assert "128" in follow(written / "README.md")
 
 
 def test_torchvision_reads_a_resnet(tmp_path: Path) -> None:
-    words = ["dataset.height=32", "dataset.width=32", "backbone=resnet18", "backbone.stem=large", "budget.amount=2"]
-    folder = do(tmp_path / "runs", *(word for word in words), "batch_size=8")
-    written = ask(run=folder, format="torchvision", output=tmp_path / "out")
+    words = [word for word in SMALL if not word.startswith("backbone")]
+    more = ["dataset.height=32", "dataset.width=32", "backbone=resnet18", "backbone.stem=large", "budget.amount=2"]
+    written = ask(run=trained(tmp_path, *words, *more), format="torchvision", output=tmp_path / "out")
     assert {each.name for each in written.iterdir()} == {"model.safetensors", "config.json", "README.md"}
     assert "512" in follow(written / "README.md")
 
