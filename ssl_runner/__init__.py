@@ -35,4 +35,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
+    """What `__getattr__` gives too, for completion in a shell or a notebook."""
     return sorted({*globals(), *__all__})

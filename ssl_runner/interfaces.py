@@ -340,6 +340,17 @@ class Published(Protocol):
         library's own), as the library states them; None: it states none."""
 
 
+@runtime_checkable
+class Portable(Protocol):
+    """An encoder whose network is of a library, and that can be written so that this library reads it."""
+
+    library: Literal["torchvision", "timm", "huggingface"]  # the `format` of `ssl-export`
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write the files that `library` loads, among them config.json. Raises ValueError where the network that it
+        loads would not have the same features."""
+
+
 class MapEncoder(Encoder):
     """Encode images of any height and width, to one vector per grid cell."""
 

@@ -24,7 +24,9 @@ OWN = {  # room -> rooms that it may import
     "loggers": {"results", "runtime"},
     "reporting": {"config", "figures", "results", "runtime"},
     "training": {"config", "data", "evaluation", "figures", "interfaces", "loggers", "nn", "results", "runtime"},
-    "assembly": {"config", "data", "interfaces", "loggers", "nn", "results", "runtime", "training"},
+    "assembly": {
+        "config", "data", "evaluation", "interfaces", "loggers", "nn", "results", "runtime", "training",
+    },
     "sweeps": {"assembly", "config", "reporting", "results", "runtime"},
     "commands": {
         "assembly", "config", "data", "evaluation", "figures", "interfaces", "loggers", "nn", "reporting", "results",

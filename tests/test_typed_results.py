@@ -32,7 +32,8 @@ ALLOWED = {  # file: what is read there -> in which functions
         "a title, of which a file's name is made": ["comparison_figures"],
     },
     "ssl_runner/reporting/runs.py": {"an option's words": ["_condition"], "hidden folders": ["run_folders"]},
-    "ssl_runner/reporting/exports.py": {"markup that is escaped": ["_escaped"]},
+    "ssl_runner/reporting/card.py": {"paths of a machine": [""]},
+    "ssl_runner/reporting/exports.py": {"markup that is escaped": ["escaped"]},
     "ssl_runner/reporting/plots.py": {
         "SVG as matplotlib writes it": ["draw_svg", "_suit_page"],
         "columns of metrics.csv, named as wandb has them: part/metric": ["loss_curves", "_part"],

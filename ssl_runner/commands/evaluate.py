@@ -102,7 +102,7 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
         raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
     source, spec = construct.source(config)
     try:
-        encoder = load.load_encoder(folder)
+        encoder = load.exported_encoder(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     # The encoder is in the run's folder: of what it began with, no file is needed any more.

@@ -175,10 +175,10 @@ def markdown(sheet: Sheet) -> str:
     """A pipe table, the legend beneath; what stands out is bold."""
     rows = []
     for row, cells in enumerate(sheet.rows):
-        shown = [_escaped(cell) for cell in cells]
+        shown = [escaped(cell) for cell in cells]
         rows.append([f"**{cell}**" if (row, place) in sheet.strong else cell for place, cell in enumerate(shown)])
-    table = pipes([_escaped(header.replace("\n", " ")) for header in sheet.headers], sheet.right, rows)
-    return "\n\n".join([_escaped(sheet.title), table, *map(_escaped, sheet.legend)]) + "\n"
+    table = pipes([escaped(header.replace("\n", " ")) for header in sheet.headers], sheet.right, rows)
+    return "\n\n".join([escaped(sheet.title), table, *map(escaped, sheet.legend)]) + "\n"
 
 
 def pipes(headers: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
@@ -187,7 +187,7 @@ def pipes(headers: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", words).replace("\n", " ")
 
 

@@ -64,7 +64,7 @@ def test_every_copy_of_the_encoder_has_the_weights_and_statistics(
     owners: list[str], start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {"byol", "dino", "moco"} <= set(owners)
-    expected = load_encoder(start).state_dict()
+    expected = load_encoder(start).encoder.state_dict()
     for name in owners:
         model = begun(tmp_path, monkeypatch, f"objective={name}", f"start_from={start}")
         for encoder in (model.encoder, *copies(model)):

@@ -225,10 +225,10 @@ def test_an_exported_encoder_is_the_same(exported: Path) -> None:
     for path in (exported, exported / "encoder", str(exported)):
         encoder = load_encoder(path)
         for name, value in torch.load(exported / "state.pt", weights_only=True).items():
-            assert torch.equal(encoder.state_dict()[name], value)
-    assert not encoder.training
+            assert torch.equal(encoder.encoder.state_dict()[name], value)
+    assert not encoder.encoder.training
     assert encoder(torch.rand(2, 3, 32, 32)).pooled.shape == (2, 8)
-    assert encoder.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert encoder.encoder.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_an_encoder_knows_the_positions_that_pretraining_shows_it(
     model = construct.objective(chosen, spec)
     assert model.encoder.reach == shown
     export.export_encoder(tmp_path, model.encoder, chosen.backbone, spec)
-    assert load_encoder(tmp_path).reach == shown
+    assert load_encoder(tmp_path).encoder.reach == shown
     if shown is not None:
         model.loss(*model.split(fake_batch(spec, 8))).value.backward()
         reached = model.encoder.positions.weight.grad.any(dim=1)
@@ -325,7 +325,7 @@ def test_an_exported_encoder_knows_its_special_tokens(tmp_path: Path) -> None:
     spec = TextSpec(length=8, vocabulary=len(size), tokenizer=tokenizer, special=made_bert.IDS)
     export.export_encoder(tmp_path, construct.encoder(node, spec), node, spec)
     assert export.exported_spec(tmp_path) == spec
-    assert load.load_encoder(tmp_path).special == made_bert.IDS
+    assert load.exported_encoder(tmp_path).special == made_bert.IDS
     tokens = json.loads((tmp_path / "tokens.json").read_text())
     del tokens["special"], tokens["ends"]  # as they were written once
     (tmp_path / "tokens.json").write_text(json.dumps(tokens))
