@@ -10,7 +10,7 @@ from ssl_runner.data.images import decode as decoding
 
 
 def decode(path: Path, size: int, channels: int, depth: int | None = None) -> np.ndarray:
-    return decoding.decode(path, size, channels, depth).pixels
+    return decoding.decode(path, decoding.Decoding(size, channels, depth)).pixels
 
 
 def save(path, array: np.ndarray, **options: object):
@@ -64,7 +64,7 @@ def test_a_stated_depth_is_read_whole(tmp_path: Path, suffix: str, depth: int | 
         path.write_bytes(b"P5 8 8 65535\n" + array.astype(">u2").tobytes())
     else:
         save(path, array)
-    found = decoding.decode(path, 8, 1, depth)
+    found = decoding.decode(path, decoding.Decoding(8, 1, depth))
     assert np.array_equal(found.pixels[0], np.rint(array / (2**bits - 1) * 255))
     assert found.highest == 2**bits - 1
 
@@ -98,16 +98,16 @@ def png_of_16_bits(path: Path, array: np.ndarray) -> Path:
 def test_colors_of_16_bits_are_known_as_such(tmp_path: Path, bands: int) -> None:
     array = np.full((8, 8, bands), 0x4080)
     array[..., -1] = 0xFFFF if bands in (2, 4) else 0x0480
-    found = decoding.decode(png_of_16_bits(tmp_path / "c.png", array), 8, 3)
+    found = decoding.decode(png_of_16_bits(tmp_path / "c.png", array), decoding.Decoding(8, 3))
     assert found.pixels[0, 0, 0] == 0x40
     assert found.highest == 0x40FF
     (tmp_path / "c.ppm").write_bytes(b"P6 2 2 65535\n" + np.full((2, 2, 3), 0x0080, ">u2").tobytes())
-    assert decoding.decode(tmp_path / "c.ppm", 2, 3).highest == 0xFF
+    assert decoding.decode(tmp_path / "c.ppm", decoding.Decoding(2, 3)).highest == 0xFF
     with pytest.raises(
         ValueError, match=r"are read by their upper 8 bits, and dataset\.depth is 12: save it with 8 bits"
     ):
         decode(tmp_path / "c.png", 8, 3, 12)
-    assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), 8, 3).highest is None
+    assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), decoding.Decoding(8, 3)).highest is None
 
 
 def test_palettes_with_transparency_and_alpha_are_read(tmp_path) -> None:

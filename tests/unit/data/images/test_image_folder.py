@@ -19,6 +19,8 @@ def source(root: Path, **changes: object) -> ImageFolder:
         "size": 4,
         "channels": 3,
         "depth": None,
+        "bits": 8,
+        "range": None,
         "on_broken": "refuse",
         "cache": str(root.parent / "cache"),
         "workers": 2,
@@ -54,7 +56,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     real = decode.decode
 
-    def spy(file: Path, *settings: int) -> decode.Picture:
+    def spy(file: Path, *settings: object) -> decode.Picture:
         seen.append(file)
         return real(file, *settings)
 

@@ -63,7 +63,8 @@ def root(tmp_path: Path) -> Path:
 def source(root: Path | str, **changes: Any) -> WebShards:
     settings: dict[str, Any] = {
         "train": f"{root}/train-{{00..05}}.tar", "val": f"{root}/val.tar", "test": f"{root}/test.tar",
-        "examples": None, "classes": 2, "size": 4, "channels": 3, "depth": None, "streams": 2, "buffer": 12,
+        "examples": None, "classes": 2, "class_names": None, "size": 4, "channels": 3, "depth": None, "bits": 8,
+        "range": None, "streams": 2, "buffer": 12,
         "most": 30, "on_broken": "refuse", "workers": 2,
     }  # fmt: skip
     return WebShards(**settings | changes)
