@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ssl_runner.data.any.tables import Table
 from ssl_runner.data.images.arrays import Arrays
 from ssl_runner.data.images.image_folder import ImageFolder
-from ssl_runner.data.text.documents import Table
 from ssl_runner.data.text.texts import TextTable
 from ssl_runner.interfaces import DataSpec, Examples, SplitName
 

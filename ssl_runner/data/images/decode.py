@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -68,17 +70,18 @@ class Decoded(NamedTuple):
     deep: int  # images of more than 8 bits among them
     highest: int  # value of these, as it is stored
     brightest: int  # value of `data`, of 255
-    label: Tensor  # (kept,) int64: what came with the images; empty: nothing
+    labels: Sequence[int | str] = ()  # of those kept, where labels came with the images
+
+
+Row = tuple[Any, int | str | None]  # what `decode` reads, and its label where that comes with it
 
 
 class Items(NamedTuple):
-    """Images to decode, by place."""
+    """Images to decode, in order."""
 
-    n: int
-    read: Callable[
-        [int], tuple["Path | BinaryIO | Image.Image", int | None]
-    ]  # an image, and its label if that comes with it
-    name: Callable[[int], str]  # for messages
+    n: int | None  # None: known when all are read
+    rows: Callable[[], Iterator[Callable[[], Row]]]  # each is called in a thread of its own, before it is decoded
+    name: Callable[[int], str]  # by place, for messages
 
 
 def decode_all(root: Path, files: Sequence[Path], how: Decoding, *, cache: Path, workers: int) -> Decoded:
@@ -89,9 +92,19 @@ def decode_all(root: Path, files: Sequence[Path], how: Decoding, *, cache: Path,
     """
     stats = [file.stat() for file in files]
     stated = zip(files, stats, strict=True)
-    known = [(str(file.relative_to(root)), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in stated]
-    items = Items(len(files), lambda place: (files[place], None), lambda place: str(files[place].relative_to(root)))
+    known = [(_within(file, root), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in stated]
+    rows = (partial(_unlabeled, file) for file in files)
+    items = Items(len(files), lambda: rows, lambda place: known[place][0])
     return decode_items(items, [CACHE_FORMAT, str(root), *how.identity(), known], how, cache=cache, workers=workers)
+
+
+def _unlabeled(file: Path) -> Row:
+    return file, None
+
+
+def _within(file: Path, root: Path) -> str:
+    """The path relative to `root`, if it lies there."""
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 def decode_items(items: Items, identity: Any, how: Decoding, *, cache: Path, workers: int) -> Decoded:
@@ -111,15 +124,15 @@ def decode_items(items: Items, identity: Any, how: Decoding, *, cache: Path, wor
             except OSError:
                 if not folder.is_dir():  # else another run was quicker, with the same
                     raise
-    return _open(folder, items.n, how)
+    return _open(folder, how, items.n)
 
 
-def _open(folder: Path, n: int, how: Decoding) -> Decoded:
+def _open(folder: Path, how: Decoding, n: int | None) -> Decoded:
     try:
         about = json.loads((folder / "about.json").read_text())
         broken = about["broken"]
         places = {place for place, _ in broken}
-        kept = [place for place in range(n) if place not in places]
+        kept = [place for place in range(about["n"] if n is None else n) if place not in places]
         shape = (len(kept), how.channels, how.size, how.size)
         if not kept:
             data = torch.from_numpy(np.empty(shape, how.stored))
@@ -127,8 +140,8 @@ def _open(folder: Path, n: int, how: Decoding) -> Decoded:
             data = mapped(folder / f"images.{how.stored}", shape, how.stored)
         reasons = tuple(why for _, why in broken)
         deep, highest, brightest = (int(about[key]) for key in ("deep", "highest", "brightest"))
-        label = torch.tensor(about.get("labels", []), dtype=torch.int64)
-        return Decoded(data, torch.tensor(kept, dtype=torch.int64), reasons, deep, highest, brightest, label)
+        index = torch.tensor(kept, dtype=torch.int64)
+        return Decoded(data, index, reasons, deep, highest, brightest, about.get("labels", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"the cache {folder} is damaged ({error}); delete it") from error
 
@@ -138,8 +151,8 @@ def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
     from rich.progress import Progress
 
     broken: list[tuple[int, str]] = []
-    labels: list[int] = []
-    deep = highest = brightest = 0
+    labels: list[int | str] = []
+    deep = highest = brightest = read = 0
     console = Console(file=sys.stderr)
     with (
         ThreadPoolExecutor(
@@ -149,9 +162,9 @@ def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
         Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
     ):
         task = progress.add_task("decoding images", total=items.n)
-        for start in range(0, items.n, TOGETHER):
-            some = range(start, min(start + TOGETHER, items.n))
-            for place, (image, label) in zip(some, pool.map(lambda each: _item(items, each, how), some), strict=True):
+        rows = items.rows()
+        while some := list(itertools.islice(rows, TOGETHER)):
+            for place, (image, label) in enumerate(pool.map(partial(_item, how), some), read):
                 if isinstance(image, str):
                     broken.append((place, f"{items.name(place)}: {image}"))
                     continue
@@ -161,16 +174,17 @@ def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
                     labels.append(label)
                 if image.highest is not None:
                     deep, highest = deep + 1, max(highest, image.highest)
+            read += len(some)
             progress.advance(task, len(some))
         out.flush()
         os.fsync(out.fileno())
-    about = {"broken": broken, "deep": deep, "highest": highest, "brightest": brightest}
+    about = {"broken": broken, "deep": deep, "highest": highest, "brightest": brightest, "n": read}
     (made / "about.json").write_text(json.dumps(about | ({"labels": labels} if labels else {})))
 
 
-def _item(items: Items, place: int, how: Decoding) -> tuple[Picture | str, int | None]:
+def _item(how: Decoding, row: Callable[[], Row]) -> tuple[Picture | str, int | str | None]:
     try:
-        found, label = items.read(place)
+        found, label = row()
     except DAMAGE as error:
         return reason(error), None
     return _try(found, how), label

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.folders import PARTS
-from ssl_runner.data.any.splits import rest_of, stratified
+from ssl_runner.data.any.splits import hold_out, rest_of, stratified
 from ssl_runner.data.images.decode import DEPTH, Decoded, Decoding, check_depth, check_ends, check_range
 from ssl_runner.interfaces import Examples, ImageSpec, SplitName
 
@@ -134,6 +134,34 @@ class DecodedImages:
         check_range(what, self.how.depth, deep=decoded.deep, highest=decoded.highest, brightest=decoded.brightest)
         return {"pretrain": found["train"], **found}
 
+    def of_parts(
+        self, what: str, parts: Mapping[SplitName, Decoded], label: Callable[[int | str], int]
+    ) -> dict[SplitName, Examples]:
+        """The examples of splits that were decoded each by itself, and of those that are held out of train.
+
+        `label`: the number of a label that came with an image. Raises ValueError as `examples` does.
+        """
+        broken = tuple(why for part in parts.values() for why in part.broken)
+        self._report(what, broken, len(broken) + sum(len(part.kept) for part in parts.values()))
+        found: dict[SplitName, Examples] = {}
+        for name, part in parts.items():
+            if not len(part.kept):
+                raise ValueError(f"there is no image in {name} of {what}")
+            labels = torch.tensor([label(each) for each in part.labels] or [-1] * len(part.kept))
+            found[name] = Examples(part.data, labels)
+        whole = parts.values()
+        check_range(
+            what,
+            self.how.depth,
+            deep=sum(part.deep for part in whole),
+            highest=max(part.highest for part in whole),
+            brightest=max(part.brightest for part in whole),
+        )
+        for name, fraction in self.fractions.items():
+            if name not in found:
+                found["train"], found[name] = hold_out(found["train"], fraction, self.split_seed)
+        return {"pretrain": found["train"], **found}
+
     def _report(self, what: str, broken: tuple[str, ...], n: int) -> None:
         if not broken:
             return
@@ -142,6 +170,20 @@ class DecodedImages:
         if self.on_broken == "refuse":
             raise ValueError(f"{said}; repair or remove them, or set dataset.on_broken=skip")
         log.warning("skipped: %s", said)
+
+
+def in_order_of_splits(
+    files: list[Path], splits: Mapping[SplitName, Listed]
+) -> tuple[list[Path], dict[SplitName, Listed]]:
+    """The files of train, val and test, so that a split is a slice of what is decoded; and the splits with places
+    among them."""
+    ordered = torch.cat([splits[part].place for part in PARTS]).tolist()
+    found, first = {}, 0
+    for part in PARTS:
+        n = len(splits[part].place)
+        found[part] = Listed(torch.arange(first, first + n), splits[part].label)
+        first += n
+    return [files[place] for place in ordered], found
 
 
 def _taken(data: Tensor, rows: Tensor) -> Tensor:

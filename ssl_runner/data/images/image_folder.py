@@ -6,9 +6,9 @@ from typing import Unpack
 
 import torch
 
-from ssl_runner.data.any.folders import PARTS, Labels, Splits, Tree
+from ssl_runner.data.any.folders import Labels, Splits, Tree
 from ssl_runner.data.images.decode import decode_all
-from ssl_runner.data.images.decoded import DecodedImages, ImageSettings, Listed
+from ssl_runner.data.images.decoded import DecodedImages, ImageSettings, Listed, in_order_of_splits
 from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
@@ -50,17 +50,3 @@ class ImageFolder(DataSource):
             splits,
             lambda: decode_all(self.root, files, self.images.how, cache=self.images.cache, workers=self.images.workers),
         )
-
-
-def in_order_of_splits(
-    files: list[Path], splits: Mapping[SplitName, Listed]
-) -> tuple[list[Path], dict[SplitName, Listed]]:
-    """The files of train, val and test, so that a split is a slice of what is decoded; and the splits with places
-    among them."""
-    ordered = torch.cat([splits[part].place for part in PARTS]).tolist()
-    found, first = {}, 0
-    for part in PARTS:
-        n = len(splits[part].place)
-        found[part] = Listed(torch.arange(first, first + n), splits[part].label)
-        first += n
-    return [files[place] for place in ordered], found
