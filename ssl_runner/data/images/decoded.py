@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ Hold = Callable[[Listed, float], tuple[Tensor, Tensor]]  # examples, fraction ->
 class DecodedImages:
     """Images that are decoded once, into a cache; splits that are missing are held out of train."""
 
-    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+    def __init__(self, settings: ImageSettings) -> None:
         self.how = checked(settings)
         for name in ("test_fraction", "val_fraction"):
             if not 0 < settings[name] < 1:  # type: ignore[literal-required]

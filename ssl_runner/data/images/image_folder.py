@@ -23,7 +23,7 @@ class ImageFolder(DataSource):
     def __init__(self, *, path: str, labels: Labels, splits: Splits, **settings: Unpack[ImageSettings]) -> None:
         self.root = Path(path).expanduser().absolute()
         self.tree = Tree(self.root, SUFFIXES, "image", labels=labels, splits=splits)
-        self.images = DecodedImages(**settings)
+        self.images = DecodedImages(settings)
 
     @property
     def spec(self) -> ImageSpec:

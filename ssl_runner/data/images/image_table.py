@@ -67,7 +67,7 @@ class ImageTable(DataSource):
                     f"{key} is {column} and dataset.file_column is {file_column}; all columns must be names, or all "
                     "numbers"
                 )
-        self.images = DecodedImages(**settings)
+        self.images = DecodedImages(settings)
 
     @property
     def spec(self) -> ImageSpec:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ssl_runner.data.any.labels import UNREAD
 from ssl_runner.data.images.decode import DAMAGE, Decoded, Items, Row, decode_items, reason
 from ssl_runner.data.images.decoded import DecodedImages
 from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
@@ -26,7 +27,6 @@ PUBLISHED: Mapping[SplitName, tuple[str, ...]] = {  # what splits are called, th
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
-UNREAD = 2  # stands for the number of classes until the labels are read, so that evaluations that need labels fit
 SAMPLED = 16  # images of a split that are compared with those of a cache
 
 Arguments = Mapping[str, Any]
@@ -61,10 +61,11 @@ class TorchvisionImages(DataSource):
         self.root = Path(root).expanduser().absolute()
         self.download = download
         self.options = options
-        self.images = DecodedImages(
-            size=size, channels=channels, depth=None, bits=8, range=None, on_broken=on_broken, cache=cache,
-            workers=workers, test_fraction=test_fraction, val_fraction=val_fraction, split_seed=split_seed,
-        )  # fmt: skip
+        self.images = DecodedImages({
+            "size": size, "channels": channels, "depth": None, "bits": 8, "range": None, "on_broken": on_broken,
+            "cache": cache, "workers": workers, "test_fraction": test_fraction, "val_fraction": val_fraction,
+            "split_seed": split_seed,
+        })  # fmt: skip
         self._classes: tuple[int, tuple[str, ...]] | None = None  # their number and names, once labels are read
 
     @property
