@@ -252,7 +252,8 @@ def decode(file: "Path | BinaryIO | Image.Image", how: Decoding) -> Picture:
     from PIL import Image
 
     if isinstance(file, Image.Image):
-        return _decode(file, how)
+        with file:  # its file is closed, if it has one
+            return _decode(file, how)
     with Image.open(file, formats=FORMATS) as opened:
         opened.draft(None, (2 * how.size, 2 * how.size))  # lets JPEG skip detail that is not needed
         return _decode(opened, how)

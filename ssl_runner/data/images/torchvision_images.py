@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ssl_runner.data.any.labels import UNREAD
 from ssl_runner.data.images.decode import DAMAGE, Decoded, Items, Row, decode_items, reason
 from ssl_runner.data.images.decoded import DecodedImages
 from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 OWN = frozenset(  # parameters of torchvision's classes that a config does not set: code, and what is set otherwise
     ["self", "root", "download", "train", "transform", "target_transform", "transforms", "loader", "is_valid_file"]
@@ -157,6 +160,8 @@ class TorchvisionImages(DataSource):
         given: dict[str, Any] = {"root": self.root} if "root" in kind.parameters else {}
         if "download" in kind.parameters:
             given["download"] = download
+        if "loader" in kind.parameters:
+            given["loader"] = Path  # then an example is the path of an image, which is decoded here
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torchvision prints what it downloads
                 return {
@@ -182,23 +187,26 @@ class TorchvisionImages(DataSource):
             item = found[0] if len(found) else ()
         except DAMAGE:
             return  # it is refused, or skipped, as others are
-        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], Image.Image):
+        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], Path | Image.Image):
             raise ValueError(f"dataset.name={self.name}: its examples are not pairs of an image and a class")
-        if not hasattr(item[1], "__index__") or getattr(item[1], "ndim", None):
+        image, label = item
+        if isinstance(image, Image.Image):
+            image.close()
+        if not hasattr(label, "__index__") or getattr(label, "ndim", None):
             raise ValueError(
-                f"dataset.name={self.name}: the label of an image is a {type(item[1]).__name__}, not the number of a "
+                f"dataset.name={self.name}: the label of an image is a {type(label).__name__}, not the number of a "
                 "class; choose another set, or another target by dataset.options"
             )
 
     def _decoded(self, part: str, found: Any) -> Decoded:
         import torchvision
+        from PIL import EpsImagePlugin
 
-        # A class with a loader reads a file for each image; others may have state that threads must not share: FakeData
-        # seeds torch's global generator.
-        alone = contextlib.nullcontext() if "loader" in self._kind.parameters else threading.Lock()
+        EpsImagePlugin.gs_binary = False  # a file called .jpg may be EPS, for which Pillow would start Ghostscript
+        lock = threading.Lock()  # a class may have state that threads must not share: FakeData seeds torch's generator
 
         def row(place: int) -> Row:
-            with alone:
+            with lock:
                 image, label = found[place]
             return image, int(label)
 
@@ -306,7 +314,14 @@ def _sample(found: Any) -> str:
     for place in range(0, len(found), max(1, len(found) // SAMPLED)):
         try:
             image, label = found[place]
-            whole.update(repr((image.size, image.mode, int(label))).encode() + image.tobytes())
+            whole.update(_content(image) + str(int(label)).encode())
         except DAMAGE as error:
             whole.update(reason(error).encode())
     return whole.hexdigest()
+
+
+def _content(image: "Path | Image.Image") -> bytes:
+    if isinstance(image, Path):
+        return image.read_bytes()
+    with image:
+        return f"{image.size}".encode() + image.tobytes()

@@ -266,3 +266,25 @@ def test_broken_images_are_skipped_if_asked(root, caplog) -> None:
     assert "skipped" in caplog.text
     for part in splits.values():
         assert [red // 100 for red in reds(part)] == part.label.tolist()
+
+
+def test_no_image_starts_a_program(root, monkeypatch) -> None:
+    """EPS under the name of a photograph, in a class that reads files by itself and in one that leaves it to us."""
+    import subprocess
+
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    food101(root)
+    (root / "food-101" / "images" / "waffles" / "3.jpg").write_bytes(eps)
+    with pytest.raises(ValueError, match="image 9 of train"):
+        source(root, "Food101").load()
+    for k, name in enumerate(("BACKGROUND_Google", "crab", "owl")):
+        for number in range(1, 11):
+            shade(root / "caltech101" / "101_ObjectCategories" / name / f"image_{number:04}.jpg", 20 * k)
+    (root / "caltech101" / "Annotations").mkdir()
+    (root / "caltech101" / "101_ObjectCategories" / "owl" / "image_0003.jpg").write_bytes(eps)
+    with pytest.raises(ValueError, match=r"1 of 20 images .* cannot be read: image 12 of train"):
+        source(root, "Caltech101").load()
