@@ -192,6 +192,8 @@ def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
         key = found[1].split("=")[0].split("@")[0]
         own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)
         keys = _keys([each for each in overrides if each != own], name)
+        if key in keys:  # a mapping, to which keys are added
+            return f"{key} is a mapping: set a key of it by +{key}.name=value"
         return f"{key}: no such key{nearest(key, keys)}"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.evaluate import finished_run
 from ssl_runner.commands.help import Command
 from ssl_runner.config.errors import ConfigError
@@ -41,8 +41,9 @@ FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")
 CARD = "README.md"
 
 
-def task(cfg: DictConfig) -> None:
-    export({key: cfg[key] for key in ("run", "format", "output")})
+def task(cfg: DictConfig) -> Answer:
+    output = export({key: cfg[key] for key in ("run", "format", "output")})
+    return {"folder": str(output), "files": sorted(file.name for file in output.iterdir()), "format": cfg["format"]}
 
 
 def export(asked: dict[str, Any]) -> Path:

@@ -26,10 +26,11 @@ if TYPE_CHECKING:  # they take seconds, and pandas is optional
     from omegaconf import DictConfig
     from pandas import DataFrame
 
+    from ssl_runner.assembly.loaded import LoadedEncoder
     from ssl_runner.commands.cli import Answer, Task
     from ssl_runner.data.any.module import DataModule
     from ssl_runner.evaluation.any.subject import FrozenSubject
-    from ssl_runner.interfaces import Encoder, Examples, SplitName
+    from ssl_runner.interfaces import Examples, SplitName
 
 
 CHECK = "check=true runs nothing: call ssl_runner.check with the other overrides"
@@ -83,8 +84,8 @@ class Run:
         }
 
     @cached_property
-    def encoder(self) -> "Encoder":
-        """The encoder, in eval mode on the CPU. Raises ConfigError where a file is missing or damaged."""
+    def encoder(self) -> "LoadedEncoder":
+        """The encoder, as `load_encoder` gives it. Raises ConfigError where a file is missing or damaged."""
         from ssl_runner.assembly.load import load_encoder
 
         with _as_guest(), _value_errors():
@@ -140,7 +141,7 @@ class Run:
         from ssl_runner.runtime.devices import device_of
 
         device = device_of("auto")
-        encoder = copy.deepcopy(self.encoder).to(device)
+        encoder = copy.deepcopy(self.encoder.encoder).to(device)
         batch_size = int(self.config["batch_size"])
         return FrozenSubject(encoder, self._data, seed=self.result.seed, device=device, batch_size=batch_size)
 
