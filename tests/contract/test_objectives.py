@@ -1,4 +1,4 @@
-"""What every objective promises, for every YAML in conf/objective."""
+"""What every objective promises, for every YAML in conf/objective; and with networks of libraries, for all that fit."""
 
 import copy
 from dataclasses import replace
@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
+import libraries
 import made_bert
 import made_text
 import pytest
@@ -26,6 +27,7 @@ from ssl_runner.interfaces import (
     CountEncoder,
     FrameEncoder,
     Objective,
+    PatchEncoder,
     TextSpec,
     TubeEncoder,
     VideoSpec,
@@ -64,12 +66,47 @@ WATCHERS = {  # of clips, likewise
 }
 
 
+ON = " on "  # between an objective and a network of `libraries.NETWORKS`
+
+
 @cache
 def target(name: str) -> type[Objective]:
     return locate(yaml.safe_load((conf_dir() / "objective" / f"{name}.yaml").read_text())["_target_"])
 
 
+def on_libraries() -> list[str]:
+    """Every objective with every network of a library that its annotations allow."""
+    found = []
+    for network, (option, _) in libraries.NETWORKS.items():
+        backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
+        reads = get_type_hints(backbone.__init__)["spec"]
+        for name in TRAINED:
+            hints = get_type_hints(target(name).__init__)
+            if issubclass(backbone, hints["encoder"]) and issubclass(reads, hints["spec"]):
+                found.append(f"{name}{ON}{network}")
+    return found
+
+
+def config_on(name: str, network: str) -> Config:
+    option, settings = libraries.NETWORKS[network]
+    libraries.needs(option)
+    backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
+    text = get_type_hints(backbone.__init__)["spec"] is TextSpec
+    chosen = typed(
+        composed(
+            [*SMALL, *(made_text.overrides() if text else ["dataset=fake_images"]), f"objective={name}",
+             f"backbone={option}"]
+        )
+    )  # fmt: skip
+    chosen.backbone.update(settings)
+    if issubclass(backbone, PatchEncoder) and name in ("dino", "swav"):
+        chosen.objective["small_views"]["size"] = None  # it reads images of one size
+    return chosen
+
+
 def config(name: str) -> Config:
+    if ON in name:
+        return config_on(*name.split(ON))
     hints = get_type_hints(target(name).__init__)
     if issubclass(TextSpec, hints["spec"]) and hints["spec"] is TextSpec:
         data = made_text.overrides()
@@ -92,7 +129,7 @@ def original(name: str) -> tuple[Objective, Batch]:
     return construct.objective(chosen, spec), batch
 
 
-@pytest.fixture(params=TRAINED)
+@pytest.fixture(params=[*TRAINED, *(pytest.param(each, marks=pytest.mark.slow) for each in on_libraries())])
 def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     return copy.deepcopy(original(request.param))
 

@@ -25,7 +25,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # settings that cost time and change no 
         "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     },
     "huggingface_causal": {"config": {"n_embd": 32, "n_layer": 2, "n_head": 2}},
-    "torchvision": {"name": "squeezenet1_1"},
+    "torchvision": {"name": "regnet_y_400mf"},
 }
 
 
@@ -47,3 +47,24 @@ def _word(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_word, value)) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_VIT = {"embed_dim": 48, "depth": 2, "num_heads": 3}
+_TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> option of conf/backbone/, settings that make it small
+    "timm's ResNet": ("timm", {"name": "test_resnet"}),
+    "timm's EfficientNet": ("timm", {"name": "test_efficientnet"}),
+    "timm's ConvNeXt": ("timm", {"name": "test_convnext"}),
+    "timm's ViT": ("timm_vit", {"name": "vit_tiny_patch16_224", "settings": _VIT}),
+    "timm's DINOv2": ("timm_vit", {"name": "vit_small_patch14_reg4_dinov2", "settings": _VIT}),
+    "timm's DINOv3": ("timm_vit", {"name": "vit_small_patch16_dinov3", "settings": _VIT}),
+    "torchvision's RegNet": ("torchvision", {"name": "regnet_y_400mf"}),
+    "torchvision's ResNet": ("torchvision", {"name": "resnet18"}),
+    "transformers' ResNet": ("huggingface", SMALLER["huggingface"]),
+    "transformers' DINOv2": (
+        "huggingface_vit",
+        {"name": "dinov2", "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}},
+    ),
+    "transformers' BERT": ("huggingface_text", {"name": "bert", "config": _TEXT}),
+    "transformers' GPT-2": ("huggingface_causal", SMALLER["huggingface_causal"]),
+}
