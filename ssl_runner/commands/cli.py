@@ -1,4 +1,5 @@
-"""Run a command on a composed config; report errors as one line each, without a traceback, with exit code 2."""
+"""Run a command on a composed config; report errors as one line each, without a traceback, with the
+exit codes of docs/scripting.md."""
 
 import argparse
 import re

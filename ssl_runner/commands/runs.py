@@ -38,7 +38,7 @@ COLUMNS = ("folder", "status", *AXES, "seed", "changed")  # of a line in a pipe 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0; 2 where the request cannot be met; 75 where a run is in use."""
+    """Returns the exit code: 0; 2 where the request cannot be met; 75 where a run is in use; 130 after Ctrl-C."""
     guard()
     words = sys.argv[1:] if argv is None else argv
     try:
@@ -58,6 +58,8 @@ def _done(options: argparse.Namespace) -> Mapping[str, Any]:
         refuse(error.problems)
     except BusyError as error:
         refuse([str(error)], BUSY)
+    except KeyboardInterrupt:
+        refuse(["interrupted"], 130)
     except BrokenPipeError:  # `closable` knows what to do
         raise
     except OSError as error:
@@ -121,14 +123,14 @@ def _show(options: argparse.Namespace) -> Mapping[str, Any]:
     console = Terminal()
     for key, value in about_it.items():
         if value not in (None, ""):
-            console.print(f"{key + ':':10} {value}", soft_wrap=True)
+            console.print(f"{key}: {value}", soft_wrap=True)
     try:
         result = read_result(folder)
     except ResultError:  # which `status` and `why` have said
         return about_it
     from ssl_runner.reporting.tables import result_table
 
-    console.print(f"command:   {result.command}", soft_wrap=True)
+    console.print(f"command: {result.command}", soft_wrap=True)
     console.print(result_table(result))
     report = folder / REPORT
     return about_it | {"result": plain_result(result), "report": str(report) if report.exists() else None}

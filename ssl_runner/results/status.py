@@ -22,9 +22,12 @@ def write_status(folder: Path, status: Status) -> None:
     """Replace the file at once. It is not flushed to the disk: it means nothing after a crash. Nor does a run end for
     want of it: where it cannot be written, what matters cannot be either, and says so."""
     part = folder / f".{STATUS}.part"
-    with suppress(OSError):
+    try:
         part.write_text(json.dumps(status._replace(written=time.time())._asdict()))
         part.replace(folder / STATUS)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def read_status(folder: Path) -> Status | None:

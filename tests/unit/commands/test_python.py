@@ -30,6 +30,7 @@ from undrawn import undrawn
 
 import ssl_runner
 from ssl_runner.commands.python import quoted
+from ssl_runner.commands.run_files import check_runs
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.loader import parsed
 from ssl_runner.reporting.inventory import entries
@@ -119,6 +120,7 @@ def test_what_a_run_holds(whole: ssl_runner.Run) -> None:
     assert labels.shape == (20,)
     assert not run.features("test", layer="-2").data.equal(features)
     assert "rotation of convnet on fake_images, seed 0" in repr(run)
+    check_runs([whole.folder])  # ssl-runs knows all that it wrote
 
 
 def test_what_its_objective_answers(whole: ssl_runner.Run) -> None:

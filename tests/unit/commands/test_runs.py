@@ -164,7 +164,7 @@ def test_a_run_is_shown(outputs: Path, capfd: Captured) -> None:
     assert found["bytes"] == (folder / "result.json").stat().st_size
     assert main(["show", str(folder)]) == 0
     said = capfd.readouterr().out
-    assert "status:    finished" in said
+    assert "\nstatus: finished\n" in said
     assert "linear accuracy" in said
     assert answered(capfd, "show", outputs / "mnist-mae-vit" / "s2-cc")["result"] is None
     assert answered(capfd, "show", outputs / "damaged")["why"].startswith("result.json cannot")
@@ -285,6 +285,18 @@ def test_an_archive_that_reads_back_differently_is_not_kept(
     found = answered(capfd, "archive", outputs / "mnist-mae-vit" / "s0-aa", tmp_path / "x" / name, code=2)
     assert "reads back differently" in found["error"][0]
     assert not [path for path in (tmp_path / "x").rglob("*") if path.is_file()]
+
+
+def test_ctrl_c_leaves_no_half_archive(
+    outputs: Path, capfd: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*about: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_files, "_check_packed", interrupted)
+    found = answered(capfd, "archive", outputs / "mnist-mae-vit" / "s0-aa", tmp_path / "x" / "a.tar", code=130)
+    assert found["error"] == ["interrupted"]
+    assert not list((tmp_path / "x").iterdir())
 
 
 def test_a_disk_that_refuses_is_said(outputs: Path, capfd: Captured, tmp_path: Path) -> None:
