@@ -22,6 +22,8 @@ READERS = frozenset(["arrow", "csv", "imagefolder", "json", "parquet", "text"]) 
 SAVED = ("dataset_dict.json", "state.json")  # in a folder of `save_to_disk`
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
+FILES = frozenset([".arrow", ".csv", ".json", ".jsonl", ".npz", ".parquet", ".tar", ".tsv", ".txt", ".zip"])  # no ids
+
 
 class HubSettings(TypedDict):
     """Settings of datasets in Hugging Face's formats; documented in conf/dataset/huggingface.yaml."""
@@ -267,7 +269,7 @@ class HubData:
     @cached_property
     def _builder(self) -> Any:
         """Of a hub's dataset: its description. Nothing else is downloaded."""
-        if not HUB_ID.fullmatch(self.path) or Path(self.path).suffix in (".parquet", ".arrow"):
+        if not HUB_ID.fullmatch(self.path) or Path(self.path).suffix.lower() in FILES:
             raise ValueError(
                 f"dataset.path {self.path} does not exist; it must be a dataset of the hub (user/name), a folder of "
                 "save_to_disk, or .parquet or .arrow files"

@@ -326,6 +326,8 @@ def test_without_a_network_it_is_refused_at_once(tmp_path, monkeypatch) -> None:
     def no_address(*_: object) -> None:
         raise socket.gaierror("Name or service not known")
 
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "getaddrinfo", no_address)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it was tried"))
