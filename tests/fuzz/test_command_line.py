@@ -67,6 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
                 folder / "images" / kind / f"{n}.png"
             )
+    listed = "".join(f"images/{kind}/{n}.png,{kind}\n" for kind in ("cats", "dogs") for n in range(4))
+    (folder / "images.csv").write_text(f"file,label\n{listed}")
     pixels, label = random.integers(0, 256, (20, 16, 16), dtype=np.uint8), np.arange(20) % 2
     np.savez(folder / "arrays.npz", x_train=pixels, x_test=pixels, y_train=label, y_test=label)
     return folder
@@ -74,11 +76,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 NEEDED = {  # what a dataset needs, of what lies in `place`
     "arrays": ["dataset.path=arrays.npz"],
+    "huggingface": ["dataset.path=images.parquet"],
+    "huggingface_text": ["dataset.path=texts.parquet"],
     "image_folder": ["dataset.path=images", "dataset.size=16"],
+    "image_table": ["dataset.path=images.csv", "dataset.size=16"],
     "text_file": ["dataset.path=texts/one.txt"],
     "text_folder": ["dataset.path=texts", "dataset.labels=none"],
     "text_pairs": ["dataset.path=pairs.csv", "dataset.columns=[first,second]"],
     "text_table": ["dataset.path=pairs.csv", "dataset.text_column=first"],
+    "torchvision": ["dataset.name=FakeData", "dataset.size=16"],
     "video_folder": ["dataset.path=videos"],
     "webdataset": ["dataset.train=a.tar", "dataset.val=b.tar", "dataset.test=c.tar"],
 }

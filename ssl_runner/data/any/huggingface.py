@@ -4,6 +4,7 @@ Only formats that are data are read: Parquet, Arrow, CSV, JSON, text and folders
 pickles are refused, and images are decoded by this project, in its formats.
 """
 
+import os
 import re
 import socket
 import tempfile
@@ -21,6 +22,7 @@ from ssl_runner.interfaces import Contents, SplitName
 READERS = frozenset(["arrow", "csv", "imagefolder", "json", "parquet", "text"])  # builders of `datasets` that are used
 SAVED = ("dataset_dict.json", "state.json")  # in a folder of `save_to_disk`
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+FILES = frozenset([".arrow", ".csv", ".json", ".jsonl", ".npz", ".parquet", ".tar", ".tsv", ".txt", ".zip"])  # no ids
 
 
 class HubSettings(TypedDict):
@@ -61,7 +63,7 @@ class HubData:
         self.streaming = settings["streaming"]
         self.limit = settings["limit"]
         self.cache = Path(settings["cache"]).expanduser().absolute() / "huggingface"
-        self.local = Path(self.path).expanduser().absolute() if Path(self.path).expanduser().exists() else None
+        self._place = Path(self.path).expanduser().absolute()
         self._seen: Mapping[str, Any] | None = None  # columns, once rows are read
         self._found: tuple[str, ...] | None = None  # classes, by the labels of train
 
@@ -79,14 +81,24 @@ class HubData:
             self._check_label(features[self.label])
 
     @cached_property
+    def local(self) -> Path | None:
+        """The file or folder; None: it is the name of a hub's dataset."""
+        return self._place if self.path.strip() and self._place.exists() else None
+
+    @cached_property
     def files(self) -> list[Path]:
         """Local files, in order; none of a hub's dataset."""
         if self.local is None:
             return []
         if self.local.is_file():
             return [self.local]
-        kinds = ("arrow", "json") if self._saved else ("parquet", "arrow")
-        return sorted(file for kind in kinds for file in self.local.rglob(f"*.{kind}"))
+        suffixes = (".arrow", ".json") if self._saved else (".parquet", ".arrow")
+        return sorted(
+            Path(folder, name)
+            for folder, _, names in os.walk(self.local)
+            for name in names
+            if name.lower().endswith(suffixes) and not name.startswith(".")
+        )
 
     def contents(self) -> Contents:
         self.check()
@@ -105,10 +117,11 @@ class HubData:
     @property
     def features(self) -> Mapping[str, Any] | None:
         """Columns by name; None: not known before they are read."""
+        found: Mapping[str, Any] | None
         if self.local is None:
-            found: Mapping[str, Any] | None = self._builder.info.features or self._seen
-            return found
-        found = next(iter(self._opened.values())).features
+            found = self._builder.info.features or self._seen
+        else:
+            found = next(iter(self._opened.values())).features
         return found
 
     @cached_property
@@ -204,7 +217,7 @@ class HubData:
 
     def _plain(self, value: Any, part: str) -> str | int:
         """A label. Raises ValueError for one that is hidden or empty."""
-        if value is None or value == -1 or (isinstance(value, str) and not value.strip()):
+        if value is None or (self._named and value == -1) or (isinstance(value, str) and not value.strip()):
             raise ValueError(
                 f"an example of {part} has no label ({value!r}): set dataset.{part} to another split, or "
                 "dataset.label_column=null"
@@ -267,7 +280,7 @@ class HubData:
     @cached_property
     def _builder(self) -> Any:
         """Of a hub's dataset: its description. Nothing else is downloaded."""
-        if not HUB_ID.fullmatch(self.path) or Path(self.path).suffix in (".parquet", ".arrow"):
+        if not HUB_ID.fullmatch(self.path) or Path(self.path).suffix.lower() in FILES:
             raise ValueError(
                 f"dataset.path {self.path} does not exist; it must be a dataset of the hub (user/name), a folder of "
                 "save_to_disk, or .parquet or .arrow files"

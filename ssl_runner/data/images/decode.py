@@ -183,9 +183,11 @@ def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
 
 
 def _item(how: Decoding, row: Callable[[], Row]) -> tuple[Picture | str, int | str | None]:
+    from PIL import Image
+
     try:
         found, label = row()
-    except DAMAGE as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         return reason(error), None
     return _try(found, how), label
 

@@ -76,7 +76,8 @@ class HuggingFaceImages(DataSource):
 
     def _row(self, row: Mapping[str, Any]) -> Row:
         label = None if self.hub.label is None else row[self.hub.label]
-        return _source(row[self.column]), label
+        hidden = self.hub.label is not None and label is None
+        return _source(row[self.column]), "" if hidden else label
 
     def _check_feature(self) -> None:
         features = self.hub.features

@@ -69,14 +69,17 @@ class TorchvisionImages(DataSource):
             "cache": cache, "workers": workers, "test_fraction": test_fraction, "val_fraction": val_fraction,
             "split_seed": split_seed,
         })  # fmt: skip
-        self._classes: tuple[int, tuple[str, ...]] | None = None  # their number and names, once labels are read
+        self._read: ImageSpec | None = None  # what is known once labels are read
 
     @property
     def spec(self) -> ImageSpec:
-        sets = self._sets
-        classes, names = self._classes or ((UNREAD, ()) if sets is None else _classes(sets["train"]))
-        counts = {"train": 0} if sets is None else {part: len(found) for part, found in sets.items()}
-        return self.images.spec(counts, names, classes)  # type: ignore[arg-type]
+        if self._read is not None:
+            return self._read
+        if self._sets is None:
+            return self.images.spec({"train": 0}, (), UNREAD)
+        counts: dict[SplitName, int] = {part: len(found) for part, found in self._sets.items()}
+        classes, names = _classes(self._sets["train"])
+        return self.images.spec(counts, names, classes)
 
     def check(self) -> None:
         if self._sets is not None:
@@ -99,12 +102,14 @@ class TorchvisionImages(DataSource):
         for found in sets.values():
             self._check_item(found)
         try:
-            decoded = {part: self._decoded(part, found) for part, found in sets.items()}
+            decoded: dict[SplitName, Decoded] = {part: self._decoded(part, found) for part, found in sets.items()}
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.images.cache} failed: {error}") from error
-        count, names = _classes(sets["train"])
-        highest = max(int(label) for part in decoded.values() for label in part.labels)
-        self._classes = (len(names), names) if highest < len(names) else (max(highest + 1, count), ())
+        _, names = _classes(sets["train"])
+        highest = max((int(label) for part in decoded.values() for label in part.labels), default=0)
+        counts: dict[SplitName, int] = {part: len(found) for part, found in sets.items()}
+        names = names if highest < len(names) else ()
+        self._read = self.images.spec(counts, names, len(names) or highest + 1)
         self.__dict__.pop("_sets", None)  # frees the images of those that are kept in memory
         return self.images.of_parts(what, decoded, int)
 
@@ -164,14 +169,21 @@ class TorchvisionImages(DataSource):
             given["loader"] = Path  # then an example is the path of an image, which is decoded here
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torchvision prints what it downloads
-                return {
+                made = {
                     part: kind.cls(**given, **arguments, **self.options)
                     for part, arguments in kind.splits(self.options).items()
                 }
+            if empty := [part for part, found in made.items() if not len(found)]:
+                raise ValueError(f"{empty[0]} has no image")
+            return made
         except ImportError as error:
             raise ValueError(f"dataset.name={self.name} needs the package {error.name}: install it") from error
         except Exception as error:  # torchvision raises all kinds, of files as of networks
             said = (str(error).splitlines() or [type(error).__name__])[0]
+            if not given:
+                raise ValueError(
+                    f"dataset.name={self.name} cannot be made with these dataset.options: {said}"
+                ) from error
             if not download:
                 raise _MissingError(said) from error
             raise ValueError(

@@ -177,7 +177,7 @@ class WebShards(DataSource):
 
         def one_pass() -> Iterator[Raw]:
             for place in torch.randperm(len(places), generator=generator).tolist():
-                yield from read_shard(self.shards["train"][places[place]], places[place], self.names)
+                yield from read_shard(self.shards["train"][places[place]], places[place], self._named)
 
         while True:
             given = 0
@@ -187,13 +187,18 @@ class WebShards(DataSource):
             if not given:
                 raise BrokenDataError(f"there is no image in {self.shards['train'][number]!r} (dataset.train)")
 
+    @property
+    def _named(self) -> tuple[str, ...] | None:
+        """The names of classes; None: classes are not read."""
+        return self.names if self.classes else None
+
     def _some(self, name: str) -> Examples:
         """The first examples of each shard, at most `most` of all."""
         shards = self.shards[name][: self.most]
         found, labels, broken = [], [], []
         for number, shard in enumerate(shards):
             share = (number + 1) * self.most // len(shards) - number * self.most // len(shards)
-            for raw in itertools.islice(read_shard(shard, number, self.names), share):
+            for raw in itertools.islice(read_shard(shard, number, self._named), share):
                 try:
                     found.append(decode_bytes(raw.content, self.how))
                     labels.append(raw.label)
@@ -282,9 +287,9 @@ def check_urls(name: str, shards: list[str]) -> None:
             )
 
 
-def read_shard(shard: str, number: int, names: Sequence[str] = ()) -> Iterator[Raw]:
-    """The images of an archive in its order, with their classes, by `names` where there are any. Raises
-    BrokenDataError for a damaged archive.
+def read_shard(shard: str, number: int, names: Sequence[str] | None = ()) -> Iterator[Raw]:
+    """The images of an archive in its order, with their classes, by `names` where there are any; None: unlabeled.
+    Raises BrokenDataError for a damaged archive.
 
     One by URL is read again where its connection breaks, without what has been given.
     """
@@ -300,7 +305,7 @@ def read_shard(shard: str, number: int, names: Sequence[str] = ()) -> Iterator[R
                 raise BrokenDataError(f"{shard!r} cannot be read to its end: {error}") from error
 
 
-def _examples(shard: str, number: int, names: Sequence[str]) -> Iterator[Raw]:
+def _examples(shard: str, number: int, names: Sequence[str] | None) -> Iterator[Raw]:
     key, image, label, place = "", None, -1, 0
     with _opened(shard) as archive:
         for member in itertools.chain(archive, [None]):
@@ -314,7 +319,7 @@ def _examples(shard: str, number: int, names: Sequence[str]) -> Iterator[Raw]:
                 key, image, label = own, None, -1
             if member is not None and suffix in IMAGES:
                 image = _content(archive, member, shard)
-            elif member is not None and suffix == LABEL:
+            elif member is not None and suffix == LABEL and names is not None:
                 label = _class(_content(archive, member, shard), f"{member.name!r} in {shard!r}", names)
 
 

@@ -127,8 +127,14 @@ def reads(axis: str, option: str) -> type[Any]:
 TEXT = {axis: [option for option in options if reads(axis, option) is TextSpec] for axis, options in AXES.items()}
 REQUIRED = {  # settings that have no default
     option: ["dataset.path=somewhere.csv"]
-    for option in ("arrays", "image_folder", "text_file", "text_folder", "text_pairs", "text_table", "video_folder")
-} | {"webdataset": [f"dataset.{split}={split}.tar" for split in ("train", "val", "test")]}
+    for option in (
+        "arrays", "huggingface", "huggingface_text", "image_folder", "image_table", "text_file", "text_folder",
+        "text_pairs", "text_table", "video_folder",
+    )
+} | {
+    "torchvision": ["dataset.name=SVHN"],
+    "webdataset": [f"dataset.{split}={split}.tar" for split in ("train", "val", "test")],
+}  # fmt: skip
 
 
 def fits(dataset: str, backbone: str, objective: str) -> bool:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_runner import load_encoder
+from ssl_runner.assembly.export import exported_spec
+from ssl_runner.commands.run import run
+from ssl_runner.config.compose import compose
+from ssl_runner.config.request import RunRequest
 from ssl_runner.data.images.arrays import Arrays
+from ssl_runner.interfaces import ImageSpec
+from ssl_runner.results.result import read_result
 
 CIFAR = Path(__file__).parents[4] / "../shared/data/cifar10/cifar10_lossless_4000_1000.npz"
 
@@ -381,3 +388,24 @@ def test_a_damaged_npy_file_is_refused(tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"is not a complete \.npy file of plain arrays: x_train is truncated"):
         source(path).check()
+
+
+def test_a_run_on_bands_of_floats_is_evaluated_and_exported(tmp_path) -> None:
+    """From the file to the report: 5 channels from 0 to 10,000, classes by name."""
+    x = deep("float32", 10_000, 60, 5, 8, 8)
+    names = np.array(["sea", "town"])[np.arange(60) % 2]
+    path = save(tmp_path, {"x_train": x[:40], "x_test": x[40:], "y_train": names[:40], "y_test": names[40:]})
+    plain = compose([
+        "dataset=arrays", f"dataset.path={path}", "dataset.range=[0,10000]", "dataset.channel_axis=first",
+        "domain=bands", "objective=autoencoder", "backbone.widths=[4,8]", "batch_size=8", "budget.unit=steps",
+        "budget.amount=2", "evaluation=[knn,reconstruction]", "controls=[pixels]", "logger=none",
+        "trainer.accelerator=cpu", "trainer.precision=float32", "trainer.validations=0", f"output={tmp_path / 'out'}",
+    ])  # fmt: skip
+    folder = run(RunRequest.of(plain))
+    evaluated = {(each.evaluator, each.subject) for each in read_result(folder).results}
+    assert {("knn", "pretrained"), ("knn", "pixels"), ("reconstruction", "pretrained")} <= evaluated
+    spec = exported_spec(folder / "encoder")
+    assert isinstance(spec, ImageSpec)
+    assert (spec.channels, spec.stored, spec.range, spec.class_names) == (5, "float32", (0, 10_000), ("sea", "town"))
+    assert load_encoder(folder)(torch.rand(2, 5, 8, 8)).pooled.shape == (2, 8)
+    assert "Images of 5 channels are drawn as the mean of their channels." in (folder / "report.html").read_text()

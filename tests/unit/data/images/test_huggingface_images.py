@@ -237,6 +237,26 @@ def test_hidden_labels_are_refused(tmp_path) -> None:
     hidden.to_parquet(str(tmp_path / "data" / "test-0.parquet"))
     with pytest.raises(ValueError, match=r"an example of test has no label \(-1\): set dataset\.test to another split"):
         source(tmp_path / "data", tmp_path / "cache").load()
+    hidden = datasets.Dataset.from_dict({"image": [encoded(1)], "label": [None], "more": [0]}, features=features)
+    hidden.to_parquet(str(tmp_path / "data" / "test-0.parquet"))
+    with pytest.raises(ValueError, match=r"an example of test has no label"):
+        source(tmp_path / "data", tmp_path / "cache").load()
+
+
+def test_minus_one_may_be_a_class(tmp_path) -> None:
+    table = {"image": [encoded(i)["bytes"] for i in range(20)], "label": [-1, 1] * 10}
+    datasets.Dataset.from_dict(table).to_parquet(str(tmp_path / "own.parquet"))
+    own = source(tmp_path / "own.parquet", tmp_path / "cache")
+    assert own.spec.class_names == ("-1", "1")
+    test = own.load()["test"]
+    assert test.label.tolist() == [number % 2 for number in numbers(test)]
+
+
+@pytest.mark.parametrize("path", ["", "x" * 300])
+def test_odd_paths_are_refused(tmp_path, path: str) -> None:
+    own = source(path, tmp_path / "cache")
+    with pytest.raises((ValueError, OSError)):
+        own.check()
 
 
 @pytest.mark.parametrize(("path", "message"), [
@@ -326,6 +346,8 @@ def test_without_a_network_it_is_refused_at_once(tmp_path, monkeypatch) -> None:
     def no_address(*_: object) -> None:
         raise socket.gaierror("Name or service not known")
 
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "getaddrinfo", no_address)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it was tried"))

@@ -192,6 +192,8 @@ def test_every_set_has_splits() -> None:
     ("SVHN", {"options": {"split": "extra"}}, r"SVHN has no option split; it has none"),
     ("SVHN", {"options": {"transform": "x"}}, r"SVHN has no option transform"),
     ("FakeData", {"options": {"size": {"a": 1}}}, r"size is a mapping"),
+    ("FakeData", {"options": {"size": -5}}, r"FakeData cannot be made with these dataset\.options: "),
+    ("FakeData", {"options": {"size": 0}}, r"these dataset\.options: train has no image"),
 ])  # fmt: skip
 def test_what_cannot_be_had_is_refused_before_anything_is_written(root, name, changes, message: str) -> None:
     own = source(root, name, **changes)

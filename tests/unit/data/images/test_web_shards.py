@@ -351,6 +351,7 @@ def test_classes_may_be_called_by_names(root: Path) -> None:
     assert all(batch.label.tolist() == [1 - int(p) % 2 for p in batch.data[:, 1, 0, 0]] for batch in passes)
     with pytest.raises(ValueError, match=r"'part/.*\.cls' in .* is not one of the classes: it contains b'caf.*are emu"):
         source(root, classes=0, class_names=["emu", "owl"]).load()
+    assert source(root, classes=0).load()["test"].label.unique().tolist() == [-1]  # what they contain is ignored
     with pytest.raises(
         ValueError, match=r"is not a class: it must contain a number, .* list these in dataset\.class_n"
     ):
