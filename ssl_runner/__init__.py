@@ -12,15 +12,17 @@ if TYPE_CHECKING:  # their types; at run time they are imported when they are as
     from ssl_runner.assembly.load import load_encoder, load_tokenizer
     from ssl_runner.commands.python import Run, check, compare, evaluate, load_run, preview, run, sweep
     from ssl_runner.config.errors import ConfigError
+    from ssl_runner.config.plugins import enable_plugin
 
 __all__ = [
-    "ConfigError", "Run", "__version__", "check", "compare", "evaluate", "load_encoder", "load_run", "load_tokenizer",
-    "preview", "run", "sweep",
+    "ConfigError", "Run", "__version__", "check", "compare", "enable_plugin", "evaluate", "load_encoder", "load_run",
+    "load_tokenizer", "preview", "run", "sweep",
 ]  # fmt: skip
 __version__ = "0.2.0"
 
 _PLACES = {  # name -> module; torch is imported by none of them before it is needed
     "ConfigError": "config.errors",
+    "enable_plugin": "config.plugins",
     "load_encoder": "assembly.load",
     "load_tokenizer": "assembly.load",
     **dict.fromkeys(["Run", "check", "compare", "evaluate", "load_run", "preview", "run", "sweep"], "commands.python"),

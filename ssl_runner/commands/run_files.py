@@ -38,7 +38,9 @@ def check_runs(folders: Sequence[Path], *, strict: bool = True) -> None:
         elif strict and (
             other := sorted(name for name in os.listdir(folder) if not any(fnmatch(name, own) for own in OF_RUNS))
         ):
-            problems.append(f"{what} holds what is no run's: {', '.join(other)}; move it elsewhere first")
+            problems.append(
+                f"{what} holds what is no run's: {', '.join(other)}; move it elsewhere first, or add --other-files"
+            )
     if problems:
         raise ConfigError(problems)
 

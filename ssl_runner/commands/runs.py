@@ -18,6 +18,7 @@ from rich.table import Table
 from ssl_runner import __version__
 from ssl_runner.commands.answers import Parser, Refused, answering, asked, refuse
 from ssl_runner.commands.run_files import archive, check_runs, delete, size
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.reporting.inventory import AXES, STATUSES, Entry, entries, entry
 from ssl_runner.results.result import REPORT, ResultError, plain_result, read_result
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _done(options: argparse.Namespace) -> Mapping[str, Any]:
     work: Callable[[argparse.Namespace], Mapping[str, Any]] = options.work
     try:
+        plugins.enable(options.plugin)
         return work(options)
     except ConfigError as error:
         refuse(error.problems)
@@ -137,7 +139,7 @@ def _show(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _delete(options: argparse.Namespace) -> Mapping[str, Any]:
-    check_runs(options.run)
+    check_runs(options.run, strict=not options.other_files)
     total = sum(map(size, options.run))
     if not options.yes:
         _ask(f"delete {len(options.run)} run{'s' * (len(options.run) != 1)}, {total / 1e6:,.1f} MB?")
@@ -193,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--json", action="store_true", help="answer with one JSON object on standard output; messages go to stderr"
     )
+    shared.add_argument(
+        "--plugin", metavar="PACKAGE", action="append", default=[], help="as in ssl-run; no run needs it here"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", parents=[shared], help="runs below folders", description="List runs.")
@@ -215,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("run", nargs=1 if name == "show" else "+", type=Path, metavar="RUN", help="a run's folder")
         if name == "delete":
             each.add_argument("--yes", action="store_true", help="do not ask")
+            each.add_argument(
+                "--other-files", action="store_true", help="delete files in them that runs do not write, as a plugin's"
+            )
         if name == "archive":
             each.add_argument("target", type=Path, metavar="FILE", help="a new .tar.gz or .tar file, or a folder")
     return parser

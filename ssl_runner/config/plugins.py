@@ -65,6 +65,14 @@ def enable(packages: Iterable[str]) -> None:
         os.environ[VARIABLE] = ",".join(asked)
 
 
+def enable_plugin(*packages: str) -> None:
+    """Have packages of yours take part in this Python process and in those that it starts, as --plugin does.
+
+    Raises ConfigError where a package cannot be found.
+    """
+    enable(packages)
+
+
 def words() -> list[str]:
     """The flags of a command line that has the plugins of this process, less those that are enabled by themselves."""
     return [word for name in _names(os.environ.get(VARIABLE, "")) for word in ("--plugin", name)]
