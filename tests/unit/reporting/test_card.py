@@ -107,6 +107,13 @@ def test_it_says_what_the_weights_began_with() -> None:
     assert "license" not in header_of(card(unknown, [unknown], ABOUT))
 
 
+def test_the_difference_is_told_with_the_rounding_of_the_network() -> None:
+    assert ABOUT.verdict == "differ by 3e-07 of the largest"
+    assert ABOUT._replace(difference=0.0).verdict == "are the same"
+    told = ABOUT._replace(difference=4e-5, rounding=2e-5).verdict
+    assert told == "differ by 4e-05 of the largest (rounding to float32 alone moves them by 2e-05)"
+
+
 def test_a_supervised_network_is_not_called_self_supervised() -> None:
     own = run_of(found(0.8, 0.5), names={"objective": "supervised"})
     assert header_of(card(own, [own], ABOUT))["tags"][0] == "supervised"
