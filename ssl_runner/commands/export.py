@@ -70,7 +70,7 @@ def export(asked: dict[str, Any]) -> Path:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     programs.check(format, encoder)
-    output = folder / "export" / format if asked["output"] is None else Path(asked["output"]).expanduser()
+    output = folder / "export" / format if asked["output"] is None else Path(str(asked["output"])).expanduser()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as scratch:
         part = Path(scratch)
