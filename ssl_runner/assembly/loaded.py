@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -28,9 +29,8 @@ class LoadedEncoder(nn.Module):
         vectors   floats (B, N, D)
 
     One example is a batch of one. `encoder` is the network itself, in eval mode; `spec` describes its data. The weights
-    are frozen:
-    `requires_grad_()` asks for gradients, and an input that requires gradients gets them. Input moves to the device of
-    the weights.
+    are frozen: `requires_grad_()` asks for gradients, and an input that requires gradients gets them. Input moves to
+    the device of the weights.
     """
 
     def __init__(self, encoder: Encoder, spec: DataSpec, *, resize: bool) -> None:
@@ -49,7 +49,8 @@ class LoadedEncoder(nn.Module):
         found = input_from(
             x, self.spec, resize=self.resize, reach=reach, tokenizer=lambda: tokenizer_of(self.spec), say=self._say
         )
-        return found.to(next(encoder.parameters()).device)
+        weights = chain(encoder.parameters(), encoder.buffers())
+        return found.to(next((each.device for each in weights), found.device))
 
     def forward(self, x: Any, *, layers: bool = False) -> Features:
         """`pooled` (B, D) and `tokens` (B, N, D), and with `layers` a pooled vector per block. Raises as `input`."""

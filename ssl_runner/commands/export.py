@@ -17,7 +17,8 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.results.result import Result, Run
 from ssl_runner.runtime.terminal import say
 
-if TYPE_CHECKING:  # it imports torch
+if TYPE_CHECKING:  # they import torch
+    from ssl_runner.assembly.programs import Verified
     from ssl_runner.interfaces import DataSpec, Encoder
     from ssl_runner.reporting.card import Exported
 
@@ -70,26 +71,22 @@ def export(asked: dict[str, Any]) -> Path:
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     programs.check(format, encoder)
-    output = folder / "export" / format if asked["output"] is None else Path(asked["output"]).expanduser()
+    output = folder / "export" / format if asked["output"] is None else Path(str(asked["output"])).expanduser()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as scratch:
         part = Path(scratch)
-        difference = programs.write(format, encoder, spec, part)
+        verified = programs.write(format, encoder, spec, part)
         tokenizer = exports.encoder_folder(folder) / "tokenizer.json"
         if tokenizer.is_file():
             shutil.copyfile(tokenizer, part / tokenizer.name)
-        about = described(format, encoder, spec, part, difference)
+        about = described(format, encoder, spec, part, verified)
         own = Run(folder.name, folder, complete(result, plain))
         (part / CARD).write_text(card(own, seeds_of(own), about), encoding="utf-8")
         for file in part.iterdir():
             os.replace(file, output / file.name)
     shape = ", ".join(map(str, about.shape))
-    differ = f"differ by {difference:.0e} of the largest" if difference else "are the same"
-    say(
-        f"{output}: {format}, {about.input} ({shape}) to {about.dim} features; read back without this project, they "
-        f"{differ}",
-        sys.stdout,
-    )
+    said = f"{output}: {format}, {about.input} ({shape}) to {about.dim} features; read back without this project, they"
+    say(f"{said} {about.verdict}", sys.stdout)
     return output
 
 
@@ -98,7 +95,7 @@ def complete(result: Result, plain: dict[str, Any]) -> Result:
     return result if result.config else replace(result, config=plain)
 
 
-def described(format: str, encoder: "Encoder", spec: "DataSpec", written: Path, difference: float) -> "Exported":
+def described(format: str, encoder: "Encoder", spec: "DataSpec", written: Path, verified: "Verified") -> "Exported":
     """What a model card says of an encoder and of the files in `written`."""
     from ssl_runner.assembly.tracing import input_of
     from ssl_runner.interfaces import TextSpec
@@ -117,7 +114,8 @@ def described(format: str, encoder: "Encoder", spec: "DataSpec", written: Path, 
         dim=encoder.dim,
         classes=spec.classes,
         special={role: place for role, place in special.items() if place is not None},
-        difference=difference,
+        difference=verified.difference,
+        rounding=verified.rounding,
         library=read_library(written),
     )
 

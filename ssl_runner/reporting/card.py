@@ -43,7 +43,16 @@ class Exported(NamedTuple):
     classes: int  # 0: unlabeled
     special: Mapping[str, int]  # ids of special tokens by role; {} for other data than text
     difference: float  # from the encoder, of the largest value
+    rounding: float = 0.0  # of the encoder itself, where the difference is above 1e-5
     library: Mapping[str, Any] = {}  # config.json of a format that is a library
+
+    @property
+    def verdict(self) -> str:
+        """How far the features of what was written are from those of the encoder: "differ by ..."."""
+        if not self.difference:
+            return "are the same"
+        own = f" (rounding to float32 alone moves them by {self.rounding:.0e})" if self.rounding else ""
+        return f"differ by {self.difference:.0e} of the largest{own}"
 
 
 def seeds_of(run: Run) -> list[Run]:

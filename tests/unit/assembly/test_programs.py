@@ -15,7 +15,7 @@ from torch import nn
 
 from ssl_runner.assembly import programs, read_back, tracing
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.interfaces import ImageSpec
+from ssl_runner.interfaces import Encoder, Features, ImageSpec
 
 LARGE = ImageSpec(channels=3, height=96, width=96)
 
@@ -32,8 +32,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_written_is_read_in_a_process_without_this_project(tmp_path: Path) -> None:
     encoder, spec = exported("convnet"), spec_of("convnet")
-    difference = programs.write("torch_export", encoder, spec, tmp_path)
-    assert 0 <= difference <= programs.TOLERANCE
+    verified = programs.write("torch_export", encoder, spec, tmp_path)
+    assert 0 <= verified.difference <= programs.TOLERANCE
+    assert verified.rounding == 0
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt2"]
 
 
@@ -66,10 +67,47 @@ def test_features_that_differ_are_refused(backbone: str, tmp_path: Path) -> None
         ([0.1, 0.2], [0.1, 0.3], 0.1),  # of 1
         ([1.0], [np.nan], np.inf),
         ([1.0, 2.0], [1.0], np.inf),
+        ([1.0, np.nan], [1.0, 7.0], 0.0),  # at padding
     ],
 )
 def test_the_difference_is_a_part_of_the_largest_value(expected: Any, found: Any, difference: float) -> None:
-    assert programs._difference(np.array(expected), np.array(found)) == pytest.approx(difference)
+    assert programs._difference({"pooled": np.array(expected)}, {"pooled": np.array(found)}) == pytest.approx(
+        difference
+    )
+
+
+class Rounds(Encoder):
+    """Loses the last digits of its input, in float32 about 1e-4."""
+
+    dim = 1
+
+    def forward(self, x: torch.Tensor, *, layers: bool = False) -> Features:
+        x = (x + 3000) - 3000
+        return Features(x, x.mean(1))
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1, True), (10, False)])
+def test_rounding_of_the_network_itself_is_no_difference(
+    times: int, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written gives the exact values, or moves ten times as far from the encoder's."""
+
+    def read(format: str, folder: Path, inputs: list[np.ndarray]) -> list[Mapping[str, np.ndarray]]:
+        outputs: list[Mapping[str, np.ndarray]] = []
+        for x in inputs:
+            own = Rounds()(torch.from_numpy(x)).tokens.numpy()
+            tokens = own + times * (x - own)
+            outputs.append({"tokens": tokens, "pooled": tokens.mean(1)})
+        return outputs
+
+    monkeypatch.setattr(programs, "read", read)
+    if kept:
+        verified = programs.verify("onnx", Rounds(), spec_of("mlp"), tmp_path)
+        assert programs.TOLERANCE < verified.difference < 1e-3
+        assert verified.rounding == pytest.approx(verified.difference, rel=0.1)
+    else:
+        with pytest.raises(ConfigError, match="nothing is kept"):
+            programs.verify("onnx", Rounds(), spec_of("mlp"), tmp_path)
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
@@ -174,8 +212,8 @@ def test_torchvision_loads_a_resnet_strictly(depth: int, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_resnet_is_written_for_torchvision_and_verified(tmp_path: Path) -> None:
-    difference = programs.write("torchvision", exported("resnet18", LARGE), LARGE, tmp_path)
-    assert difference <= programs.TOLERANCE
+    verified = programs.write("torchvision", exported("resnet18", LARGE), LARGE, tmp_path)
+    assert verified.difference <= programs.TOLERANCE
     assert {file.name for file in tmp_path.iterdir()} == {"model.safetensors", "config.json"}
 
 

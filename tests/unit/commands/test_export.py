@@ -92,6 +92,7 @@ def test_torchvision_reads_a_resnet(tmp_path: Path) -> None:
 
 def test_what_differs_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "TOLERANCE", -1.0)
+    monkeypatch.setattr(programs, "ROUNDINGS", -1)
     with pytest.raises(ConfigError, match="nothing is kept"):
         ask(run=folder, format="torch_export", output=tmp_path)
     assert list(tmp_path.iterdir()) == []

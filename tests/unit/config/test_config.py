@@ -191,7 +191,7 @@ def test_every_config_file_is_reached_by_some_test() -> None:
     for path in sorted((conf_dir() / "sweep").glob("*.yaml")):
         typed(compose([f"sweep={path.stem}"]))
         count += 1
-    roots_and_domains = 2 + len(list((conf_dir() / "domain").glob("*.yaml")))
+    roots_and_domains = 3 + len(list((conf_dir() / "domain").glob("*.yaml")))
     assert count + roots_and_domains == whole
 
 

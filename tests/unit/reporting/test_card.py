@@ -107,6 +107,25 @@ def test_it_says_what_the_weights_began_with() -> None:
     assert "license" not in header_of(card(unknown, [unknown], ABOUT))
 
 
+def test_a_card_of_text_reads_it_with_the_tokenizer(runs: list[Run]) -> None:
+    special = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    text = ABOUT._replace(kind="text", input="ids", shape=("batch", "length"), dtype="int64", special=special)
+    page = card(runs[0], runs, text._replace(longest=9))
+    assert "words = words[: 7]\nids = np.array([[2, *words, 3]])" in page
+    assert "At most 9 tokens" in page
+    assert header_of(page)["pipeline_tag"] == "feature-extraction"
+    free = card(runs[0], runs, text)
+    assert "words = words[" not in free
+    assert "At most" not in free
+
+
+def test_the_difference_is_told_with_the_rounding_of_the_network() -> None:
+    assert ABOUT.verdict == "differ by 3e-07 of the largest"
+    assert ABOUT._replace(difference=0.0).verdict == "are the same"
+    told = ABOUT._replace(difference=4e-5, rounding=2e-5).verdict
+    assert told == "differ by 4e-05 of the largest (rounding to float32 alone moves them by 2e-05)"
+
+
 def test_a_supervised_network_is_not_called_self_supervised() -> None:
     own = run_of(found(0.8, 0.5), names={"objective": "supervised"})
     assert header_of(card(own, [own], ABOUT))["tags"][0] == "supervised"
