@@ -64,14 +64,24 @@ def _read(transformers: Any, name: str, given: Mapping[str, Any]) -> Any:
                 + (f" (did you mean {' or '.join(near)}?)" if near else "")
                 + f", a folder with a {ABOUT}, or an id of the hub, such as google/vit-base-patch16-224"
             )
-        place, local = str(folder), True
-    else:
-        place, local = name, False
+        try:
+            return transformers.AutoConfig.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True, **given
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"backbone.name: {str(folder)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    return _downloaded(transformers.AutoConfig, name, given)
+
+
+def _downloaded(reader: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """The configuration of an id of the hub: from the library's cache, which asks nobody, or else downloaded."""
     try:
-        return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local, **given)
+        return reader.from_pretrained(name, trust_remote_code=False, local_files_only=True, **given)
+    except (OSError, ValueError, KeyError):
+        pass
+    try:
+        return reader.from_pretrained(name, trust_remote_code=False, **given)
     except (OSError, ValueError, KeyError) as error:
-        if local:
-            raise ValueError(f"backbone.name: {place!r} cannot be read: {str(error).splitlines()[0]}") from error
         raise ValueError(
             f"backbone.name is {name}, and its {ABOUT} cannot be downloaded from https://huggingface.co/{name} "
             f"({str(error).splitlines()[0][:200]}); fetch its folder on another machine, put it anywhere on this one, "
