@@ -19,7 +19,10 @@ NOT_ARCHITECTURE = (  # keys of a configuration that say where it comes from, or
     "_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "torch_dtype",
     "transformers_version",
 )  # fmt: skip
-NOT_SET = ("attn_implementation", "auto_map", "model_type", "quantization_config", "trust_remote_code")
+NOT_SET = (
+    "attn_implementation", "auto_map", "experts_implementation", "model_type", "quantization_config",
+    "trust_remote_code",
+)  # fmt: skip
 
 
 def configuration(name: str, settings: Mapping[str, Any] | None, option: str) -> Any:
@@ -51,6 +54,8 @@ def configuration(name: str, settings: Mapping[str, Any] | None, option: str) ->
         raise ValueError(f"backbone.config does not suit {name}: {reason}") from error
     if getattr(made, "quantization_config", None) is not None:
         raise ValueError(f"backbone.name is {name}, whose weights are quantized; choose weights of full precision")
+    # A config.json may name a kernel of the hub here, which is code: the library's own choice is taken.
+    made._attn_implementation = made._experts_implementation = None
     return made
 
 
@@ -153,16 +158,8 @@ class HuggingFaceEncoder(LibraryEncoder):
     def _load(self, place: str, local: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from transformers import AutoModel
 
-        net, about = self._from(AutoModel, place, local)
+        net, about = with_weights(AutoModel, place, local)
         return net.state_dict(), about
-
-    @staticmethod
-    def _from(cls: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:
-        """A network with its weights, and which of them were missing. No code of the folder, or of the hub, is run."""
-        net, about = cls.from_pretrained(
-            place, trust_remote_code=False, local_files_only=local, output_loading_info=True, dtype=torch.float32
-        )
-        return net, about
 
     def library_statistics(self, folder: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         """Those of preprocessor_config.json, of the folder or of the hub."""
@@ -182,6 +179,22 @@ class HuggingFaceEncoder(LibraryEncoder):
             return (0.0,), (1.0,)
         found = about.get("image_mean"), about.get("image_std")
         return None if None in found else found  # type: ignore[return-value]
+
+
+def with_weights(kind: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:
+    """A network of a folder or of the hub with its weights, and which of them were missing; none of their code is run.
+
+    Its configuration is read as `configuration` reads it: with sizes of its own, not those of the data.
+    """
+    net, about = kind.from_pretrained(
+        place,
+        config=configuration(place, None, "huggingface"),
+        trust_remote_code=False,
+        local_files_only=local,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    return net, about
 
 
 def takes(net: Any, argument: str) -> bool:

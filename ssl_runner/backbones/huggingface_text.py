@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, takes
+from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, takes, with_weights
 from ssl_runner.interfaces import CausalEncoder, Features, Origin, TextEncoder, TextSpec, TokenEncoder
 from ssl_runner.nn.published import WeightSettings
 from ssl_runner.nn.tokens import mean_of_tokens, segments
@@ -193,7 +193,7 @@ class HuggingFaceCausal(TextNetwork, CausalEncoder):
     def _load(self, place: str, local: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from transformers import AutoModelForCausalLM
 
-        net, about = self._from(AutoModelForCausalLM, place, local)
+        net, about = with_weights(AutoModelForCausalLM, place, local)
         head = net.get_output_embeddings()
         state = dict(net.base_model.state_dict())
         if head is not None and head.weight is not net.get_input_embeddings().weight:

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,10 @@ class TimmEncoder(LibraryEncoder):
         convert: Callable[..., Mapping[str, Tensor]] | None = getattr(
             sys.modules[type(self.net).__module__], "checkpoint_filter_fn", None
         )
-        # A filter expects the weights that it knows: it is not asked of those of another network.
-        own = self.net.state_dict()
-        if convert is not None and len(own.keys() & state.keys()) * 2 >= len(own):
-            state = convert(dict(state), self.net)
+        if convert is not None:
+            # It expects the weights that it knows, and fails at those of another network, which then do not match.
+            with suppress(KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError):
+                state = convert(dict(state), self.net)
         first = self.net.pretrained_cfg.get("first_conv")
         for name in (first,) if isinstance(first, str) else first or ():
             state = adapt_channels(state, f"{name}.weight", self.spec.channels)
