@@ -1,18 +1,30 @@
 """The corpora of recorded runs that are made of others.
 
     python scripts/corpora.py wiki_and_war ../shared/data/text/war_and_peace   # into outputs/corpora/wiki_and_war
+    python scripts/corpora.py cifar10_jpeg ../shared/data/archives             # into outputs/corpora/cifar10_jpeg
+    python scripts/corpora.py tiny_imagenet ../shared/data/archives
 
 `wiki_and_war`: the Wikipedia articles of dataset=wiki_sample, and War and Peace (Project Gutenberg, in train.txt,
 valid.txt and test.txt), 0.9 million words to train on. It is a folder for dataset=text_folder: train/, val/ and test/,
 in each wiki.txt and war_and_peace.txt. Articles are held out as wiki_sample holds them out.
+
+`cifar10_jpeg`: 1,000 training and 200 test images of each class of CIFAR-10, stored as JPEG. `tiny_imagenet`: 200
+training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Each is images.npz, for dataset=arrays.
 """
 
 import argparse
+import io
 import shutil
+import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import yaml
 from study import ROOT, StudyError
@@ -22,7 +34,9 @@ from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.text.wiki import articles, wiki_file
 
 CORPORA = ROOT / "outputs" / "corpora"
-NOVEL = ROOT.parent / "shared" / "data" / "text" / "war_and_peace"
+SHARED = ROOT.parent / "shared" / "data"
+NOVEL = SHARED / "text" / "war_and_peace"
+ARCHIVES = SHARED / "archives"
 PARTS = {"train": "train", "val": "valid", "test": "test"}  # a folder of the corpus -> the novel's file
 
 
@@ -54,18 +68,61 @@ def parted_articles() -> dict[str, list[list[str]]]:
     return {part: [found[place] for place in places] for part, places in chosen.items()}
 
 
-MADE = {"wiki_and_war": wiki_and_war}
+class Cut(NamedTuple):
+    """A part of a set of images."""
+
+    unpacked: str  # the file that the archive's unpack.py writes
+    classes: int  # the first so many
+    train: int  # of each class, the first so many
+    test: int
+
+
+def images(name: str, cut: Cut, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Make images.npz of a part of a set, whole or not at all, the same bytes each time. Raises StudyError where there
+    is no unpack.py in the folder `archives`."""
+    unpack = archives / "unpack.py"
+    if not unpack.is_file():
+        raise StudyError(f"{archives} must hold the archives of images, with unpack.py; it does not")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        subprocess.run([sys.executable, unpack.resolve(), name, temporary], check=True)
+        with np.load(Path(temporary) / cut.unpacked) as whole:
+            parts = {"label_names": whole["label_names"][: cut.classes]}
+            for split, count in (("train", cut.train), ("test", cut.test)):
+                label = whole[f"y_{split}"]
+                chosen = np.concatenate([np.flatnonzero(label == k)[:count] for k in range(cut.classes)])
+                parts |= {f"x_{split}": whole[f"x_{split}"][chosen], f"y_{split}": label[chosen]}
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        save(made / "images.npz", parts)
+        made.rename(folder)
+
+
+def save(file: Path, parts: Mapping[str, np.ndarray]) -> None:
+    """As numpy.savez, without the time at which it was written: a run is known by what its files hold."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in parts.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+
+
+MADE: dict[str, Callable[..., None]] = {
+    "wiki_and_war": wiki_and_war,
+    "cifar10_jpeg": partial(images, "cifar10", Cut("cifar10.npz", classes=10, train=1000, test=200)),
+    "tiny_imagenet": partial(images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40)),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", choices=list(MADE))
-    parser.add_argument("novel", type=Path, nargs="?", default=NOVEL, help="the folder of War and Peace")
+    parser.add_argument("source", type=Path, nargs="?", help="the folder of War and Peace, or of archives")
     options = parser.parse_args()
     folder = CORPORA / options.corpus
     if folder.exists():
         raise StudyError(f"{folder} is there already; remove it to make it again")
-    MADE[options.corpus](folder, options.novel)
+    MADE[options.corpus](folder, *([options.source] if options.source else []))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def shown(record: Record, group: Group) -> Run:
     """A record as a run. What follows from the seed, and what files held, is no setting in which runs differ."""
     config = {key: value for key, value in record.config.items() if key != "contents"}
     if group.start_from:
-        config |= {"start_from": group.start_from, "dataset": config["dataset"] | {"tokenizer": group.start_from}}
+        config |= {"start_from": group.start_from}
+        if "tokenizer" in config["dataset"]:
+            config["dataset"] = config["dataset"] | {"tokenizer": group.start_from}
     return Run(record.name, Path(record.name), replace(record.read(), config=config))
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
@@ -54,7 +54,7 @@ def missing(
     """The words of each run that is not finished when its turn comes; None for one that another process does."""
     for words in group.overrides():
         for seed in group.seeds:
-            command = [f"output={shown(outputs / name)}", *words, f"seed={seed}", *started(group, seed, outputs)]
+            command = [f"output={shown(outputs / name)}", *words, f"seed={seed}", *started(group, words, seed, outputs)]
             state = state_of(command, outputs / name, recorded)
             if state == "busy":
                 print("another process does", *command, file=sys.stderr, flush=True)
@@ -125,15 +125,19 @@ def side_by_side(module: str, commands: Iterable[list[str] | None], jobs: int) -
             process.wait()
 
 
-def started(group: Group, seed: int, outputs: Path) -> list[str]:
-    """The overrides that start a run from the weights, and with the vocabulary, of the group before it."""
+def started(group: Group, words: Sequence[str], seed: int, outputs: Path) -> list[str]:
+    """The overrides that start a run from the weights of the group before it, by the same backbone and seed; with the
+    vocabulary of that, where it reads text."""
     if not group.start_from:
         return []
-    found = [run.folder for run in find_runs([outputs / group.start_from])[0] if run.result.seed == seed]
+    network = {word for word in words if word.startswith("backbone")}
+    runs = find_runs([outputs / group.start_from])[0]
+    found = [run.folder for run in runs if run.result.seed == seed and network <= set(run.result.overrides)]
     if len(found) != 1:
         raise StudyError(f"seed {seed} needs one run of {group.start_from}; there are {len(found)}: run that first")
     folder = shown(found[0])
-    return [f"start_from={folder}", f"dataset.tokenizer={folder}"]
+    text = (found[0] / "encoder" / "tokenizer.json").is_file()
+    return [f"start_from={folder}", *([f"dataset.tokenizer={folder}"] if text else [])]
 
 
 def asked(folder: Path, question: Question) -> Iterable[list[str]]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.answers import about_run
+from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.runtime.terminal import say
 
@@ -31,27 +32,23 @@ COMMAND = Command(
 )
 
 
-def task(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from ssl_runner.config.compose import with_names
+def task(cfg: DictConfig) -> Answer:
     from ssl_runner.config.names import older_names
     from ssl_runner.config.request import RunRequest
 
-    hydra = HydraConfig.get()
-    plain = with_names(cfg, hydra.runtime.choices)
-    request = RunRequest.of(plain, list(hydra.overrides.task))
+    request = RunRequest.composed(cfg)
     for older, now in older_names(OmegaConf.to_container(cfg, resolve=False)):
         say(f"note: {older} is called {now} now; the older name works until 1.0")
     from ssl_runner.commands.run import run
 
-    run(request)
+    folder = run(request)
+    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
 
 
-def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> None:
+def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> Answer:
     from ssl_runner.commands.sweep import sweep
 
-    sweep(loader, name, hydra, overrides)
+    return sweep(loader, name, hydra, overrides).answer()
 
 
 def main() -> None:

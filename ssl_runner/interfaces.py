@@ -41,20 +41,40 @@ class DataSpec(ABC):
         """Draw `n` random examples in stored form, to test an objective before any data are read."""
 
 
+Stored = Literal["uint8", "uint16", "int16", "float32"]  # types of the values of images, in torch and NumPy
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec(DataSpec):
-    """Images: (n, C, H, W) uint8 as stored, float in [0, 1] as input."""
+    """Images of any number of channels: (n, C, H, W) of the type `stored`, float in [0, 1] as input.
+
+    Values are mapped linearly: `range[0]` to 0, `range[1]` to 1. Values outside of `range` are clipped."""
 
     kind: ClassVar[str] = "images"
     channels: int
     height: int
     width: int
+    stored: Stored = "uint8"
+    range: tuple[float, float] = (0, 255)
+
+    @property
+    def plain(self) -> bool:
+        """Whether values are bytes from 0 to 255."""
+        return self.stored == "uint8" and self.range == (0, 255)
 
     def to_input(self, data: Tensor) -> Tensor:
-        return data.float().div_(255)
+        if self.plain:
+            return data.float().div_(255)
+        low, high = self.range
+        return (data.float() - low).div_(high - low).clamp_(0, 1)
 
     def fake(self, n: int) -> Tensor:
-        return torch.randint(256, (n, self.channels, self.height, self.width), dtype=torch.uint8)
+        shape = (n, self.channels, self.height, self.width)
+        if self.plain:
+            return torch.randint(256, shape, dtype=torch.uint8)
+        low, high = self.range
+        values = low + (high - low) * torch.rand(shape)
+        return values if self.stored == "float32" else values.round().to(getattr(torch, self.stored))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,6 +360,17 @@ class Published(Protocol):
         library's own), as the library states them; None: it states none."""
 
 
+@runtime_checkable
+class Portable(Protocol):
+    """An encoder whose network is of a library, and that can be written so that this library reads it."""
+
+    library: Literal["torchvision", "timm", "huggingface"]  # the `format` of `ssl-export`
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write the files that `library` loads, among them config.json. Raises ValueError where the network that it
+        loads would not have the same features."""
+
+
 class MapEncoder(Encoder):
     """Encode images of any height and width, to one vector per grid cell."""
 
@@ -495,6 +526,7 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     preview draws them."""
 
     encoder: Encoder  # trained by gradients
+    trains: ClassVar[bool] = True  # whether there is anything to pretrain
     collapse: ClassVar[str] = (  # for the warning: the likely cause of a collapse and the settings to change
         "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )

@@ -24,14 +24,17 @@ OWN = {  # room -> rooms that it may import
     "loggers": {"results", "runtime"},
     "reporting": {"config", "figures", "results", "runtime"},
     "training": {"config", "data", "evaluation", "figures", "interfaces", "loggers", "nn", "results", "runtime"},
-    "assembly": {"config", "data", "interfaces", "loggers", "nn", "results", "runtime", "training"},
+    "assembly": {
+        "config", "data", "evaluation", "interfaces", "loggers", "nn", "results", "runtime", "training",
+    },
     "sweeps": {"assembly", "config", "reporting", "results", "runtime"},
     "commands": {
         "assembly", "config", "data", "evaluation", "figures", "interfaces", "loggers", "nn", "reporting", "results",
         "runtime", "sweeps", "training",
     },
+    "testing": {"assembly", "config", "data", "evaluation", "interfaces", "loggers", "results"},
     "__main__": {"commands", "config", "runtime"},
-    "__init__": {"assembly"},
+    "__init__": {"assembly", "commands", "config"},
 }  # fmt: skip
 LOOSE = {"figures", "interfaces", "__main__", "__init__"}  # modules that lie in no room
 FLOORS = {  # of `data` and `evaluation`, by what they read -> floors that they may import

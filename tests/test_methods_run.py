@@ -10,6 +10,7 @@ from pathlib import Path
 import corpora
 import methods
 import methods_run
+import numpy as np
 import pytest
 import records
 import yaml
@@ -124,10 +125,25 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
     ]
     group = replace(GROUPS["bert"], start_from="video")
     with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
-        methods_run.started(group, 1, outputs)
+        methods_run.started(group, [], 1, outputs)
     shutil.rmtree(outputs / "video" / "mae" / "asked")
     start = "outputs/video/mae/new"
-    assert methods_run.started(group, 1, outputs) == [f"start_from={start}", f"dataset.tokenizer={start}"]
+    assert methods_run.started(group, [], 1, outputs) == [f"start_from={start}"]
+    (tmp_path / start / "encoder").mkdir()
+    (tmp_path / start / "encoder" / "tokenizer.json").touch()  # it reads text
+    assert methods_run.started(group, [], 1, outputs) == [f"start_from={start}", f"dataset.tokenizer={start}"]
+
+
+def test_a_run_starts_from_that_of_its_own_network(tmp_path: Path) -> None:
+    for name in ("convnet", "vit_micro"):
+        run = made_run(name, made_config(), overrides=(f"backbone={name}", "seed=0"))
+        write_result(tmp_path / "first" / "supervised" / name, run.result)
+    group = replace(GROUPS["bert"], start_from="first")
+    words = ["objective=none", "backbone=vit_micro"]
+    found = methods_run.started(group, words, 0, tmp_path)
+    assert found == [f"start_from={tmp_path / 'first' / 'supervised' / 'vit_micro'}"]
+    with pytest.raises(StudyError, match="there are 0"):
+        methods_run.started(group, [*words, "backbone.dim=32"], 0, tmp_path)
 
 
 def test_finished_runs_are_kept_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +188,31 @@ def test_a_corpus_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(corpora, "articles", None)
     methods_run.make_corpus("both")  # is there
     methods_run.make_corpus("")
+
+
+def test_a_part_of_a_set_of_images_is_made_of_the_same_bytes(tmp_path: Path) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    cut = corpora.Cut("all.npz", classes=2, train=2, test=1)
+    with pytest.raises(StudyError, match=r"unpack\.py; it does not"):
+        corpora.images("any", cut, tmp_path / "none", archives)
+    code = """
+import sys, numpy as np
+y = np.array([2, 1, 0, 1, 0, 1])
+x = np.arange(6, dtype=np.uint8)
+np.savez(f"{sys.argv[2]}/all.npz", x_train=x, y_train=y, x_test=x + 10, y_test=y, label_names=np.array(list("abc")))
+"""
+    (archives / "unpack.py").write_text(code)
+    for name in ("one", "two"):
+        corpora.images("any", cut, tmp_path / name, archives)
+        time.sleep(2.1 * (name == "one"))  # a zip's times are of two seconds
+    one, two = ((tmp_path / name / "images.npz").read_bytes() for name in ("one", "two"))
+    assert one == two
+    with np.load(tmp_path / "one" / "images.npz") as made:
+        assert {name: made[name].tolist() for name in made} == {
+            "label_names": ["a", "b"], "x_train": [2, 4, 1, 3], "y_train": [0, 0, 1, 1], "x_test": [12, 11],
+            "y_test": [0, 1],
+        }  # fmt: skip
 
 
 def test_every_corpus_of_a_group_can_be_made() -> None:

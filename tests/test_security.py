@@ -43,7 +43,7 @@ from ssl_runner.config.secrets import secrets_in, without_secrets
 from ssl_runner.data.any import archives
 from ssl_runner.data.any.archives import unpack
 from ssl_runner.data.images.arrays import Arrays
-from ssl_runner.data.images.decode import decode_bytes
+from ssl_runner.data.images.decode import Decoding, decode_bytes
 from ssl_runner.data.images.known_images import KnownImages
 from ssl_runner.data.video.known_videos import hmdb51, kinetics, ucf101
 from ssl_runner.reporting.runs import find_runs
@@ -58,6 +58,11 @@ SMALL = [
     "trainer.accelerator=cpu", "trainer.validations=0", "trainer.watch_every=0", "objective=rotation",
 ]  # fmt: skip
 EVIL = "<script>alert(1)<"  # without a slash: it has to be a folder's name
+
+
+ARRAYS: dict[str, Any] = {
+    "range": None, "clip": False, "channel_axis": None, "test_fraction": 0.5, "val_fraction": 0.5, "split_seed": 0,
+}  # fmt: skip
 
 
 def plain(output: Path, *overrides: str) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def test_pickles_in_data_are_not_read(tmp_path: Path) -> None:
     for arrays in ({"x_train": evil, "x_test": pixels}, {"x_train": pixels, "x_test": pixels, "label_names": evil}):
         np.savez(tmp_path / "evil.npz", **arrays)
         with pytest.raises(ValueError, match=r"evil\.npz"):
-            Arrays(path=str(tmp_path / "evil.npz"), val_fraction=0.5, split_seed=0).load()
+            Arrays(path=str(tmp_path / "evil.npz"), **ARRAYS).load()
     batches = tmp_path / "cifar-10-batches-py"
     batches.mkdir()
     for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"):
@@ -509,7 +514,7 @@ def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ValueError, match=rf"{name} cannot be unpacked: it unpacks from"):
             unpack(tmp_path / name, tmp_path / "root")
     with pytest.raises(ValueError, match="it unpacks from"):
-        Arrays(path=str(tmp_path / "bomb.npz"), val_fraction=0.5, split_seed=0).check()
+        Arrays(path=str(tmp_path / "bomb.npz"), **ARRAYS).check()
     monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
     with pytest.raises(ValueError, match="members"):
         unpack(tmp_path / "many.tar.gz", tmp_path / "root")
@@ -764,8 +769,8 @@ def test_no_value_is_repeated_whole(
 def test_pillow_opens_no_format_that_runs_a_program(tmp_path: Path) -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(/etc/passwd) (r) file\nshowpage\n%%EOF\n"
     with pytest.raises(ValueError, match="cannot identify"):
-        decode_bytes(eps, 8, 3, None)
+        decode_bytes(eps, Decoding(8, 3))
     for picture in ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "MPO"):
         out = io.BytesIO()
         Image.new("RGB", (8, 8), (9, 9, 9)).save(out, picture)
-        assert decode_bytes(out.getvalue(), 8, 3, None).pixels.shape == (3, 8, 8)
+        assert decode_bytes(out.getvalue(), Decoding(8, 3)).pixels.shape == (3, 8, 8)

@@ -38,9 +38,7 @@ SMALL = [
 
 def run_sweep(output: Path, *arguments: str) -> int:
     """As `ssl-run -m` does; returns the exit code."""
-    with pytest.raises(SystemExit) as end:
-        sweep(Loader(), "config", [], [*SMALL, f"output={output}", *arguments])
-    return int(end.value.code or 0)
+    return sweep(Loader(), "config", [], [*SMALL, f"output={output}", *arguments]).code
 
 
 def started(output: Path) -> Counter[str]:
@@ -277,9 +275,7 @@ def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.Captu
     words = [f"sweep={preset}", "check=true", f"output={tmp_path}"]
     if "override /dataset" not in (conf_dir() / "sweep" / f"{preset}.yaml").read_text():
         words.append("dataset=fake_images")
-    with pytest.raises(SystemExit) as end:
-        sweep(Loader(), "config", [], words + ["backbone=convnet"] * (preset == "backbones"))
-    assert not end.value.code
+    assert sweep(Loader(), "config", [], words + ["backbone=convnet"] * (preset == "backbones")).code == 0
     assert "valid: " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from ssl_runner.assembly.check import validate
 from ssl_runner.config.compose import compose
 from ssl_runner.config.errors import ConfigError
-from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.fit import option_classes
 from ssl_runner.config.schema import typed
 
 from .shared import rates
@@ -34,15 +34,15 @@ def measure(arguments: argparse.Namespace) -> None:
         "objective", "backbone", "examples/s", "encoder alone", "ratio",
         title=f"batches of {BATCH} of 3 x 32 x 32, {steps} steps, median of {rounds} rounds",
     )  # fmt: skip
-    for path in sorted((conf_dir() / "objective").glob("*.yaml")):
-        found = _step_of(path.stem) if arguments.only in path.stem else None
+    for name, cls in option_classes("objective").items():
+        found = _step_of(name) if arguments.only in name and cls.trains else None
         if found is None:
             continue
         backbone, step = found
         both = rates({"whole": partial(step.whole, steps), "encoder": partial(step.encoder, steps)}, rounds)
         whole, alone = (statistics.median(both[key]) for key in ("whole", "encoder"))
         ratio = statistics.median(a / b for a, b in zip(both["whole"], both["encoder"], strict=True))
-        shown.add_row(path.stem, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}")
+        shown.add_row(name, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}")
     Console().print(shown)
 
 

@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,7 +131,8 @@ def _lightly_batches(data: DataModule) -> Iterator[list[Tensor]]:
             return len(images)
 
         def __getitem__(self, i: int) -> list[Tensor]:
-            return transform(to_pil_image(images[i]))
+            views: list[Any] = transform(to_pil_image(images[i]))  # tensors
+            return views
 
     loader = DataLoader(Views(), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     while True:

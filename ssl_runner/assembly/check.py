@@ -102,7 +102,11 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     check_layers(config, model.encoder, spec)
     if further is not None:
         further(spec)
-    optimizer(config, model)
+    if model.trains:
+        optimizer(config, model)
+    elif config.control == "shuffled_target":
+        untrained = f"objective={config.names.get('objective')} trains nothing"
+        raise ConfigError([f"control is shuffled_target, and {untrained}: set control=none"])
     return found, spec
 
 

@@ -161,14 +161,19 @@ def random_start(config: Config, spec: DataSpec) -> Encoder:
     return model
 
 
-def initial(config: Config, spec: DataSpec) -> Encoder:
-    """The encoder with the weights and statistics that its config names, as `objective` starts from it."""
+def initial(config: Config, spec: DataSpec) -> Encoder | None:
+    """The control `initial`: the encoder with the weights and statistics from elsewhere that `objective` starts from.
+
+    None where it is one of the others: the random start, or, where nothing is pretrained, the encoder itself.
+    """
+    if not locate(config.objective["_target_"]).trains:
+        return None
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(config.seed)
         model = encoder(config.backbone, spec)
-        begin(model, config.start, config.start_file, "all")
+        from_elsewhere = begin(model, config.start, config.start_file, "all")
     _channels_last(model)
-    return model
+    return model if from_elsewhere else None
 
 
 def untrained(config: Config, spec: DataSpec, pretrained: Encoder) -> Encoder:

@@ -14,6 +14,7 @@ from ssl_runner.assembly.export import (
     read_tokenizer,
     read_weights,
 )
+from ssl_runner.assembly.loaded import LoadedEncoder
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import tensors_now
 from ssl_runner.config.schema import Config
@@ -28,17 +29,25 @@ if TYPE_CHECKING:  # Lightning takes seconds: it is imported where it is needed,
     from ssl_runner.data.any.module import DataModule
 
 
-def load_encoder(path: str | Path) -> Encoder:
-    """An exported encoder, in eval mode on the CPU; images in [0, 1] go in, or ids of `load_tokenizer`, `Features` come
-    out.
+def load_encoder(path: str | Path, *, resize: bool = True) -> LoadedEncoder:
+    """A pretrained encoder, on the CPU, in eval mode: images, clips, texts or vectors go in, `Features` come out.
 
-    `path`: a run's folder, or its encoder/. Runs no code from the files. Raises ValueError for a missing, damaged or
-    mismatched file.
+    `path`: a run's folder, or its encoder/. `resize`: images of another size are resized to that of pretraining; False:
+    they are given to the network as they are. The weights are frozen. Runs no code from the files. Raises ValueError
+    for a missing, damaged or mismatched file.
 
     >>> encoder = load_encoder("outputs/mnist_5k-simclr-convnet/1a2b3c4d5e")  # doctest: +SKIP
     >>> encoder(images).pooled.shape  # doctest: +SKIP
     torch.Size([16, 128])
+    >>> encoder.features(images, layer=0, per="grid").shape  # doctest: +SKIP
+    torch.Size([16, 32, 14, 14])
     """
+    folder = encoder_folder(Path(path))
+    return LoadedEncoder(exported_encoder(folder), exported_spec(folder), resize=resize)
+
+
+def exported_encoder(path: str | Path) -> Encoder:
+    """The network of `load_encoder` by itself, trainable, in eval mode. Raises as it does."""
     folder = encoder_folder(Path(path))
     check_sums(folder)
     about = about_encoder(folder)

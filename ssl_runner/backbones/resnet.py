@@ -1,7 +1,10 @@
 """Residual networks of torchvision, with a stem that depends on the resolution."""
 
+import json
+from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
@@ -31,6 +34,7 @@ class ResNet(MapEncoder):
     """
 
     spellings = SPELLINGS
+    library: Literal["torchvision"] = "torchvision"
 
     def __init__(self, spec: ImageSpec, *, depth: Literal[18, 34, 50], stem: Stem) -> None:
         super().__init__()
@@ -58,6 +62,7 @@ class ResNet(MapEncoder):
             f"{'3x3 convolution, stride 1, no pooling' if small else '7x7 convolution, stride 2, and pooling'}"
             f"{f'; chosen for images of {spec.height}x{spec.width} pixels' if stem == 'auto' else ''})"
         )
+        self.architecture = f"resnet{depth}"
         self.dim = net.fc.in_features
         self.normalize = Normalize(spec.channels)
         self.stem = nn.Sequential(conv, net.bn1, net.relu, *([] if small else [net.maxpool]))
@@ -77,3 +82,29 @@ class ResNet(MapEncoder):
             if layers:
                 pooled.append(x.mean((2, 3)))
         return Features(x.flatten(2).mT, x.mean((2, 3)), tuple(pooled))
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors`, which `torchvision.models.resnet18(num_classes=512)` (34 likewise; 50: 2048) loads
+        strictly, and `config.json`: the architecture, and the statistics that its input is normalized with.
+
+        Its last layer is the identity, so that the network gives `pooled`. The statistics cannot be folded into the
+        first convolution, which pads the normalized image with zeros. Raises ValueError for a small stem, which
+        torchvision's networks do not have, and for other than 3 channels.
+        """
+        conv, norm, *rest = self.stem
+        if len(rest) < 2 or conv.in_channels != 3:
+            what = "the small stem (backbone.stem)" if len(rest) < 2 else f"{conv.in_channels} channels"
+            raise ValueError(f"this network has {what}, and torchvision's a large stem and 3 channels")
+        from safetensors.torch import save_file
+
+        parts = {"conv1": conv, "bn1": norm} | {f"layer{n}": stage for n, stage in enumerate(self.stages, 1)}
+        state = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+        state |= {"fc.weight": torch.eye(self.dim), "fc.bias": torch.zeros(self.dim)}
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
+        about = {
+            "architecture": self.architecture,
+            "num_classes": self.dim,
+            "mean": self.normalize.mean.tolist(),
+            "std": self.normalize.std.tolist(),
+        }
+        (folder / "config.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

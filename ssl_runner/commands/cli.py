@@ -3,32 +3,28 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from ssl_runner.commands.answers import Parser, Refused, answering, asked, refuse
 from ssl_runner.commands.explain import explained, nearest
 from ssl_runner.commands.help import Command, help_text
+from ssl_runner.config import plugins
 from ssl_runner.config.compose import compose, composing
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import groups, options
 from ssl_runner.config.secrets import secrets_in
 from ssl_runner.runtime.garbage import delay_collection
+from ssl_runner.runtime.job_file import BUSY
 from ssl_runner.runtime.locks import BusyError
 from ssl_runner.runtime.signals import REQUESTS, STOPPED, Stopped, requeue, stoppable
 from ssl_runner.runtime.terminal import closable, closed_outputs, guard, say
 
 if TYPE_CHECKING:
     from ssl_runner.config.loader import Loader
-
-
-def refuse(problems: Sequence[str]) -> None:
-    """Print one line per problem, and end with exit code 2."""
-    for problem in problems:
-        say(f"error: {problem}")
-    sys.exit(2)
 
 
 @contextmanager
@@ -43,9 +39,9 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        refuse(error.problems)
+        refuse(error.problems, folder=error.folder)
     except BusyError as error:
-        refuse([] if error.said else [str(error)])
+        refuse([] if error.said else [str(error)], BUSY)
     except Stopped as stop:
         end(stop)
     except KeyboardInterrupt:
@@ -53,22 +49,31 @@ def _refusals() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and closed_outputs():
             raise
-        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        refuse(["; ".join([what, *getattr(error, "__notes__", [])])])
+        refuse([of_system(error)])
+
+
+def of_system(error: OSError) -> str:
+    """The message for an error of the system, as of a full disk: what, and which file."""
+    what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return "; ".join([what, *getattr(error, "__notes__", [])])
 
 
 def end(stop: Stopped) -> None:
     """Report that a run was stopped and how to resume it, and end with its exit code; under SLURM it is requeued."""
-    say(stop)
+    said = [str(stop)]
     if stop.code == STOPPED and (queued := requeue()):
-        say(queued)
-    sys.exit(stop.code)
+        said.append(queued)
+    for line in said:
+        say(line)
+    raise Refused(said, stop.code)
 
 
-Several = Callable[["Loader", str, list[str], list[str]], None]  # loader, name of the root, overrides of Hydra, others
+Answer = Mapping[str, Any]  # what --json says; "exit_code" is that of the command
+Task = Callable[[DictConfig], Answer]
+Several = Callable[["Loader", str, list[str], list[str]], Answer]  # loader, the root, overrides of Hydra, others
 
 
-def hydra_main(task: Callable[[DictConfig], None], command: Command, several: Several | None = None) -> None:
+def hydra_main(task: Task, command: Command, several: Several | None = None) -> None:
     """Run `task(cfg)` on the config that the command line composes, or `several` where it asks for many runs.
 
     Errors of Hydra are reported with the nearest option or key.
@@ -77,22 +82,30 @@ def hydra_main(task: Callable[[DictConfig], None], command: Command, several: Se
 
     guard()
     delay_collection()
-    with refusals():
+    with answering(command.name, asked(sys.argv[1:])) as answer, refusals():
         try:
-            _main(task, command, several)
+            answer.update(_main(task, command, several))
         except HydraException as error:
             refuse([explain(error, [arg for arg in sys.argv[1:] if not arg.startswith("-")], command.root)])
+        if code := answer.get("exit_code", 0):
+            raise Refused(answer.get("error", []), code)
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:
     """Hydra's own parser, so that its options mean here what they mean elsewhere, with our version and --explain."""
     from hydra._internal.utils import get_args_parser
 
-    parser = argparse.ArgumentParser(
-        prog=command.name, parents=[get_args_parser()], add_help=False, conflict_handler="resolve"
-    )
+    parser = Parser(prog=command.name, parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.add_argument("--version", action="version", version=command.version, help="Print the version and exit")
+    parser.add_argument(
+        "--plugin",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="Add the classes and options of a package of yours",
+    )
     parser.add_argument("--explain", metavar="WHAT", help="Document a group, an option (GROUP=OPTION) or a key")
+    parser.add_argument("--json", action="store_true", help="Answer with one JSON object; messages go to stderr")
     return parser
 
 
@@ -106,32 +119,25 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(["--config-path would replace conf/; use --config-dir to add a folder of your own"])
     if args.resolve and not (args.cfg or args.help):
         raise ConfigError(["--resolve needs --cfg: add --cfg job"])
-    asked = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
-    if sum(asked) > 1:
+    modes = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
+    if args.json and (any(modes[2:]) or args.explain is not None):
+        raise ConfigError(["--cfg, --info, --explain and --shell-completion print text: omit --json"])
+    if sum(modes) > 1:
         raise ConfigError(
             ["--run, --multirun, --cfg, --info and --shell-completion exclude each other: give one of them"]
         )
 
 
-def _main(task: Callable[[DictConfig], None], command: Command, several: Several | None) -> None:
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-
-    from ssl_runner.config.loader import (
-        Loader,
-        application,
-        compose_line,
-        of_hydra,
-        parsed,
-        show,
-    )
+def _main(task: Task, command: Command, several: Several | None) -> Answer:
+    from ssl_runner.config.loader import Loader, compose_line, show
 
     parser = _parser(command)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # flags may stand among overrides
     _check(args)
+    plugins.enable(args.plugin)
     if args.explain is not None:
         print(explained(args.explain, command))
-        return
+        return {}
     loader, name = Loader(args.config_dir), args.config_name or command.root
     words, notes = loader.words_now(name, args.overrides)
     args.overrides = words
@@ -141,12 +147,24 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
         if words:  # which are refused as without --help
             compose_line(loader, name, words, args.multirun)
         print(help_text(command))
-        return
+        return {}
     if args.hydra_help or args.cfg or args.info or args.shell_completion:
         with composing():
             show(loader, args, parser, name)
-        return
-    cfg, are_several = compose_line(loader, name, words, args.multirun)
+        return {}
+    return perform(loader, name, words, args.multirun, task, several)
+
+
+def perform(
+    loader: "Loader", name: str, words: Sequence[str], multirun: bool, task: Task, several: Several | None
+) -> Answer:
+    """Do what overrides ask for: `task`, or `several` for many runs. Raises ConfigError, and Hydra's exceptions."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from ssl_runner.config.loader import application, compose_line, of_hydra, parsed
+
+    cfg, are_several = compose_line(loader, name, words, multirun)
     lines = list(zip(parsed(words), words, strict=True))
     if are_several and several is None:
         raise ConfigError(
@@ -154,12 +172,11 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
         )
     if are_several and several is not None:
         hydra = [line for override, line in lines if of_hydra(override)]
-        several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
-        return
+        return several(loader, name, hydra, [line for override, line in lines if not of_hydra(override)])
     GlobalHydra.instance().initialize(application(loader))  # for what the task composes besides
     try:
         HydraConfig.instance().set_config(cfg)
-        task(cfg)
+        return task(cfg)
     finally:
         GlobalHydra.instance().clear()
 
@@ -167,7 +184,7 @@ def _main(task: Callable[[DictConfig], None], command: Command, several: Several
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
     """The message for an error of Hydra, with the nearest existing option or key."""
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found[1].rpartition("/")
         known = list(options(group))
         return f"{group}={option}: no such option{nearest(option, known)}; options: {', '.join(known)}"
@@ -175,6 +192,8 @@ def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
         key = found[1].split("=")[0].split("@")[0]
         own = next((each for each in overrides if each.lstrip("+~").split("=")[0] == key), None)
         keys = _keys([each for each in overrides if each != own], name)
+        if key in keys:  # a mapping, to which keys are added
+            return f"{key} is a mapping: set a key of it by +{key}.name=value"
         return f"{key}: no such key{nearest(key, keys)}"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"

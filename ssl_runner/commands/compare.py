@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ssl_runner import __version__
+from ssl_runner.commands.answers import REFUSED, Parser, Refused, answering, asked, refuse
+from ssl_runner.config import plugins
+from ssl_runner.config.errors import ConfigError
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
-from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary_json
-from ssl_runner.reporting.runs import find_runs, where
+from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary, summary_json
+from ssl_runner.reporting.runs import find_runs
+from ssl_runner.reporting.runs import where as meeting
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
 from ssl_runner.results.result import RESULT, Run, write_atomically
 from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
@@ -29,58 +34,94 @@ EXAMPLES = """examples:
 """
 
 
-class _AskedError(ValueError):
+class AskedError(ValueError):
     """What was asked for cannot be had; the message names the option."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 where there is nothing to compare or the request cannot be met."""
     guard()
-    with closable():
-        return _main(argv)
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        with closable(), answering("ssl-compare", alone(words)) as answer:
+            answer.update(_main(words))
+    except Refused:
+        return REFUSED
+    return 0
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def alone(words: Sequence[str]) -> bool:
+    """Whether --json is given without a file: then the answer goes to standard output."""
+    files = [after for word, after in zip(words, [*words[1:], "-"], strict=True) if asked([word])]
+    return "--json=-" in words or any(file[:1] == "-" for file in files)
+
+
+def _main(argv: Sequence[str]) -> dict[str, Any]:
+    """Compare, and print or write it; returns what --json says."""
     options = _parser().parse_args(argv)
+    try:
+        plugins.enable(options.plugin)
+    except ConfigError as error:
+        refuse(error.problems)
     runs, problems = find_runs(options.path)
     for problem in problems:
         say(f"skipped: {problem}")
     if not runs:
         places = ", ".join(str(path) for path in options.path)
-        return _refuse(f"no finished run in {places}: no folder there has a readable {RESULT}")
+        refuse([f"no finished run in {places}: no folder there has a readable {RESULT}"])
     try:
-        comparison = _asked(runs, options)
+        comparison = chosen(
+            runs,
+            where=options.where,
+            seeds=options.seeds,
+            columns=options.columns,
+            every=options.all,
+            apart=options.runs,
+            by=options.sort,
+        )
         for problem in comparison.problems:
             say(f"note: {problem}")
         comparison = comparison._replace(problems=(*problems, *comparison.problems))
         columns = comparison.columns if options.columns or options.all else headlines(comparison)
-        alone = _write(comparison, columns, options)
-    except _AskedError as error:
-        return _refuse(str(error))
+        if not _write(comparison, columns, options):
+            _print(comparison, columns)
+    except AskedError as error:
+        refuse([str(error)])
     except BrokenPipeError:  # `closable` knows what to do
         raise
     except OSError as error:
-        return _refuse(f"cannot write {error.filename}: {error.strerror}")
-    if not alone:
-        _print(comparison, columns)
-    return 0
+        refuse([f"cannot write {error.filename}: {error.strerror}"])
+    return summary(comparison)
 
 
-def _asked(runs: Sequence[Run], options: argparse.Namespace) -> Comparison:
+def chosen(
+    runs: Sequence[Run],
+    *,
+    where: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    columns: Sequence[str] | None = None,
+    every: bool = False,
+    apart: bool = False,
+    by: str | None = None,
+) -> Comparison:
+    """The comparison that options ask for: --where, --seeds, --columns, --all, --runs and --sort in this order.
+
+    Raises AskedError.
+    """
     with _option("--where"):
-        runs = where(runs, options.where)
-    runs = [run for run in runs if options.seeds is None or run.result.seed in options.seeds]
+        runs = meeting(runs, where)
+    runs = [run for run in runs if seeds is None or run.result.seed in seeds]
     if not runs:
-        raise _AskedError("no run matches --where and --seeds")
+        raise AskedError("no run matches --where and --seeds")
     comparison = compare(runs)
-    if options.runs:
+    if apart:
         comparison = each_run(comparison)
-    if options.columns is not None:
+    if columns is not None:
         with _option("--columns"):
-            comparison = select(comparison, options.columns, options.all)
-    if options.sort is not None:
+            comparison = select(comparison, columns, every)
+    if by is not None:
         with _option("--sort"):
-            comparison = sort(comparison, options.sort)
+            comparison = sort(comparison, by)
     return comparison
 
 
@@ -88,14 +129,14 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
     """Write the files asked for. Returns whether something was written to standard output, where it stands alone."""
     texts: list[tuple[str | None, Callable[[], str]]] = [
         (options.csv, partial(runs_csv if options.runs else settings_csv, comparison)),
-        (options.json, partial(summary_json, comparison)),
+        (options.json, partial(summary_json, comparison)),  # to standard output as the command's answer
         (options.markdown, lambda: markdown(sheet(comparison, columns))),
         (options.latex, lambda: latex(sheet(comparison, columns))),
     ]
     if sum(path == "-" for path, _ in texts) > 1:
-        raise _AskedError("only one of --csv, --json, --markdown and --latex can go to standard output")
+        raise AskedError("only one of --csv, --json, --markdown and --latex can go to standard output")
     if str(options.html) == "-":
-        raise _AskedError("--html needs a file: its links to the reports are relative to it")
+        raise AskedError("--html needs a file: its links to the reports are relative to it")
     for path, write in texts:
         if path is not None and path != "-":
             write_atomically(Path(path), write())
@@ -104,7 +145,7 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
 
         write_comparison(options.html, comparison)
     for path, write in texts:
-        if path == "-":
+        if path == "-" and options.json != "-":
             print(plain(write()), end="")
     return any(path == "-" for path, _ in texts)
 
@@ -124,12 +165,7 @@ def _option(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise _AskedError(f"{name}: {error}") from error
-
-
-def _refuse(message: str) -> int:
-    say(f"error: {message}")
-    return 2
+        raise AskedError(f"{name}: {error}") from error
 
 
 def _words(written: str) -> list[str]:
@@ -143,8 +179,8 @@ def _seeds(written: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{written!r} is not a list of whole numbers; write --seeds 0,1,2") from error
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, whose help begins with what the command does."""
+class _Parser(Parser):
+    """A parser whose help begins with what the command does."""
 
     def format_help(self) -> str:
         return f"{self.prog}: {ABOUT}\n\n{super().format_help()}"
@@ -157,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
         "path", nargs="+", type=Path, help="folder of a run or a sweep, a folder with runs below it, or a pattern"
     )
     parser.add_argument("--runs", action="store_true", help="one row per run, instead of one per setting")
+    parser.add_argument(
+        "--plugin", metavar="PACKAGE", action="append", default=[], help="as in ssl-run; no run needs it to be compared"
+    )
     choose = parser.add_argument_group("what to show")
     choose.add_argument(
         "--where",
@@ -176,7 +215,13 @@ def _parser() -> argparse.ArgumentParser:
         "output files (- for standard output, with no table beside it; --html needs a file)"
     )
     write.add_argument("--csv", metavar="FILE", help="all numbers: one line per setting and column, or per run")
-    write.add_argument("--json", metavar="FILE", help="everything, including the values of each seed and run")
+    write.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="everything, including the values of each seed and run; without FILE, on standard output",
+    )
     write.add_argument("--markdown", metavar="FILE", help="the table")
     write.add_argument("--latex", metavar="FILE", help="the table, in the style of booktabs")
     write.add_argument("--html", metavar="FILE", type=Path, help="a page with table, plots and links to the reports")

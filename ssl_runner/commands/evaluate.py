@@ -1,5 +1,6 @@
 """`ssl-evaluate run=<folder>`: evaluate a finished run again, with other evaluators or on other data."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,17 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.answers import about_run
+from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import compose, composed, with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import current
 from ssl_runner.config.plain_yaml import read_yaml
-from ssl_runner.config.request import CONTENTS
+from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
 from ssl_runner.runtime.garbage import begin_collection
+from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.terminal import Terminal
 
 COMMAND = Command(
@@ -34,6 +37,10 @@ COMMAND = Command(
             "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
             "transfer: the frozen encoder on another labeled dataset",
         ),
+        (
+            "ssl-evaluate backbone=resnet18 dataset=cifar10",
+            "an encoder that no run has trained, by the same protocol: short for ssl-run objective=none ...",
+        ),
     ),
 )
 
@@ -41,12 +48,12 @@ if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import TextEncoder, TextSpec
 
 
-def task(cfg: DictConfig) -> None:
+def task(cfg: DictConfig) -> Answer:
     from hydra.core.hydra_config import HydraConfig
 
     about = HydraConfig.get()
     keep_own_settings(cfg, about.runtime.choices.get("dataset"), about.overrides.task)
-    again(with_names(cfg, about.runtime.choices))
+    return about_run(again(with_names(cfg, about.runtime.choices)))
 
 
 def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[str]) -> None:
@@ -72,23 +79,30 @@ def keep_own_settings(cfg: DictConfig, dataset: str | None, overrides: Sequence[
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
-def again(asked: dict[str, Any]) -> None:
-    """Evaluate the encoder of a finished run, and add the metrics to its result and report."""
+def again(asked: dict[str, Any]) -> Path:
+    """Evaluate the encoder of a finished run, and add the metrics to its result and report; returns its folder."""
     folder, plain = finished_run(asked["run"])
+    with locked(folder):
+        evaluate_again(folder, plain, asked)
+    return folder
+
+
+def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -> None:
+    """The work of `again`, in a folder that is locked. `plain`: the run's config."""
     config, on = merge(plain, asked, folder)
 
     from ssl_runner.assembly import check, construct, export, load
     from ssl_runner.assembly.places import finished
     from ssl_runner.commands.run import JUDGED, report, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
-    from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
+    from ssl_runner.results.result import INITIAL, PRETRAINED, RANDOM_START, write_result
 
     result = finished(folder)
     if result is None:
         raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
     source, spec = construct.source(config)
     try:
-        encoder = load.load_encoder(folder)
+        encoder = load.exported_encoder(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     # The encoder is in the run's folder: of what it began with, no file is needed any more.
@@ -114,8 +128,10 @@ def again(asked: dict[str, Any]) -> None:
     if on.own:
         on = told(on, result, data.fingerprint(), console)
     subjects: dict[str, Any] = {PRETRAINED: encoder}
-    if "random_start" in config.controls:
+    if RANDOM_START in config.controls:
         subjects[RANDOM_START] = construct.untrained(own, export.exported_spec(folder), encoder)
+    if INITIAL in config.controls and (begun := construct.initial(typed(plain), export.exported_spec(folder))):
+        subjects[INITIAL] = begun
     subjects |= bare(config, data)
     model = None
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -132,7 +148,7 @@ def again(asked: dict[str, Any]) -> None:
     report(folder)
     show(console, folder, result)
     if failures:
-        raise ConfigError(failures)
+        raise ConfigError(failures, folder)
 
 
 def check_length(spec: "TextSpec", known: "TextSpec", encoder: "TextEncoder") -> None:
@@ -247,9 +263,23 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
     }
 
 
+def untrained(cfg: DictConfig) -> Answer:
+    """Evaluate an encoder that no run has trained: a run of objective=none."""
+    request = RunRequest.composed(cfg)
+    from ssl_runner.commands.run import run
+
+    folder = run(request)
+    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
+
+
 def main() -> None:
     """Entry point of `ssl-evaluate`."""
-    hydra_main(task, COMMAND)
+    keys = {word.partition("=")[0] for word in sys.argv[1:]}
+    if "backbone" in keys and "run" not in keys:
+        sys.argv[1:] = ["objective=none", *sys.argv[1:]]
+        hydra_main(untrained, COMMAND._replace(root="config"))
+    else:
+        hydra_main(task, COMMAND)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def explained(what: str, command: Command) -> str:
 
 def nearest(word: str, words: Sequence[str]) -> str:
     """The nearest of `words`, as the end of a message; "" where none is near."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 

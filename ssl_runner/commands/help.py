@@ -18,6 +18,8 @@ FLAGS = (
     ("--cfg job", "print the composed config and stop"),
     ("--info defaults", "print which files the config is composed of, in order"),
     ("--config-dir FOLDER", "add a folder of your own configs to conf/"),
+    ("--plugin PACKAGE", "add the classes and options of a package of yours (docs/extending.md)"),
+    ("--json", "answer with one JSON object on standard output; messages go to standard error"),
 )
 
 
@@ -43,13 +45,15 @@ def help_text(command: Command) -> str:
         (f"{group}={option}" if (option := chosen.get(group)) else group, about_group(group))
         for group in choosable(root)
     ]
+    known = f"Groups, with the default option (`{command.name} --explain GROUP` lists all options):"
+    more = " (the options of a group add their own, `--explain GROUP=OPTION`)" if groups else ""
     parts = [
         f"{command.name}: {command.does}",
         f"Usage: {command.name} [GROUP=OPTION ...] [KEY=VALUE ...] [FLAG ...]",
         "Examples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in command.examples),
         "Flags:\n" + rows((*FLAGS, *command.flags)),
-        f"Groups, with the default option (`{command.name} --explain GROUP` lists all options):\n" + rows(groups),
-        "Keys, with the default value (the options of a group add their own, `--explain GROUP=OPTION`):\n"
+        *([f"{known}\n{rows(groups)}"] if groups else []),
+        f"Keys, with the default value{more}:\n"
         + rows((key.name if key.value is None else f"{key.name}={key.value}", key.comment) for key in expanded(root)),
     ]
     return "\n\n".join(parts)

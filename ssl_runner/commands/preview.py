@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from ssl_runner.commands.cli import hydra_main
+from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import with_names
 from ssl_runner.config.errors import ConfigError
@@ -26,7 +26,7 @@ COMMAND = Command(
 )
 
 
-def task(cfg: DictConfig) -> None:
+def task(cfg: DictConfig) -> Answer:
     from hydra.core.hydra_config import HydraConfig
 
     config = typed(with_names(cfg, HydraConfig.get().runtime.choices))
@@ -50,9 +50,11 @@ def task(cfg: DictConfig) -> None:
     names = config.names
     name = f"{names['objective']}-{names['dataset']}"
     path = save_figure(Path(config.output) / "previews", name, figure, f"{names['objective']} on {names['dataset']}")
-    if isinstance(figure, Passages):
-        print(plain_text(passages_text(figure)))
+    text = passages_text(figure) if isinstance(figure, Passages) else None
+    if text is not None:
+        print(plain_text(text))
     say(f"{path}: {figure.note}", sys.stdout)
+    return {"picture": str(path), "note": figure.note, "text": text}
 
 
 def main() -> None:

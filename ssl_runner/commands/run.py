@@ -3,8 +3,8 @@
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +28,7 @@ from ssl_runner.assembly.places import (
     with_contents,
 )
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import mentions_older
 from ssl_runner.config.request import CONTENTS, RunRequest
@@ -38,9 +39,11 @@ from ssl_runner.nn.normalize import Normalize
 from ssl_runner.results.address import address
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import (
+    INITIAL,
     PRETRAINED,
     RANDOM_START,
     REPORT,
+    UNTRAINED,
     Cost,
     Evaluation,
     Name,
@@ -49,12 +52,14 @@ from ssl_runner.results.result import (
     write_atomically,
     write_result,
 )
+from ssl_runner.results.status import STATUS, Status, read_status, write_status
 from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.checkpoint_files import Reached
-from ssl_runner.runtime.devices import device_of
+from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
+from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
-from ssl_runner.runtime.terminal import Terminal
+from ssl_runner.runtime.terminal import Terminal, shown
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
@@ -104,7 +109,8 @@ def run(request: RunRequest) -> Path:
                 if here.rank:
                     pretrain_along(request, source, console)
                     return folder
-                done = pretrain_and_evaluate(request, source, console)
+                with noting_failure(folder):
+                    done = pretrain_and_evaluate(request, source, console)
         except RuntimeError as error:
             if not is_lost(error):
                 raise
@@ -113,6 +119,20 @@ def run(request: RunRequest) -> Path:
             ) from error
     show(console, folder, done)
     return folder
+
+
+@contextmanager
+def noting_failure(folder: Path) -> Iterator[None]:
+    """Have the status of a run say why it failed, if it does; what is said of an attempt before is removed."""
+    if (before := read_status(folder)) is not None and before.failed:
+        (folder / STATUS).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if finished(folder) is None:
+            said = error.problems if isinstance(error, ConfigError) else [f"{type(error).__name__}: {error}"]
+            write_status(folder, Status("failed", failed=shown("; ".join(said))))
+        raise
 
 
 def check_here(config: Config, device: torch.device, spec: DataSpec) -> None:
@@ -180,7 +200,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     report(folder)
     if failures:  # results are written, failures are raised
         show(console, folder, result)
-        raise ConfigError(failures)
+        raise ConfigError(failures, folder)
     return result
 
 
@@ -210,6 +230,8 @@ def judge(
     subjects: dict[str, Encoder] = {PRETRAINED: model.exported}
     if RANDOM_START in config.controls:
         subjects[RANDOM_START] = construct.untrained(config, data.spec, model.encoder)
+    if INITIAL in config.controls and (initial := construct.initial(config, data.spec)):
+        subjects[INITIAL] = initial
     subjects |= bare(config, data)
     fingerprint, judged = data.fingerprints(None, JUDGED)
     on = DataRef(dataset=config.names.get("dataset", "?"), fingerprint=judged)
@@ -221,7 +243,7 @@ def judge(
         name=Name(**{axis: config.names.get(axis, "?") for axis in AXES}),
         seed=config.seed,
         status="done",
-        command=shlex.join(["ssl-run", *request.overrides]),
+        command=shlex.join(["ssl-run", *plugins.words(), *request.overrides]),
         started=started.isoformat(timespec="seconds"),
         results=tuple(evaluations),
         pretraining=pretraining,
@@ -269,10 +291,18 @@ def pretrain(
     reached: Reached | None,
     console: Console,
 ) -> tuple[Pretraining, Cost]:
-    """Call `training.fit.pretrain` with the objects of the config."""
+    """Call `training.fit.pretrain` with the objects of the config; of an objective that trains nothing, the encoder
+    stays as it is."""
+    config = request.config
+    if not model.trains:
+        device = device_of(config.trainer.accelerator)
+        begin_collection()
+        model.to(device)
+        parameters = sum(each.numel() for each in model.encoder.parameters())
+        cost = Cost(device=device_name(device), precision=UNTRAINED, parameters=parameters)
+        return Pretraining(epochs=0, steps=0, examples=0), cost
     from ssl_runner.training import fit
 
-    config = request.config
     optimizer_of: Callable[[Objective], torch.optim.Optimizer] = partial(construct.optimizer, config)
     schedule = construct.schedule(config)
     return fit.pretrain(config, model, optimizer_of, schedule, data, loggers, request.folder, reached, console)

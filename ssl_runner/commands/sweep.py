@@ -7,12 +7,11 @@ import hashlib
 import json
 import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
@@ -20,14 +19,16 @@ from rich.console import Console
 
 from ssl_runner.assembly.places import check_resumes, finished
 from ssl_runner.commands import job as one
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.identity import NOT_IDENTITY
 from ssl_runner.config.paths import file_name
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import Config
 from ssl_runner.reporting.comparison import Comparison, compare
+from ssl_runner.reporting.exports import summary, table
 from ssl_runner.reporting.tables import comparison_tables, headlines
-from ssl_runner.results.result import RANDOM_START, Run, write_atomically
+from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.signals import STOPPED, requeue
 from ssl_runner.runtime.terminal import Terminal
@@ -42,11 +43,52 @@ from ssl_runner.sweeps.search import Guided, draw
 MOST_REHEARSED = 100  # settings that are checked on fake examples in advance; others when they start
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
 SWEEP = "sweep.yaml"
+PAGE = "compare.html"
 WORK = Work(one.__name__, one.forked, "ssl_runner.commands.preload")
 
 
-def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Run a sweep and exit the process, with code 0: all runs are finished; 1: some failed; 130 or 143: stopped.
+class Swept(NamedTuple):
+    """What became of a sweep."""
+
+    folder: Path
+    code: int  # exit code; 0: all runs are finished; 1: some failed; 130 or 143: stopped
+    outcomes: Sequence[Outcome] = ()  # of all runs that are not waiting, with those that were finished before
+    comparison: Comparison | None = None  # of the finished runs, if there are any
+    planned: int = 0
+    checked: bool = False  # with `check` nothing was run
+
+    def answer(self) -> dict[str, Any]:
+        """What --json says of it."""
+        if self.checked:
+            return {"valid": True, "planned": self.planned, "finished": len(self.outcomes)}
+        runs = [
+            {
+                "label": each.job.label,
+                "folder": str(each.job.folder),
+                "identity": each.job.identity,
+                "seed": each.job.config.seed,
+                "state": each.state,
+                "why": each.why,
+                "log": None if each.log is None else str(each.log),
+            }
+            for each in self.outcomes
+        ]
+        failed = [f"{each.job.label}: {each.why}" for each in self.outcomes if each.state == "failed"]
+        finished = sum(each.state in ("done", "skipped") for each in self.outcomes)
+        stopped = [f"stopped: {self.planned - finished} runs remain; the same command resumes them"]
+        return {
+            "exit_code": self.code,
+            "error": failed + (stopped if self.code > 1 else []),
+            "sweep": str(self.folder),
+            "page": None if self.comparison is None else str(self.folder / PAGE),
+            "planned": self.planned,
+            "runs": runs,
+            "comparison": None if self.comparison is None else summary(self.comparison),
+        }
+
+
+def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequence[str]) -> Swept:
+    """Run a sweep.
 
     Raises ConfigError and Hydra's exceptions before anything is executed or written.
     """
@@ -83,12 +125,17 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         source = Listed(missing)
     if config.check:
         console.print(f"valid: {len(jobs) or config.sweep.trials} runs, {len(done)} of them finished")
-        sys.exit(0)
+        return Swept(folder, 0, before(done), planned=len(jobs) or config.sweep.trials, checked=True)
     with locked(folder) if config.sweep.search == "optuna" else nullcontext():
-        code = work(config, axes, source, jobs, done, arguments, console)
-    if code == STOPPED and (queued := requeue()):
+        swept = work(config, axes, source, jobs, done, arguments, console)
+    if swept.code == STOPPED and (queued := requeue()):
         console.print(queued)
-    sys.exit(code)
+    return swept
+
+
+def before(done: Sequence[RunRequest]) -> list[Outcome]:
+    """Of runs that were finished before the sweep began."""
+    return [Outcome(job, "skipped", "finished before") for job in done]
 
 
 def first(composer: Composer, axes: Axes) -> RunRequest:
@@ -131,8 +178,8 @@ def work(
     done: Sequence[RunRequest],
     arguments: Sequence[str],
     console: Console,
-) -> int:
-    """Execute the missing runs and compare all finished ones; returns the exit code."""
+) -> Swept:
+    """Execute the missing runs and compare all finished ones."""
     folder = folder_of(config, axes)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     total = len(jobs) or config.sweep.trials
@@ -162,7 +209,7 @@ def work(
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
+    comparison = summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
     console.print(outcome_table(outcomes, len(done)))
     if isinstance(source, Guided):
         console.print(source.best())
@@ -172,7 +219,7 @@ def work(
     elif any(outcome.state == "failed" for outcome in outcomes):
         console.print("the same command repeats the failed runs only")
         code = 1
-    return code
+    return Swept(folder, code, [*before(done), *outcomes], comparison, total)
 
 
 def folder_of(config: Config, axes: Axes) -> Path:
@@ -202,7 +249,7 @@ def write_sweep(
     output = Path(config.output)
     about = {
         "name": folder.name,
-        "command": shlex.join(["ssl-run", "-m", *arguments]),
+        "command": shlex.join(["ssl-run", *plugins.words(), "-m", *arguments]),
         "started": started,
         "axes": {key: list(values) for key, values in axes.choices.items()}
         | {key: f"interval({each.low},{each.high})" for key, each in axes.intervals.items()},
@@ -211,8 +258,8 @@ def write_sweep(
     write_atomically(folder / SWEEP, yaml.safe_dump(about, sort_keys=False, width=120))
 
 
-def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> None:
-    """Compare all finished runs: in the terminal, as a page, and as a separate run in wandb."""
+def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> Comparison | None:
+    """Compare all finished runs, if there are any: in the terminal, as a page, and as a separate run in wandb."""
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.loggers.wandb_sweep import log_comparison
     from ssl_runner.reporting.comparison_figures import save_comparison_figures
@@ -220,36 +267,16 @@ def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console:
 
     runs = [Run(job.label, job.folder, result) for job in jobs if (result := finished(job.folder)) is not None]
     if not runs:
-        return
+        return None
     comparison = compare(runs)
     console.print(*comparison_tables(comparison, console.width))
-    write_comparison(folder / "compare.html", comparison, title=folder.name)
-    console.print(f"comparison: {folder / 'compare.html'}", soft_wrap=True)
+    write_comparison(folder / PAGE, comparison, title=folder.name)
+    console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:
         pictures = save_comparison_figures(folder / "figures", comparison)
         settings = {key: value for key, value in config.logger["wandb"].items() if key != "_target_"}
         context = RunContext(folder, Path(config.output), folder.name, (), "", config.seed, folder.name)
-        columns, rows = listed(comparison)
+        columns, rows = table(comparison, headlines(comparison))
         figures = {path.stem: path for path in pictures}
         log_comparison(context, settings, columns=columns, rows=rows, figures=figures)
-
-
-def listed(comparison: Comparison) -> tuple[list[str], list[list[str | float | None]]]:
-    """A comparison as one table of plain values: one row per setting, with mean and interval of each headline."""
-    columns = headlines(comparison)
-    names = [axis.key for axis in comparison.axes] + ["seeds"]
-    names += [f"{column.key}{part}" for column in columns for part in ("", " low", " high", " at random start")]
-    rows: list[list[str | float | None]] = []
-    for setting in comparison.settings:
-        row: list[str | float | None] = [
-            value if isinstance(value, int | float) or value is None else str(value)
-            for value in (setting.values.get(axis.key) for axis in comparison.axes)
-        ]
-        row.append(len(setting.runs))
-        for column in columns:
-            cell = comparison.cells.get((setting.label, column.key))
-            start = None if cell is None else cell.controls.get(RANDOM_START)
-            row += [None] * 3 if cell is None else cell.interval[:3]
-            row.append(None if start is None else start.mean)
-        rows.append(row)
-    return names, rows
+    return comparison

@@ -10,7 +10,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ssl_runner.config.names import TARGET
-from ssl_runner.config.paths import groups, options
+from ssl_runner.config.paths import conf_dirs, groups, options
 from ssl_runner.config.plain_yaml import Parser
 
 COMMENT = re.compile(r"""^((?:[^'"#]|'[^']*'|"[^"]*"|(?<=\S)#)*?)(?<!\S)#\s?(.*)$""")  # a # within quotes is none
@@ -79,9 +79,14 @@ def document(file: Path, group: str = "") -> Document:
     )
 
 
-@cache
 def named(group: str) -> dict[str, Path]:
     """The options of a group, by name."""
+    return _named(group, tuple(conf_dirs()))
+
+
+@cache
+def _named(group: str, packages: tuple[str, ...]) -> dict[str, Path]:
+    """`packages`: those whose options are known, on which it depends."""
     return options(group)
 
 

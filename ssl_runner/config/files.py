@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import RENAMED
-from ssl_runner.config.paths import FLOORS, conf_dir
+from ssl_runner.config.paths import FLOORS, conf_dir, conf_dirs
 from ssl_runner.config.plain_yaml import check_text
 
 CONFIG_SETS = ("mode",)  # of hydra.*: presets of conf/sweep/ say that they are several runs
@@ -62,9 +62,9 @@ class Files(FileConfigSource):
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """A file of conf/ is parsed once, unless it changes."""
+        """A file of conf/, or of a plugin's, is parsed once, unless it changes."""
         file = Path(self.path, self._normalize_file_name(self._on_floor(config_path)))
-        if not file.is_file() or Path(self.path).resolve() != conf_dir():
+        if not file.is_file() or Path(self.path).resolve() not in conf_dirs().values():
             return self._load(config_path)
         stat = file.stat()
         return parsed_once(str(file), (stat.st_mtime_ns, stat.st_size), lambda: self._load(config_path))

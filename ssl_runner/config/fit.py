@@ -54,6 +54,12 @@ def needs_objective(evaluation: type[Any]) -> type[Any]:
     return found
 
 
+def answers(objective: type[Any], evaluation: type[Any]) -> bool:
+    """Whether an objective does what an evaluation asks of it; one that trains nothing answers no `Inspection`."""
+    needs = needs_objective(evaluation)
+    return needs is object or (issubclass(objective, needs) and objective.trains)
+
+
 @cache
 def _target(file: Path) -> str | None:
     """The class that an option of conf/ names. Read once: a search over options that do not fit asks at each."""
@@ -106,9 +112,8 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
         if not isinstance(spec, cls.reads):
             why[name] = f"it reads {cls.reads.kind}, and dataset={config.names.get('dataset', '?')} is {spec.kind}"
         elif issubclass(cls, Inspection):
-            needs = needs_objective(cls)
-            if not issubclass(objective, needs):
-                fit = fitting("objective", partial(is_kind, wanted=needs))
+            if not answers(objective, cls):
+                fit = fitting("objective", partial(answers, evaluation=cls))
                 why[name] = (
                     f"objective={config.names.get('objective', '?')} does not support it; objectives that do: {fit}"
                 )
@@ -152,15 +157,15 @@ def _runs(
 ) -> Iterator[tuple[type[Any], ...]]:
     """All that go together: source, backbone, objective, evaluation."""
     encoders = {objective: (needs_encoder(objective), reads(objective)) for objective in objectives}
-    asked = {evaluation: (needs_objective(evaluation), reads(evaluation)) for evaluation in evaluations}
+    asked = {evaluation: reads(evaluation) for evaluation in evaluations}
     for source in sources:
         spec = spec_of(source)
         for backbone in (each for each in backbones if issubclass(spec, reads(each))):
             for objective, (encoder, its) in encoders.items():
                 if not (issubclass(spec, its) and issubclass(backbone, encoder)):
                     continue
-                for evaluation, (needs, of) in asked.items():
-                    if issubclass(spec, of) and issubclass(objective, needs):
+                for evaluation, of in asked.items():
+                    if issubclass(spec, of) and answers(objective, evaluation):
                         yield source, backbone, objective, evaluation
 
 

@@ -16,6 +16,16 @@ NOT_IDENTITY = (  # keys that do not change a run's result: where it runs, where
     "dataset.images.download",
 )  # fmt: skip
 
+NOTHING = "ssl_runner.objectives.none.Nothing"  # the objective that pretrains nothing
+OF_PRETRAINING = ("budget", "optimizer", "schedule", "batch_size", "trainer", "control")  # what changes nothing else
+
+
+def of_no_use(plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a config's root that cannot change its result, since nothing is pretrained."""
+    objective = plain.get("objective")
+    none = isinstance(objective, Mapping) and objective.get(TARGET) == NOTHING
+    return OF_PRETRAINING if none else ()
+
 
 def identity(plain: Mapping[str, Any]) -> str:
     """A hash of all settings and data that can change a run's result: ten hexadecimal digits.
@@ -50,7 +60,9 @@ def _what_counts(plain: Mapping[str, Any], contents: Mapping[str, str]) -> dict[
             if (f"{path}.{key}" if path else key) not in NOT_IDENTITY and not (key in later and later[key] == value)
         }
 
-    kept: dict[str, Any] = keep(current(plain), "")
+    now = current(plain)
+    left_out = of_no_use(now)
+    kept: dict[str, Any] = keep({key: value for key, value in now.items() if key not in left_out}, "")
     if isinstance(kept.get("controls"), list):  # only controls that exist for the data
         unfit = "pixels" if (plain.get("domain") or {}).get("name") == "text" else "bag_of_words"
         kept["controls"] = [control for control in kept["controls"] if control != unfit]

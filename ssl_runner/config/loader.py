@@ -8,39 +8,51 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
 
 from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
 from ssl_runner.config.names import NESTED_KEYS, OLDER_KEYS, TARGET, key_now, name_now
-from ssl_runner.config.paths import conf_dir
+from ssl_runner.config.paths import check_plugins, conf_dirs
 
 LINE_SETS = ("mode", "searchpath")
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's composer over conf/ and `folder`. Each composed config is checked against `CONFIG_SETS`, each list of
-    overrides against `LINE_SETS`."""
+    """Hydra's composer over conf/, those of plugins, and `folder`.
+
+    Each composed config is checked against `CONFIG_SETS`, each list of overrides against `LINE_SETS`.
+    """
 
     def __init__(self, folder: str | None = None) -> None:
         if (base := version_base()) is not None:
             version.setbase(base)
         register()
         setup_globals()  # Hydra's resolvers
-        places = create_config_search_path(str(conf_dir()))
+        check_plugins()
+        own, *others = conf_dirs().items()
+        places = create_config_search_path(str(own[1]))
+        for package, conf in others:
+            places.prepend(package, f"file://{conf}", SearchPathQuery(provider="schema"))
         if folder is not None:
             path = Path(folder).absolute()
             if not path.is_dir():
@@ -183,6 +195,23 @@ def compose_line(loader: Loader, name: str, overrides: Sequence[str], several: b
 def application(loader: Loader) -> Hydra:
     """Hydra's application object with our loader, used for printing and composing only."""
     return Hydra(Path(sys.argv[0]).name, loader)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Compose inside of a process that may use Hydra itself: Hydra's global state is as at the start of a process, and
+    afterwards as it was before."""
+    Plugins.instance()  # which registers Hydra's readers once in a process
+    registry, hydra, config = SourcesRegistry.instance(), GlobalHydra.instance(), HydraConfig.instance()
+    base = version.VersionBase.instance()
+    before = registry.types.copy(), hydra.hydra, config.cfg, base.version_base
+    resolvers = BaseContainer._resolvers.copy()
+    hydra.hydra = config.cfg = None
+    try:
+        yield
+    finally:
+        registry.types, hydra.hydra, config.cfg, base.version_base = before
+        BaseContainer._resolvers = resolvers
 
 
 def show(loader: Loader, args: Any, parser: Any, name: str) -> None:

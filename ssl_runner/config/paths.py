@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from ssl_runner.config import plugins
+from ssl_runner.config.errors import ConfigError
+
 FLOORS = {"evaluation": ("any", "images", "text", "video")}  # groups whose options lie in folders by what they read
 
 
@@ -12,11 +15,16 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
+def conf_dirs() -> dict[str, Path]:
+    """The folders of options by package, ours first: conf/, and that of each plugin. Raises ConfigError."""
+    return plugins.configs(conf_dir())
+
+
 def options(group: str) -> dict[str, Path]:
-    """The options of a group of conf/: name -> file, sorted by name."""
-    folder = conf_dir() / group
-    places = [folder, *(folder / floor for floor in FLOORS.get(group, ()))]
-    files = {path.stem: path for place in places for path in place.glob("*.yaml")}
+    """The options of a group, plugins' included: name -> file, sorted by name."""
+    folders = [conf / group for conf in conf_dirs().values()]
+    places = [folder / floor for folder in folders for floor in ("", *FLOORS.get(group, ()))]
+    files = {path.stem: path for place in reversed(places) for path in place.glob("*.yaml")}
     return dict(sorted(files.items()))
 
 
@@ -28,10 +36,39 @@ def option_class(group: str, option: str) -> str | None:
 
 
 def groups() -> list[str]:
-    """The groups of conf/, nested ones too: "objective/views"."""
+    """The groups of conf/ and of plugins, nested ones too: "objective/views"."""
+    return sorted({group for conf in conf_dirs().values() for group in _groups(conf)} - {"."})
+
+
+def _groups(conf: Path) -> set[str]:
     floors = {f"{group}/{floor}" for group, names in FLOORS.items() for floor in names}
-    folders = {path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    return sorted(folders - floors - {"."})
+    return {path.parent.relative_to(conf).as_posix() for path in conf.rglob("*.yaml")} - floors
+
+
+def check_plugins() -> None:
+    """Raise ConfigError where a plugin has an option that exists, or a folder that is no group."""
+    first, *others = conf_dirs().items()
+    known = {group: dict.fromkeys(_in(first[1], group), first[0]) for group in _groups(first[1])}
+    for package, conf in others:
+        for group in sorted(_groups(conf)):
+            if group not in known or group == ".":
+                raise ConfigError(
+                    [
+                        f"plugin {package}: {conf / group} is no folder of options; the groups are: "
+                        + ", ".join(sorted(known.keys() - {"."}))
+                    ]
+                )
+            for name in _in(conf, group):
+                owner = known[group].setdefault(name, package)
+                if owner != package:
+                    raise ConfigError(
+                        [f"plugin {package}: {group}={name} is an option of {owner} already; name it otherwise"]
+                    )
+
+
+def _in(conf: Path, group: str) -> list[str]:
+    """The names of the options that a folder has of a group."""
+    return [path.stem for floor in ("", *FLOORS.get(group, ())) for path in (conf / group / floor).glob("*.yaml")]
 
 
 def file_name(text: str) -> str:

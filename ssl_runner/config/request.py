@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from ssl_runner.config import identity
 from ssl_runner.config.schema import Config, typed
 
@@ -29,6 +31,16 @@ class RunRequest:
     ) -> "RunRequest":
         """Of a composed config. Raises ConfigError where `schema.typed` does."""
         return cls(typed(plain), plain, tuple(overrides), label, sweep)
+
+    @classmethod
+    def composed(cls, cfg: DictConfig) -> "RunRequest":
+        """Of the config that Hydra has composed last. Raises ConfigError."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from ssl_runner.config.compose import with_names
+
+        hydra = HydraConfig.get()
+        return cls.of(with_names(cfg, hydra.runtime.choices), list(hydra.overrides.task))
 
     @cached_property
     def identity(self) -> str:

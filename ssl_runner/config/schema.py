@@ -101,7 +101,7 @@ class Config:
     seed: int = field(metadata=key(least=0))
     batch_size: int = field(metadata=key(least=1))
     control: Literal["none", "shuffled_target"]
-    controls: list[Literal["random_start", "pixels", "bag_of_words"]]
+    controls: list[Literal["random_start", "initial", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
     output: str = field(metadata=key(identity=False))

@@ -10,9 +10,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints
 
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError, brief
 
-ALLOWED = ("ssl_runner.", "torch.optim.")  # what a config may name as `_target_`
+ALLOWED = ("ssl_runner", "torch.optim")  # packages of which a config may name classes as `_target_`; plugins besides
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
     "dataset": ("ssl_runner.interfaces.DataSource",),
     "objective": ("ssl_runner.interfaces.Objective",),
@@ -27,18 +28,26 @@ CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # paramet
 
 
 def locate(target: str) -> type[Any]:
-    """The class that `_target_` names. Raises ConfigError unless it is on the allowlist and exists."""
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
+    """The class that `_target_` names. Raises ConfigError unless it is of an allowed package and exists."""
+    allowed = (*ALLOWED, *(plugin.package for plugin in plugins.enabled()))
+    if not isinstance(target, str) or not plugins.is_of(target, allowed):
+        hint = plugins.missing(target) if isinstance(target, str) else ""
         raise ConfigError(
-            [f"_target_: {brief(target)} is not allowed; a config may name classes of {', '.join(ALLOWED)}"]
+            [f"_target_: {brief(target)} is not allowed; a config may name classes of {', '.join(allowed)}{hint}"]
         )
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
     except (ImportError, ValueError) as error:  # ValueError: of a zero byte in its name
         raise ConfigError([f"_target_: {brief(target)} cannot be imported: {error}"]) from error
-    if not inspect.isclass(found) or not (found.__module__ + ".").startswith(ALLOWED):
-        raise ConfigError([f"_target_: {brief(target)} is not a class of {', '.join(ALLOWED)}"])
+    except Exception as error:
+        if plugins.is_of(target, ALLOWED):
+            raise
+        raise ConfigError(  # whatever a plugin raises
+            [f"_target_: {brief(target)} cannot be imported: {type(error).__name__}: {error}"]
+        ) from error
+    if not inspect.isclass(found) or not plugins.is_of(found.__module__, allowed):
+        raise ConfigError([f"_target_: {brief(target)} is not a class of {', '.join(allowed)}"])
     return found
 
 

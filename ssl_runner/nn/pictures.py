@@ -14,3 +14,12 @@ def pictures(images: Tensor) -> np.ndarray:
     """
     shown = images.detach().float().clamp(0, 1).cpu()
     return (shown.movedim(-3, -1) if shown.shape[-3] == 3 else shown.mean(dim=-3)).numpy()
+
+
+def drawn_as(channels: int) -> str:
+    """A sentence on how `pictures` draws images of other than one or three channels, to be added to a note.
+
+    >>> drawn_as(3), drawn_as(13)
+    ('', ' Images of 13 channels are drawn as the mean of their channels.')
+    """
+    return "" if channels in (1, 3) else f" Images of {channels} channels are drawn as the mean of their channels."

@@ -61,7 +61,7 @@ class Colorization(Objective[Tensor, Colors]):
         if spec.channels != 3:
             raise ValueError(
                 f"dataset: images have {spec.channels} channel{'s' if spec.channels > 1 else ''}; "
-                "objective=colorization needs red, green and blue: choose a dataset in color"
+                "objective=colorization needs red, green and blue: choose a dataset in color, or another objective"
             )
         if not 1 <= cell <= min(spec.height, spec.width):
             raise ValueError(

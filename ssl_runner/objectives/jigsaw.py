@@ -29,7 +29,8 @@ class Jigsaw(Objective[Tensor, Tensor]):
 
     What could be answered without knowing what is shown is closed by a setting each: `tile` below 1 leaves gaps of
     random width (edges that go on), `statistics: equal` gives each tile the same mean and deviation (shades that go
-    on), `gray` shows part of the images without color (chromatic aberration).
+    on), `gray` shows part of the images without color (chromatic aberration); images of other than
+    three channels have none.
     An encoder's batch normalization keeps the statistics of tiles, and whole images are evaluated with them;
     backbone.norm=group has none.
 

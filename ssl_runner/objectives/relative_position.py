@@ -29,9 +29,10 @@ class RelativePosition(Objective[Tensor, Tensor]):
 
     What could be answered without knowing what is shown is closed by a setting each: `gap` (edges that go on from patch
     to patch), `jitter` (lines that go on beyond the gap), `color` (chromatic aberration, which tells where in the
-    picture a patch lies: all but one channel become noise, or the green-magenta axis is projected out). Gray images
-    have no color to drop. The neighbor is drawn first, then a place for both in the image: as in the paper's grid, a
-    patch at the border has fewer neighbors, so that a patch which shows that it lies there is half an answer.
+    picture a patch lies: all but one channel become noise, or the green-magenta axis is projected out). Images of
+    other than three channels have no color to drop. The neighbor is drawn first, then a place for both in the image: as
+    in the paper's grid, a patch at the border has fewer neighbors, so that a patch which shows that it lies there is
+    half an answer.
     An encoder's batch normalization keeps the statistics of patches, and whole images are evaluated with them;
     backbone.norm=group has none.
 

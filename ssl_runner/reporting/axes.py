@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+from ssl_runner.config.identity import OF_PRETRAINING, of_no_use
 from ssl_runner.config.names import current
 from ssl_runner.results.result import Run
 from ssl_runner.results.values import flat, is_number, parse
@@ -52,7 +53,7 @@ def describe(runs: Sequence[Run]) -> tuple[list[Description], list[str]]:
     return [
         Description(
             _names(run) | config.get("names", {}),
-            dict(flat({key: value for key, value in config.items() if key != "names"})),
+            dict(flat({key: value for key, value in config.items() if key not in ("names", *of_no_use(config))})),
         )
         for run, config in zip(runs, configs, strict=True)
     ], []
@@ -102,6 +103,7 @@ def find_axes(runs: Sequence[Description]) -> list[Axis]:
       objective has and another has not are none.
     * An option within another (objective/loss) is an axis where runs with the same outer option differ in it; one that
       follows the data (objective/views=${domain}) where runs on the same dataset differ in it.
+    * A key of pretraining is an axis where runs that pretrain differ in it.
 
     So runs that agree in all axes agree in every setting.
     """
@@ -118,7 +120,9 @@ def find_axes(runs: Sequence[Description]) -> list[Axis]:
         if _differ(choices, runs, around):
             axes.append(group)
     for key in keys:
-        if _differ([(run.values.get(key),) for run in runs], runs, [group for group in groups if _lies_in(key, group)]):
+        having = [run for run in runs if key in run.values or not _is_of_pretraining(key)]
+        around = [group for group in groups if _lies_in(key, group)]
+        if _differ([(run.values.get(key),) for run in having], having, around):
             axes.append(key)
     return [_axis(key, axes, runs) for key in axes]
 
@@ -166,6 +170,11 @@ def matching(word: str, keys: Iterable[str]) -> list[str]:
 def is_setting(key: str) -> bool:
     """Whether a dotted key of the config is one that can change a run's result, the seed aside."""
     return not any(key == name or key.startswith(f"{name}.") for name in NOT_A_SETTING)
+
+
+def _is_of_pretraining(key: str) -> bool:
+    """Whether runs that pretrain nothing lack a key."""
+    return any(f"{key}.".startswith(f"{name}.") for name in OF_PRETRAINING)
 
 
 def _path(group: str) -> str:

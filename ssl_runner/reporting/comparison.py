@@ -5,7 +5,8 @@ protocol. A *cell* holds the values of a setting's seeds in a column.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ssl_runner.reporting.rows import NOTHING, show, subject_name, subject_place
 from ssl_runner.reporting.statistics import ALPHA, Interval, holm, interval, paired_p
 from ssl_runner.results.address import Address, address, read_address
 from ssl_runner.results.metrics import Better, Unit
-from ssl_runner.results.result import PRETRAINED, Run
+from ssl_runner.results.result import PRETRAINED, UNTRAINED, Evaluation, Run
 from ssl_runner.results.values import text
 
 COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; keys of results.Cost
@@ -79,6 +80,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
     Of two runs with the same setting and seed the one that started later is used; the other is named in `problems`.
     """
+    runs = beside(runs)
     descriptions, problems = describe(runs)
     axes = tuple(find_axes(descriptions))
     latest: dict[tuple[Any, ...], dict[int, Run]] = {}
@@ -105,6 +107,20 @@ def compare(runs: Sequence[Run]) -> Comparison:
     settings.sort(key=lambda s: sections.index(s.section))
     columns, cells = _cells(settings)
     return Comparison(axes, tuple(settings), columns, cells, tuple(problems))
+
+
+def beside(runs: Sequence[Run]) -> list[Run]:
+    """Put runs that pretrained nothing beside the others: their numbers depend on no precision of pretraining, so they
+    stand in the columns of each that there is."""
+    known = {found.precision.pretraining for run in runs for found in run.result.results} - {UNTRAINED}
+    return [run._replace(result=replace(run.result, results=tuple(_in_each(run, sorted(known))))) for run in runs]
+
+
+def _in_each(run: Run, precisions: Sequence[str]) -> Iterator[Evaluation]:
+    for found in run.result.results:
+        own = [found.precision.pretraining]
+        for each in precisions if own == [UNTRAINED] and precisions else own:
+            yield replace(found, precision=replace(found.precision, pretraining=each))
 
 
 def each_run(comparison: Comparison) -> Comparison:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssl_runner import __version__
+from ssl_runner.config import plugins
 from ssl_runner.results.result import Git
 
 PACKAGES = (
@@ -21,14 +22,14 @@ class Environment(NamedTuple):
 
 
 def environment() -> Environment:
-    """Versions of what decides a result, and the commit of this package's checkout."""
+    """Versions of what decides a result, plugins included, and the commit of this package's checkout."""
     versions = {"python": platform.python_version(), "ssl-runner": __version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:  # an optional package
             continue
-    return Environment(versions, _git(Path(__file__).resolve()))
+    return Environment(versions | plugins.versions(), _git(Path(__file__).resolve()))
 
 
 def _git(file: Path) -> Git | None:

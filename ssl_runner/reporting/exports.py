@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ssl_runner.reporting.comparison import COSTS, Cell, Comparison
+from ssl_runner.reporting.comparison import COSTS, Cell, Column, Comparison
 from ssl_runner.reporting.rows import subject_place
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.reporting.tables import Sheet
 from ssl_runner.results.plain import to_plain
-from ssl_runner.results.result import PRETRAINED
+from ssl_runner.results.result import PRETRAINED, RANDOM_START
 from ssl_runner.results.values import text
 
 RUN_COSTS = (*COSTS, "evaluation_seconds", "parameters", "device", "precision")  # keys of results.Cost
@@ -87,70 +87,98 @@ def runs_csv(comparison: Comparison) -> str:
     return _written(lines)
 
 
+def table(comparison: Comparison, columns: Sequence[Column]) -> tuple[list[str], list[list[str | float | None]]]:
+    """A comparison as one table of plain values, names and rows: a row a setting, with the mean of each column, its
+    interval, and the mean of the random start."""
+    names = [axis.key for axis in comparison.axes] + ["seeds"]
+    names += [f"{column.key}{part}" for column in columns for part in ("", " low", " high", " at random start")]
+    rows: list[list[str | float | None]] = []
+    for setting in comparison.settings:
+        row: list[str | float | None] = [
+            value if isinstance(value, int | float) or value is None else str(value)
+            for value in (setting.values.get(axis.key) for axis in comparison.axes)
+        ]
+        row.append(len(setting.runs))
+        for column in columns:
+            cell = comparison.cells.get((setting.label, column.key))
+            start = None if cell is None else cell.controls.get(RANDOM_START)
+            row += [None] * 3 if cell is None else cell.interval[:3]
+            row.append(None if start is None else start.mean)
+        rows.append(row)
+    return names, rows
+
+
 def summary_json(comparison: Comparison) -> str:
-    """Everything: axes, settings with their runs, columns with their protocols, cells with the values of each seed.
-    Numbers that are not finite are the texts "NaN", "Infinity" and "-Infinity"."""
-    summary = {
-        "axes": [axis._asdict() for axis in comparison.axes],
-        "settings": [
-            {
-                "label": setting.label,
-                "section": setting.section,
-                "values": setting.values,
-                "runs": [
-                    {
-                        "name": run.name,
-                        "folder": str(run.folder),
-                        "seed": seed,
-                        "identity": run.result.identity,
-                        "started": run.result.started,
-                        "command": run.result.command,
-                        "cost": asdict(run.result.cost),
-                    }
-                    for seed, run in setting.runs.items()
-                ],
-            }
-            for setting in comparison.settings
-        ],
-        "columns": [
-            {"key": column.key, **column._asdict(), "address": column.address._asdict()}
-            for column in comparison.columns
-        ],
-        "cells": [
-            {
-                "setting": setting.label,
-                "column": column.key,
-                "values": cell.values,
-                **_interval(cell.interval),
-                "controls": {
-                    subject: {
-                        "values": cell.control_values.get(subject, {}),
-                        **_interval(found),
-                        "difference": _interval(cell.differences.get(subject)),
-                    }
-                    for subject, found in cell.controls.items()
-                },
-                "verdict": cell.verdict,
-                "tied": cell.tied,
-                "p": None if math.isnan(cell.p) else cell.p,
-            }
-            for setting in comparison.settings
-            for column in comparison.columns
-            if (cell := comparison.cells.get((setting.label, column.key))) is not None
-        ],
-        "problems": comparison.problems,
-    }
-    return json.dumps(to_plain(summary), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    """`summary` as text."""
+    return json.dumps(summary(comparison), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def summary(comparison: Comparison) -> dict[str, Any]:
+    """Everything as JSON values: axes, settings with their runs, columns with their protocols, cells with the values of
+    each seed. Numbers that are not finite are the texts "NaN", "Infinity" and "-Infinity"."""
+    found: dict[str, Any] = to_plain(
+        {
+            "axes": [axis._asdict() for axis in comparison.axes],
+            "settings": [
+                {
+                    "label": setting.label,
+                    "section": setting.section,
+                    "values": setting.values,
+                    "runs": [
+                        {
+                            "name": run.name,
+                            "folder": str(run.folder),
+                            "seed": seed,
+                            "identity": run.result.identity,
+                            "started": run.result.started,
+                            "command": run.result.command,
+                            "cost": asdict(run.result.cost),
+                        }
+                        for seed, run in setting.runs.items()
+                    ],
+                }
+                for setting in comparison.settings
+            ],
+            "columns": [
+                {"key": column.key, **column._asdict(), "address": column.address._asdict()}
+                for column in comparison.columns
+            ],
+            "cells": [
+                {
+                    "setting": setting.label,
+                    "column": column.key,
+                    "values": cell.values,
+                    **_interval(cell.interval),
+                    "controls": {
+                        subject: {
+                            "values": cell.control_values.get(subject, {}),
+                            **_interval(found),
+                            "difference": _interval(cell.differences.get(subject)),
+                        }
+                        for subject, found in cell.controls.items()
+                    },
+                    "verdict": cell.verdict,
+                    "tied": cell.tied,
+                    "p": None if math.isnan(cell.p) else cell.p,
+                }
+                for setting in comparison.settings
+                for column in comparison.columns
+                if (cell := comparison.cells.get((setting.label, column.key))) is not None
+            ],
+            "problems": comparison.problems,
+        }
+    )
+    return found
 
 
 def markdown(sheet: Sheet) -> str:
     """A pipe table, the legend beneath; what stands out is bold."""
     rows = []
     for row, cells in enumerate(sheet.rows):
-        shown = [_escaped(cell) for cell in cells]
+        shown = [escaped(cell) for cell in cells]
         rows.append([f"**{cell}**" if (row, place) in sheet.strong else cell for place, cell in enumerate(shown)])
-    table = pipes([_escaped(header.replace("\n", " ")) for header in sheet.headers], sheet.right, rows)
-    return "\n\n".join([_escaped(sheet.title), table, *map(_escaped, sheet.legend)]) + "\n"
+    table = pipes([escaped(header.replace("\n", " ")) for header in sheet.headers], sheet.right, rows)
+    return "\n\n".join([escaped(sheet.title), table, *map(escaped, sheet.legend)]) + "\n"
 
 
 def pipes(headers: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
@@ -159,7 +187,7 @@ def pipes(headers: Sequence[str], right: Sequence[bool], rows: Iterable[Sequence
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", words).replace("\n", " ")
 
 

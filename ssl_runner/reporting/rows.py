@@ -14,6 +14,7 @@ from ssl_runner.results.address import ON, Address, address
 from ssl_runner.results.metrics import Better, Metric, Unit
 from ssl_runner.results.result import (
     BAG_OF_WORDS,
+    INITIAL,
     PIXELS,
     PRETRAINED,
     RANDOM_START,
@@ -25,6 +26,7 @@ from ssl_runner.results.values import freeze, text
 SUBJECTS = {  # in the order of columns
     PRETRAINED: "pretrained",
     RANDOM_START: "random start",
+    INITIAL: "initial weights",
     PIXELS: "pixels",
     BAG_OF_WORDS: "bag of words",
 }

@@ -4,15 +4,18 @@ import difflib
 import operator
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from ssl_runner.reporting.axes import Description, describe, matching
 from ssl_runner.results.result import METRICS, RESULT, ResultError, Run, read_result
+from ssl_runner.results.status import STATUS
 from ssl_runner.results.values import is_number, parse, text
+from ssl_runner.runtime.locks import LOCK
 
+CONFIG = "config.yaml"
 SWEEP = "sweep.yaml"  # of <output>/sweeps/<name>/: names its runs, as seen from <output>
 ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 
@@ -28,7 +31,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         found = [path] if path.exists() else [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not found:
             problems.append(f"{path} does not exist")
-        for folder in (folder for place in found for folder in _run_folders(place, problems)):
+        for folder in (folder for place in found for folder in run_folders(place, problems)):
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
@@ -47,18 +50,24 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return _named(runs), problems
 
 
-def _run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
-    """Folders with a result, or with the curves of a run that has none yet; hidden folders apart, and what lies within
-    a run's folder. A sweep's runs."""
+def run_folders(path: Path, problems: list[str]) -> Iterator[Path]:
+    """Folders of runs, finished or not; hidden folders apart, and what lies within a run's folder. A sweep's runs."""
     if path.is_file():
         path = path.parent
     for folder, inside, files in os.walk(path):
-        if RESULT in files or METRICS in files:
+        if is_run(files):
             inside.clear()
             yield Path(folder)
         inside[:] = sorted(name for name in inside if not name.startswith("."))
         if SWEEP in files:
             yield from _swept(Path(folder), problems)
+
+
+def is_run(files: Iterable[str]) -> bool:
+    """Whether a folder with such files is a run's: with a result, with curves, or, of one that has only begun, with two
+    of config, status and lock."""
+    names = set(files)
+    return bool(names & {RESULT, METRICS}) or len(names & {CONFIG, STATUS, LOCK}) > 1
 
 
 def _swept(folder: Path, problems: list[str]) -> list[Path]:

@@ -24,7 +24,9 @@ RESULT = "result.json"
 METRICS = "metrics.csv"
 REPORT = "report.html"
 PRETRAINED, RANDOM_START = "pretrained", "random_start"  # whom an evaluation was about
+INITIAL = "initial"  # the encoder as it came: weights of a file, a library or another run, before pretraining
 PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"  # what needs no backbone
+UNTRAINED = "none"  # the precision of a pretraining that there was none of
 
 
 class ResultError(ValueError):
@@ -143,9 +145,14 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def plain_result(result: Result) -> dict[str, Any]:
+    """A result as the JSON values that `result.json` holds. Raises TypeError for a value that JSON has no form for."""
+    return {"schema": SCHEMA, **to_plain(asdict(result))}
+
+
 def write_result(folder: Path, result: Result) -> Path:
     """Write `result.json` into a run's folder. Raises TypeError for a value that JSON has no form for."""
-    text = json.dumps({"schema": SCHEMA} | to_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(plain_result(result), indent=1, allow_nan=False, ensure_ascii=False)
     return write_atomically(folder / RESULT, text + "\n")
 
 

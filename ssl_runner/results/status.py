@@ -15,6 +15,7 @@ class Status(NamedTuple):
     loss: float | None = None
     seconds_left: float | None = None  # of pretraining
     written: float = 0.0  # seconds since 1970
+    failed: str = ""  # why the run ended without a result; "": it did not, or was stopped or killed
 
 
 def write_status(folder: Path, status: Status) -> None:

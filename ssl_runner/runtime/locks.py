@@ -42,17 +42,18 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process works in a folder."""
+    """Whether a process of this machine works in a folder, which is left as it is. Raises OSError where that cannot be
+    seen."""
     try:
-        with (folder / LOCK).open("a+") as file:
-            return not _take(file)
+        with (folder / LOCK).open() as file:
+            return not _take(file, fcntl.LOCK_SH)  # so that two that look do not see each other
     except FileNotFoundError:
         return False
 
 
-def _take(file: TextIO) -> bool:
+def _take(file: TextIO, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -7,7 +7,7 @@ import sys
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -50,10 +50,16 @@ def say(text: object, file: IO[str] | None = None) -> None:
 
 
 class Terminal(Console):
-    """rich's console without markup, highlighting or control characters in text."""
+    """rich's console without markup, highlighting or control characters in text.
+
+    In a notebook lines are text below the cell, as those of `print`: rich would make an output of HTML of each.
+    """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"highlight": False, "markup": False, "emoji": False} | settings)
+        ours = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+        if in_notebook():
+            ours["force_terminal"] = False  # its output says that it is one, and cannot move a cursor
+        super().__init__(**ours | settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -62,6 +68,26 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to `closable`: rich's own way is exit code 1."""
         raise BrokenPipeError
+
+
+def in_notebook() -> bool:
+    """Whether what is printed is shown below a cell of a notebook."""
+    return type(sys.stdout).__module__ == "ipykernel.iostream"
+
+
+def notebook_line() -> Callable[[str], None] | None:
+    """In a notebook, a function that shows a line below the cell in place of the one that it showed before; None
+    elsewhere."""
+    if not in_notebook():
+        return None
+    from IPython.display import TextDisplayObject, display
+
+    class Line(TextDisplayObject):  # type: ignore[misc, no-untyped-call]
+        def __repr__(self) -> str:
+            return plain(str(self.data))
+
+    handle = display(Line(""), display_id=True)
+    return lambda text: handle.update(Line(text))
 
 
 @contextmanager

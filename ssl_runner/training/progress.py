@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssl_runner.nn.gather import mean_over_ranks, rank
 from ssl_runner.results.status import Status, write_status
+from ssl_runner.runtime.terminal import notebook_line
 from ssl_runner.training.pretrainer import DivergedError, Pretrainer
 
 STATUS_SECONDS = 1.0  # between writes of the status, at least
@@ -40,6 +41,7 @@ class Record(pl.Callback):
         self.last: float | None = None
         self.seconds = 0.0  # of training steps only
         self.bar: Progress | None = None
+        self.line: Callable[[str], None] | None = None  # in a notebook
         self.began = False  # after a checkpoint was loaded
         self._since = 0.0
         self._said = 0  # the step last read
@@ -64,6 +66,8 @@ class Record(pl.Callback):
             self.bar = Progress(TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console)
             self.bar.add_task("", total=1.0, loss="-", rate="")
             self.bar.start()
+        elif not self.console.quiet:
+            self.line = notebook_line()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -147,6 +151,8 @@ class Record(pl.Callback):
             write_status(self.folder, Status("pretraining", done, loss, left))
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate)
+        elif self.line is not None:
+            self.line(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}")
         elif int(done * 10) > int(self._shown * 10):
             self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}", highlight=False)
             self._shown = done

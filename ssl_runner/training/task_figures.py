@@ -9,12 +9,13 @@ from ssl_runner.interfaces import (
     Batch,
     DataSpec,
     Examples,
+    ImageSpec,
     Objective,
     Predicts,
     TextSpec,
     VideoSpec,
 )  # fmt: skip
-from ssl_runner.nn.pictures import pictures
+from ssl_runner.nn.pictures import drawn_as, pictures
 
 UNK, SEP, MASK, EOS = "\N{REPLACEMENT CHARACTER}", "|", "\N{FULL BLOCK}", "\N{PILCROW SIGN}"  # as they are drawn
 
@@ -80,13 +81,14 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     Of clips, film strips; single frames among them are clips of one frame.
     """
     clips = isinstance(spec, VideoSpec)
+    channels = spec.channels if isinstance(spec, ImageSpec) else 1
     parts = _parts(objective, batch, predict)
     count = len(batch.data)
     rows = {"example": pictures(batch.data if batch.data.ndim > 3 else _gray(batch.data))}
     words: dict[str, list[str]] = {}
     for part, value in parts.items():
         for name, field in _fields(part, value).items():
-            rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count)
+            rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count, channels)
             if field.shape == (count,) and not field.is_floating_point():
                 words[name] = [str(each) for each in field.tolist()]
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
@@ -94,7 +96,8 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     seen = [name for name in rows if name.startswith("x")] or list(rows)
     captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
     kind = Clips if clips else Pictures
-    return kind(rows, {seen[-1]: captions} if words else {}, _sentence(rows, words))
+    note = _sentence(rows, words) + drawn_as(channels)
+    return kind(rows, {seen[-1]: captions} if words else {}, note)
 
 
 def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
@@ -131,13 +134,14 @@ def _gray(vectors: Tensor) -> Tensor:
     return (vectors[:, None] + 3) / 6
 
 
-def _rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
-    """Pictures of a field, if it holds any: (B, C, H, W), or (V, B, C, H, W) with a row a view."""
+def _rows(name: str, field: Tensor, count: int, channels: int) -> dict[str, np.ndarray]:
+    """Pictures of a field, if it holds any: (B, C, H, W), or (V, B, C, H, W) with a row a view. C: 1, 3 or `channels`,
+    those of the data."""
     if not field.is_floating_point():
         return {}
-    if field.ndim == 4 and len(field) == count and field.shape[1] in (1, 3):
+    if field.ndim == 4 and len(field) == count and field.shape[1] in (1, 3, channels):
         return {name: pictures(field)}
-    if field.ndim == 5 and field.shape[1] == count and field.shape[2] in (1, 3):
+    if field.ndim == 5 and field.shape[1] == count and field.shape[2] in (1, 3, channels):
         return {f"{name}, view {v + 1}": pictures(view) for v, view in enumerate(field)}
     return {}
 

@@ -22,8 +22,9 @@ class ImageViews(Views):
     black.
 
     `flip`, `jitter`, `gray`, `blur`, `solarize` and `cutout` are probabilities, each drawn per example and view; what
-    has probability 0 costs nothing. Hue, saturation and gray leave images alone that are not red-green-blue. All draws
-    are from torch's global generator on the images' device.
+    has probability 0 costs nothing. Hue, saturation and gray leave gray images as they are; images of other than one or
+    three channels, which have no color, they refuse. Brightness and contrast change all channels alike. All draws are
+    from torch's global generator on the images' device.
     """
 
     def __init__(
@@ -78,17 +79,30 @@ class ImageViews(Views):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (V, B, C, h, w) in [0, 1], of the same type; h = w = `size`, or h, w = H, W.
 
-        Raises ValueError for examples that are no images.
+        Raises ValueError for examples that are no images, and for changes of color where channels are not colors.
         """
         if x.ndim != 4:
             raise ValueError(
                 "these views are for images, and the data are not images: choose others (objective/views=video)"
             )
+        self._check_channels(x.shape[1])
         # Positions and colors in half precision would be off by whole pixels and shades: autocast is for networks.
         with torch.autocast(x.device.type, enabled=False):
             views = x.to(torch.promote_types(x.dtype, torch.float32)).repeat(self.views, 1, 1, 1)
             views = self._distort(self._place(views)).clamp_(0, 1)
         return views.to(x.dtype).view(self.views, *x.shape[:2], *views.shape[2:])
+
+    def _check_channels(self, channels: int) -> None:
+        """Raise ValueError for settings that change color, if channels are neither gray nor red, green and blue."""
+        jittered = {"saturation": self.strengths[2], "hue": self.hue} if self.jitter > 0 else {}
+        colored = {key: value for key, value in (jittered | {"gray": self.gray}).items() if value > 0}
+        if channels not in (1, 3) and colored:
+            given = ", ".join(f"objective.views.{key}={value}" for key, value in colored.items())
+            verb = "change" if len(colored) > 1 else "changes"
+            raise ValueError(
+                f"{given} {verb} color, and the images have {channels} channels, "
+                "which are not red, green and blue: set domain=bands, whose views change no color, or these keys to 0"
+            )
 
     def _place(self, x: Tensor) -> Tensor:
         """Rotate, crop, flip: (N, C, H, W) -> (N, C, h, w)."""

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from objective_cases import half, optimizer_of, task
+from objective_cases import TRAINED, half, optimizer_of, task
 from small_runs import do
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 
-from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import Budget
 from ssl_runner.interfaces import Batch, Objective, VectorSpec
 from ssl_runner.results.result import read_result
@@ -36,7 +35,6 @@ APART = {
     "skip_gram": UNEQUAL,
 }  # fmt: skip
 UNTRIED = {"cpc": IN_BATCH, "cpc_text": IN_BATCH}  # by their places in the batch: no half can be given them
-OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 VARIANTS = ["simclr with a queue", "simclr with labels", "mae with patches as they are"]
 
 pytestmark = pytest.mark.filterwarnings(
@@ -65,7 +63,7 @@ def step(
     return weights, {name: value.detach() for name, value in objective.named_buffers()}
 
 
-@pytest.mark.parametrize("case", [case for case in [*OBJECTIVES, *VARIANTS] if case not in UNTRIED])
+@pytest.mark.parametrize("case", [case for case in [*TRAINED, *VARIANTS] if case not in UNTRIED])
 def test_a_step_of_two_batches_is_that_of_one_batch_of_both(case: str) -> None:
     objective, x, y = task(case, norm="group", equal=True)
     for part in objective.modules():

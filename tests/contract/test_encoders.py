@@ -24,6 +24,14 @@ from ssl_runner.interfaces import (
     VectorSpec,
     VideoSpec,
 )
+from ssl_runner.testing import encoders
+from ssl_runner.testing.encoders import (  # noqa: F401
+    test_a_deep_copy_is_equal_and_separate,
+    test_features_tell_images_apart,
+    test_gradients_reach_every_weight_and_the_image,
+    test_rows_are_independent_and_evaluation_is_deterministic,
+    test_shapes_are_as_promised,
+)
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 EVERY = {str(path.relative_to(CONF).with_suffix("")): path for path in sorted(CONF.glob("*.yaml"))}
@@ -124,65 +132,12 @@ def test_every_config_is_tried():
     assert {name for name, _ in CASES} == set(FILES)
 
 
-def test_shapes_are_as_promised(encoder, x):
-    with torch.inference_mode():
-        plain, full = encoder(x), encoder(x, layers=True)
-    assert plain.layers == ()
-    assert torch.equal(plain.tokens, full.tokens)
-    assert torch.equal(plain.pooled, full.pooled)
-    assert plain.pooled.shape == (3, encoder.dim)
-    assert plain.tokens.shape == (3, plain.tokens.shape[1], encoder.dim)
-    assert plain.pooled.isfinite().all()
-    torch.testing.assert_close(plain.tokens.mean(1), plain.pooled, atol=1e-5, rtol=1e-4)
-    assert len(full.layers) >= 2
-    assert all(layer.ndim == 2 and len(layer) == 3 for layer in full.layers)
-    torch.testing.assert_close(full.layers[-1], full.pooled)
-
-
-def test_features_tell_images_apart(encoder, x):
-    with torch.inference_mode():
-        pooled = encoder(x).pooled
-    assert (pooled - pooled.mean(0)).abs().max() > 1e-3
-
-
-def test_rows_are_independent_and_evaluation_is_deterministic(encoder, x):
-    with torch.inference_mode():
-        together = encoder(x)
-        alone = [encoder(x[i : i + 1]) for i in range(3)]
-        again = encoder(x)
-    assert torch.equal(again.pooled, together.pooled)
-    assert torch.equal(again.tokens, together.tokens)
-    for i in range(3):
-        torch.testing.assert_close(alone[i].pooled[0], together.pooled[i], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(alone[i].tokens[0], together.tokens[i], atol=1e-4, rtol=1e-4)
-
-
-def test_gradients_reach_every_weight_and_the_image(encoder, x):
-    x.requires_grad_()
-    features = encoder.train()(x)
-    weight = torch.randn(features.pooled.shape, generator=torch.Generator().manual_seed(2))
-    (features.pooled * weight).sum().backward()
-    idle = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
-    assert idle == []
-    assert x.grad.any()
-
-
 def test_state_round_trips_strictly(case, encoder, x):
     other = build(case[0], spec_of(case[1]), SMALLER.get(case[0], {})).eval()
     result = other.load_state_dict(encoder.state_dict(), strict=True)
     assert (result.missing_keys, result.unexpected_keys) == ([], [])
     with torch.inference_mode():
         assert torch.equal(other(x).pooled, encoder(x).pooled)
-
-
-def test_a_deep_copy_is_equal_and_separate(encoder, x):
-    twin = copy.deepcopy(encoder)
-    with torch.no_grad():
-        before = encoder(x).pooled
-        assert torch.equal(twin(x).pooled, before)
-        for p in twin.parameters():
-            p.add_(1)
-        assert torch.equal(encoder(x).pooled, before)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] in IMAGES], ids=" ".join, indirect=True)
@@ -196,65 +151,24 @@ def test_memory_layout_does_not_matter(encoder, x):
 
 @cases_of(MapEncoder)
 def test_the_map_of_a_map_encoder_is_its_tokens(encoder, x):
-    with torch.inference_mode():
-        grid = encoder.map(x)
-        assert torch.equal(grid.flatten(2).transpose(1, 2), encoder(x).tokens)
-        other = encoder.map(x[..., : x.shape[-2] // 2, : x.shape[-1] // 2 + 3])
-    assert other.shape[:2] == (3, encoder.dim)  # images of any height and width
+    encoders.keeps_map(encoder, x)
 
 
 @cases_of(ClipEncoder)
 def test_the_map_of_a_clip_encoder_is_its_tokens_time_first(encoder, x):
-    with torch.inference_mode():
-        grid = encoder.map(x)
-        assert torch.equal(grid.flatten(2).transpose(1, 2), encoder(x).tokens)
-        shorter = encoder.map(x[:, :2])
-    assert grid.shape[:2] == (3, encoder.dim)
-    assert shorter.shape[3:] == grid.shape[3:]
-    assert shorter.shape[2] <= grid.shape[2]
+    encoders.keeps_map_of_clips(encoder, x)
 
 
 @cases_of(ClipEncoder)
 def test_a_clip_encoder_says_whether_it_sees_the_order_of_frames(encoder, x):
-    with torch.inference_mode():
-        difference = (encoder(x).pooled - encoder(x[:, [2, 0, 3, 1]]).pooled).abs().max()
-    assert encoder.ordered == (difference > 1e-5)
+    encoders.says_order(encoder, x)
 
 
 @cases_of(TubeEncoder)
 def test_a_tube_encoder_encodes_a_chosen_few(encoder, x):
-    grid, tube = encoder.grid, encoder.tube
-    assert tuple(count * size for count, size in zip(grid, tube, strict=True)) == (x.shape[1], *x.shape[3:])
-    n = grid[0] * grid[1] * grid[2]
-    keep = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i))[:5] for i in range(3)])
-    with torch.inference_mode():
-        every, few = encoder(x), encoder(x, keep)
-        assert every.tokens.shape == (3, n, encoder.dim)
-        assert few.tokens.shape == (3, 5, encoder.dim)
-        full = encoder(x, torch.arange(n).expand(3, n))
-        torch.testing.assert_close(full.tokens, every.tokens, atol=1e-5, rtol=1e-4)
-        cells = torch.ones(3, n).scatter(1, keep, 0).bool().view(3, *grid)
-        for axis, size in enumerate(tube):
-            cells = cells.repeat_interleave(size, axis + 1)
-        hidden = cells.unsqueeze(2)
-        assert torch.equal(encoder(x.masked_fill(hidden, 0.7), keep).tokens, few.tokens)
-        assert (encoder(x.masked_fill(~hidden, 0.7), keep).tokens - few.tokens).abs().max() > 1e-4
+    encoders.encodes_chosen_tubes(encoder, x)
 
 
 @cases_of(PatchEncoder)
 def test_a_patch_encoder_encodes_a_chosen_few(encoder, x):
-    down, across = encoder.grid
-    assert (down * encoder.patch, across * encoder.patch) == x.shape[2:]
-    n = down * across
-    keep = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i))[:5] for i in range(3)])
-    with torch.inference_mode():
-        every = encoder(x)
-        assert every.tokens.shape == (3, n, encoder.dim)
-        full = encoder(x, torch.arange(n).expand(3, n))
-        torch.testing.assert_close(full.tokens, every.tokens, atol=1e-5, rtol=1e-4)
-        few = encoder(x, keep)
-        hidden = torch.ones(3, n).scatter(1, keep, 0).bool()
-        cells = hidden.view(3, 1, down, across).repeat_interleave(encoder.patch, 2).repeat_interleave(encoder.patch, 3)
-        assert few.tokens.shape == (3, 5, encoder.dim)
-        assert torch.equal(encoder(x.masked_fill(cells, 0.7), keep).tokens, few.tokens)
-        assert (encoder(x.masked_fill(~cells, 0.7), keep).tokens - few.tokens).abs().max() > 1e-4
+    encoders.encodes_chosen_patches(encoder, x)

@@ -1,7 +1,6 @@
 """What every objective promises, for every YAML in conf/objective; and with networks of libraries, for all that fit."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from composed import composed
+from objective_cases import TRAINED
 
 from ssl_runner.assembly import construct
 from ssl_runner.config.paths import conf_dir
@@ -28,15 +28,26 @@ from ssl_runner.interfaces import (
     FrameEncoder,
     Objective,
     PatchEncoder,
-    Predicts,
-    Reconstructs,
     TextSpec,
     TubeEncoder,
     VideoSpec,
     WordEncoder,
 )
+from ssl_runner.testing.objectives import (  # noqa: F401
+    loss,
+    tensors,
+    test_a_few_steps_on_one_batch_lower_the_loss,
+    test_a_prediction_has_the_form_of_y,
+    test_a_reconstruction_is_an_image,
+    test_every_trainable_parameter_gets_a_gradient,
+    test_every_trainable_parameter_is_in_one_group,
+    test_loss_is_a_finite_scalar_and_moves_no_state,
+    test_shuffling_breaks_the_tie_and_nothing_else,
+    test_split_leaves_batch_and_module_unchanged_and_repeats_under_a_seed,
+    test_state_round_trips,
+    test_what_shows_a_collapse_is_logged_and_has_not_come,
+)
 
-OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
@@ -69,7 +80,7 @@ def on_libraries() -> list[str]:
     for network, (option, _) in libraries.NETWORKS.items():
         backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
         reads = get_type_hints(backbone.__init__)["spec"]
-        for name in OBJECTIVES:
+        for name in TRAINED:
             hints = get_type_hints(target(name).__init__)
             if issubclass(backbone, hints["encoder"]) and issubclass(reads, hints["spec"]):
                 found.append(f"{name}{ON}{network}")
@@ -123,162 +134,16 @@ def original(name: str) -> tuple[Objective, Batch]:
     return made, batch
 
 
-@pytest.fixture(params=[*OBJECTIVES, *(pytest.param(each, marks=pytest.mark.slow) for each in on_libraries())])
+@pytest.fixture(params=[*TRAINED, *(pytest.param(each, marks=pytest.mark.slow) for each in on_libraries())])
 def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     return copy.deepcopy(original(request.param))
 
 
-def tensors(value: torch.Tensor | Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [value] if isinstance(value, torch.Tensor) else list(value)
-
-
-def loss(objective: Objective, batch: Batch, seed: int = 0) -> torch.Tensor:
-    torch.manual_seed(seed)
-    return objective.loss(*objective.split(batch)).value
-
-
 def test_objectives_are_found() -> None:
-    assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(OBJECTIVES)
+    assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(TRAINED)
 
 
-def test_split_leaves_batch_and_module_unchanged_and_repeats_under_a_seed(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    before, state = copy.deepcopy(batch), copy.deepcopy(objective.state_dict())
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        drawn.append([each for part in objective.split(batch) for each in tensors(part)])
-    for first, second in zip(*drawn, strict=True):
-        assert torch.equal(first, second)
-    for now, then in zip(batch, before, strict=True):
-        assert torch.equal(now, then)
-    for name, value in objective.state_dict().items():
-        assert torch.equal(value, state[name]), name
-
-
-def test_loss_is_a_finite_scalar_and_moves_no_state(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    state = copy.deepcopy(objective.state_dict())
-    value = loss(objective, batch)
-    assert value.shape == ()
-    assert torch.isfinite(value)
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    for name, now in objective.state_dict().items():
-        assert name.endswith(statistics) or torch.equal(now, state[name]), name
-
-
-def test_what_shows_a_collapse_is_logged_and_has_not_come(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    logs = objective.eval().loss(*objective.split(batch)).logs
-    assert all(logs[name].item() > floor for name, floor in objective.floors.items())
-    assert objective.collapse
-
-
-def test_every_trainable_parameter_gets_a_gradient(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    loss(objective, batch).backward()
-    for name, parameter in objective.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
-
-
-def test_every_trainable_parameter_is_in_one_group(task: tuple[Objective, Batch]) -> None:
-    objective, _ = task
-    grouped = [id(p) for group in objective.groups() for p in group["params"]]
-    assert sorted(grouped) == sorted(id(p) for p in objective.parameters() if p.requires_grad)
-
-
-def test_a_few_steps_on_one_batch_lower_the_loss(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(12):
-        optimizer.zero_grad()
-        torch.manual_seed(0)
-        found = objective.loss(*objective.split(batch))
-        found.value.backward()
-        optimizer.step()
-        if isinstance(objective.encoder, CountEncoder):  # it learns by counting alone
-            objective.after_step([found.carry], 0.5)
-        losses.append(found.value.item())
-    assert sum(losses[-3:]) < sum(losses[:3])
-
-
-def test_state_round_trips(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    objective.eval()
-    twin = copy.deepcopy(objective)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.add_(1)
-    twin.load_state_dict(objective.state_dict())
-    with torch.no_grad():
-        assert torch.equal(loss(objective, batch), loss(twin, batch))
-
-
-def test_shuffling_breaks_the_tie_and_nothing_else(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    torch.manual_seed(3)
-    x, y = objective.split(batch)
-    given, state = copy.deepcopy((x, y)), copy.deepcopy(objective.state_dict())
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(5)
-        drawn.append(objective.shuffle(x, y))
-    parts, before = ([*tensors(a), *tensors(b)] for a, b in (drawn[0], (x, y)))
-    assert [type(part) for part in drawn[0]] == [type(x), type(y)]
-    assert all(torch.equal(a, b) for a, b in zip(parts, [*tensors(drawn[1][0]), *tensors(drawn[1][1])], strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(before, [*tensors(given[0]), *tensors(given[1])], strict=True))
-    assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
-    assert [(part.shape, part.dtype) for part in parts] == [(part.shape, part.dtype) for part in before]
-    assert not all(torch.equal(a, b) for a, b in zip(parts, before, strict=True))
-    assert torch.isfinite(objective.loss(*drawn[0]).value)
-    if type(objective).shuffle is Objective.shuffle:  # x as it was, each y once, at another example
-        assert drawn[0][0] is x
-        assert all(len(part) == len(batch.data) for part in tensors(y))
-        assert rows(drawn[0][1]) == rows(y)
-
-
-def rows(y: object) -> list[tuple[bytes, ...]]:
-    """The examples of y, in an order that does not depend on theirs."""
-    return sorted(tuple(part.numpy().tobytes() for part in each) for each in zip(*tensors(y), strict=True))
-
-
-def test_a_prediction_has_the_form_of_y(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    if not isinstance(objective, Predicts):
-        pytest.skip("offers no prediction")
-    objective.eval()
-    x, y = objective.split(batch)
-    with torch.no_grad():
-        predicted = objective.predict(x)
-    assert type(predicted) is type(y)
-    for ours, theirs in zip(tensors(predicted), tensors(y), strict=True):
-        assert ours.shape == theirs.shape
-        assert ours.dtype == theirs.dtype
-
-
-def test_a_reconstruction_is_an_image(task: tuple[Objective, Batch]) -> None:
-    objective, batch = task
-    if not isinstance(objective, Reconstructs):
-        pytest.skip("reconstructs nothing")
-    objective.eval()
-    x, _ = objective.split(batch)
-    with torch.no_grad():
-        image = objective.reconstruct(x)
-    assert image.shape == batch.data.shape
-    assert image.min() >= 0
-    assert image.max() <= 1
-    values, hidden = objective.compared(batch.data), objective.hidden(x)
-    assert hidden.dtype is torch.bool
-    assert hidden.shape == values.shape
-    assert hidden.flatten(1).any(dim=1).all()
-    assert torch.allclose(objective.compared(image)[~hidden], values[~hidden], atol=1e-6)  # what is shown is right
-    assert "pixels" in objective.hides()
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_docstring_says_the_equation(name: str) -> None:
     text = locate(config(name).objective["_target_"]).__doc__
     assert text
@@ -289,7 +154,7 @@ def test_the_docstring_says_the_equation(name: str) -> None:
 
 @pytest.mark.parametrize("example", ["window", "sentence"])
 @pytest.mark.parametrize(
-    "name", [each for each in OBJECTIVES if get_type_hints(target(each).__init__)["spec"] is TextSpec]
+    "name", [each for each in TRAINED if get_type_hints(target(each).__init__)["spec"] is TextSpec]
 )
 def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: Path) -> None:
     """Whatever is drawn of words is of ordinary ids, and what is special in y has the vocabulary's own ids."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from objective_cases import made
+from objective_cases import TRAINED, made
 from small_runs import do
 from torch import nn
 
@@ -13,11 +13,8 @@ from ssl_runner import load_encoder
 from ssl_runner.assembly import construct, export
 from ssl_runner.commands import run as command
 from ssl_runner.config.compose import compose
-from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import typed
 from ssl_runner.interfaces import Objective
-
-OBJECTIVES = sorted(path.stem for path in (conf_dir() / "objective").glob("*.yaml"))
 
 
 class CaughtError(Exception):
@@ -36,7 +33,7 @@ def copies(model: Objective) -> list[nn.Module]:
 @pytest.fixture(scope="module")
 def owners() -> list[str]:
     """The objectives that keep a copy, as they stand in conf/objective/."""
-    return [name for name in OBJECTIVES if copies(made(name)[0])]
+    return [name for name in TRAINED if copies(made(name)[0])]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +64,7 @@ def test_every_copy_of_the_encoder_has_the_weights_and_statistics(
     owners: list[str], start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {"byol", "dino", "moco"} <= set(owners)
-    expected = load_encoder(start).state_dict()
+    expected = load_encoder(start).encoder.state_dict()
     for name in owners:
         model = begun(tmp_path, monkeypatch, f"objective={name}", f"start_from={start}")
         for encoder in (model.encoder, *copies(model)):

@@ -87,7 +87,7 @@ def of_encoder(folder: Path, flips: int) -> Counter[str]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
 
     def read() -> str:
-        return plain(load_encoder(folder).state_dict()) + repr(export.exported_spec(folder))
+        return plain(load_encoder(folder).encoder.state_dict()) + repr(export.exported_spec(folder))
 
     return try_all(files, read, ValueError, flips)
 

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ssl_runner.data.any.tables import Table
 from ssl_runner.data.images.arrays import Arrays
 from ssl_runner.data.images.image_folder import ImageFolder
-from ssl_runner.data.text.documents import Table
 from ssl_runner.data.text.texts import TextTable
 from ssl_runner.interfaces import DataSpec, Examples, SplitName
 
@@ -163,7 +163,7 @@ def check_tree(made: Tree) -> None:
             else:
                 (root / name).symlink_to(root / target)
         source = ImageFolder(
-            path=str(root), **made.settings, size=2, channels=3, depth=None, on_broken="refuse",
+            path=str(root), **made.settings, size=2, channels=3, depth=None, bits=8, range=None, on_broken="refuse",
             cache=str(folder / "cache"), workers=1, test_fraction=0.2, val_fraction=0.25, split_seed=0,
         )  # type: ignore[arg-type]  # fmt: skip
 
@@ -384,13 +384,13 @@ def stored(draw: st.DrawFn) -> Stored:
         "one-hot": ({"y_train": np.eye(classes, dtype=int)[np.arange(n) % classes]}, "y.argmax(1)"),
         "objects": ({"y_train": np.array(["a", None] * 10, dtype=object)}, "y_train is object"),
         "empty": ({"y_train": np.array(["a", ""] * 10), "y_test": np.array(["a"] * 8)}, "y_train[1] is empty"),
-        "mixed": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.zeros(8, int)}, "strings in one part"),
+        "mixed": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.zeros(8, int)}, "strings in one split"),
         "strange": ({"y_train": np.array(["a", "b"] * 10), "y_test": np.array(["A"] * 8)}, "does not have: A"),
         "numbered": ({"y_train": np.arange(n), "y_test": np.arange(8)}, "is unique"),
         "name": ({"label_names": np.array("a,b,c")}, "label_names is of shape ()"),
         "scores": ({"label_names": np.arange(9) / 2}, "label_names is float64"),
         "pixel": ({"x_train": np.uint8(3)}, "x_train is of shape ()"),
-        "unit": ({"x_train": x / 255}, "x_train is float64"),
+        "unit": ({"x_train": x / 255, "x_test": x[:8] / 255}, "images are float32, whose range is not known"),
         "black": ({"x_train": x % 2, "x_test": x[:8] % 2}, "are black"),
         "flat": ({"x_train": x[:, 0, 0], "x_test": x[:8, 0, 0]}, "images are "),
         "nothing": ({"x_train": x[:, :0], "x_test": x[:8, :0]}, "they have no pixels"),
@@ -410,7 +410,9 @@ def check_arrays(made: Stored) -> None:
     with place() as folder:
         path = folder / "own.npz"
         np.savez(path, **made.arrays)
-        source = Arrays(path=str(path), val_fraction=0.2, split_seed=0)
+        source = Arrays(
+            path=str(path), range=None, clip=False, channel_axis=None, test_fraction=0.2, val_fraction=0.2, split_seed=0
+        )
 
         def read() -> tuple[DataSpec, Mapping[SplitName, Examples]]:
             source.check()
@@ -480,8 +482,8 @@ def check_images(made: Deep) -> None:
                 Image.fromarray(image.astype(np.uint16 if bits == "16" else np.int32)).save(path)
         source = ImageFolder(
             path=str(folder / "data"), labels="none", splits="folders", size=4, channels=1, depth=made.depth,
-            on_broken="refuse", cache=str(folder / "cache"), workers=1, test_fraction=0.2, val_fraction=0.25,
-            split_seed=0,
+            bits=8, range=None, on_broken="refuse", cache=str(folder / "cache"), workers=1, test_fraction=0.2,
+            val_fraction=0.25, split_seed=0,
         )  # fmt: skip
         loaded = read_rightly(source.load, made.read is not None, str(folder))
         if made.read is None:

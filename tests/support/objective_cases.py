@@ -11,6 +11,7 @@ from special_ids import EOS, PAD
 from torch import Tensor
 
 from ssl_runner.assembly import construct
+from ssl_runner.config.fit import option_classes
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import typed
 from ssl_runner.config.signatures import locate
@@ -54,11 +55,9 @@ SMALL = {  # what would be slow, or is as long as the batch
     "simclr": ["objective.ranks=all"],
     "glove": ["objective.entries=4096"],
 }
+TRAINED = [name for name, cls in option_classes("objective").items() if cls.trains]  # all but `none`
 RULES = sorted(path.stem for path in (conf_dir() / "objective" / "loss").glob("*.yaml"))
-CASES: dict[str, list[str]] = {
-    path.stem: [f"objective={path.stem}", *SMALL.get(path.stem, [])]
-    for path in sorted((conf_dir() / "objective").glob("*.yaml"))
-}
+CASES: dict[str, list[str]] = {name: [f"objective={name}", *SMALL.get(name, [])] for name in TRAINED}
 CASES |= {f"simclr with {rule}": [*CASES["simclr"], f"objective/loss={rule}"] for rule in RULES}
 CASES |= {
     "simclr with labels": [*CASES["simclr"], "objective/positives=label", "objective/loss=supcon"],

@@ -41,6 +41,7 @@ def test_the_wheel_holds_the_package_with_its_configs_and_nothing_else(wheel: zi
     assert held == expected
     assert "ssl_runner/conf/config.yaml" in held
     assert "ssl_runner/reporting/report.html.j2" in held
+    assert "ssl_runner/reporting/card.md.j2" in held
     assert "ssl_runner/py.typed" in held  # or type checkers of those who use it read no annotation
 
 
@@ -58,7 +59,7 @@ def test_each_command_of_the_wheel_exists(wheel: zipfile.ZipFile) -> None:
     points = ConfigParser()
     points.read_string(wheel.read(name).decode())
     commands = dict(points["console_scripts"])
-    assert commands.keys() == {"ssl-run", "ssl-evaluate", "ssl-compare", "ssl-preview"}
+    assert commands.keys() == {"ssl-run", "ssl-evaluate", "ssl-compare", "ssl-export", "ssl-preview", "ssl-runs"}
     for command, target in commands.items():
         assert callable(EntryPoint(command, target, "console_scripts").load())
 

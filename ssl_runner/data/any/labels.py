@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+UNREAD = 2  # stands for the number of classes until labels are read, so that evaluations that need labels fit
+
 log = logging.getLogger(__name__)
 
 

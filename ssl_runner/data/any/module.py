@@ -1,7 +1,7 @@
 """The data of a run: splits, batches, statistics. C channels, n examples of a split."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,13 @@ from ssl_runner.interfaces import (
     DataSource,
     DataSpec,
     Examples,
+    ImageSpec,
     Masked,
     OfVideos,
     SplitName,
     Streams,
     TextSpec,
+    VectorSpec,
     VideoSpec,
 )
 
@@ -92,8 +94,10 @@ class DataModule(pl.LightningDataModule):
         deviation 1. Not defined for text.
         """
         data = self.examples("pretrain").data
-        if data.is_floating_point():
+        if isinstance(self.spec, VectorSpec):
             return torch.zeros(data.shape[1]), torch.ones(data.shape[1])
+        if isinstance(self.spec, ImageSpec) and not self.spec.plain:
+            return _moments(data, self.spec)
         channel = 2 if isinstance(self.spec, VideoSpec) else 1
         counts = torch.zeros(data.shape[channel], 256, dtype=torch.int64)
         for chunk in _chunks(data):
@@ -106,7 +110,8 @@ class DataModule(pl.LightningDataModule):
         return mean.float(), torch.where(varies, variance.sqrt(), 1.0).float()
 
     def fingerprint(self, splits: Sequence[SplitName] | None = None) -> str:
-        """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`."""
+        """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`, and with the
+        range of pixels."""
         return self.fingerprints(splits)[0]
 
     def fingerprints(self, *chosen: Sequence[SplitName] | None) -> list[str]:
@@ -115,6 +120,8 @@ class DataModule(pl.LightningDataModule):
         found = []
         for splits in chosen:
             whole = hashlib.sha256()
+            if isinstance(self.spec, ImageSpec) and not self.spec.plain:
+                whole.update(repr([float(end) for end in self.spec.range]).encode())
             for name, examples in sorted(self._load().items()):
                 for part in examples if splits is None or name in splits else ():
                     if id(part) not in known:
@@ -166,6 +173,24 @@ class DataModule(pl.LightningDataModule):
             num_workers=0,  # a batch is one gather: a worker would only copy it
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _moments(data: Tensor, spec: ImageSpec) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of images that are not bytes, as input; in two passes, as float64."""
+
+    def passes() -> Iterator[Tensor]:
+        """(n, C, H, W), chunk by chunk."""
+        return (spec.to_input(chunk).double() for chunk in _chunks(data))
+
+    each = data[:, 0].numel()  # values of a channel
+    mean = torch.stack([chunk.sum((0, 2, 3)) for chunk in passes()]).sum(0) / each
+    low = torch.full_like(mean, torch.inf)
+    high = torch.full_like(mean, -torch.inf)
+    squares = torch.zeros_like(mean)
+    for chunk in passes():
+        squares += (chunk - mean[:, None, None]).square().sum((0, 2, 3))
+        low, high = torch.minimum(low, chunk.amin((0, 2, 3))), torch.maximum(high, chunk.amax((0, 2, 3)))
+    return mean.float(), torch.where(high > low, (squares / each).sqrt(), 1.0).float()
 
 
 def _digest(tensor: Tensor) -> bytes:

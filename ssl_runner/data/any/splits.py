@@ -57,6 +57,39 @@ def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, 
     return rest, held
 
 
+def grouped(labels: Tensor, groups: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out whole groups, with about `round(fraction * n)` examples: (rest, held), int64, each ascending.
+
+    Groups are stratified by their most frequent class. A group whose loss would leave a class without an example in the
+    rest is not held out. Raises ValueError where either part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a held-out fraction is {fraction}; it must lie in (0, 1)")
+    _, of_group = groups.unique(return_inverse=True)
+    _, of_class = labels.unique(return_inverse=True)
+    counts = torch.zeros(int(of_group.max()) + 1, int(of_class.max()) + 1, dtype=torch.int64)
+    counts.index_put_((of_group, of_class), torch.ones(len(labels), dtype=torch.int64), accumulate=True)
+    order, _ = _interleaved(counts.argmax(1), seed, offset=0.5)
+    left, wanted = counts.sum(0), round(fraction * len(labels))
+    held = torch.zeros(len(counts), dtype=torch.bool)
+    for group in order.tolist():
+        size, missing = int(counts[group].sum()), wanted - int(counts[held].sum())
+        if missing <= 0:
+            break
+        if size > 2 * missing or (left - counts[group] == 0).any():  # farther off with it than without
+            continue
+        held[group] = True
+        left = left - counts[group]
+    taken = held[of_group]
+    if not taken.any():
+        raise ValueError(
+            f"none of {len(counts)} groups can be held out for {fraction} of {len(labels)} examples: a group is larger "
+            "than that, or has all examples of a class; use smaller groups (dataset.group_column) or another fraction "
+            "(dataset.val_fraction, dataset.test_fraction), or state the splits (dataset.split_column)"
+        )
+    return (~taken).nonzero().squeeze(1), taken.nonzero().squeeze(1)
+
+
 def nested_subsets(
     labels: Tensor, *, fractions: Sequence[float], per_class: Sequence[int], seed: int
 ) -> dict[Few, Tensor]:

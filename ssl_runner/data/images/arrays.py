@@ -1,11 +1,12 @@
-"""A user's own images as arrays in one .npz file. n examples, C channels, H height, W width."""
+"""A user's own images as arrays, in one .npz file or in .npy files. n examples, C channels, H height, W width."""
 
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,19 +14,31 @@ import torch
 from ssl_runner.data.any.archives import check_size
 from ssl_runner.data.any.labels import in_order, say_if_alone, some
 from ssl_runner.data.any.splits import hold_out, rest_of
-from ssl_runner.data.images.decode import check_range
-from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
+from ssl_runner.data.images.decode import DIM, check_ends, check_range, likely_white
+from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName, Stored
 
 MEND = "np.unique(y, return_inverse=True)[1] numbers them"
 SHAPES = "(n, H, W), (n, H, W, C) or (n, C, H, W)"
 ARRAYS = ("x_train", "x_val", "x_test", "y_train", "y_val", "y_test", "label_names")
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
+STORED: Mapping[tuple[str, int], Stored] = {  # kind and bytes of a type in a file -> type in which it is kept
+    ("u", 1): "uint8",
+    ("u", 2): "uint16",
+    ("i", 2): "int16",
+    ("f", 2): "float32",
+    ("f", 4): "float32",
+    ("f", 8): "float32",
+}
+RANGES: Mapping[Stored, tuple[float, float]] = {"uint8": (0, 255), "uint16": (0, 2**16 - 1)}  # of the others unknown
+
+ChannelAxis = Literal["first", "last"]
 
 
 class _Contents(NamedTuple):
     parts: list[str]  # of "train", "val", "test": those that are there
     train: int  # images of train
     shape: tuple[int, ...]  # of one image, as stored
+    stored: Stored
     axis: int | None  # of the channels in it; None: gray without a channel axis
     labels: Mapping[str, np.ndarray]  # part -> (n,) int64; empty: unlabeled
     classes: int
@@ -35,16 +48,39 @@ class _Contents(NamedTuple):
 class Arrays(DataSource):
     """`x_train` and `x_test`, optionally `x_val`; `y_...` for all or none of them; optionally `label_names`.
 
-    Images are uint8, (n, H, W), (n, H, W, C) or (n, C, H, W) with C 1 or 3: the channel axis is the one that is 1 or 3
-    long, and refused where both may be it. Labels are strings, or integers that are not negative: where they do not
-    count from 0 they are numbered, strings by the alphabet or in the order of `label_names`. Without `x_val`, val is
-    held out of train. Other arrays in the file are ignored; pickled ones are never read.
+    They are the arrays of one .npz file, or .npy files of these names in a folder, which are memory-mapped. One .npy
+    file holds unlabeled images, of which test is held out.
+
+    Images are (n, H, W), (n, H, W, C) or (n, C, H, W), of unsigned integers of 8 or 16 bits, signed integers of 16 bits
+    or floats. `channel_axis` null: the channel axis is the one that is 1 or 3 long, and refused where both may be it.
+    `range`: the values that become 0 and 1; null: all of an unsigned type. `clip`: whether values outside of it are
+    clipped; else they are refused. Labels are strings, or integers that are not negative: where they do not count from
+    0 they are numbered, strings by the alphabet or in the order of `label_names`. Without `x_val`, val is held out of
+    train. Other arrays in the file are ignored; pickled ones are never read.
     """
 
-    def __init__(self, *, path: str, val_fraction: float, split_seed: int) -> None:
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"dataset.val_fraction is {val_fraction}; it must lie in (0, 1)")
+    def __init__(
+        self,
+        *,
+        path: str,
+        range: tuple[float, float] | None,
+        clip: bool,
+        channel_axis: ChannelAxis | None,
+        test_fraction: float,
+        val_fraction: float,
+        split_seed: int,
+    ) -> None:
+        for name, value in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
+            if not 0 < value < 1:
+                raise ValueError(f"dataset.{name} is {value}; it must lie in (0, 1)")
+        check_ends(range)
+        if channel_axis not in (None, "first", "last"):
+            raise ValueError(f"dataset.channel_axis is {channel_axis}; it must be first, last or null")
         self.path = Path(path).expanduser().absolute()
+        self.range = None if range is None else (float(range[0]), float(range[1]))
+        self.clip = clip
+        self.channel_axis = channel_axis
+        self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
 
@@ -56,9 +92,11 @@ class Arrays(DataSource):
             channels=channels,
             height=height,
             width=width,
+            stored=found.stored,
+            range=self._range(found.stored),
             classes=found.classes,
             class_names=found.names,
-            size=found.train if "val" in found.parts else rest_of(found.train, self.val_fraction),
+            size=self._size(found),
         )
 
     def check(self) -> None:
@@ -67,28 +105,76 @@ class Arrays(DataSource):
             say_if_alone(found.names or ("0",), "omit the labels (y_...) if they carry no information")
 
     def contents(self) -> Contents:
-        return {"path": {"": self.path}}
+        if not self.path.is_dir():
+            return {"path": {"": self.path}}
+        return {"path": {f"{name}.npy": self.path / f"{name}.npy" for name in _Files(self.path).names()}}
 
     def count(self) -> int:
-        found = self._contents()
-        return found.train if "val" in found.parts else found.train - round(self.val_fraction * found.train)
+        return self._size(self._contents())
 
     def load(self) -> Mapping[SplitName, Examples]:
         found = self._contents()
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                splits = {part: self._examples(arrays[f"x_{part}"], found, part) for part in found.parts}
+            with _opened(self.path) as arrays:
+                images = {part: arrays.read(f"x_{part}") for part in found.parts}
         except DAMAGE as error:
             raise ValueError(f"dataset.path {self.path} is damaged: {error}") from error
-        brightest = max(int(part.data.max()) for part in splits.values())
-        check_range(f"{self.path} (dataset.path)", None, deep=0, highest=0, brightest=brightest)
+        self._check_values(images, found.stored)
+        splits = {part: self._examples(images[part], found, part) for part in found.parts}
         train = splits["train"]
-        if "val" not in splits:
-            train, splits["val"] = hold_out(train, self.val_fraction, self.split_seed)
+        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in splits:
+                train, splits[part] = hold_out(train, fraction, self.split_seed)
         return {"pretrain": train, "train": train, "val": splits["val"], "test": splits["test"]}
 
+    def _size(self, found: _Contents) -> int:
+        """Examples of train after what is held out."""
+        size = found.train
+        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if part not in found.parts:
+                size = rest_of(size, fraction)
+        return size
+
+    def _range(self, stored: Stored) -> tuple[float, float]:
+        if self.range is not None:
+            return self.range
+        if stored not in RANGES:
+            raise ValueError(
+                f"images are {stored}, whose range is not known: set dataset.range to the values of black and white, "
+                "such as [0, 1]"
+            )
+        return RANGES[stored]
+
+    def _check_values(self, images: Mapping[str, np.ndarray], stored: Stored) -> None:
+        """Raise ValueError for values outside of the range, and for images that are black, or nearly so."""
+        where = f"{self.path} (dataset.path)"
+        ends = [float(end) for x in images.values() for end in (x.min(), x.max())]
+        low, high = min(ends), max(ends)
+        if not all(map(math.isfinite, ends)):
+            raise ValueError(f"the images in {where} have values that are no finite numbers (nan or inf): replace them")
+        if self.range is None:
+            deep = stored == "uint16"
+            if deep and high < DIM:
+                raise ValueError(
+                    f"the images in {where} go up to {high:g} of 65535, so they would appear dark; set dataset.range "
+                    f"to the values of black and white, such as [0, {likely_white(int(high))}], or to [0, 65535] if "
+                    "they are meant to be dark"
+                )
+            check_range(where, None, deep=0, highest=0, brightest=int(high) // (257 if deep else 1))
+            return
+        if not self.clip and (low < self.range[0] or high > self.range[1]):
+            raise ValueError(
+                f"the images in {where} have values from {low:g} to {high:g}, and dataset.range is "
+                f"[{self.range[0]:g}, {self.range[1]:g}]: widen it, or set dataset.clip=true to clip what lies outside"
+            )
+        if low == high or high <= self.range[0] or low >= self.range[1]:
+            raise ValueError(
+                f"the images in {where} are of one shade in dataset.range [{self.range[0]:g}, {self.range[1]:g}]: "
+                f"their values go from {low:g} to {high:g}"
+            )
+
     def _examples(self, x: np.ndarray, found: _Contents, part: str) -> Examples:
-        data = torch.from_numpy(x)
+        data = torch.from_numpy(x.astype(found.stored, copy=False))
         data = data.unsqueeze(1) if found.axis is None else data.movedim(1 + found.axis, 1)
         y = found.labels.get(part)
         label = torch.full((len(x),), -1) if y is None else torch.from_numpy(y)
@@ -96,40 +182,95 @@ class Arrays(DataSource):
 
     def _contents(self) -> _Contents:
         """Headers, labels and names, without images. Raises ValueError for everything that `load` could not use."""
-        if not self.path.is_file():
-            what = "is a folder" if self.path.is_dir() else "is not there"
-            raise ValueError(f"dataset.path {self.path} {what}; it must be a .npz file with x_train and x_test")
+        alone = self.path.suffix.lower() == ".npy" and self.path.is_file()
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                check_size(sum(each.file_size for each in archive.infolist()), self.path.stat().st_size)
-                there = sorted({name.removesuffix(".npy") for name in archive.namelist()})
+            with _opened(self.path) as arrays:
+                there = arrays.names()
                 read = [name for name in there if name in ARRAYS]
-                headers = {name: _header(archive, name) for name in read}
+                headers = {name: arrays.header(name) for name in read}
         except DAMAGE as error:
-            raise ValueError(
-                f"dataset.path {self.path} is not a complete .npz file of plain arrays: {error}"
-            ) from error
+            raise ValueError(f"dataset.path {self.path} {arrays_expected(self.path)}: {error}") from error
         try:
-            images = _images(headers, there)
-            with np.load(self.path, allow_pickle=False) as arrays:
-                small = {name: arrays[name] for name in read if not name.startswith("x_")}
+            images = _images(headers, there, ("x_train",) if alone else ("x_train", "x_test"))
+            self._range(images.stored)
+            with _opened(self.path) as arrays:
+                small = {name: arrays.read(name) for name in read if not name.startswith("x_")}
+            return _understood(images, small, self.channel_axis)
         except DAMAGE as error:
-            raise ValueError(f"dataset.path {self.path}: {error}") from error
-        try:
-            return _understood(images, small)
-        except ValueError as error:
             raise ValueError(f"dataset.path {self.path}: {error}") from error
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, without reading its values."""
-    with archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    about = archive.getinfo(f"{name}.npy")
+class _Files:
+    """The arrays of a folder, or of one file of images, memory-mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self.files = {file.stem: file for file in sorted(path.glob("*.npy"))} if path.is_dir() else {"x_train": path}
+
+    def names(self) -> list[str]:
+        return list(self.files)
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        file = self.files[name]
+        with file.open("rb") as opened:
+            return _header(cast(IO[bytes], opened), name, file.stat().st_size)
+
+    def read(self, name: str) -> np.ndarray:
+        whole: np.ndarray = np.load(self.files[name], mmap_mode="c", allow_pickle=False)
+        return whole
+
+
+class _Archive:
+    """The arrays of an .npz file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = zipfile.ZipFile(path)
+        check_size(sum(each.file_size for each in self.archive.infolist()), path.stat().st_size)
+
+    def names(self) -> list[str]:
+        return sorted({name.removesuffix(".npy") for name in self.archive.namelist()})
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        with self.archive.open(f"{name}.npy") as file:
+            return _header(file, name, self.archive.getinfo(f"{name}.npy").file_size)
+
+    def read(self, name: str) -> np.ndarray:
+        with self.archive.open(f"{name}.npy") as file:
+            whole: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+            if file.read(1):  # to the end, where the checksum is compared
+                raise ValueError(f"{name} is longer than its header says")
+            return whole
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Files | _Archive]:
+    """Raises ValueError if there is no such file or folder."""
+    if not path.exists():
+        raise FileNotFoundError("it does not exist")
+    if path.is_dir() or path.suffix.lower() == ".npy":
+        yield _Files(path)
+        return
+    found = _Archive(path)
+    with found.archive:
+        yield found
+
+
+def arrays_expected(path: Path) -> str:
+    """The reason why arrays cannot be read at a path, before the exact one."""
+    if not path.exists():
+        return "is not there; it must be a .npz file, or a folder with .npy files, x_train and x_test, or a .npy file"
+    if path.is_dir():
+        return "is not a folder with .npy files, x_train and x_test"
+    return f"is not a complete {'.npy' if path.suffix.lower() == '.npy' else '.npz'} file of plain arrays"
+
+
+def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in a file of `length` bytes, without reading its values."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
     if (
-        not dtype.hasobject and dtype.itemsize * math.prod(shape) > about.file_size
+        not dtype.hasobject and dtype.itemsize * math.prod(shape) > length - file.tell()
     ):  # it would be allocated before it is read
         raise ValueError(f"{name} is truncated: its header announces {shape}")
     return shape, dtype
@@ -138,12 +279,15 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
 class _Images(NamedTuple):
     sizes: dict[str, int]  # part -> images
     shape: tuple[int, ...]  # of one, as stored
+    stored: Stored
 
 
-def _images(headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], there: list[str]) -> _Images:
-    for needed in ("x_train", "x_test"):
-        if needed not in headers:
-            raise ValueError(f"there is no {needed} in it, only {some(there, 20) or 'nothing'}")
+def _images(
+    headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], there: list[str], needed: Sequence[str]
+) -> _Images:
+    for name in needed:
+        if name not in headers:
+            raise ValueError(f"there is no {name} in it, only {some(there, 20) or 'nothing'}")
     for name, (_, dtype) in headers.items():
         if dtype.hasobject:
             raise ValueError(
@@ -151,45 +295,47 @@ def _images(headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], there: list
                 f"numbers or strings ({name}.astype(str))"
             )
     sizes = {}
-    shape = headers["x_train"][0][1:]
+    shape, first = headers["x_train"][0][1:], headers["x_train"][1]
     for part in ("train", "val", "test"):
         if f"x_{part}" not in headers:
             continue
         whole, dtype = headers[f"x_{part}"]
         _check_images(f"x_{part}", whole, dtype, shape)
+        if dtype != first:
+            raise ValueError(f"x_{part} is {dtype} and x_train {first}; they must be of one type")
         sizes[part] = whole[0]
-    return _Images(sizes, shape)
+    return _Images(sizes, shape, STORED[first.kind, first.itemsize])
 
 
 def _check_images(name: str, whole: tuple[int, ...], dtype: np.dtype, shape: tuple[int, ...]) -> None:
     """`whole`: the shape of the array; `shape`: of an image of x_train."""
     if not whole:
         raise ValueError(f"{name} is of shape (); it must be {SHAPES}")
-    if dtype != np.uint8:
-        raise ValueError(f"{name} is {dtype}; images must be uint8, from 0 to 255")
+    if (dtype.kind, dtype.itemsize) not in STORED:
+        raise ValueError(f"{name} is {dtype}; images must be uint8, uint16, int16 or floats ({name}.astype('uint8'))")
     if whole[0] == 0:
         raise ValueError(f"{name} is empty")
     if whole[1:] != shape:
         raise ValueError(f"images of {name} are {whole[1:]}, those of x_train {shape}; they must be the same")
 
 
-def _understood(images: _Images, small: Mapping[str, np.ndarray]) -> _Contents:
-    sizes, shape = images
-    axis = _channel_axis(shape)
+def _understood(images: _Images, small: Mapping[str, np.ndarray], channel_axis: ChannelAxis | None) -> _Contents:
+    sizes, shape, stored = images
+    axis = _channel_axis(shape, channel_axis)
     given = {part: _labels(small[f"y_{part}"], n, part) for part, n in sizes.items() if f"y_{part}" in small}
     if given and len(given) < len(sizes):
         lacking = ", ".join(f"y_{part}" for part in sizes if part not in given)
         raise ValueError(f"there is no {lacking}; give labels for all splits or for none")
     named = _label_names(small["label_names"]) if "label_names" in small else ()
     if not given:
-        return _Contents(list(sizes), sizes["train"], shape, axis, {}, 0, ())
+        return _Contents(list(sizes), sizes["train"], shape, stored, axis, {}, 0, ())
     if len({y.dtype.kind for y in given.values()}) > 1:
         raise ValueError("labels are strings in one split and integers in another; they must be of one type")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
     classes = len(names) if names else 1 + max(int(y.max()) for y in labels.values())
     if "val" not in sizes and len(np.unique(labels["train"])) == sizes["train"] > 1:
         raise ValueError("every label of y_train is unique: labels must name classes, not number the images")
-    return _Contents(list(sizes), sizes["train"], shape, axis, labels, classes, names)
+    return _Contents(list(sizes), sizes["train"], shape, stored, axis, labels, classes, names)
 
 
 def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:
@@ -264,19 +410,24 @@ def _by_number(
     return {part: np.searchsorted(values, y) for part, y in given.items()}, tuple(map(str, values.tolist()))
 
 
-def _channel_axis(shape: tuple[int, ...]) -> int | None:
+def _channel_axis(shape: tuple[int, ...], stated: ChannelAxis | None) -> int | None:
     """Of an image (H, W), (H, W, C) or (C, H, W)."""
     if len(shape) in (2, 3) and 0 in shape:
         raise ValueError(f"images are {shape}: they have no pixels")
     if len(shape) == 2:
         return None
+    if stated is not None and len(shape) == 3:
+        return 0 if stated == "first" else 2
     axes = [axis for axis in (0, 2) if len(shape) == 3 and shape[axis] in (1, 3)]
     if not axes:
-        raise ValueError(f"images are {shape}; they must be (H, W), (H, W, C) or (C, H, W) with C 1 or 3")
+        raise ValueError(
+            f"images are {shape}; they must be (H, W), (H, W, C) or (C, H, W); where C is not 1 or 3, set "
+            "dataset.channel_axis to first or last"
+        )
     if len(axes) == 2:
         raise ValueError(
-            f"images are {shape}: the first or the last axis may be the channels; use larger images, or "
-            "gray ones (H, W)"
+            f"images are {shape}: the first or the last axis may be the channels: set dataset.channel_axis to first or "
+            "last"
         )
     return axes[0]
 

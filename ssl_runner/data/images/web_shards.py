@@ -6,22 +6,25 @@ import logging
 import re
 import tarfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Unpack
 from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.any.labels import some
 from ssl_runner.data.any.stream import BrokenDataError, Passes, Raw, shuffled
-from ssl_runner.data.images.decode import check_depth, check_range, decode_bytes
+from ssl_runner.data.images.decode import check_range, decode_bytes
+from ssl_runner.data.images.decoded import DecodeSettings, checked
 from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName
 
 IMAGES = frozenset(["bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"])
-LABEL = "cls"  # the suffix of a member that holds a class as a number
+LABEL = "cls"  # the suffix of a member that holds a class
+LONGEST = 1000  # bytes of a class's name
 LARGEST = 2**26  # bytes of a member that are read
 MOST_SHARDS = 10**6
 TRIES = 3  # of a shard by URL, whose connection may break
@@ -35,8 +38,9 @@ class WebShards(DataSource):
     """Images in tar archives: members of one name but for what follows its first dot are an example, side by side.
 
     `train`, `val`, `test`: files or URLs (http, https), with {000..099} or {a,b} for many. An example is an image
-    (key.jpg, key.png, ...) and, where there is one, its class as a number in text (key.cls). Other members are
-    ignored. Images are decoded as `ImageFolder` does: the shorter side to `size` pixels, the center square kept.
+    (key.jpg, key.png, ...) and, where there is one, its class in text (key.cls): a number, or one of `class_names`.
+    Other members are ignored. Images are decoded as `ImageFolder` does: the shorter side to `size` pixels, the center
+    square kept.
 
     Pretraining reads "train" as it is needed, in `streams` streams. Stream s has the shards s, s + streams, ...; each
     pass goes through them in a new random order, and through a buffer of `buffer` / `streams` encoded examples of which
@@ -60,25 +64,23 @@ class WebShards(DataSource):
         test: str,
         examples: int | None,
         classes: int,
-        size: int,
-        channels: Literal[1, 3],
-        depth: int | None,
+        class_names: list[str] | None,
         streams: int,
         buffer: int,
         most: int,
-        on_broken: Literal["refuse", "skip"],
-        workers: int,
+        **settings: Unpack[DecodeSettings],
     ) -> None:
-        for name, number in (("size", size), ("streams", streams), ("buffer", buffer), ("workers", workers)):
+        self.how = checked(settings)
+        for name, number in (("streams", streams), ("buffer", buffer)):
             if number < 1:
                 raise ValueError(f"dataset.{name} is {number}; it must be at least 1")
         if examples is not None and examples < 1:
             raise ValueError(f"dataset.examples is {examples}; it must be at least 1, or null to count local shards")
         if classes < 0:
             raise ValueError(f"dataset.classes is {classes}; it must be 0 (unlabeled) or the number of classes")
+        self.names = _checked_names(class_names, classes)
         if most < 2:
             raise ValueError(f"dataset.most is {most}; it must be at least 2")
-        check_depth(depth)
         if buffer < streams:
             raise ValueError(f"dataset.buffer is {buffer}; it must be at least dataset.streams, {streams}")
         self.shards = {
@@ -92,19 +94,25 @@ class WebShards(DataSource):
                 "stream needs one: set it to that or less"
             )
         self.examples = examples
-        self.classes = classes
-        self.size = size
-        self.channels = channels
-        self.depth = depth
+        self.classes = classes or len(self.names)
         self.streams = streams
         self.buffer = buffer
         self.most = most
-        self.on_broken = on_broken
-        self.workers = workers
+        self.on_broken = settings["on_broken"]
+        self.workers = settings["workers"]
 
     @property
     def spec(self) -> ImageSpec:
-        return ImageSpec(channels=self.channels, height=self.size, width=self.size, classes=self.classes)
+        how = self.how
+        return ImageSpec(
+            channels=how.channels,
+            height=how.size,
+            width=how.size,
+            stored=how.stored,
+            range=(0, how.white),
+            classes=self.classes,
+            class_names=self.names,
+        )
 
     def check(self) -> None:
         for name, shards in self.shards.items():
@@ -169,7 +177,7 @@ class WebShards(DataSource):
 
         def one_pass() -> Iterator[Raw]:
             for place in torch.randperm(len(places), generator=generator).tolist():
-                yield from read_shard(self.shards["train"][places[place]], places[place])
+                yield from read_shard(self.shards["train"][places[place]], places[place], self.names)
 
         while True:
             given = 0
@@ -185,9 +193,9 @@ class WebShards(DataSource):
         found, labels, broken = [], [], []
         for number, shard in enumerate(shards):
             share = (number + 1) * self.most // len(shards) - number * self.most // len(shards)
-            for raw in itertools.islice(read_shard(shard, number), share):
+            for raw in itertools.islice(read_shard(shard, number, self.names), share):
                 try:
-                    found.append(decode_bytes(raw.content, self.size, self.channels, self.depth))
+                    found.append(decode_bytes(raw.content, self.how))
                     labels.append(raw.label)
                 except ValueError as error:
                     broken.append(f"{raw.name}: {error}")
@@ -199,9 +207,13 @@ class WebShards(DataSource):
         if not found:
             raise ValueError(f"dataset.{name}: there is no image in {where}")
         deep = [each.highest for each in found if each.highest is not None]
-        brightest = max(int(each.pixels.max()) for each in found)
+        brightest = max(int(each.pixels.max()) for each in found) * 255 // self.how.white
         check_range(
-            f"{where} (dataset.{name})", self.depth, deep=len(deep), highest=max(deep, default=0), brightest=brightest
+            f"{where} (dataset.{name})",
+            self.how.depth,
+            deep=len(deep),
+            highest=max(deep, default=0),
+            brightest=brightest,
         )
         label = torch.tensor(labels)
         if self.classes and not 0 <= int(label.min()) <= int(label.max()) < self.classes:
@@ -214,8 +226,8 @@ class WebShards(DataSource):
         return Examples(data, label if self.classes else torch.full_like(label, -1))
 
     def _decode(self, content: bytes) -> Tensor:
-        """(C, size, size) uint8. Raises ValueError for an invalid or truncated image."""
-        return torch.from_numpy(decode_bytes(content, self.size, self.channels, self.depth).pixels)
+        """(C, size, size) uint8 or uint16. Raises ValueError for an invalid or truncated image."""
+        return torch.from_numpy(decode_bytes(content, self.how).pixels)
 
 
 # -------------------------------------------------------------------------------------------------------------- shards
@@ -270,15 +282,16 @@ def check_urls(name: str, shards: list[str]) -> None:
             )
 
 
-def read_shard(shard: str, number: int) -> Iterator[Raw]:
-    """The images of an archive in its order, with their classes. Raises BrokenDataError for a damaged archive.
+def read_shard(shard: str, number: int, names: Sequence[str] = ()) -> Iterator[Raw]:
+    """The images of an archive in its order, with their classes, by `names` where there are any. Raises
+    BrokenDataError for a damaged archive.
 
     One by URL is read again where its connection breaks, without what has been given.
     """
     given = 0
     for attempt in range(1, TRIES + 1):
         try:
-            for example in itertools.islice(_examples(shard, number), given, None):
+            for example in itertools.islice(_examples(shard, number, names), given, None):
                 given += 1
                 yield example
             return
@@ -287,7 +300,7 @@ def read_shard(shard: str, number: int) -> Iterator[Raw]:
                 raise BrokenDataError(f"{shard!r} cannot be read to its end: {error}") from error
 
 
-def _examples(shard: str, number: int) -> Iterator[Raw]:
+def _examples(shard: str, number: int, names: Sequence[str]) -> Iterator[Raw]:
     key, image, label, place = "", None, -1, 0
     with _opened(shard) as archive:
         for member in itertools.chain(archive, [None]):
@@ -302,7 +315,7 @@ def _examples(shard: str, number: int) -> Iterator[Raw]:
             if member is not None and suffix in IMAGES:
                 image = _content(archive, member, shard)
             elif member is not None and suffix == LABEL:
-                label = _class(_content(archive, member, shard), f"{member.name!r} in {shard!r}")
+                label = _class(_content(archive, member, shard), f"{member.name!r} in {shard!r}", names)
 
 
 @contextmanager
@@ -335,11 +348,30 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> b
     return content
 
 
-def _class(content: bytes, name: str) -> int:
+def _class(content: bytes, name: str, names: Sequence[str]) -> int:
+    if names:
+        try:
+            return names.index(content[:LONGEST].decode().strip())
+        except ValueError as error:  # UnicodeDecodeError is one
+            said = f"it contains {content[:40]!r}, and dataset.class_names are {some(names)}"
+            raise BrokenDataError(f"{name} is not one of the classes: {said}") from error
     text = content[:20].strip()
     if not text.isdigit() or len(text) > 9:
-        raise BrokenDataError(f"{name} is not a class: it must contain a number, as text")
+        raise BrokenDataError(
+            f"{name} is not a class: it must contain a number, as text; if classes are called by names, list these in "
+            "dataset.class_names"
+        )
     return int(text)
+
+
+def _checked_names(names: list[str] | None, classes: int) -> tuple[str, ...]:
+    """The names of classes, in order. Raises ValueError for some that are equal, or of another number."""
+    found = tuple(names or ())
+    if len(set(found)) < len(found):
+        raise ValueError(f"dataset.class_names is {list(found)}; every class must have a name of its own")
+    if found and classes not in (0, len(found)):
+        raise ValueError(f"dataset.classes is {classes}, and dataset.class_names lists {len(found)}: set classes=0")
+    return found
 
 
 def _count(shard: str) -> int:

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ssl_runner.data.any.mapped import mapped
 from ssl_runner.data.any.splits import stratified
-from ssl_runner.data.text.documents import LONG, Document
+from ssl_runner.data.any.tables import LONG
+from ssl_runner.data.text.documents import Document
 from ssl_runner.data.text.sentences import Sentences, sentences
 from ssl_runner.data.text.tokens import (
     CutSettings,

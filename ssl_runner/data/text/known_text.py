@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Unpack
 
 from ssl_runner.data.any.download import Remote, fetch_files
+from ssl_runner.data.any.tables import Table, read_lines
 from ssl_runner.data.text.corpus import Corpus, Part, Parts, TextSettings
-from ssl_runner.data.text.documents import Document, Table, read_documents, read_lines, wikitext_articles
+from ssl_runner.data.text.documents import Document, read_documents, wikitext_articles
 from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
 Name = Literal["wikitext2", "wikitext103", "ptb", "text8", "tiny_shakespeare", "ag_news", "imdb"]

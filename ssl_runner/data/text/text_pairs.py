@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.splits import stratified
-from ssl_runner.data.text.documents import Table
+from ssl_runner.data.any.tables import Table
 from ssl_runner.data.text.tokens import (
     CutSettings,
     check_cut,

@@ -7,8 +7,9 @@ from typing import Unpack
 
 from ssl_runner.data.any.folders import Labels, Splits, Tree
 from ssl_runner.data.any.labels import in_order, say_if_alone, some
+from ssl_runner.data.any.tables import Column, Table
 from ssl_runner.data.text.corpus import Corpus, CorpusSettings, Part, Parts, TextSettings
-from ssl_runner.data.text.documents import Column, Document, Documents, Table, read_documents
+from ssl_runner.data.text.documents import Document, Documents, read_documents
 from ssl_runner.data.text.wiki import articles, wiki_file
 from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 

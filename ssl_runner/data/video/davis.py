@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.folders import PARTS
-from ssl_runner.data.images.decode import FORMATS, decode_all
+from ssl_runner.data.images.decode import FORMATS, Decoding, decode_all
 from ssl_runner.interfaces import VOID, Contents, DataSource, Examples, SplitName, VideoSpec
 
 PIXELS = "480p"  # folder of JPEGImages/ and Annotations/ that is read
@@ -87,9 +87,7 @@ class Davis(DataSource):
         clips = self._clips()
         files = sorted({image for part in PARTS for clip in clips[part] for image in clip.images})
         try:
-            decoded = decode_all(
-                self.root, files, size=self.side, channels=3, depth=None, cache=self.cache, workers=self.workers
-            )
+            decoded = decode_all(self.root, files, Decoding(self.side, 3), cache=self.cache, workers=self.workers)
         except OSError as error:
             raise ValueError(f"decoding into dataset.cache {self.cache} failed: {error}") from error
         if decoded.broken:

@@ -6,8 +6,8 @@ from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracy_of
 from ssl_runner.evaluation.any.few_label import about, by_labels
 from ssl_runner.evaluation.any.subject import TOLD, sizes
-from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
-from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject, Views
+from ssl_runner.evaluation.any.tuning import Recipe, calibrated, check_views, fine_tune, tuned_accuracies
+from ssl_runner.interfaces import DataSpec, Evaluator, Examples, Finding, Subject, Views
 from ssl_runner.results.metrics import Metric, Protocol
 
 
@@ -33,6 +33,9 @@ class FewLabelFineTune(Evaluator):
         self.recipe = recipe
         self.recipe.check("evaluation.few_label_finetune.recipe")
         self.views = views
+
+    def check(self, spec: DataSpec) -> None:
+        check_views(self.views, spec, "evaluation.few_label_finetune")
 
     def __call__(self, subject: Subject) -> Finding:
         train = subject.data.examples("train")

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from ssl_runner.evaluation.any.subject import TOLD, sizes
-from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
-from ssl_runner.interfaces import Evaluator, Finding, Subject, Views
+from ssl_runner.evaluation.any.tuning import Recipe, calibrated, check_views, fine_tune, tuned_accuracies
+from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, Views
 from ssl_runner.results.metrics import Protocol
 
 
@@ -21,6 +21,9 @@ class FineTune(Evaluator):
         self.recipe = recipe
         self.recipe.check("evaluation.finetune.recipe")
         self.views = views
+
+    def check(self, spec: DataSpec) -> None:
+        check_views(self.views, spec, "evaluation.finetune")
 
     def __call__(self, subject: Subject) -> Finding:
         train = subject.data.examples("train")

@@ -190,3 +190,14 @@ def tuned_accuracies(network: nn.Module, subject: Subject, batch_size: int, **fi
             parts = [network(batch.data).cpu() for batch in batches(subject, split, places, batch_size)]
         metrics += accuracies(subject.data, split, torch.cat(parts), **fields)
     return metrics
+
+
+def check_views(views: Views | None, spec: DataSpec, key: str) -> None:
+    """Raise ValueError, with the evaluator's key, for views that do not suit such data."""
+    if views is None:
+        return
+    with torch.random.fork_rng(devices=[]):
+        try:
+            views(spec.to_input(spec.fake(2)))
+        except ValueError as error:
+            raise ValueError(str(error).replace("objective.views", f"{key}.views")) from error

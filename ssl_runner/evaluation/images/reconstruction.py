@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssl_runner.evaluation.any.subject import TOLD, batches, evaluating, seeded, sizes
 from ssl_runner.figures import Pictures
-from ssl_runner.interfaces import Finding, Inspection, Objective, Reconstructs, Subject
-from ssl_runner.nn.pictures import pictures
+from ssl_runner.interfaces import Finding, ImageSpec, Inspection, Objective, Reconstructs, Subject
+from ssl_runner.nn.pictures import drawn_as, pictures
 from ssl_runner.results.metrics import (
     Better,
     Metric,
@@ -21,6 +21,8 @@ from ssl_runner.results.metrics import (
 )
 
 CHUNK = 512  # examples at once, for the mean image
+
+SHOWN = "Test images, their visible part, and the reconstruction."
 
 
 class Reconstruction(Inspection):
@@ -58,7 +60,7 @@ class Reconstruction(Inspection):
                 terms={"method": "reconstruction", "hides": dict(objective.hides())},
                 measured={**sizes(subject, "train", *TOLD), "seed": subject.seed},
             ),
-            {"reconstruction": Pictures(rows, note="Test images, their visible part, and the reconstruction.")},
+            {"reconstruction": Pictures(rows, note=f"{SHOWN}{drawn_as(cast(ImageSpec, subject.data.spec).channels)}")},
         )
 
     def _errors(

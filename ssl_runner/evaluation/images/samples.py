@@ -8,7 +8,7 @@ from torch import Tensor
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
-from ssl_runner.nn.pictures import pictures
+from ssl_runner.nn.pictures import drawn_as, pictures
 from ssl_runner.results.metrics import Better, Metric, Protocol, Unit, description
 
 EXTREME = 0.02  # the manifold is drawn from this quantile of the prior to the same from above
@@ -87,7 +87,8 @@ class Samples(Inspection):
     def _samples(self, samples: Tensor) -> Pictures:
         chunks = samples[: self.rows * self.columns].split(self.columns)
         rows = {f"row {i + 1}": pictures(chunk) for i, chunk in enumerate(chunks)}
-        return Pictures(rows, note="Images decoded from codes drawn from the prior.")
+        note = "Images decoded from codes drawn from the prior."
+        return Pictures(rows, note=note + drawn_as(samples.shape[1]))
 
     def _between(self, objective: Generates, images: Tensor, codes: Tensor) -> Pictures:
         share = torch.linspace(0, 1, self.columns, device=codes.device)[:, None]
@@ -97,17 +98,18 @@ class Samples(Inspection):
             steps = objective.decode((1 - share) * a + share * b).float()
             rows[f"pair {i + 1}"] = pictures(torch.cat([images[2 * i, None], steps, images[2 * i + 1, None]]))
         note = "Left and right: test images; between them: images decoded along the straight line between their codes."
-        return Pictures(rows, note=note)
+        return Pictures(rows, note=note + drawn_as(images.shape[1]))
 
     def _manifold(self, objective: Generates, device: torch.device) -> Pictures:
         quantiles = torch.linspace(EXTREME, 1 - EXTREME, self.columns, device=device)
         axis = torch.special.ndtri(quantiles)
-        rows = {}
+        rows, channels = {}, 1
         for second in axis.flip(0):
             z = torch.stack([axis, second.expand_as(axis)], dim=1)
-            rows[f"second number {second:.2f}"] = pictures(objective.decode(z))
+            decoded = objective.decode(z)
+            rows[f"second number {second:.2f}"], channels = pictures(decoded), decoded.shape[1]
         note = "Images of all codes, in equal steps of the prior's probability; the first number grows to the right."
-        return Pictures(rows, note=note)
+        return Pictures(rows, note=note + drawn_as(channels))
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.runtime.signals import STOPPED
 from ssl_runner.sweeps.engines.interface import Engine, Handle, Work
@@ -19,17 +20,18 @@ QUEUED = 1000  # jobs given to SLURM at once, where `sweep.jobs` is left open: i
 
 
 class Task:
-    """A job as submitit pickles it: the module that does it, its file and its log."""
+    """A job as submitit pickles it: the module that does it, its file and its log, and the plugins of the sweep."""
 
     def __init__(self, module: str, file: Path, log: Path) -> None:
         self.module = module
+        self.environment = plugins.environment()
         self.file = file.resolve()
         self.log = log.resolve()
 
     def __call__(self) -> int:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", self.module, str(self.file), "--tied"]
-            return subprocess.call(command, stdout=log, stderr=log)
+            return subprocess.call(command, stdout=log, stderr=log, env=os.environ | self.environment)
 
     def checkpoint(self) -> Any:
         """Called by submitit where the job is preempted or out of time: the same again, which goes on."""
@@ -111,16 +113,21 @@ class Ray(Engine):
         self.slots = jobs or max(1, int(total.get("CPU", 1) // max(needs["num_cpus"], 1)))
 
     def start(self, file: Path, log: Path, devices: int) -> Handle:
-        return _Remote(self._ray, self._start.remote(self._module, str(file.resolve()), str(log.resolve())), log)
+        words = self._module, str(file.resolve()), str(log.resolve())
+        return _Remote(self._ray, self._start.remote(*words, plugins.environment()), log)
 
     def close(self) -> None:
         self._ray.shutdown()
 
 
-def _do(module: str, file: str, log: str) -> int:
-    """A job in a Ray worker: a process of its own, which is asked to save and end where the task is cancelled."""
+def _do(module: str, file: str, log: str, environment: dict[str, str]) -> int:
+    """A job in a Ray worker: a process of its own, which is asked to save and end where the task is cancelled.
+
+    `environment`: of the sweep's process, what a worker lacks.
+    """
+    command = [sys.executable, "-m", module, file, "--tied"]
     with open(log, "ab") as out:
-        process = subprocess.Popen([sys.executable, "-m", module, file, "--tied"], stdout=out, stderr=out)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | environment)
     try:
         return process.wait()
     except KeyboardInterrupt:  # ray.cancel

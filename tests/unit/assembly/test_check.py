@@ -24,7 +24,7 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.evaluation.any.controls import BagOfWords
-from ssl_runner.interfaces import PatchEncoder, SpecialTokens, TextSpec
+from ssl_runner.interfaces import ImageSpec, PatchEncoder, SpecialTokens, TextSpec
 from ssl_runner.views.image import ImageViews
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
@@ -225,10 +225,10 @@ def test_an_exported_encoder_is_the_same(exported: Path) -> None:
     for path in (exported, exported / "encoder", str(exported)):
         encoder = load_encoder(path)
         for name, value in torch.load(exported / "state.pt", weights_only=True).items():
-            assert torch.equal(encoder.state_dict()[name], value)
-    assert not encoder.training
+            assert torch.equal(encoder.encoder.state_dict()[name], value)
+    assert not encoder.encoder.training
     assert encoder(torch.rand(2, 3, 32, 32)).pooled.shape == (2, 8)
-    assert encoder.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert encoder.encoder.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_an_encoder_knows_the_positions_that_pretraining_shows_it(
     model = construct.objective(chosen, spec)
     assert model.encoder.reach == shown
     export.export_encoder(tmp_path, model.encoder, chosen.backbone, spec)
-    assert load_encoder(tmp_path).reach == shown
+    assert load_encoder(tmp_path).encoder.reach == shown
     if shown is not None:
         model.loss(*model.split(fake_batch(spec, 8))).value.backward()
         reached = model.encoder.positions.weight.grad.any(dim=1)
@@ -325,7 +325,7 @@ def test_an_exported_encoder_knows_its_special_tokens(tmp_path: Path) -> None:
     spec = TextSpec(length=8, vocabulary=len(size), tokenizer=tokenizer, special=made_bert.IDS)
     export.export_encoder(tmp_path, construct.encoder(node, spec), node, spec)
     assert export.exported_spec(tmp_path) == spec
-    assert load.load_encoder(tmp_path).special == made_bert.IDS
+    assert load.exported_encoder(tmp_path).special == made_bert.IDS
     tokens = json.loads((tmp_path / "tokens.json").read_text())
     del tokens["special"], tokens["ends"]  # as they were written once
     (tmp_path / "tokens.json").write_text(json.dumps(tokens))
@@ -335,4 +335,21 @@ def test_an_exported_encoder_knows_its_special_tokens(tmp_path: Path) -> None:
     tokens["special"] = {"pad": "0"}
     (tmp_path / "tokens.json").write_text(json.dumps(tokens))
     with pytest.raises(ValueError, match=r"special\.pad"):
+        export.exported_spec(tmp_path)
+
+
+def test_an_exported_encoder_knows_the_values_of_its_images(tmp_path: Path) -> None:
+    """What older ones do not say is 0 to 255, of 8 bits."""
+    node = {"_target_": "ssl_runner.backbones.convnet.ConvNet", "widths": [4, 8], "norm": "batch"}
+    spec = ImageSpec(channels=13, height=8, width=8, stored="float32", range=(-1, 2.5))
+    export.export_encoder(tmp_path, construct.encoder(node, spec), node, spec)
+    assert export.exported_spec(tmp_path) == spec
+    assert load.load_encoder(tmp_path)(torch.rand(2, 13, 8, 8)).pooled.shape == (2, 8)
+    about = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del about["spec"]["stored"], about["spec"]["range"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(about))
+    assert export.exported_spec(tmp_path) == ImageSpec(channels=13, height=8, width=8)
+    about["spec"]["range"] = [0]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(about))
+    with pytest.raises(ValueError, match=r"spec\.range: .* must be a list of 2"):
         export.exported_spec(tmp_path)

@@ -186,7 +186,7 @@ def test_an_exported_encoder_is_the_same(tmp_path: Path) -> None:
     encoder, spec = absorbed(ROWS), TextSpec(length=T, vocabulary=V, size=40, tokenizer=tokenizer.to_str())
     node = {"_target_": "ssl_runner.backbones.ngram.NGram", "order": 3, "discount": None}
     export.export_encoder(tmp_path, encoder, node, spec)
-    loaded = load.load_encoder(tmp_path)
+    loaded = load.exported_encoder(tmp_path)
     assert torch.equal(loaded(HELD_OUT).tokens, encoder(HELD_OUT).tokens)
 
 

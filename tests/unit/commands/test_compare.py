@@ -159,7 +159,7 @@ def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: py
         ),
         (["--sort", "nmi"], "--sort: 'nmi' is not a column; choose one of: linear.accuracy"),
         (["--html", "-"], "--html needs a file"),
-        (["--csv", "-", "--json", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),
+        (["--csv", "-", "--latex", "-"], "only one of --csv, --json, --markdown and --latex can go to standard output"),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_a_line(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssl_runner import __main__, __version__
-from ssl_runner.commands import compare, evaluate, preview
+from ssl_runner.commands import compare, evaluate, export, preview
 from ssl_runner.commands.explain import explained
 from ssl_runner.commands.help import Command, help_text, rows
 from ssl_runner.config.compose import compose
@@ -19,9 +19,14 @@ from ssl_runner.config.documentation import about_group, document, expanded, nam
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import conf_dir, groups
 
-RUN, EVALUATE, PREVIEW = __main__.COMMAND, evaluate.COMMAND, preview.COMMAND
-COMMANDS = [RUN, EVALUATE, PREVIEW]
-MAINS = {"ssl-run": __main__.main, "ssl-evaluate": evaluate.main, "ssl-preview": preview.main}
+RUN, EVALUATE, EXPORT, PREVIEW = __main__.COMMAND, evaluate.COMMAND, export.COMMAND, preview.COMMAND
+COMMANDS = [RUN, EVALUATE, EXPORT, PREVIEW]
+MAINS = {
+    "ssl-run": __main__.main,
+    "ssl-evaluate": evaluate.main,
+    "ssl-export": export.main,
+    "ssl-preview": preview.main,
+}
 
 
 def printed(
@@ -73,9 +78,10 @@ def test_examples_compose(command: Command) -> None:
         compose(words, command.root)
 
 
-def test_examples_of_evaluate_compose() -> None:
-    for line, _ in EVALUATE.examples:
-        assert compose(line.split()[1:], "evaluate")["run"]
+@pytest.mark.parametrize("command", [EVALUATE, EXPORT], ids=lambda command: command.name)
+def test_examples_on_a_run_compose(command: Command) -> None:
+    for line, _ in command.examples:
+        assert compose(line.split()[1:], command.root)["run"]
 
 
 @pytest.mark.parametrize("name", MAINS)

@@ -186,7 +186,7 @@ def test_weights_of_an_older_encoder_are_read(tmp_path: Path) -> None:
     assert older.keys() != state.keys()
     save_file(older, tmp_path / "encoder.safetensors")
     (tmp_path / export.SUMS).unlink()
-    for name, value in load_encoder(tmp_path).state_dict().items():
+    for name, value in load_encoder(tmp_path).encoder.state_dict().items():
         torch.testing.assert_close(value, encoder.state_dict()[name])
 
 

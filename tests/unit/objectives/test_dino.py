@@ -187,7 +187,9 @@ def test_what_is_exported_is_the_teacher_unless_the_student_is_asked_for(chosen:
     words = ["objective=dino", *([f"objective.exported={chosen}"] if chosen else [])]
     folder = do(tmp_path, *words, "budget.amount=3", "objective.projector=[8,4]", "objective.prototypes=8")
     state = torch.load(checkpoint_files.files(folder)[0], weights_only=True)["state_dict"]
-    kept = {name: value for name, value in load_encoder(folder).state_dict().items() if value.is_floating_point()}
+    kept = {
+        name: value for name, value in load_encoder(folder).encoder.state_dict().items() if value.is_floating_point()
+    }
     held = {
         whose: all(torch.equal(state[f"objective.{prefix}.{name}"], value) for name, value in kept.items())
         for whose, prefix in (("teacher", "teacher_encoder.module"), ("student", "encoder"))

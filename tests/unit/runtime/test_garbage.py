@@ -21,6 +21,14 @@ def test_collection_waits_and_then_passes_over_what_was_there() -> None:
     assert gc.get_freeze_count() > 0
 
 
+def test_what_a_program_has_turned_off_stays_off() -> None:
+    before = gc.get_freeze_count()
+    gc.disable()
+    begin_collection()
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() == before
+
+
 def test_where_nothing_was_delayed_nothing_is_kept() -> None:
     before = gc.get_freeze_count()
     begin_collection()

@@ -82,7 +82,7 @@ def test_equal_images_come_out_different(name: str) -> None:
     assert (out != x.repeat(2, 1, 1, 1)).flatten(1).any(1).sum() >= 4
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 13])
 @pytest.mark.parametrize("size", [None, 12])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_shape_range_and_type(channels: int, size: int | None, dtype: torch.dtype) -> None:
@@ -90,7 +90,8 @@ def test_shape_range_and_type(channels: int, size: int | None, dtype: torch.dtyp
     x = images(channels=channels).to(dtype)
     x[0], x[1] = 0, 1
     before = x.clone()
-    out = make(views=2, size=size, **EVERYTHING)(x)
+    colorless = {} if channels in (1, 3) else {"saturation": 0.0, "hue": 0.0, "gray": 0.0}
+    out = make(views=2, size=size, **{**EVERYTHING, **colorless})(x)
     assert out.shape == (2, 6, channels, *((20, 26) if size is None else (12, 12)))
     assert out.dtype == dtype
     assert out.device == x.device
@@ -311,3 +312,23 @@ def test_digits_are_not_mirrored() -> None:
 def test_clips_are_refused() -> None:
     with pytest.raises(ValueError, match=r"these views are for images, .*objective/views=video"):
         make()(torch.rand(2, 3, 1, 4, 4))
+
+
+@pytest.mark.parametrize("key", ["saturation", "hue", "gray"])
+def test_changes_of_color_are_refused_where_channels_are_no_colors(key: str) -> None:
+    views = make(jitter=1.0, **{"saturation": 0.0, "hue": 0.0} | {key: 0.2})
+    with pytest.raises(ValueError, match=rf"^objective\.views\.{key}=0\.2 changes color, .* 4 channels"):
+        views(images(channels=4))
+    assert views(images(channels=1)).shape[2] == 1  # gray has a saturation and a hue of none
+    assert make(saturation=0.4, hue=0.1)(images(channels=4)).shape[2] == 4  # without jitter they do nothing
+
+
+def test_brightness_and_contrast_change_all_channels_alike() -> None:
+    """Of four channels: out = gain x + shift, with one gain and one shift an image."""
+    torch.manual_seed(0)
+    x = images(channels=4) * 0.2 + 0.4
+    out = make(jitter=1.0, brightness=0.1, contrast=0.1, saturation=0.0, hue=0.0)(x)[0]
+    for before, after in zip(x, out, strict=True):
+        line = torch.stack([before.flatten(), torch.ones(before.numel())], dim=1)
+        found = torch.linalg.lstsq(line, after.flatten()[:, None]).solution
+        torch.testing.assert_close(line @ found, after.flatten()[:, None], atol=1e-5, rtol=0)

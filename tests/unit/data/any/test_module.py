@@ -160,3 +160,32 @@ def test_lightning_sets_the_epoch() -> None:
     pl.Trainer(max_epochs=2, accelerator="cpu", log_every_n_steps=1, **quiet).fit(watch, data)
     expected = [[place for batch in epoch(data, number) for place in batch] for number in (0, 1)]
     assert [watch.seen[0], watch.seen[1]] == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "ends"), [("uint16", (0, 65535)), ("int16", (-1000, 3000)), ("float32", (-1, 2)), ("uint8", (0, 100))]
+)
+def test_statistics_of_other_values_are_those_of_the_input(stored: str, ends: tuple[float, float]) -> None:
+    """By NumPy, in float64; a constant channel has deviation 1."""
+    own = given(20, channels=4)
+    values = np.random.default_rng(0).uniform(*ends, (20, 4, 5, 4)).astype(stored)
+    values[:, 3] = ends[1]
+    data = Examples(torch.from_numpy(values), torch.zeros(20, dtype=torch.int64))
+    own.splits |= {"pretrain": data, "train": data}
+    spec = ImageSpec(channels=4, height=5, width=4, stored=stored, range=ends)
+    own.__class__ = type("Other", (Given,), {"spec": spec})
+    mean, deviation = module(own).statistics()
+    shares = (values.astype(np.float64) - ends[0]) / (ends[1] - ends[0])
+    np.testing.assert_allclose(mean, shares.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(deviation[:3], shares.std((0, 2, 3))[:3], rtol=1e-5)
+    assert deviation[3] == 1
+
+
+def test_the_range_is_part_of_the_fingerprint() -> None:
+    def fingerprint(**changes) -> str:
+        own = given()
+        own.__class__ = type("Other", (Given,), {"spec": replace(own.spec, **changes)})
+        return module(own).fingerprint()
+
+    assert fingerprint() == module(given()).fingerprint()
+    assert len({fingerprint(), fingerprint(range=(0, 100)), fingerprint(range=(0, 200))}) == 3

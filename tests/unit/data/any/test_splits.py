@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ssl_runner.data.any.splits import Few, nested_subsets, stratified
+from ssl_runner.data.any.splits import Few, grouped, nested_subsets, stratified
 
 
 def labels_of(*sizes: int) -> torch.Tensor:
@@ -114,3 +114,33 @@ def test_subsets_of_unlabeled_examples_are_refused() -> None:
 def test_fractions_of_labels_lie_in_0_1(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         nested_subsets(labels_of(9, 3), fractions=[fraction], per_class=[], seed=0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_groups_are_held_out_whole(seed: int) -> None:
+    """Groups of 1 to 9 examples of 3 classes: about the fraction, no group in both, every class in the rest."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 10, (60,), generator=generator)
+    groups = torch.arange(60).repeat_interleave(sizes)
+    labels = torch.randint(3, (len(groups),), generator=generator)
+    groups = groups[torch.randperm(len(groups), generator=generator)]
+    rest, held = grouped(labels, groups, 0.2, seed)
+    assert sorted([*rest.tolist(), *held.tolist()]) == list(range(len(groups)))
+    assert not set(groups[rest].tolist()) & set(groups[held].tolist())
+    assert abs(len(held) - 0.2 * len(groups)) <= 5
+    assert set(labels[rest].tolist()) == {0, 1, 2}
+    again = grouped(labels, groups, 0.2, seed)
+    assert torch.equal(again[1], held)
+
+
+def test_a_group_with_all_examples_of_a_class_stays() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 2)
+    groups = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 9, 9])
+    for seed in range(10):
+        rest, _ = grouped(labels, groups, 0.2, seed)
+        assert {10, 11} <= set(rest.tolist())
+
+
+def test_groups_of_which_none_can_be_held_out_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"none of 1 groups can be held out for 0\.5 of 8 examples"):
+        grouped(torch.zeros(8).long(), torch.zeros(8).long(), 0.5, 0)

@@ -9,8 +9,9 @@ from ssl_runner.data.images.arrays import Arrays
 CIFAR = Path(__file__).parents[4] / "../shared/data/cifar10/cifar10_lossless_4000_1000.npz"
 
 
-def source(path: Path) -> Arrays:
-    return Arrays(path=str(path), val_fraction=0.2, split_seed=0)
+def source(path: Path, **changes: object) -> Arrays:
+    settings = {"range": None, "clip": False, "channel_axis": None, "test_fraction": 0.2, "val_fraction": 0.2}
+    return Arrays(**{"path": str(path), "split_seed": 0} | settings | changes)
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -111,8 +112,8 @@ def test_black_images_are_refused(tmp_path) -> None:
         source(save(tmp_path, arrays)).load()
 
 
-def test_a_folder_is_said_to_be_one(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"is a folder; it must be a \.npz file"):
+def test_a_folder_without_arrays_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"there is no x_train in it, only nothing"):
         source(tmp_path).check()
 
 
@@ -159,7 +160,16 @@ class Trap:
         ({"x_train": None, "own": np.zeros(2)}, "there is no x_train in it, only own, x_test, y_test, y_train"),
         ({"x_test": None}, "there is no x_test"),
         ({"y_test": None}, "there is no y_test; give labels for all splits or for none"),
-        ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_train is float32; images must be uint8"),
+        ({"x_train": np.zeros((10, 8, 6, 3), np.float32)}, "x_test is uint8 and x_train float32; they must be of one"),
+        (
+            {"x_train": np.zeros((10, 8, 6, 3)), "x_test": np.zeros((4, 8, 6, 3))},
+            r"images are float32, whose range is not known: set dataset\.range",
+        ),
+        (
+            {"x_train": np.zeros((10, 8, 6, 3), np.int16), "x_test": np.zeros((4, 8, 6, 3), np.int16)},
+            "images are int16, whose range is not known",
+        ),
+        ({"x_train": np.zeros((10, 8, 6, 3), np.int64)}, "x_train is int64; images must be uint8, uint16, int16 or"),
         ({"x_test": np.zeros((4, 8, 6, 1), np.uint8)}, r"x_test are \(8, 6, 1\), those of x_train \(8, 6, 3\)"),
         ({"x_test": np.zeros((0, 8, 6, 3), np.uint8)}, "x_test is empty"),
         ({"y_train": np.zeros(9, np.int64)}, r"y_train is \(9,\) and x_train has 10 images"),
@@ -198,7 +208,7 @@ class Trap:
         ({"label_names": np.array([Trap()])}, "label_names is object: Python objects are not read"),
         ({"y_train": np.array([Trap()] * 10)}, "y_train is object"),
         ({"x_train": np.array([Trap()] * 10)}, "x_train is object"),
-        ({"x_train": pixels(10, 8, 6, 4), "x_test": pixels(4, 8, 6, 4)}, r"\(8, 6, 4\); they must be"),
+        ({"x_train": pixels(10, 8, 6, 4), "x_test": pixels(4, 8, 6, 4)}, r"\(8, 6, 4\); .*set dataset\.channel_axis"),
         (
             {"x_train": pixels(10, 3, 6, 3), "x_test": pixels(4, 3, 6, 3)},
             "the first or the last axis may be the channels",
@@ -236,4 +246,138 @@ def test_a_missing_file_is_named(tmp_path) -> None:
 
 def test_a_fraction_out_of_range_names_its_key() -> None:
     with pytest.raises(ValueError, match=r"dataset\.val_fraction is 0"):
-        Arrays(path="own.npz", val_fraction=0, split_seed=0)
+        source(Path("own.npz"), val_fraction=0)
+
+
+# ------------------------------------------------------------------------------------------------------- other values
+
+
+def deep(dtype: str, high: float, *shape: int) -> np.ndarray:
+    """Values from 0 to `high`, both among them."""
+    x = np.random.default_rng(1).random(shape) * high
+    x.flat[:2] = 0, high
+    return x.round().astype(dtype) if np.dtype(dtype).kind in "iu" else x.astype(dtype)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+@pytest.mark.parametrize(
+    ("dtype", "high", "stated", "kept"),
+    [
+        ("uint8", 255, None, "uint8"),
+        ("uint16", 65535, None, "uint16"),
+        (">u2", 65535, None, "uint16"),
+        ("uint16", 4095, [0, 4095], "uint16"),
+        ("int16", 3000, [-1000, 3000], "int16"),
+        ("float16", 1, [0, 1], "float32"),
+        ("float32", 1, [0, 1], "float32"),
+        ("float64", 2.5, [-2.5, 2.5], "float32"),
+    ],
+)
+@pytest.mark.parametrize("axis", ["first", "last"])
+def test_values_of_many_kinds_lie_in_their_range(tmp_path, channels, dtype, high, stated, kept, axis) -> None:
+    """As input, each value is (value - black) / (white - black), by NumPy."""
+    shape = (channels, 8, 6) if axis == "first" else (8, 6, channels)
+    x = {"x_train": deep(dtype, high, 10, *shape), "x_test": deep(dtype, high, 4, *shape)}
+    own = source(save(tmp_path, x), range=stated, channel_axis=axis)
+    own.check()
+    spec, data = own.spec, own.load()["test"].data
+    assert (spec.channels, spec.height, spec.width, spec.stored) == (channels, 8, 6, kept)
+    assert data.dtype == getattr(torch, kept)
+    first = x["x_test"] if axis == "first" else x["x_test"].transpose(0, 3, 1, 2)
+    low, white = stated or (0, high)
+    wanted = (first.astype(np.float64) - low) / (white - low)
+    np.testing.assert_allclose(spec.to_input(data).numpy(), wanted, atol=1e-6)
+    assert np.array_equal(data.numpy(), first.astype(kept))  # `to_input` leaves stored values as they are
+    fake = spec.fake(3)
+    assert fake.dtype == data.dtype
+    assert spec.to_input(fake).amax() <= 1
+    assert spec.to_input(fake).std() > 0.2
+
+
+def test_values_outside_of_the_range_are_refused_or_clipped(tmp_path) -> None:
+    x = deep("float32", 2, 14, 8, 6, 3)
+    path = save(tmp_path, {"x_train": x[:10], "x_test": x[10:]})
+    with pytest.raises(ValueError, match=r"have values from 0 to 2, and dataset\.range is \[0, 1\]: widen it, or set"):
+        source(path, range=[0, 1]).load()
+    own = source(path, range=[0, 1], clip=True)
+    assert own.spec.to_input(own.load()["test"].data).amax() == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused(tmp_path, value: float) -> None:
+    x = deep("float32", 1, 14, 8, 6, 3)
+    x[12, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="no finite numbers"):
+        source(save(tmp_path, {"x_train": x[:10], "x_test": x[10:]}), range=[0, 1], clip=True).load()
+
+
+def test_a_range_that_may_be_meant_otherwise_is_refused(tmp_path) -> None:
+    x = deep("uint16", 4000, 14, 8, 6)
+    path = save(tmp_path, {"x_train": x[:10], "x_test": x[10:]})
+    with pytest.raises(ValueError, match=r"go up to 4000 of 65535, .* set dataset\.range .* such as \[0, 4095\], or"):
+        source(path).load()
+    assert source(path, range=[0, 65535]).load()["test"].data.dtype == torch.uint16
+    with pytest.raises(ValueError, match=r"are of one shade in dataset\.range \[5000, 6000\]"):
+        source(path, range=[5000, 6000], clip=True).load()
+    for ends in ([1, 1], [2, 1]):
+        with pytest.raises(ValueError, match=r"dataset\.range is .*; it must be \[black, white\]"):
+            source(path, range=ends)
+
+
+def test_a_stated_axis_settles_what_may_be_either(tmp_path) -> None:
+    x = pixels(14, 3, 6, 3)
+    path = save(tmp_path, {"x_train": x[:10], "x_test": x[10:]})
+    assert source(path, channel_axis="first").spec.width == 3
+    assert source(path, channel_axis="last").spec.width == 6
+    with pytest.raises(ValueError, match=r"dataset\.channel_axis is middle; it must be first, last or null"):
+        source(path, channel_axis="middle")
+
+
+# ------------------------------------------------------------------------------------------------------------ npy files
+
+
+def test_a_folder_of_npy_files_is_an_npz_file_unpacked(tmp_path) -> None:
+    for name, array in plain().items():
+        np.save(tmp_path / f"{name}.npy", array)
+    packed, unpacked = source(save(tmp_path, plain())), source(tmp_path)
+    assert unpacked.spec == packed.spec
+    for (data, label), (other, its) in zip(unpacked.load().values(), packed.load().values(), strict=True):
+        assert torch.equal(data, other)
+        assert torch.equal(label, its)
+    assert sorted(unpacked.contents()["path"]) == ["x_test.npy", "x_train.npy", "y_test.npy", "y_train.npy"]
+
+
+def test_files_of_channels_first_are_memory_mapped(tmp_path) -> None:
+    x = pixels(14, 3, 8, 6)
+    for part, rows in {"train": x[:6], "val": x[6:10], "test": x[10:]}.items():
+        np.save(tmp_path / f"x_{part}.npy", rows)
+    before = (tmp_path / "x_train.npy").read_bytes()
+    splits = source(tmp_path).load()
+    x[0, 0, 0, 0] += 1
+    np.lib.format.open_memmap(tmp_path / "x_train.npy", mode="r+")[0, 0, 0, 0] = x[0, 0, 0, 0]
+    assert splits["train"].data[0, 0, 0, 0] == x[0, 0, 0, 0]  # it was not copied
+    splits["train"].data[:] = 0
+    assert len((tmp_path / "x_train.npy").read_bytes()) == len(before)
+    assert (np.load(tmp_path / "x_train.npy") == x[:6]).all()  # nothing is written back
+
+
+def test_one_npy_file_is_unlabeled_and_held_out_from(tmp_path) -> None:
+    np.save(tmp_path / "x.npy", pixels(20, 8, 6))
+    own = source(tmp_path / "x.npy")
+    assert (own.spec.classes, own.spec.size, own.count()) == (0, 13, 13)
+    splits = own.load()
+    assert {name: len(part.label) for name, part in splits.items()} == {
+        "pretrain": 13,
+        "train": 13,
+        "val": 3,
+        "test": 4,
+    }
+    assert own.contents() == {"path": {"": tmp_path / "x.npy"}}
+
+
+def test_a_damaged_npy_file_is_refused(tmp_path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, pixels(20, 8, 6))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"is not a complete \.npy file of plain arrays: x_train is truncated"):
+        source(path).check()

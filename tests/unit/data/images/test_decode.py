@@ -10,7 +10,7 @@ from ssl_runner.data.images import decode as decoding
 
 
 def decode(path: Path, size: int, channels: int, depth: int | None = None) -> np.ndarray:
-    return decoding.decode(path, size, channels, depth).pixels
+    return decoding.decode(path, decoding.Decoding(size, channels, depth)).pixels
 
 
 def save(path, array: np.ndarray, **options: object):
@@ -64,7 +64,7 @@ def test_a_stated_depth_is_read_whole(tmp_path: Path, suffix: str, depth: int | 
         path.write_bytes(b"P5 8 8 65535\n" + array.astype(">u2").tobytes())
     else:
         save(path, array)
-    found = decoding.decode(path, 8, 1, depth)
+    found = decoding.decode(path, decoding.Decoding(8, 1, depth))
     assert np.array_equal(found.pixels[0], np.rint(array / (2**bits - 1) * 255))
     assert found.highest == 2**bits - 1
 
@@ -98,16 +98,16 @@ def png_of_16_bits(path: Path, array: np.ndarray) -> Path:
 def test_colors_of_16_bits_are_known_as_such(tmp_path: Path, bands: int) -> None:
     array = np.full((8, 8, bands), 0x4080)
     array[..., -1] = 0xFFFF if bands in (2, 4) else 0x0480
-    found = decoding.decode(png_of_16_bits(tmp_path / "c.png", array), 8, 3)
+    found = decoding.decode(png_of_16_bits(tmp_path / "c.png", array), decoding.Decoding(8, 3))
     assert found.pixels[0, 0, 0] == 0x40
     assert found.highest == 0x40FF
     (tmp_path / "c.ppm").write_bytes(b"P6 2 2 65535\n" + np.full((2, 2, 3), 0x0080, ">u2").tobytes())
-    assert decoding.decode(tmp_path / "c.ppm", 2, 3).highest == 0xFF
+    assert decoding.decode(tmp_path / "c.ppm", decoding.Decoding(2, 3)).highest == 0xFF
     with pytest.raises(
         ValueError, match=r"are read by their upper 8 bits, and dataset\.depth is 12: save it with 8 bits"
     ):
         decode(tmp_path / "c.png", 8, 3, 12)
-    assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), 8, 3).highest is None
+    assert decoding.decode(save(tmp_path / "8.png", noise(8, 8, 3)), decoding.Decoding(8, 3)).highest is None
 
 
 def test_palettes_with_transparency_and_alpha_are_read(tmp_path) -> None:
@@ -145,5 +145,45 @@ def test_what_is_no_image_raises(tmp_path) -> None:
     with pytest.raises(OSError, match="truncated"):
         decode(half, 8, 3)
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(ValueError, match="floats"):
+    with pytest.raises(ValueError, match=r"an image of floats, whose value range is unknown: set dataset\.range"):
         decode(tmp_path / "f.tif", 8, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize(("depth", "bits"), [(12, 12), (16, 16), (None, 16)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_kept(tmp_path: Path, suffix: str, depth: int | None, bits: int, channels: int) -> None:
+    """Against the formula, in floats: value / highest possible value * 65535."""
+    array = np.random.default_rng(0).integers(2**bits, size=(8, 8)).astype(np.uint16)
+    path = tmp_path / f"deep.{suffix}"
+    if suffix == "pgm":
+        path.write_bytes(b"P5 8 8 65535\n" + array.astype(">u2").tobytes())
+    else:
+        save(path, array)
+    found = decoding.decode(path, decoding.Decoding(8, channels, depth, 16))
+    assert (found.pixels.dtype, found.pixels.shape, found.highest) == (np.uint16, (channels, 8, 8), array.max())
+    assert np.abs(found.pixels - np.rint(array / (2**bits - 1) * 65535)).max() <= 1
+    halved = decoding.decode(path, decoding.Decoding(4, 1, depth, 16)).pixels[0] / 65535
+    wanted = Image.fromarray((array / (2**bits - 1)).astype(np.float32)).resize((4, 4), Image.Resampling.BICUBIC)
+    assert np.abs(halved - np.asarray(wanted).clip(0, 1)).max() < 2e-5
+
+
+def test_images_of_8_bits_fill_16(tmp_path: Path) -> None:
+    array = noise(8, 8, 3)
+    found = decoding.decode(save(tmp_path / "8.png", array), decoding.Decoding(8, 3, bits=16)).pixels
+    assert np.array_equal(found, array.transpose(2, 0, 1).astype(int) * 257)
+    with pytest.raises(ValueError, match=r"read by their upper 8 bits, and dataset\.bits is 16: save it with 8 bits"):
+        decoding.decode(png_of_16_bits(tmp_path / "c.png", np.full((8, 8, 3), 500)), decoding.Decoding(8, 3, bits=16))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_floats_are_read_by_their_range(tmp_path: Path, bits: int) -> None:
+    values = np.random.default_rng(0).uniform(-1, 3, (8, 8)).astype(np.float32)
+    path = save(tmp_path / "f.tif", values)
+    found = decoding.decode(path, decoding.Decoding(8, 1, None, bits, (-1.0, 3.0)))
+    assert np.abs(found.pixels[0] / (2**bits - 1) - (values + 1) / 4).max() <= 0.51 / (2**bits - 1) + 1e-6
+    with pytest.raises(ValueError, match=r"go from -0\.9\d* to 2\.\d+, and dataset\.range is \[0\.0, 3\.0\]: widen it"):
+        decoding.decode(path, decoding.Decoding(8, 1, None, bits, (0.0, 3.0)))
+    values[0, 0] = np.nan
+    with pytest.raises(ValueError, match="go from nan to nan"):
+        decoding.decode(save(path, values), decoding.Decoding(8, 1, None, bits, (-1.0, 3.0)))

@@ -19,6 +19,8 @@ def source(root: Path, **changes: object) -> ImageFolder:
         "size": 4,
         "channels": 3,
         "depth": None,
+        "bits": 8,
+        "range": None,
         "on_broken": "refuse",
         "cache": str(root.parent / "cache"),
         "workers": 2,
@@ -54,7 +56,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     real = decode.decode
 
-    def spy(file: Path, *settings: int) -> decode.Picture:
+    def spy(file: Path, *settings: object) -> decode.Picture:
         seen.append(file)
         return real(file, *settings)
 
@@ -295,3 +297,40 @@ def test_missing_and_empty_folders_are_named(tmp_path, root) -> None:
 def test_values_out_of_range_name_their_key(tmp_path, key: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"dataset\.{key} is {value}"):
         source(tmp_path, **{key: value})
+
+
+def test_16_bits_are_kept_in_the_cache(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 6), 40_000 + number, np.uint16)).save(folder / f"{number:02}.png")
+    own = source(tmp_path / "images", channels=1, bits=16)
+    spec, splits = own.spec, own.load()
+    assert (spec.stored, spec.range) == ("uint16", (0, 65_535))
+    assert splits["train"].data.dtype == torch.uint16
+    found = torch.cat([splits[part].data[:, 0, 0, 0].int() for part in ("train", "val", "test")])
+    assert sorted(found.tolist()) == list(range(40_000, 40_020))
+    assert source(tmp_path / "images", channels=1).load()["train"].data.unique().tolist() == [156]  # of 8 bits
+
+
+def test_images_of_floats_have_a_range(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 6), number / 19, np.float32)).save(folder / f"{number:02}.tif")
+    with pytest.raises(ValueError, match=r"20 of 20 images .*whose value range is unknown: set dataset\.range"):
+        source(tmp_path / "images", channels=1).load()
+    own = source(tmp_path / "images", channels=1, bits=16, range=[0, 1])
+    data = torch.cat([own.load()[part].data for part in ("train", "val", "test")])
+    torch.testing.assert_close(
+        own.spec.to_input(data)[:, 0, 0, 0].sort().values, torch.arange(20) / 19, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"bits": 12}, r"dataset\.bits is 12; it must be 8 or 16"),
+    ({"range": [1, 0]}, r"dataset\.range is \[1, 0\]; it must be \[black, white\]"),
+])  # fmt: skip
+def test_values_of_pixels_are_checked(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        source(tmp_path, **changes)

@@ -63,7 +63,8 @@ def root(tmp_path: Path) -> Path:
 def source(root: Path | str, **changes: Any) -> WebShards:
     settings: dict[str, Any] = {
         "train": f"{root}/train-{{00..05}}.tar", "val": f"{root}/val.tar", "test": f"{root}/test.tar",
-        "examples": None, "classes": 2, "size": 4, "channels": 3, "depth": None, "streams": 2, "buffer": 12,
+        "examples": None, "classes": 2, "class_names": None, "size": 4, "channels": 3, "depth": None, "bits": 8,
+        "range": None, "streams": 2, "buffer": 12,
         "most": 30, "on_broken": "refuse", "workers": 2,
     }  # fmt: skip
     return WebShards(**settings | changes)
@@ -329,3 +330,47 @@ def test_statistics_are_those_of_the_part_in_memory(root: Path) -> None:
     mean, _ = data.statistics()
     assert mean[0].item() * 255 == pytest.approx(2.5)
     assert data.spec.size == 60
+
+
+def test_classes_may_be_called_by_names(root: Path) -> None:
+    """In the order of `class_names`, in what is kept as in what is streamed."""
+
+    def named(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        words = {b"0\n": b"owl\n", b"1\n": "caf\xe9".encode()}
+        return [(name, words[content] if name.endswith(".cls") else content) for name, content in members]
+
+    for number in range(SHARDS):
+        write(root / f"train-{number:02}.tar", named(shard(number)))
+    write(root / "val.tar", named(shard(100)))
+    write(root / "test.tar", named(shard(101)))
+    own = source(root, classes=0, class_names=["caf\xe9", "owl"])
+    assert (own.spec.classes, own.spec.class_names) == (2, ("caf\xe9", "owl"))
+    test = own.load()["test"]
+    assert test.label.tolist() == [1 - int(place) % 2 for place in test.data[:, 1, 0, 0]]
+    passes = own.passes(batch=12, seed=0, rank=0, ranks=1, skip=0)
+    assert all(batch.label.tolist() == [1 - int(p) % 2 for p in batch.data[:, 1, 0, 0]] for batch in passes)
+    with pytest.raises(ValueError, match=r"'part/.*\.cls' in .* is not one of the classes: it contains b'caf.*are emu"):
+        source(root, classes=0, class_names=["emu", "owl"]).load()
+    with pytest.raises(
+        ValueError, match=r"is not a class: it must contain a number, .* list these in dataset\.class_n"
+    ):
+        source(root).load()
+
+
+def test_names_of_classes_are_checked(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"dataset\.class_names is \['a', 'a'\]; every class must have a name"):
+        source(root, classes=0, class_names=["a", "a"])
+    with pytest.raises(ValueError, match=r"dataset\.classes is 3, and dataset\.class_names lists 2: set classes=0"):
+        source(root, classes=3, class_names=["a", "b"])
+
+
+def test_16_bits_are_streamed(root: Path) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(out, "png")
+    for part in ("train-00", "train-01", "val", "test"):
+        write(root / f"{part}.tar", [(f"{name}.png", out.getvalue()) for name in "abcd"])
+    own = source(root, train=f"{root}/train-{{00,01}}.tar", classes=0, channels=1, bits=16)
+    assert own.load()["train"].data.unique().tolist() == [40_000]
+    batch = next(iter(own.passes(batch=4, seed=0, rank=0, ranks=1, skip=0)))
+    assert batch.data.dtype == torch.uint16
+    assert own.spec.to_input(batch.data).unique().item() == pytest.approx(40_000 / 65_535)

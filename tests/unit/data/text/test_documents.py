@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_runner.data.text import documents
-from ssl_runner.data.text.documents import Table, read_documents, read_lines, wikitext_articles
+from ssl_runner.data.any import tables
+from ssl_runner.data.any.tables import Table, read_lines
+from ssl_runner.data.text.documents import read_documents, wikitext_articles
 
 
 def written(folder: Path, content: bytes | str, name: str = "text.txt") -> Path:
@@ -22,14 +23,14 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 def test_lines_end_as_any_system_ends_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, long: int
 ) -> None:
-    monkeypatch.setattr(documents, "LONG", long)
+    monkeypatch.setattr(tables, "LONG", long)
     lines = ["a", "", "b", "c", "", "", "d"]
     assert list(read_lines(written(tmp_path, end.join(lines) + end))) == lines
     assert list(read_lines(written(tmp_path, end.join(lines)))) == lines
 
 
 def test_a_space_before_an_end_makes_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "LONG", 4)
+    monkeypatch.setattr(tables, "LONG", 4)
     for end in ("\n", "\r\n", "\r"):
         for text in (f"aaa {end}b", f"aa {end}b", f"aaaa{end}b"):
             found = list(read_lines(written(tmp_path, text)))
@@ -53,7 +54,7 @@ def test_text_in_utf_16_is_refused(tmp_path: Path) -> None:
 def test_long_lines_come_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, pieces: list[str]
 ) -> None:
-    monkeypatch.setattr(documents, "LONG", 9)
+    monkeypatch.setattr(tables, "LONG", 9)
     found = list(read_lines(written(tmp_path, text)))
     assert "".join(found) == text.replace("\n", "")
     assert all(len(piece.encode()) <= 18 for piece in found)
@@ -141,6 +142,6 @@ def test_rows_know_their_lines_and_empty_ones_are_left_out(tmp_path: Path) -> No
 def test_cells_may_be_long_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, f"text\nfirst\n{'long ' * 40_000}\n", "t.csv")  # 200,000 characters
     assert len(rows(path, text="text")[1][0]) == 200_000
-    monkeypatch.setattr(documents, "LONGEST", 100_000)
+    monkeypatch.setattr(tables, "LONGEST", 100_000)
     with pytest.raises(ValueError, match="line 3: a cell is longer than 100000 characters"):
         rows(path, text="text")

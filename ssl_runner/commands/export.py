@@ -1,0 +1,131 @@
+"""`ssl-export run=<folder> format=onnx`: write the encoder of a finished run for use without this project."""
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from ssl_runner.commands.cli import Answer, hydra_main
+from ssl_runner.commands.evaluate import finished_run
+from ssl_runner.commands.help import Command
+from ssl_runner.config.errors import ConfigError
+from ssl_runner.results.result import Result, Run
+from ssl_runner.runtime.terminal import say
+
+if TYPE_CHECKING:  # it imports torch
+    from ssl_runner.interfaces import DataSpec, Encoder
+    from ssl_runner.reporting.card import Exported
+
+COMMAND = Command(
+    "ssl-export",
+    "export",
+    "Write the encoder of a finished run, with a model card, so that others can use it without this project.",
+    (
+        ("ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "a program for onnxruntime, with its model card"),
+        (
+            "ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e format=torch_export output=encoder",
+            "a program for torch.export.load, in a folder of its own",
+        ),
+        (
+            "ssl-export run=outputs/simclr-stl10/s0-1a2b3c4d5e format=torchvision",
+            "of a ResNet with a large stem: weights for torchvision.models.resnet18",
+        ),
+    ),
+)
+FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")
+CARD = "README.md"
+
+
+def task(cfg: DictConfig) -> Answer:
+    output = export({key: cfg[key] for key in ("run", "format", "output")})
+    return {"folder": str(output), "files": sorted(file.name for file in output.iterdir()), "format": cfg["format"]}
+
+
+def export(asked: dict[str, Any]) -> Path:
+    """Write the encoder of a finished run as `asked` says (conf/export.yaml), and return the folder.
+
+    What is written is read back in a process that cannot import this project, and kept if its features are those of the
+    encoder. Raises ConfigError.
+    """
+    folder, plain = finished_run(asked["run"])
+    format = asked["format"]
+    if format not in FORMATS:
+        raise ConfigError([f"format is {format}; it must be one of {', '.join(FORMATS)}"])
+
+    from ssl_runner.assembly import export as exports
+    from ssl_runner.assembly import load, programs
+    from ssl_runner.assembly.places import finished
+    from ssl_runner.reporting.card import card, seeds_of
+
+    result = finished(folder)
+    if result is None:
+        raise ConfigError([f"run: {str(folder)!r} contains no finished run; the same ssl-run command resumes it"])
+    try:
+        encoder, spec = load.exported_encoder(folder), exports.exported_spec(folder)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    programs.check(format, encoder)
+    output = folder / "export" / format if asked["output"] is None else Path(asked["output"]).expanduser()
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as scratch:
+        part = Path(scratch)
+        difference = programs.write(format, encoder, spec, part)
+        tokenizer = exports.encoder_folder(folder) / "tokenizer.json"
+        if tokenizer.is_file():
+            shutil.copyfile(tokenizer, part / tokenizer.name)
+        about = described(format, encoder, spec, part, difference)
+        own = Run(folder.name, folder, complete(result, plain))
+        (part / CARD).write_text(card(own, seeds_of(own), about), encoding="utf-8")
+        for file in part.iterdir():
+            os.replace(file, output / file.name)
+    shape = ", ".join(map(str, about.shape))
+    differ = f"differ by {difference:.0e} of the largest" if difference else "are the same"
+    say(
+        f"{output}: {format}, {about.input} ({shape}) to {about.dim} features; read back without this project, they "
+        f"{differ}",
+        sys.stdout,
+    )
+    return output
+
+
+def complete(result: Result, plain: dict[str, Any]) -> Result:
+    """A result with its config, which those of older versions lack."""
+    return result if result.config else replace(result, config=plain)
+
+
+def described(format: str, encoder: "Encoder", spec: "DataSpec", written: Path, difference: float) -> "Exported":
+    """What a model card says of an encoder and of the files in `written`."""
+    from ssl_runner.assembly.tracing import input_of
+    from ssl_runner.interfaces import TextSpec
+    from ssl_runner.reporting.card import Exported, read_library
+
+    given = input_of(encoder, spec)
+    special = vars(spec.special) if isinstance(spec, TextSpec) else {}
+    return Exported(
+        format=format,
+        files=sorted(file.name for file in written.iterdir()),
+        kind=spec.kind,
+        input=given.name,
+        shape=given.shape,
+        dtype=given.dtype,
+        longest=given.longest,
+        dim=encoder.dim,
+        classes=spec.classes,
+        special={role: place for role, place in special.items() if place is not None},
+        difference=difference,
+        library=read_library(written),
+    )
+
+
+def main() -> None:
+    """Entry point of `ssl-export`."""
+    hydra_main(task, COMMAND)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Collected by pytest where --ssl-runner-plugin is given."""
