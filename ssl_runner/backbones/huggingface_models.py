@@ -5,12 +5,13 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import missing_library
 
 ABOUT = "config.json"
@@ -114,8 +115,28 @@ class HuggingFaceEncoder(LibraryEncoder):
     """What encoders around a network of transformers share: names, weights and statistics."""
 
     name: str
+    normalize: Normalize  # of images
     config: Any  # as the network is; sizes are those of the data
     spellings = ({"net.": ""},)
+    library: Literal["huggingface"] = "huggingface"
+    changed: str = ""  # what this network has that transformers' does not
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`, which `transformers.AutoModel.from_pretrained` loads: its last
+        hidden state gives the tokens, or the map of features. `about_inputs` writes what is beside them.
+
+        Raises ValueError for a network that transformers does not have.
+        """
+        if self.changed:
+            raise ValueError(f"this network has {self.changed}, and that of transformers has not")
+        self.net.save_pretrained(folder)
+        self.about_inputs(folder)
+
+    def about_inputs(self, folder: Path) -> None:
+        """Write the statistics that images are normalized by."""
+        mean, std = self.normalize.mean.tolist(), self.normalize.std.tolist()
+        about = {"do_normalize": True, "image_mean": mean, "image_std": std}
+        (folder / IMAGES).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**super().rebuilt(node), "name": self.config.model_type, "config": portable(self.config)}

@@ -41,6 +41,7 @@ class TextNetwork(HuggingFaceEncoder, TextEncoder):
             raise ValueError(f"backbone.name is {name}, which reads two texts at once; choose an encoder, or a decoder")
         self.config.vocab_size, self.config.pad_token_id = spec.vocabulary, spec.special.pad
         self.config.bos_token_id = self.config.eos_token_id = None
+        self.config.sep_token_id = spec.special.sep
         self.net = create(self.config)
         if getattr(self.net, "pooler", None) is not None:
             self.net.pooler = None  # features are the mean of the tokens
@@ -129,6 +130,10 @@ class TextNetwork(HuggingFaceEncoder, TextEncoder):
                 f"dataset.tokenizer to the folder that holds their {TOKENIZER}"
             )
         return torch.cat((table[:wanted].float(), own.detach()[rows:])).clone()
+
+    def about_inputs(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        (folder / TOKENIZER).write_text(self.spec.tokenizer, encoding="utf-8")
 
     def library_weights(self) -> Mapping[str, Tensor]:
         self._check_tokenizer(Path(self.name).expanduser())
