@@ -59,10 +59,62 @@ def torchvision(folder: Path) -> Loaded:
     return run
 
 
+def timm(folder: Path) -> Loaded:
+    import timm as library
+    import torch
+
+    model: Any = library.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    mean, std = (torch.tensor(model.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
+
+    def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        with torch.no_grad():
+            found = model.forward_features((torch.from_numpy(x) - mean) / std)
+        patches = found[:, model.num_prefix_tokens :] if found.ndim == 3 else found.flatten(2).mT
+        return {"pooled": patches.mean(1).numpy()}
+
+    return run
+
+
+def huggingface(folder: Path) -> Loaded:
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
+    file = folder / "preprocessor_config.json"
+    about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # {}: it reads texts
+
+    def images(x: torch.Tensor) -> torch.Tensor:
+        mean, std = (torch.tensor(about[key]).view(-1, 1, 1) for key in ("image_mean", "image_std"))
+        found = model((x - mean) / std).last_hidden_state
+        if found.ndim == 4:
+            return found.mean((2, 3))
+        count = (model.config.image_size // model.config.patch_size) ** 2  # the last tokens are the patches
+        return found[:, found.shape[1] - count :].mean(1)
+
+    def texts(x: torch.Tensor) -> torch.Tensor:
+        seen = x != model.config.pad_token_id
+        more = {}
+        if getattr(model.config, "type_vocab_size", 0) > 1:
+            separator = (x == model.config.sep_token_id).long()
+            more["token_type_ids"] = (separator.cumsum(1) - separator).clamp(max=1)
+        found = model(input_ids=x, attention_mask=seen.long(), **more).last_hidden_state
+        return (found * seen[:, :, None]).sum(1) / seen.sum(1, keepdim=True)
+
+    def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        with torch.no_grad():
+            given = torch.from_numpy(x)
+            return {"pooled": (images(given) if about else texts(given)).numpy()}
+
+    return run
+
+
 LOADERS: Mapping[str, Callable[[Path], Loaded]] = {  # a library whose networks are backbones adds its own
     "onnx": onnx,
     "torch_export": torch_export,
     "torchvision": torchvision,
+    "timm": timm,
+    "huggingface": huggingface,
 }
 
 

@@ -55,6 +55,7 @@ class HuggingFaceMap(HuggingFaceEncoder, MapEncoder):
         said = shrink_stem(net, first, pool) if small else ""
         if stem == "small" and not said:
             raise ValueError(f"backbone.stem is small, which is not known of {name}; set backbone.stem=large")
+        self.changed = said
         if hasattr(net, "layernorm"):  # of the pooled features, which belongs to the classifier
             net.layernorm = nn.Identity()
         self.dim = int(self.config.hidden_sizes[-1])

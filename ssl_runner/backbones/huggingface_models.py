@@ -5,12 +5,13 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import missing_library
 
 ABOUT = "config.json"
@@ -19,7 +20,10 @@ NOT_ARCHITECTURE = (  # keys of a configuration that say where it comes from, or
     "_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "model_type", "torch_dtype",
     "transformers_version",
 )  # fmt: skip
-NOT_SET = ("attn_implementation", "auto_map", "model_type", "quantization_config", "trust_remote_code")
+NOT_SET = (
+    "attn_implementation", "auto_map", "experts_implementation", "model_type", "quantization_config",
+    "trust_remote_code",
+)  # fmt: skip
 
 
 def configuration(name: str, settings: Mapping[str, Any] | None, option: str) -> Any:
@@ -51,6 +55,8 @@ def configuration(name: str, settings: Mapping[str, Any] | None, option: str) ->
         raise ValueError(f"backbone.config does not suit {name}: {reason}") from error
     if getattr(made, "quantization_config", None) is not None:
         raise ValueError(f"backbone.name is {name}, whose weights are quantized; choose weights of full precision")
+    # A config.json may name a kernel of the hub here, which is code: the library's own choice is taken.
+    made._attn_implementation = made._experts_implementation = None
     return made
 
 
@@ -64,14 +70,24 @@ def _read(transformers: Any, name: str, given: Mapping[str, Any]) -> Any:
                 + (f" (did you mean {' or '.join(near)}?)" if near else "")
                 + f", a folder with a {ABOUT}, or an id of the hub, such as google/vit-base-patch16-224"
             )
-        place, local = str(folder), True
-    else:
-        place, local = name, False
+        try:
+            return transformers.AutoConfig.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True, **given
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"backbone.name: {str(folder)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    return _downloaded(transformers.AutoConfig, name, given)
+
+
+def _downloaded(reader: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """The configuration of an id of the hub: from the library's cache, which asks nobody, or else downloaded."""
     try:
-        return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local, **given)
+        return reader.from_pretrained(name, trust_remote_code=False, local_files_only=True, **given)
+    except (OSError, ValueError, KeyError):
+        pass
+    try:
+        return reader.from_pretrained(name, trust_remote_code=False, **given)
     except (OSError, ValueError, KeyError) as error:
-        if local:
-            raise ValueError(f"backbone.name: {place!r} cannot be read: {str(error).splitlines()[0]}") from error
         raise ValueError(
             f"backbone.name is {name}, and its {ABOUT} cannot be downloaded from https://huggingface.co/{name} "
             f"({str(error).splitlines()[0][:200]}); fetch its folder on another machine, put it anywhere on this one, "
@@ -99,8 +115,28 @@ class HuggingFaceEncoder(LibraryEncoder):
     """What encoders around a network of transformers share: names, weights and statistics."""
 
     name: str
+    normalize: Normalize  # of images
     config: Any  # as the network is; sizes are those of the data
     spellings = ({"net.": ""},)
+    library: Literal["huggingface"] = "huggingface"
+    changed: str = ""  # what this network has that transformers' does not
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`, which `transformers.AutoModel.from_pretrained` loads: its last
+        hidden state gives the tokens, or the map of features. `about_inputs` writes what is beside them.
+
+        Raises ValueError for a network that transformers does not have.
+        """
+        if self.changed:
+            raise ValueError(f"this network has {self.changed}, and that of transformers has not")
+        self.net.save_pretrained(folder)
+        self.about_inputs(folder)
+
+    def about_inputs(self, folder: Path) -> None:
+        """Write the statistics that images are normalized by."""
+        mean, std = self.normalize.mean.tolist(), self.normalize.std.tolist()
+        about = {"do_normalize": True, "image_mean": mean, "image_std": std}
+        (folder / IMAGES).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**super().rebuilt(node), "name": self.config.model_type, "config": portable(self.config)}
@@ -143,16 +179,8 @@ class HuggingFaceEncoder(LibraryEncoder):
     def _load(self, place: str, local: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from transformers import AutoModel
 
-        net, about = self._from(AutoModel, place, local)
+        net, about = with_weights(AutoModel, place, local)
         return net.state_dict(), about
-
-    @staticmethod
-    def _from(cls: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:
-        """A network with its weights, and which of them were missing. No code of the folder, or of the hub, is run."""
-        net, about = cls.from_pretrained(
-            place, trust_remote_code=False, local_files_only=local, output_loading_info=True, dtype=torch.float32
-        )
-        return net, about
 
     def library_statistics(self, folder: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         """Those of preprocessor_config.json, of the folder or of the hub."""
@@ -172,6 +200,22 @@ class HuggingFaceEncoder(LibraryEncoder):
             return (0.0,), (1.0,)
         found = about.get("image_mean"), about.get("image_std")
         return None if None in found else found  # type: ignore[return-value]
+
+
+def with_weights(kind: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:
+    """A network of a folder or of the hub with its weights, and which of them were missing; none of their code is run.
+
+    Its configuration is read as `configuration` reads it: with sizes of its own, not those of the data.
+    """
+    net, about = kind.from_pretrained(
+        place,
+        config=configuration(place, None, "huggingface"),
+        trust_remote_code=False,
+        local_files_only=local,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    return net, about
 
 
 def takes(net: Any, argument: str) -> bool:

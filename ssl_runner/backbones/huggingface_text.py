@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, takes
+from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, takes, with_weights
 from ssl_runner.interfaces import CausalEncoder, Features, Origin, TextEncoder, TextSpec, TokenEncoder
 from ssl_runner.nn.published import WeightSettings
 from ssl_runner.nn.tokens import mean_of_tokens, segments
@@ -41,6 +41,7 @@ class TextNetwork(HuggingFaceEncoder, TextEncoder):
             raise ValueError(f"backbone.name is {name}, which reads two texts at once; choose an encoder, or a decoder")
         self.config.vocab_size, self.config.pad_token_id = spec.vocabulary, spec.special.pad
         self.config.bos_token_id = self.config.eos_token_id = None
+        self.config.sep_token_id = spec.special.sep
         self.net = create(self.config)
         if getattr(self.net, "pooler", None) is not None:
             self.net.pooler = None  # features are the mean of the tokens
@@ -130,6 +131,10 @@ class TextNetwork(HuggingFaceEncoder, TextEncoder):
             )
         return torch.cat((table[:wanted].float(), own.detach()[rows:])).clone()
 
+    def about_inputs(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        (folder / TOKENIZER).write_text(self.spec.tokenizer, encoding="utf-8")
+
     def library_weights(self) -> Mapping[str, Tensor]:
         self._check_tokenizer(Path(self.name).expanduser())
         return super().library_weights()
@@ -193,7 +198,7 @@ class HuggingFaceCausal(TextNetwork, CausalEncoder):
     def _load(self, place: str, local: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from transformers import AutoModelForCausalLM
 
-        net, about = self._from(AutoModelForCausalLM, place, local)
+        net, about = with_weights(AutoModelForCausalLM, place, local)
         head = net.get_output_embeddings()
         state = dict(net.base_model.state_dict())
         if head is not None and head.weight is not net.get_input_embeddings().weight:

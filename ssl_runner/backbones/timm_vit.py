@@ -43,16 +43,26 @@ class TimmViT(TimmEncoder, PatchEncoder):
         self.origin = Origin(**weights)
         self.spec = spec
         size = (spec.height, spec.width)
-        net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size)
+        made: dict[str, Any] = {
+            "name": name,
+            "option": "timm_vit",
+            "settings": settings,
+            "in_chans": spec.channels,
+            "img_size": size,
+        }
+        net = create(**made)
         own = _patch_of(net, name)
         self.patch = suitable_patch(patch, own, size)
         if self.patch != own:
-            net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size, patch_size=self.patch)
+            made["patch_size"] = self.patch
+            net = create(**made)
+        self.made = made
         if pool not in ("mean", "class"):
             raise ValueError(f"backbone.pool is {pool!r}; it must be mean or class")
         if pool == "class" and net.cls_token is None:
             raise ValueError(f"backbone.pool is class, and {name} has no class token; set backbone.pool=mean")
         self.pool = pool
+        self.changed = "the class token as its features (backbone.pool)" if pool == "class" else ""
         self.spellings = ({"net.": ""},)
         self.dim = int(net.num_features)
         self.grid = (size[0] // self.patch, size[1] // self.patch)

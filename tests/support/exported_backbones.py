@@ -2,6 +2,7 @@
 
 from typing import Any, get_type_hints
 
+import libraries
 import torch
 import yaml
 
@@ -14,6 +15,7 @@ from ssl_runner.nn.normalize import Normalize
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
 SMALLER: dict[str, dict[str, Any]] = {
+    **libraries.SMALLER,
     "vit_tiny": {"depth": 1},
     "vit_small": {"depth": 1},
     "vivit_tiny": {"depth": 1},
@@ -37,6 +39,7 @@ def spec_of(backbone: str) -> DataSpec:
 
 def exported(backbone: str, spec: DataSpec | None = None, **changes: Any) -> Encoder:
     """Its statistics are not those that it began with, and its counts are of eight texts."""
+    libraries.needs(backbone)
     spec = spec_of(backbone) if spec is None else spec
     node = compose([f"backbone={backbone}"])["backbone"] | SMALLER.get(backbone, {}) | changes
     torch.manual_seed(0)

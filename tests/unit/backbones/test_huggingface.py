@@ -225,6 +225,16 @@ def test_what_does_not_go_is_refused(make: Any, said: str, monkeypatch: pytest.M
         make()
 
 
+def test_a_folder_chooses_no_kernel_of_the_hub(tmp_path: Path) -> None:
+    """Which would be code."""
+    library_vit(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text()) | {"attn_implementation": "someone/kernel"}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    encoder = vit(str(tmp_path), ImageSpec(channels=3, height=64, width=64), config=None, weights="pretrained", **KNOWN)
+    weights.begin(encoder, None, StartFile(), "all")
+    assert encoder.net.config._attn_implementation in ("sdpa", "eager")
+
+
 def test_a_type_has_no_weights() -> None:
     encoder = vit(weights="pretrained", **KNOWN)
     with pytest.raises(ConfigError, match=r"backbone.name is vit, a type of network; set backbone.name to an id"):
