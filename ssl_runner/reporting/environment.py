@@ -13,6 +13,7 @@ from ssl_runner.results.result import Git
 
 PACKAGES = (
     "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn",
+    "timm", "transformers",
 )  # fmt: skip
 
 

@@ -81,6 +81,8 @@ def on_libraries() -> list[str]:
         backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
         reads = get_type_hints(backbone.__init__)["spec"]
         for name in TRAINED:
+            if (network, name) in libraries.TOO_SMALL:
+                continue
             hints = get_type_hints(target(name).__init__)
             if issubclass(backbone, hints["encoder"]) and issubclass(reads, hints["spec"]):
                 found.append(f"{name}{ON}{network}")

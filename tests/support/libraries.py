@@ -68,3 +68,6 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> option of conf/ba
     "transformers' BERT": ("huggingface_text", {"name": "bert", "config": _TEXT}),
     "transformers' GPT-2": ("huggingface_causal", SMALLER["huggingface_causal"]),
 }
+
+# What cuts images of 32 pixels into parts that are smaller than a cell of the network's grid, which cannot read them.
+TOO_SMALL = {("timm's ConvNeXt", name) for name in ("cpc", "dino", "jigsaw", "relative_position", "swav")}

@@ -13,7 +13,7 @@ from small_runs import SMALL
 from torch import nn
 
 from ssl_runner.assembly import construct, export, weights
-from ssl_runner.assembly.load import load_encoder
+from ssl_runner.assembly.load import exported_encoder
 from ssl_runner.assembly.places import with_contents
 from ssl_runner.backbones.resnet import ResNet
 from ssl_runner.commands import evaluate
@@ -297,13 +297,13 @@ def test_an_exported_encoder_needs_no_file_and_no_download(tmp_path: Path) -> No
     weights.begin(encoder, None, StartFile(), "files")
     export.export_encoder(tmp_path / "encoder", encoder, node, SPEC)
     file.unlink()
-    again = load_encoder(tmp_path / "encoder")
+    again = exported_encoder(tmp_path / "encoder")
     assert torch.equal(features(again, X), features(encoder, X))
     about = export.about_encoder(tmp_path / "encoder")["backbone"]
     assert (about["weights"], about["source"]) == ("none", KNOWN["source"])
     pretrained = timm_encoder(**KNOWN, weights="pretrained")  # random: nothing has been set
     export.export_encoder(tmp_path / "other", pretrained, TIMM | KNOWN | {"weights": "pretrained"}, SPEC)
-    load_encoder(tmp_path / "other")
+    exported_encoder(tmp_path / "other")
 
 
 def test_a_run_from_a_file_is_itself_by_what_the_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,7 +322,7 @@ def test_a_run_from_a_file_is_itself_by_what_the_file_holds(tmp_path: Path, caps
     )
     result = read_result(folder)
     assert result.config["backbone"]["license"] == "MIT"
-    assert load_encoder(folder).normalize.mean.tolist() == [0.5] * 3
+    assert exported_encoder(folder).normalize.mean.tolist() == [0.5] * 3
     assert set(result.config["contents"]) == {"backbone.weights"}
     moved = tmp_path / "elsewhere.safetensors"
     file.rename(moved)

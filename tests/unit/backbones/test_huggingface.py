@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from ssl_runner.assembly import construct, export, weights
-from ssl_runner.assembly.load import load_encoder
+from ssl_runner.assembly.load import exported_encoder
 from ssl_runner.backbones.huggingface_map import HuggingFaceMap
 from ssl_runner.backbones.huggingface_vit import HuggingFaceViT
 from ssl_runner.config.errors import ConfigError
@@ -166,7 +166,7 @@ def test_an_exported_encoder_needs_neither_folder_nor_hub(tmp_path: Path) -> Non
     assert weights.named_files(node, "backbone").keys() == {"backbone.name", "backbone.weights"}
     for file in (tmp_path / "theirs").iterdir():
         file.unlink()
-    again, x = load_encoder(tmp_path / "encoder"), images()
+    again, x = exported_encoder(tmp_path / "encoder"), images()
     with torch.no_grad():
         assert torch.equal(again(x).tokens, encoder.eval()(x).tokens)
     about = export.about_encoder(tmp_path / "encoder")["backbone"]

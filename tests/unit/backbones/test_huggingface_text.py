@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssl_runner.assembly import construct, export, weights
-from ssl_runner.assembly.load import load_encoder
+from ssl_runner.assembly.load import exported_encoder
 from ssl_runner.backbones.huggingface_text import HuggingFaceCausal, HuggingFaceText, TextNetwork
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import StartFile
@@ -150,7 +150,7 @@ def test_an_exported_encoder_needs_neither_folder_nor_hub(option: str, tmp_path:
     encoder = construct.encoder(node, spec)
     export.export_encoder(tmp_path / "encoder", encoder, node, spec)
     (tmp_path / "theirs" / "config.json").unlink()
-    again, x = load_encoder(tmp_path / "encoder"), tokens()
+    again, x = exported_encoder(tmp_path / "encoder"), tokens()
     with torch.no_grad():
         assert torch.equal(again(x).tokens, encoder.eval()(x).tokens)
     assert export.about_encoder(tmp_path / "encoder")["backbone"]["name"] == name
