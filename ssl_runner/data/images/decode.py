@@ -349,4 +349,4 @@ def decode_bytes(content: bytes, how: Decoding) -> Picture:
     found = _try(io.BytesIO(content), how)
     if isinstance(found, str):
         raise ValueError(found)
-    return Picture(np.ascontiguousarray(found.pixels), found.highest)
+    return Picture(np.array(found.pixels, order="C"), found.highest)  # a copy, for torch wants to be able to write
