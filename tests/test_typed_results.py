@@ -22,7 +22,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/results/address.py": {"addresses, which are written there too": [""]},
     "ssl_runner/results/values.py": {"values as a command line writes them": ["parse"]},
     "ssl_runner/reporting/axes.py": {
-        "dotted keys of a config": ["shortest", "matching", "is_setting", "_path", "_lies_in"],
+        "dotted keys of a config": ["shortest", "matching", "is_setting", "_path", "_lies_in", "_is_of_pretraining"],
         "overrides of a command line": ["_by_overrides"],
         "keys of contents, which are those of a config": ["_by_contents"],
     },
@@ -49,7 +49,11 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/evaluation/text/word_similarity.py": {"a file's lines": ["read_pairs"]},
     "ssl_runner/commands/answers.py": {"a word of a command line": ["asked"], "a message": ["_ended"]},
     "ssl_runner/commands/compare.py": {"an option's words": ["_words"]},
-    "ssl_runner/commands/evaluate.py": {"dotted keys of a config": ["keep_own_settings"]},
+    "ssl_runner/commands/evaluate.py": {
+        "dotted keys of a config": ["keep_own_settings"],
+        "words of a command line": ["main"],
+    },
+    "scripts/methods_run.py": {"words of a command line": ["started"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
     "ssl_runner/commands/cli.py": {
         "messages of Hydra, and its words": ["explain", "hydra_main"],

@@ -30,10 +30,6 @@ COMMAND = Command(
     (
         ("ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "all evaluations that fit, on the run's own data"),
         (
-            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e evaluation=[finetune]",
-            "one more evaluation; its results are added to those of the run",
-        ),
-        (
             "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
             "transfer: the frozen encoder on another labeled dataset",
         ),

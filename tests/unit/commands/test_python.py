@@ -32,6 +32,7 @@ import ssl_runner
 from ssl_runner.commands.python import quoted
 from ssl_runner.commands.run_files import check_runs
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.files import Files, Packaged
 from ssl_runner.config.loader import parsed
 from ssl_runner.reporting.inventory import entries
 from ssl_runner.results.result import read_result, write_result
@@ -68,7 +69,7 @@ def state() -> dict[str, Any]:
         "deterministic": torch.get_deterministic_debug_mode(),
         "environment": dict(os.environ),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
-        "garbage": (gc.isenabled(), gc.get_freeze_count()),
+        "garbage": (gc.isenabled(), gc.get_freeze_count() > 0),  # of how many changes as objects end
         "filters": list(warnings.filters),
         "excepthook": sys.excepthook,
         "format": warnings.formatwarning,
@@ -303,8 +304,14 @@ def test_the_process_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ) == 2
 
 
-def test_a_program_that_uses_hydra_goes_on_with_it(tmp_path: Path) -> None:
+def test_a_program_that_uses_hydra_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its config may set what ours may not, before, around and after."""
+    Plugins.instance()
+    registry = SourcesRegistry.instance()
+    theirs = {
+        scheme: found.__base__ if found in (Files, Packaged) else found for scheme, found in registry.types.items()
+    }
+    monkeypatch.setattr(registry, "types", theirs)  # as in a process in which nothing of ours has composed
     (tmp_path / "program.yaml").write_text("hydra: {job: {name: theirs}}\nmine: ${now:%Y}\nseed: 3\n")
     with initialize_config_dir(str(tmp_path), version_base="1.2"):
         before = state()

@@ -53,7 +53,10 @@ def test_views_follow_the_dataset_unless_they_are_chosen(overrides: list[str], f
         ("seed=1.5", "seed: 1.5 is a float; it must be a whole number"),
         ("budget.unit=days", "budget.unit: 'days' is a str; it must be one of epochs, steps, samples, minutes"),
         ("backbone.widths=[3,four]", "backbone.widths: [3, 'four'] is a list; it must be a list, each a whole number"),
-        ("controls=[random]", "controls: ['random'] is a list; it must be a list, each one of random_start, pixels"),
+        (
+            "controls=[random]",
+            "controls: ['random'] is a list; it must be a list, each one of random_start, initial, pixels",
+        ),
         ("objective.views.crop_scale=[0.1]", "objective.views.crop_scale: [0.1] is a list; it must be a list of 2: "),
         ("batch_size=0", "batch_size is 0; it must be 1 or more"),
         ("budget.amount=0", "budget.amount is 0; it must be above 0"),
