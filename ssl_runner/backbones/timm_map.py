@@ -47,6 +47,9 @@ class TimmMap(TimmEncoder, MapEncoder):
         said = _shrunk(net) if small else ""
         if stem == "small" and not said:
             raise ValueError(f"backbone.stem is small, which is not known of {name}; set backbone.stem=large")
+        self.name = name
+        self.arguments = {**(settings or {}), "in_chans": spec.channels}
+        self.small = bool(said)
         self.dim = int(net.num_features)
         self.normalize = Normalize(spec.channels)
         self.net = net

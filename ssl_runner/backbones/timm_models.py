@@ -4,12 +4,12 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, fill, offline, write
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import adapt_channels, missing_library
@@ -51,10 +51,13 @@ def create(name: str, option: str, settings: Mapping[str, Any] | None, **ours: A
 
 
 class TimmEncoder(LibraryEncoder):
-    """What encoders around a network of timm share: normalization, and published weights."""
+    """What encoders around a network of timm share: normalization, published weights, and files for timm."""
 
+    library: Literal["timm"] = "timm"
     normalize: Normalize
     spec: ImageSpec
+    name: str
+    arguments: Mapping[str, Any]  # of timm.create_model, but for the number of classes; plain values
 
     def library_weights(self) -> Mapping[str, Tensor]:
         about = self.net.pretrained_cfg
@@ -95,6 +98,41 @@ class TimmEncoder(LibraryEncoder):
     def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         about = self.net.pretrained_cfg
         return about["mean"], about["std"]
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`, which timm.create_model("local-dir:FOLDER", pretrained=True)
+        loads strictly, and timm's hub reads: https://huggingface.co/docs/timm/hf_hub.
+
+        Features are made of `forward_features`: the mean over the grid of maps; of Vision Transformers what
+        `global_pool` says. Parts that these do not use are as timm initializes them, `untrained` in config.json.
+        Raises ValueError for a small stem.
+        """
+        check_stem(self.library, self.small)
+        import timm
+
+        name = self.name.partition(".")[0]  # without the tag of published weights
+        whole = timm.create_model(name, pretrained=False, num_classes=0, **self.arguments)
+        untrained = fill(whole, self.net)
+        theirs = whole.pretrained_cfg
+        prepared = {
+            "input_size": [self.spec.channels, self.spec.height, self.spec.width],
+            "fixed_input_size": theirs.get("fixed_input_size", False),
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": self.normalize.mean.tolist(),
+            "std": self.normalize.std.tolist(),
+            "num_classes": 0,
+            "first_conv": theirs.get("first_conv"),
+            "classifier": theirs.get("classifier"),
+        }
+        about = {
+            "architecture": name,
+            "num_classes": 0,
+            "num_features": self.dim,
+            "model_args": dict(self.arguments),
+            "pretrained_cfg": prepared,
+        }
+        write(folder, whole.state_dict(), about | ({"untrained": untrained} if untrained else {}))
 
 
 def positional(net: nn.Module) -> Mapping[str, str]:

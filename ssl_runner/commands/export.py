@@ -76,7 +76,7 @@ def export(asked: dict[str, Any]) -> Path:
         part = Path(scratch)
         difference = programs.write(format, encoder, spec, part)
         tokenizer = exports.encoder_folder(folder) / "tokenizer.json"
-        if tokenizer.is_file():
+        if tokenizer.is_file() and not (part / tokenizer.name).exists():  # transformers has its own form
             shutil.copyfile(tokenizer, part / tokenizer.name)
         about = described(format, encoder, spec, part, difference)
         own = Run(folder.name, folder, complete(result, plain))
@@ -85,9 +85,10 @@ def export(asked: dict[str, Any]) -> Path:
             os.replace(file, output / file.name)
     shape = ", ".join(map(str, about.shape))
     differ = f"differ by {difference:.0e} of the largest" if difference else "are the same"
+    untrained = about.library.get("untrained")
     say(
         f"{output}: {format}, {about.input} ({shape}) to {about.dim} features; read back without this project, they "
-        f"{differ}",
+        f"{differ}" + (f"; {format} initialized {', '.join(untrained)}, which they do not use" if untrained else ""),
         sys.stdout,
     )
     return output
