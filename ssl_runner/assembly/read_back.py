@@ -6,7 +6,7 @@ the arrays `i.NAME` of `OUTPUTS.npz`, one for each output.
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
@@ -47,69 +47,82 @@ def torchvision(folder: Path) -> Loaded:
     from torchvision.models import get_model
 
     about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    model = get_model(about["architecture"], weights=None, num_classes=about["num_classes"])
+    classes = {"num_classes": about["num_classes"]} if "num_classes" in about else {}
+    whole = get_model(about["architecture"], weights=None, **classes, **about["settings"])
+    model = whole if classes else whole.features
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.eval()
-    mean, std = (torch.tensor(about[key]).view(-1, 1, 1) for key in ("mean", "std"))
 
-    def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
-        with torch.no_grad():
-            return {"pooled": model((torch.from_numpy(x) - mean) / std).numpy()}
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        return model(x) if classes else model(x).mean((2, 3))
 
-    return run
+    return _images(pooled, about["mean"], about["std"])
 
 
 def timm(folder: Path) -> Loaded:
-    import timm as library
+    import timm
     import torch
 
-    model: Any = library.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    mean, std = (torch.tensor(model.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
-    def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
-        with torch.no_grad():
-            found = model.forward_features((torch.from_numpy(x) - mean) / std)
-        patches = found[:, model.num_prefix_tokens :] if found.ndim == 3 else found.flatten(2).mT
-        return {"pooled": patches.mean(1).numpy()}
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        features = model.forward_features(x)
+        if features.ndim == 4:
+            return features.mean((2, 3))
+        return features[:, 0] if model.global_pool == "token" else features[:, model.num_prefix_tokens :].mean(1)
 
-    return run
+    return _images(pooled, model.pretrained_cfg["mean"], model.pretrained_cfg["std"])
 
 
 def huggingface(folder: Path) -> Loaded:
     import torch
-    import transformers
+    from transformers import AutoModel, AutoTokenizer
 
-    transformers.logging.set_verbosity_error()
-    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
-    file = folder / "preprocessor_config.json"
-    about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # {}: it reads texts
+    model, found = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    if wrong := [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in found[key]]:
+        raise ValueError(f"{wrong[0]} is not in both of config.json and model.safetensors")
+    model.eval()
+    images = folder / "preprocessor_config.json"
+    if images.is_file():
+        about = json.loads(images.read_text(encoding="utf-8"))
 
-    def images(x: torch.Tensor) -> torch.Tensor:
-        mean, std = (torch.tensor(about[key]).view(-1, 1, 1) for key in ("image_mean", "image_std"))
-        found = model((x - mean) / std).last_hidden_state
-        if found.ndim == 4:
-            return found.mean((2, 3))
-        count = (model.config.image_size // model.config.patch_size) ** 2  # the last tokens are the patches
-        return found[:, found.shape[1] - count :].mean(1)
+        def pooled(x: torch.Tensor) -> torch.Tensor:
+            features = model(pixel_values=x).last_hidden_state
+            if features.ndim == 4:
+                return features.mean((2, 3))
+            patches = (model.config.image_size // model.config.patch_size) ** 2
+            return features[:, -patches:].mean(1)  # those before them are class and register tokens
 
-    def texts(x: torch.Tensor) -> torch.Tensor:
-        seen = x != model.config.pad_token_id
-        more = {}
-        if getattr(model.config, "type_vocab_size", 0) > 1:
-            separator = (x == model.config.sep_token_id).long()
-            more["token_type_ids"] = (separator.cumsum(1) - separator).clamp(max=1)
-        found = model(input_ids=x, attention_mask=seen.long(), **more).last_hidden_state
-        return (found * seen[:, :, None]).sum(1) / seen.sum(1, keepdim=True)
+        return _images(pooled, about["image_mean"], about["image_std"])
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        ids = torch.from_numpy(x)
+        kept, after = (ids != tokenizer.pad_token_id).long(), (ids == tokenizer.sep_token_id).long()
+        given = {"input_ids": ids, "attention_mask": kept}
+        if "token_type_ids" in tokenizer.model_input_names:
+            given["token_type_ids"] = (after.cumsum(1) - after).clamp(max=1)
         with torch.no_grad():
-            given = torch.from_numpy(x)
-            return {"pooled": (images(given) if about else texts(given)).numpy()}
+            tokens = model(**given).last_hidden_state
+        return {"pooled": ((tokens * kept[..., None]).sum(1) / kept.sum(1, keepdim=True)).numpy()}
 
     return run
 
 
-LOADERS: Mapping[str, Callable[[Path], Loaded]] = {  # a library whose networks are backbones adds its own
+def _images(pooled: Callable[[Any], Any], mean: Sequence[float], std: Sequence[float]) -> Loaded:
+    """A network of a library, which reads images that are normalized already."""
+    import torch
+
+    shift, scale = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+
+    def run(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        with torch.no_grad():
+            return {"pooled": pooled((torch.from_numpy(x) - shift) / scale).numpy()}
+
+    return run
+
+
+LOADERS: Mapping[str, Callable[[Path], Loaded]] = {
     "onnx": onnx,
     "torch_export": torch_export,
     "torchvision": torchvision,

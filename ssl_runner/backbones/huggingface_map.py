@@ -1,11 +1,12 @@
 """Convolutional networks of transformers."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create
+from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, save_image_processor
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder, Origin
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import Stem, WeightSettings, adapt_channels, shrink_stem, wants_small_stem
@@ -55,9 +56,9 @@ class HuggingFaceMap(HuggingFaceEncoder, MapEncoder):
         said = shrink_stem(net, first, pool) if small else ""
         if stem == "small" and not said:
             raise ValueError(f"backbone.stem is small, which is not known of {name}; set backbone.stem=large")
-        self.changed = said
         if hasattr(net, "layernorm"):  # of the pooled features, which belongs to the classifier
             net.layernorm = nn.Identity()
+        self.small = bool(said)
         self.dim = int(self.config.hidden_sizes[-1])
         self.normalize = Normalize(spec.channels)
         self.net = net
@@ -76,3 +77,6 @@ class HuggingFaceMap(HuggingFaceEncoder, MapEncoder):
 
     def adapted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return adapt_channels(state, f"{FIRST[self.config.model_type][0]}.weight", self.spec.channels)
+
+    def _save_reader(self, folder: Path) -> None:
+        save_image_processor(folder, self.spec, self.normalize)

@@ -1,8 +1,10 @@
 """Networks of the transformers library: their configuration, and their weights. https://huggingface.co/docs/transformers"""
 
+import copy
 import difflib
 import inspect
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, fill, offline
+from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import missing_library
 
@@ -112,31 +115,13 @@ def portable(config: Any) -> dict[str, Any]:
 
 
 class HuggingFaceEncoder(LibraryEncoder):
-    """What encoders around a network of transformers share: names, weights and statistics."""
+    """What encoders around a network of transformers share: names, weights and statistics, files for transformers."""
 
+    library: Literal["huggingface"] = "huggingface"
     name: str
     normalize: Normalize  # of images
     config: Any  # as the network is; sizes are those of the data
     spellings = ({"net.": ""},)
-    library: Literal["huggingface"] = "huggingface"
-    changed: str = ""  # what this network has that transformers' does not
-
-    def save_for_library(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`, which `transformers.AutoModel.from_pretrained` loads: its last
-        hidden state gives the tokens, or the map of features. `about_inputs` writes what is beside them.
-
-        Raises ValueError for a network that transformers does not have.
-        """
-        if self.changed:
-            raise ValueError(f"this network has {self.changed}, and that of transformers has not")
-        self.net.save_pretrained(folder)
-        self.about_inputs(folder)
-
-    def about_inputs(self, folder: Path) -> None:
-        """Write the statistics that images are normalized by."""
-        mean, std = self.normalize.mean.tolist(), self.normalize.std.tolist()
-        about = {"do_normalize": True, "image_mean": mean, "image_std": std}
-        (folder / IMAGES).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**super().rebuilt(node), "name": self.config.model_type, "config": portable(self.config)}
@@ -200,6 +185,39 @@ class HuggingFaceEncoder(LibraryEncoder):
             return (0.0,), (1.0,)
         found = about.get("image_mean"), about.get("image_std")
         return None if None in found else found  # type: ignore[return-value]
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `config.json` and `model.safetensors`, which AutoModel.from_pretrained loads, and the files of what
+        prepares its input. Features are made of its last hidden state. Parts that this does not use, such as a pooler,
+        are as transformers initializes them, `untrained` in config.json. Raises ValueError for a small stem."""
+        check_stem("transformers", self.small)
+        config = copy.deepcopy(self.config)
+        config.name_or_path = ""  # it may be a folder of this machine
+        whole = create(config)
+        if untrained := fill(whole, self.net):
+            whole.config.untrained = untrained
+        whole.save_pretrained(folder)
+        self._save_reader(folder)
+
+    @abstractmethod
+    def _save_reader(self, folder: Path) -> None:
+        """Write the files by which transformers prepares the input."""
+
+
+def save_image_processor(folder: Path, spec: ImageSpec, normalize: Normalize) -> None:
+    """Write preprocessor_config.json: pictures are resized, and normalized as the encoder does it by itself."""
+    about = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": spec.height, "width": spec.width},
+        "resample": 3,  # bicubic
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": normalize.mean.tolist(),
+        "image_std": normalize.std.tolist(),
+    }
+    (folder / IMAGES).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def with_weights(kind: Any, place: str, local: bool) -> tuple[Any, dict[str, Any]]:

@@ -131,9 +131,26 @@ class TextNetwork(HuggingFaceEncoder, TextEncoder):
             )
         return torch.cat((table[:wanted].float(), own.detach()[rows:])).clone()
 
-    def about_inputs(self, folder: Path) -> None:
-        """Write the tokenizer."""
-        (folder / TOKENIZER).write_text(self.spec.tokenizer, encoding="utf-8")
+    def _save_reader(self, folder: Path) -> None:
+        """The tokenizer, which cuts texts as `load_encoder` does: [CLS] tokens [SEP], and with a second text [SEP]."""
+        from tokenizers import Tokenizer
+        from tokenizers.processors import TemplateProcessing
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = Tokenizer.from_str(self.spec.tokenizer)
+        special = self.special
+        roles = {role: place for role, place in vars(special).items() if place is not None}
+        names = {f"{role}_token": tokenizer.id_to_token(place) for role, place in roles.items()}
+        cls, sep = names["cls_token"], names["sep_token"]
+        tokenizer.post_processor = TemplateProcessing(
+            single=[cls, "$A", sep],
+            pair=[cls, "$A", sep, "$B:1", f"{sep}:1"],
+            special_tokens=[(cls, special.cls), (sep, special.sep)],
+        )
+        inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if self.segments else [])]
+        longest = {} if self.reach is None else {"model_max_length": self.reach}
+        made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names, **longest)
+        made.save_pretrained(folder)
 
     def library_weights(self) -> Mapping[str, Tensor]:
         self._check_tokenizer(Path(self.name).expanduser())

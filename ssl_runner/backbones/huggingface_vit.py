@@ -1,13 +1,14 @@
 """Vision Transformers of transformers, which encode any subset of their patches."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create
+from ssl_runner.backbones.huggingface_models import HuggingFaceEncoder, configuration, create, save_image_processor
 from ssl_runner.backbones.vit import suitable_patch
 from ssl_runner.interfaces import Features, ImageSpec, Origin, PatchEncoder
 from ssl_runner.nn.normalize import Normalize
@@ -108,6 +109,9 @@ class HuggingFaceViT(HuggingFaceEncoder, PatchEncoder):
         if places is not None:
             state[POSITIONS] = _interpolated(places, self.grid[0])
         return state
+
+    def _save_reader(self, folder: Path) -> None:
+        save_image_processor(folder, self.spec, self.normalize)
 
 
 def _prefix(net: Any, patches: int) -> int:

@@ -1,10 +1,11 @@
 """What encoders around a network of a library share."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_runner.interfaces import Encoder, Origin
 from ssl_runner.nn.published import named_weights
@@ -18,6 +19,7 @@ class LibraryEncoder(Encoder):
 
     net: Any  # an nn.Module; libraries give no types of its parts
     origin: Origin
+    small: bool = False  # whether its stem is not that of the library
 
     def rebuilt(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**node, "weights": "none"}
@@ -34,6 +36,34 @@ class LibraryEncoder(Encoder):
 
     def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         return None
+
+
+def check_stem(library: str, small: bool) -> None:
+    """Raise ValueError for a small stem, as a network of `library` is built with its own."""
+    if small:
+        raise ValueError(
+            f"this network has the small stem (backbone.stem); {library} loads those trained with backbone.stem=large"
+        )
+
+
+def fill(whole: nn.Module, net: nn.Module) -> list[str]:
+    """Copy the weights of `net` into `whole`, the library's network with the parts that `net` had removed as idle.
+
+    Returns the names of the weights of these parts, which stay as the library initialized them. Raises ValueError for
+    another network.
+    """
+    found = whole.load_state_dict(net.state_dict(), strict=False)
+    if found.unexpected_keys:
+        raise ValueError(f"the library builds no {found.unexpected_keys[0]} with the same settings")
+    return list(found.missing_keys)
+
+
+def write(folder: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `config.json`."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().contiguous() for name, value in state.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def offline(place: str, error: Exception) -> str:

@@ -1,12 +1,12 @@
 """Residual networks of torchvision, with a stem that depends on the resolution."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.backbones.library import check_stem, write
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
 from ssl_runner.nn.normalize import Normalize
 
@@ -92,19 +92,17 @@ class ResNet(MapEncoder):
         torchvision's networks do not have, and for other than 3 channels.
         """
         conv, norm, *rest = self.stem
-        if len(rest) < 2 or conv.in_channels != 3:
-            what = "the small stem (backbone.stem)" if len(rest) < 2 else f"{conv.in_channels} channels"
-            raise ValueError(f"this network has {what}, and torchvision's a large stem and 3 channels")
-        from safetensors.torch import save_file
-
+        check_stem(self.library, len(rest) < 2)
+        if conv.in_channels != 3:
+            raise ValueError(f"this network has {conv.in_channels} channels, and torchvision's have 3")
         parts = {"conv1": conv, "bn1": norm} | {f"layer{n}": stage for n, stage in enumerate(self.stages, 1)}
         state = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
         state |= {"fc.weight": torch.eye(self.dim), "fc.bias": torch.zeros(self.dim)}
-        save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
         about = {
             "architecture": self.architecture,
             "num_classes": self.dim,
+            "settings": {},
             "mean": self.normalize.mean.tolist(),
             "std": self.normalize.std.tolist(),
         }
-        (folder / "config.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write(folder, state, about)

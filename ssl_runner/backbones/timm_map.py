@@ -37,8 +37,7 @@ class TimmMap(TimmEncoder, MapEncoder):
         self.origin = Origin(**weights)
         self.spec = spec
         small = wants_small_stem(stem, spec)
-        self.made = {"name": name, "option": "timm", "settings": settings, "in_chans": spec.channels}
-        net = create(**self.made)
+        net = create(name, "timm", settings, in_chans=spec.channels)
         if net.pretrained_cfg.get("fixed_input_size") or not hasattr(net, "forward_intermediates"):
             raise ValueError(
                 f"backbone.name is {name}, which gives no map of features for images of any size; choose a "
@@ -48,7 +47,9 @@ class TimmMap(TimmEncoder, MapEncoder):
         said = _shrunk(net) if small else ""
         if stem == "small" and not said:
             raise ValueError(f"backbone.stem is small, which is not known of {name}; set backbone.stem=large")
-        self.changed = said
+        self.name = name
+        self.arguments = {**(settings or {}), "in_chans": spec.channels}
+        self.small = bool(said)
         self.dim = int(net.num_features)
         self.normalize = Normalize(spec.channels)
         self.net = net

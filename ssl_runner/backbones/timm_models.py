@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, fill, offline, write
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import adapt_channels, missing_library
@@ -52,32 +52,13 @@ def create(name: str, option: str, settings: Mapping[str, Any] | None, **ours: A
 
 
 class TimmEncoder(LibraryEncoder):
-    """What encoders around a network of timm share: normalization, and published weights."""
+    """What encoders around a network of timm share: normalization, published weights, and files for timm."""
 
+    library: Literal["timm"] = "timm"
     normalize: Normalize
     spec: ImageSpec
-    library: Literal["timm"] = "timm"
-    made: Mapping[str, Any]  # the arguments of `create` that give a network of the same shapes
-    changed: str = ""  # what this network has that timm's does not
-
-    def save_for_library(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`, for `timm.create_model("local-dir:FOLDER", pretrained=True)`.
-
-        Its `forward_features` gives the tokens, class and register tokens first, or the map of features. What timm
-        computes after these, of which the encoder has no weights, is as timm initializes it. Raises ValueError for a
-        network that timm does not have.
-        """
-        from timm.models import save_for_hf
-
-        if self.changed:
-            raise ValueError(f"this network has {self.changed}, and timm's has not")
-        net = create(**self.made)
-        net.load_state_dict(self.net.state_dict(), strict=False)
-        mean, std = self.normalize.mean.tolist(), self.normalize.std.tolist()
-        size = (self.spec.channels, self.spec.height, self.spec.width)
-        save_for_hf(
-            net, str(folder), safe_serialization=True, data_config={"input_size": size, "mean": mean, "std": std}
-        )
+    name: str
+    arguments: Mapping[str, Any]  # of timm.create_model, but for the number of classes; plain values
 
     def library_weights(self) -> Mapping[str, Tensor]:
         about = self.net.pretrained_cfg
@@ -118,6 +99,41 @@ class TimmEncoder(LibraryEncoder):
     def library_statistics(self, file: Path | None) -> tuple[Sequence[float], Sequence[float]] | None:
         about = self.net.pretrained_cfg
         return about["mean"], about["std"]
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`, which timm.create_model("local-dir:FOLDER", pretrained=True)
+        loads strictly, and timm's hub reads: https://huggingface.co/docs/timm/hf_hub.
+
+        Features are made of `forward_features`: the mean over the grid of maps; of Vision Transformers what
+        `global_pool` says. Parts that these do not use are as timm initializes them, `untrained` in config.json.
+        Raises ValueError for a small stem.
+        """
+        check_stem(self.library, self.small)
+        import timm
+
+        name = self.name.partition(".")[0]  # without the tag of published weights
+        whole: Any = timm.create_model(name, pretrained=False, num_classes=0, **self.arguments)
+        untrained = fill(whole, self.net)
+        theirs = whole.pretrained_cfg
+        prepared = {
+            "input_size": [self.spec.channels, self.spec.height, self.spec.width],
+            "fixed_input_size": theirs.get("fixed_input_size", False),
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": self.normalize.mean.tolist(),
+            "std": self.normalize.std.tolist(),
+            "num_classes": 0,
+            "first_conv": theirs.get("first_conv"),
+            "classifier": theirs.get("classifier"),
+        }
+        about = {
+            "architecture": name,
+            "num_classes": 0,
+            "num_features": self.dim,
+            "model_args": dict(self.arguments),
+            "pretrained_cfg": prepared,
+        }
+        write(folder, whole.state_dict(), about | ({"untrained": untrained} if untrained else {}))
 
 
 def positional(net: nn.Module) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_runner.backbones.timm_models import TimmEncoder, create
 from ssl_runner.backbones.vit import suitable_patch
@@ -43,26 +43,20 @@ class TimmViT(TimmEncoder, PatchEncoder):
         self.origin = Origin(**weights)
         self.spec = spec
         size = (spec.height, spec.width)
-        made: dict[str, Any] = {
-            "name": name,
-            "option": "timm_vit",
-            "settings": settings,
-            "in_chans": spec.channels,
-            "img_size": size,
-        }
-        net = create(**made)
+        net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size)
         own = _patch_of(net, name)
         self.patch = suitable_patch(patch, own, size)
         if self.patch != own:
-            made["patch_size"] = self.patch
-            net = create(**made)
-        self.made = made
+            net = create(name, "timm_vit", settings, in_chans=spec.channels, img_size=size, patch_size=self.patch)
         if pool not in ("mean", "class"):
             raise ValueError(f"backbone.pool is {pool!r}; it must be mean or class")
         if pool == "class" and net.cls_token is None:
             raise ValueError(f"backbone.pool is class, and {name} has no class token; set backbone.pool=mean")
         self.pool = pool
-        self.changed = "the class token as its features (backbone.pool)" if pool == "class" else ""
+        self.name = name
+        self.arguments = {**(settings or {}), "in_chans": spec.channels, "img_size": list(size), **_head(net, pool)}
+        if self.patch != own:
+            self.arguments["patch_size"] = self.patch
         self.spellings = ({"net.": ""},)
         self.dim = int(net.num_features)
         self.grid = (size[0] // self.patch, size[1] // self.patch)
@@ -120,6 +114,16 @@ def _patch_of(net: Any, name: str) -> int:
         "VisionTransformer and Eva); choose one, such as vit_small_patch16_224, or backbone=timm for a convolutional "
         "network"
     )
+
+
+def _head(net: Any, pool: Pool) -> dict[str, Any]:
+    """Arguments of timm.create_model: the pooling by its name there, and the place of the last norm, which timm would
+    choose by the pooling."""
+    from timm.models.eva import Eva
+
+    after = not isinstance(net.fc_norm, nn.Identity)
+    norm = "use_fc_norm" if isinstance(net, Eva) else "fc_norm"
+    return {"global_pool": "token" if pool == "class" else "avg", norm: after}
 
 
 def _kept(rotary: Tensor, keep: Tensor, mixed: bool) -> Tensor:

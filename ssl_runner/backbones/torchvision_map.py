@@ -4,12 +4,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.backbones.library import LibraryEncoder, offline
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, offline, write
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder, Origin
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import Stem, WeightSettings, adapt_channels, shrink_stem, wants_small_stem
@@ -33,6 +34,8 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
     Raises ValueError for a name that torchvision does not have, and for its Transformers.
     """
 
+    library: Literal["torchvision"] = "torchvision"
+
     def __init__(
         self,
         spec: ImageSpec,
@@ -48,6 +51,7 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         self.origin = Origin(**weights)
         self.spec = spec
         self.name = name
+        self.settings = dict(settings or {})
         small = wants_small_stem(stem, spec)
         net = _create(name, settings)
         first = next(place for place, part in net.named_modules() if isinstance(part, nn.Conv2d))
@@ -58,6 +62,7 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         said = shrink_stem(net, first, pool) if small else ""
         if stem == "small" and not said:
             raise ValueError(f"backbone.stem is small, which is not known of {name}; set backbone.stem=large")
+        self.small = bool(said)
         self.spellings = ({"net.": ""}, {f"net.{part}.": f"{at}." for at, (part, _) in enumerate(net.named_children())})
         self.dim = _dim(net)
         self.normalize = Normalize(spec.channels)
@@ -115,6 +120,31 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
             return None
         prepared = known.DEFAULT.transforms()
         return prepared.mean, prepared.std
+
+    def save_for_library(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json`, as `ResNet` does; `settings` are of torchvision's function.
+
+        Where the head is a single layer, it is the identity. Else the weights are those of `features`, a part of
+        torchvision's network, whose mean over the grid is `pooled`. Raises ValueError as `ResNet` does.
+        """
+        check_stem(self.library, self.small)
+        if self.spec.channels != 3:
+            raise ValueError(f"this network has {self.spec.channels} channels, and torchvision's have 3")
+        layers = [
+            (name, part)
+            for name, part in _create(self.name, self.settings).named_modules()
+            if name.startswith(HEADS) and next(part.parameters(recurse=False), None) is not None
+        ]
+        about: dict[str, Any] = {"architecture": self.name, "settings": self.settings}
+        if len(layers) == 1:
+            ((name, layer),) = layers
+            weight = torch.eye(self.dim).reshape(self.dim, self.dim, *layer.weight.shape[2:])
+            state = self.net.state_dict() | {f"{name}.weight": weight, f"{name}.bias": torch.zeros(self.dim)}
+            about["num_classes"] = self.dim
+        else:
+            state = self.net.features.state_dict()
+            about["part"] = "features"
+        write(folder, state, about | {"mean": self.normalize.mean.tolist(), "std": self.normalize.std.tolist()})
 
 
 def _create(name: str, settings: Mapping[str, Any] | None) -> Any:

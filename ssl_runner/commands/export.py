@@ -77,7 +77,7 @@ def export(asked: dict[str, Any]) -> Path:
         part = Path(scratch)
         verified = programs.write(format, encoder, spec, part)
         tokenizer = exports.encoder_folder(folder) / "tokenizer.json"
-        if tokenizer.is_file():
+        if tokenizer.is_file() and not (part / tokenizer.name).exists():  # transformers has its own form
             shutil.copyfile(tokenizer, part / tokenizer.name)
         about = described(format, encoder, spec, part, verified)
         own = Run(folder.name, folder, complete(result, plain))
@@ -86,7 +86,9 @@ def export(asked: dict[str, Any]) -> Path:
             os.replace(file, output / file.name)
     shape = ", ".join(map(str, about.shape))
     said = f"{output}: {format}, {about.input} ({shape}) to {about.dim} features; read back without this project, they"
-    say(f"{said} {about.verdict}", sys.stdout)
+    untrained = about.library.get("untrained")
+    more = f"; {format} initialized {', '.join(untrained)}, which they do not use" if untrained else ""
+    say(f"{said} {about.verdict}{more}", sys.stdout)
     return output
 
 

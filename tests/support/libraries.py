@@ -37,15 +37,17 @@ def needs(backbone: str) -> None:
 
 def words(backbone: str, key: str = "backbone") -> list[str]:
     """Overrides that make a backbone of a library small; none for others."""
-    return [f"{key}.{name}={_word(value)}" for name, value in SMALLER.get(backbone, {}).items()]
+    return [f"{key}.{name}={as_word(value)}" for name, value in SMALLER.get(backbone, {}).items()]
 
 
-def _word(value: Any) -> str:
+def as_word(value: Any) -> str:
     """As the command line has it."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{_word(each)}" for name, each in value.items()) + "}"
+        return "{" + ",".join(f"{name}:{as_word(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_word, value)) + "]"
+        return "[" + ",".join(map(as_word, value)) + "]"
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

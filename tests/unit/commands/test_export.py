@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import libraries
 import made_text
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from ssl_runner.config.compose import compose
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.request import RunRequest
+from ssl_runner.interfaces import TextSpec
 
 # What every process of a reader begins with: this project cannot be imported.
 WITHOUT = """
@@ -88,6 +90,80 @@ def test_torchvision_reads_a_resnet(tmp_path: Path) -> None:
     written = ask(run=trained(tmp_path, *words, *more), format="torchvision", output=tmp_path / "out")
     assert {each.name for each in written.iterdir()} == {"model.safetensors", "config.json", "README.md"}
     assert "512" in follow(written / "README.md")
+
+
+def _small(backbone: str, **settings: object) -> list[str]:
+    """A network of a library, small, with its own stem."""
+    stem = [] if backbone == "timm_vit" or backbone == "huggingface_vit" else ["backbone.stem=large"]
+    small = libraries.SMALLER[backbone] | settings
+    return [
+        f"backbone={backbone}",
+        *stem,
+        *(f"backbone.{key}={libraries.as_word(value)}" for key, value in small.items()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("format", "words", "files", "said"),
+    [
+        ("timm", _small("timm"), {"config.json"}, ".mean((2, 3))"),
+        ("timm", _small("timm", name="test_convnext", settings=None), {"config.json"}, "`head.norm.weight`"),
+        ("timm", _small("timm_vit"), {"config.json"}, "[:, model.num_prefix_tokens :].mean(1)"),
+        ("timm", _small("timm_vit", pool="class"), {"config.json"}, "[:, 0]  # the class token"),
+        ("huggingface", _small("huggingface"), {"config.json", "preprocessor_config.json"}, ".mean((2, 3))"),
+        (
+            "huggingface",
+            _small("huggingface_vit"),
+            {"config.json", "preprocessor_config.json"},
+            "`pooler.dense.weight`",
+        ),
+        ("torchvision", _small("torchvision", name="shufflenet_v2_x0_5"), {"config.json"}, "(num_classes=1024)\n"),
+        (
+            "torchvision",
+            _small("torchvision", name="mobilenet_v3_small", settings={"width_mult": 0.5}),
+            {"config.json"},
+            "mobilenet_v3_small(width_mult=0.5).features\n",
+        ),
+    ],
+)
+def test_a_library_reads_its_networks_of_images(
+    format: str, words: list[str], files: set[str], said: str, tmp_path: Path
+) -> None:
+    libraries.needs(words[0].removeprefix("backbone="))
+    small = [word for word in SMALL if not word.startswith("backbone")]
+    run_folder = trained(tmp_path, *small, "dataset.height=32", "dataset.width=32", "budget.amount=2", *words)
+    written = ask(run=run_folder, format=format)
+    assert {each.name for each in written.iterdir()} == {"model.safetensors", "README.md", *files}
+    assert said in (written / "README.md").read_text()
+    follow(written / "README.md", "\nnp.save('out.npy', pooled.numpy()); np.save('in.npy', images)")
+    expected = load_encoder(run_folder)(torch.from_numpy(np.load(written / "in.npy"))).pooled
+    found = torch.from_numpy(np.load(written / "out.npy"))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "backbone"), [("bert", "huggingface_text"), ("language_model", "huggingface_causal")]
+)
+def test_transformers_reads_its_networks_of_texts(objective: str, backbone: str, tmp_path: Path) -> None:
+    libraries.needs(backbone)
+    small = [word for word in SMALL if not word.startswith(("backbone", "dataset", "objective"))]
+    data = [*made_text.overrides(), f"objective={objective}", "batch_size=4", "budget.amount=2"]
+    run_folder = trained(tmp_path, *small, *data, f"backbone={backbone}", *libraries.words(backbone))
+    written = ask(run=run_folder, format="huggingface")
+    own = {"tokenizer.json", "tokenizer_config.json"}
+    assert {each.name for each in written.iterdir()} == {"model.safetensors", "config.json", "README.md", *own}
+    ids = "\nimport numpy as np; np.savez('out.npz', pooled=pooled, ids=given['input_ids'])"
+    follow(written / "README.md", ids)
+    found = np.load(written / "out.npz")
+    encoder = load_encoder(run_folder)
+    texts = ["A text to encode.", "Another text."]
+    torch.testing.assert_close(torch.from_numpy(found["pooled"]), encoder(texts).pooled, rtol=1e-5, atol=1e-5)
+    ordinary = [encoder.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    assert isinstance(encoder.spec, TextSpec)
+    special = encoder.spec.special
+    assert [[each for each in row if each != special.pad] for row in found["ids"].tolist()] == [
+        [special.cls, *row, special.sep] for row in ordinary
+    ]
 
 
 def test_what_differs_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
