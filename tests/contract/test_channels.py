@@ -30,7 +30,7 @@ def target(name: str) -> type[Any]:
 OBJECTIVES = sorted(
     path.stem
     for path in (conf_dir() / "objective").glob("*.yaml")
-    if issubclass(ImageSpec, get_type_hints(target(path.stem).__init__)["spec"])
+    if target(path.stem).trains and issubclass(ImageSpec, get_type_hints(target(path.stem).__init__)["spec"])
 )
 
 
