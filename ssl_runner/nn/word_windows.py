@@ -29,6 +29,12 @@ def sentences(x: Tensor, special: SpecialTokens) -> Tensor:
     return (special.among(x) & (x != special.unk) & (x != special.mask)).cumsum(dim=1)
 
 
+def filled(word: Tensor, pad: int) -> Tensor:
+    """(B, L) of `Words` -> (R',) int64: which of the R rows hold words; all, where their number would be waited for."""
+    first = word[:, ::ROW].flatten() != pad
+    return first.nonzero().squeeze(1) if word.device.type == "cpu" else torch.arange(len(first), device=word.device)
+
+
 def rows(values: Tensor) -> Tensor:
     """(B, L, ...) -> (R, ROW, ...), R = B L / ROW."""
     return values.reshape(-1, ROW, *values.shape[2:])
@@ -40,10 +46,10 @@ def columns(values: Tensor, window: int, fill: int) -> Tensor:
 
 
 def pairs(before: Tensor, after: Tensor, window: int) -> Tensor:
-    """(B, L) and (B, L) -> (R, ROW, ROW + 2 W) bool: whether a column's word is in the window of a row's word."""
+    """(R, ROW) and (R, ROW) -> (R, ROW, ROW + 2 W) bool: whether a column's word is in the window of a row's word."""
     place = torch.arange(ROW + 2 * window, dtype=before.dtype, device=before.device)
     gap = place - window - place[:ROW, None]  # from a word to a column's
-    return (gap >= -rows(before)[:, :, None]) & (gap <= rows(after)[:, :, None]) & (gap != 0)
+    return (gap >= -before[:, :, None]) & (gap <= after[:, :, None]) & (gap != 0)
 
 
 class Subsampling(nn.Module):

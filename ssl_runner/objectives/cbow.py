@@ -7,7 +7,7 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.tables import look_up
-from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, pairs, rows
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
 
 
 class Around(NamedTuple):
@@ -68,9 +68,11 @@ class CBOW(Objective[Around, Center]):
 
     def loss(self, x: Around, y: Center) -> Loss:
         window = self.window.window
-        around = look_up(self.encoder.embedding, columns(x.word, window, self.pad))
-        share = pairs(x.before, x.after, window).to(around.dtype) / rows(x.before + x.after).clamp_min(1)[:, :, None]
+        chosen = filled(x.word, self.pad)
+        before, after, center = (rows(each)[chosen] for each in (x.before, x.after, y.word))
+        around = look_up(self.encoder.embedding, columns(x.word, window, self.pad)[chosen])
+        share = pairs(before, after, window).to(around.dtype) / (before + after).clamp_min(1)[:, :, None]
         v = share @ around
-        u, noise = self.output.vectors(rows(y.word), y.noise.flatten(0, 1))
-        asked = rows(y.word != self.pad)[:, :, None].to(v.dtype)
+        u, noise = self.output.vectors(center, y.noise.flatten(0, 1)[chosen])
+        asked = (center != self.pad)[:, :, None].to(v.dtype)
         return Loss(self.output.loss(v, (v * u).sum(dim=2, keepdim=True), asked, noise))

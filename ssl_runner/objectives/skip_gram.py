@@ -7,7 +7,7 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.tables import look_up
-from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, pairs, rows
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
 
 
 class Around(NamedTuple):
@@ -65,7 +65,9 @@ class SkipGram(Objective[Tensor, Around]):
 
     def loss(self, x: Tensor, y: Around) -> Loss:
         window = self.window.window
-        v = look_up(self.encoder.embedding, rows(x))
-        u, noise = self.output.vectors(columns(y.word, window, self.pad), y.noise.flatten(0, 1))
-        asked = pairs(y.before, y.after, window).to(v.dtype)
+        chosen = filled(x, self.pad)
+        v = look_up(self.encoder.embedding, rows(x)[chosen])
+        around, noise = columns(y.word, window, self.pad)[chosen], y.noise.flatten(0, 1)[chosen]
+        u, noise = self.output.vectors(around, noise)
+        asked = pairs(rows(y.before)[chosen], rows(y.after)[chosen], window).to(v.dtype)
         return Loss(self.output.loss(v, v @ u.mT, asked, noise))

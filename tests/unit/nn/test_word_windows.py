@@ -6,7 +6,7 @@ from scipy.stats import chisquare
 from special_ids import CLS, EOS, IDS, PAD, SEP, UNK
 
 from ssl_runner.nn import word_windows
-from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, pairs
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, pairs, rows
 
 
 def looped(x: list[int], kept: list[bool], window: int) -> dict[tuple[int, int], int]:
@@ -38,7 +38,7 @@ def test_windows_are_those_of_a_loop(window: int) -> None:
     kept[2] = False
     words = DynamicWindow(window, IDS)(x, kept)
     assert words.word.shape[1] % ROW == 0
-    found = pairs(words.before, words.after, window).view(8, -1, ROW, ROW + 2 * window)
+    found = pairs(rows(words.before), rows(words.after), window).view(8, -1, ROW, ROW + 2 * window)
     around = columns(words.word, window, -1).view(8, -1, ROW + 2 * window)
     for row in range(8):
         own = x[row][kept[row]].tolist()
