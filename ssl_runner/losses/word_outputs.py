@@ -40,9 +40,10 @@ class _Softplus(torch.autograd.Function):
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)) = -log s(-x), elementwise, s being the logistic function; exact to rounding for every x.
+    """log(1 + exp(x)) = -log s(-x), elementwise, s being the logistic function.
 
-    On CPUs torch's own `logsigmoid` takes 5 times as long, for a precision of tiny values that no sum shows.
+    On CPUs torch's own `logsigmoid` takes 4 times as long; this one loses the digits of values below 1e-7, which no sum
+    of losses shows.
     """
     return _Softplus.apply(x) if x.device.type == "cpu" else -F.logsigmoid(-x)
 
@@ -115,7 +116,7 @@ class NegativeSampling(WordOutput):
     Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
     Compositionality", https://arxiv.org/abs/1310.4546, equation 4. At its minimum a score is log p(pair) / (p(word)
     noise(word)) - log(negatives): Levy, Goldberg 2014, https://proceedings.neurips.cc/paper/2014/hash/feab05aa91085b7a8012516bc3533958-Abstract.html.
-    Differs from the paper: all pairs of an example share `shared` noise words, over which the term of the noise is a
+    Differs from the paper: all pairs of a row of words share `shared` noise words, over which the term of the noise is a
     mean. Its expectation is that of words drawn for each pair by itself, and so is that of the gradient; that
     pairs see the same words correlates them, and that each sees more of them makes the mean of each less noisy. It
     makes one matrix product of what would be a look-up a pair. As in the paper, and unlike word2vec's code, a noise
@@ -129,7 +130,7 @@ class NegativeSampling(WordOutput):
         if negatives < 1:
             raise ValueError(f"objective.output.negatives is {negatives}; it must be at least 1 (paper: 5 to 20)")
         if shared < 1:
-            raise ValueError(f"objective.output.shared is {shared}; it must be at least 1 word an example")
+            raise ValueError(f"objective.output.shared is {shared}; it must be at least 1 word a row")
         counts = word_counts(spec)
         noise = torch.where(counts > 0, counts**power, 0)
         self.negatives = negatives
