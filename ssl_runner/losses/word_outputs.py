@@ -116,11 +116,11 @@ class NegativeSampling(WordOutput):
     Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
     Compositionality", https://arxiv.org/abs/1310.4546, equation 4. At its minimum a score is log p(pair) / (p(word)
     noise(word)) - log(negatives): Levy, Goldberg 2014, https://proceedings.neurips.cc/paper/2014/hash/feab05aa91085b7a8012516bc3533958-Abstract.html.
-    Differs from the paper: all pairs of a row of words share `shared` noise words, over which the term of the noise is a
-    mean. Its expectation is that of words drawn for each pair by itself, and so is that of the gradient; that
-    pairs see the same words correlates them, and that each sees more of them makes the mean of each less noisy. It
-    makes one matrix product of what would be a look-up a pair. As in the paper, and unlike word2vec's code, a noise
-    word may be the true one.
+    Differs from the paper: all pairs of a row of words (`nn.word_windows.ROW`) share `shared` noise words, over which
+    the term of the noise is a mean. Its expectation is that of words drawn for each pair by itself, and so is that of
+    the gradient; that pairs see the same words correlates them, and that each sees more of them makes the mean of each
+    less noisy. It makes one matrix product of what would be a look-up a pair. As in the paper, and unlike word2vec's
+    code, a noise word may be the true one.
     """
 
     noise: Tensor  # (V,) probabilities
