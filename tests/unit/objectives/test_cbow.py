@@ -78,3 +78,12 @@ def test_shuffled_words_are_those_of_the_batch() -> None:
     assert torch.equal(moved.word != PAD, asked)
     assert sorted(moved.word[asked].tolist()) == sorted(y.word[asked].tolist())
     assert (moved.word != y.word).any()
+
+
+def test_a_batch_without_words_costs_nothing() -> None:
+    objective = task("negative_sampling")
+    data = torch.full((3, 12), UNK)
+    value = objective.loss(*objective.split(Batch(data, data[:, 0], data[:, 0]))).value
+    value.backward()
+    assert value == 0
+    assert objective.encoder.embedding.weight.grad.abs().sum() == 0

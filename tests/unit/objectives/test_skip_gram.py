@@ -145,3 +145,12 @@ def test_of_unrelated_pairs_the_score_is_minus_the_log_of_the_negatives() -> Non
         optimizer.step()
     score = encoder.embedding.weight[6:] @ output.table.weight[6:].T
     assert score.mean().item() == pytest.approx(-torch.tensor(4.0).log().item(), abs=0.05)
+
+
+def test_a_batch_without_words_costs_nothing() -> None:
+    objective = task()
+    data = torch.full((3, 12), UNK)
+    value = objective.loss(*objective.split(Batch(data, data[:, 0], data[:, 0]))).value
+    value.backward()
+    assert value == 0
+    assert objective.encoder.embedding.weight.grad.abs().sum() == 0
