@@ -1,9 +1,27 @@
-"""Context windows of words, batched. B examples, T places of each, W places to either side."""
+"""Context windows of words, batched. B examples, T places of each, L words kept of each, W words to either side.
+
+What is kept is moved together, so that a window is a stretch of neighbors; and it is cut into rows of `ROW` words, so
+that all windows of a row lie in `ROW` + 2 W columns. Scores of a row's words are one product of small matrices, of a
+size that grows with the text, not with its square.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssl_runner.interfaces import SpecialTokens
+
+ROW = 16  # words of a row: for W of 5, products over fewer cost as much by the number of rows, over more by their size
+
+
+class Words(NamedTuple):
+    """The kept words of each example, and how far each looks."""
+
+    word: Tensor  # (B, L) int64, in their order; then PAD. L is a multiple of ROW
+    before: Tensor  # (B, L) int32: how many words before each are in its window; 0 at PAD
+    after: Tensor  # (B, L) int32: and after it
 
 
 def sentences(x: Tensor, special: SpecialTokens) -> Tensor:
@@ -11,17 +29,27 @@ def sentences(x: Tensor, special: SpecialTokens) -> Tensor:
     return (special.among(x) & (x != special.unk) & (x != special.mask)).cumsum(dim=1)
 
 
-def gaps(x: Tensor, kept: Tensor, window: int, special: SpecialTokens) -> Tensor:
-    """(B, T) ids, (B, T) bool -> (B, T, T) whole numbers: how many kept words on one place is from another, 0 from
-    itself.
+def filled(word: Tensor, pad: int) -> Tensor:
+    """(B, L) of `Words` -> (R',) int64: which of the R rows hold words; all, where their number would be waited for."""
+    first = word[:, ::ROW].flatten() != pad
+    return first.nonzero().squeeze(1) if word.device.type == "cpu" else torch.arange(len(first), device=word.device)
 
-    More than any `window` where the two are not in one sentence or one of them is not kept.
-    """
-    number = kept.cumsum(dim=1) + window * sentences(x, special)
-    alone = -(window + 1) * (1 + torch.arange(x.shape[1], device=x.device))
-    small = (window + 1) * 2 * x.shape[1] < 2**15  # the farther apart any two can be; a narrow type is faster
-    place = torch.where(kept, number, alone).to(torch.int16 if small else torch.int32)
-    return (place[:, :, None] - place[:, None, :]).abs_()
+
+def rows(values: Tensor) -> Tensor:
+    """(B, L, ...) -> (R, ROW, ...), R = B L / ROW."""
+    return values.reshape(-1, ROW, *values.shape[2:])
+
+
+def columns(values: Tensor, window: int, fill: int) -> Tensor:
+    """(B, L) -> (R, ROW + 2 W): each row with the W values before it and after it in its example; beyond, `fill`."""
+    return F.pad(values, (window, window), value=fill).unfold(1, ROW + 2 * window, ROW).flatten(0, 1)
+
+
+def pairs(before: Tensor, after: Tensor, window: int) -> Tensor:
+    """(R, ROW) and (R, ROW) -> (R, ROW, ROW + 2 W) bool: whether a column's word is in the window of a row's word."""
+    place = torch.arange(ROW + 2 * window, dtype=before.dtype, device=before.device)
+    gap = place - window - place[:ROW, None]  # from a word to a column's
+    return (gap >= -before[:, :, None]) & (gap <= after[:, :, None]) & (gap != 0)
 
 
 class Subsampling(nn.Module):
@@ -54,8 +82,8 @@ class Subsampling(nn.Module):
 
 
 class DynamicWindow(nn.Module):
-    """Pair each kept word with those around it: at most r kept words to either side within its sentence, r drawn for
-    each from 1 to `window` (Mikolov, Chen, Corrado, Dean 2013, https://arxiv.org/abs/1301.3781, section 3.2).
+    """Give each kept word those around it: at most r kept words to either side within its sentence, r drawn for each
+    from 1 to `window` (Mikolov, Chen, Corrado, Dean 2013, https://arxiv.org/abs/1301.3781, section 3.2).
 
     As in word2vec's code, words that are left out or not in the vocabulary are out of the way: windows reach over them.
     """
@@ -67,13 +95,32 @@ class DynamicWindow(nn.Module):
         self.window = window
         self.special = special
 
-    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
-        """(B, T) ids, (B, T) bool -> (B, T, T) bool: whether the second place is in the window of the first."""
-        gap = gaps(x, kept, self.window, self.special)
-        reach = torch.randint(1, self.window + 1, x.shape, dtype=gap.dtype, device=x.device)
-        pairs = gap <= reach[:, :, None]
-        pairs.diagonal(dim1=1, dim2=2).fill_(False)  # no word is around itself
-        return pairs
+    def forward(self, x: Tensor, kept: Tensor) -> Words:
+        """(B, T) ids, (B, T) bool -> what is kept."""
+        place = kept.cumsum(dim=1) - 1
+        length = max(1, -(-longest(place[:, -1] + 1, x.shape[1]) // ROW)) * ROW
+        place = torch.where(kept, place, length)  # one place more takes what is not kept
+        word = _moved(x, place, length, self.special.pad)
+        sentence = _moved(sentences(x, self.special), place, length, -1)
+        reach = torch.randint(1, self.window + 1, word.shape, dtype=torch.int32, device=x.device)
+        reach = reach.masked_fill_(sentence < 0, 0)
+        near = F.pad(sentence, (self.window, self.window), value=-1).unfold(1, self.window, 1)
+        before, after = (
+            torch.minimum(reach, (there == sentence[:, :, None]).sum(dim=2, dtype=torch.int32))
+            for there in (near[:, :length], near[:, -length:])
+        )
+        return Words(word, before, after)
+
+
+def longest(count: Tensor, length: int) -> int:
+    """(B,) words kept of each example, of `length` at most -> the largest count; but `length` where reading it would
+    wait for the device."""
+    return int(count.max()) if count.device.type == "cpu" else length
+
+
+def _moved(values: Tensor, place: Tensor, length: int, fill: int) -> Tensor:
+    """(B, T), (B, T) -> (B, length): each value at its place; `fill` where none goes. What goes to `length` is lost."""
+    return values.new_full((len(values), length + 1), fill).scatter_(1, place, values)[:, :length]
 
 
 def exchange(values: Tensor, places: Tensor) -> Tensor:

@@ -6,17 +6,19 @@ from torch import Tensor
 
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
-from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
+from ssl_runner.nn.tables import look_up
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
 
 
 class Around(NamedTuple):
-    word: Tensor  # (B, T) int64; MASK where one is left out
-    pairs: Tensor  # (B, T, T) bool: which places, the second, are around each, the first
+    word: Tensor  # (B, L) int64: the kept words of each example, then PAD
+    before: Tensor  # (B, L) int32: how many of them before each place are around it; 0 at PAD
+    after: Tensor  # (B, L) int32: and after it
 
 
 class Center(NamedTuple):
-    word: Tensor  # (B, T) int64; MASK where none is asked for
-    noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
+    word: Tensor  # (B, L) int64; PAD where none is asked for
+    noise: Tensor  # (B, L / ROW, S) int64: noise words of each row of places, which x is to tell from those
 
 
 class CBOW(Objective[Around, Center]):
@@ -51,24 +53,26 @@ class CBOW(Objective[Around, Center]):
         super().__init__()
         self.encoder = encoder
         self.output = output
-        self.mask = spec.special.mask
+        self.pad = spec.special.pad
         self.subsampling = Subsampling(word_counts(spec), spec.special, threshold=subsample)
         self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Around, Center]:
-        kept = self.subsampling(batch.data)
-        word = batch.data.masked_fill(~kept, self.mask)
-        pairs = self.window(batch.data, kept)
-        return Around(word, pairs), Center(word.masked_fill(~pairs.any(dim=2), self.mask), self.output.draw(len(word)))
+        word, before, after = self.window(batch.data, self.subsampling(batch.data))
+        noise = self.output.draw(word.numel() // ROW).view(len(word), word.shape[1] // ROW, -1)
+        return Around(word, before, after), Center(word.masked_fill(before + after == 0, self.pad), noise)
 
     def shuffle(self, x: Around, y: Center) -> tuple[Around, Center]:
         """Each position gets the target word of another position of the batch."""
-        return x, y._replace(word=exchange(y.word, y.word != self.mask))
+        return x, y._replace(word=exchange(y.word, y.word != self.pad))
 
     def loss(self, x: Around, y: Center) -> Loss:
-        around = self.encoder.embedding(x.word)
-        pairs = x.pairs.to(around.dtype)
-        v = pairs @ around / pairs.sum(dim=2, keepdim=True).clamp_min(1)
-        u, noise = self.output.vectors(y.word, y.noise)
-        asked = (y.word != self.mask)[:, :, None].to(v.dtype)
+        window = self.window.window
+        chosen = filled(x.word, self.pad)
+        before, after, center = (rows(each)[chosen] for each in (x.before, x.after, y.word))
+        around = look_up(self.encoder.embedding, columns(x.word, window, self.pad)[chosen])
+        share = pairs(before, after, window).to(around.dtype) / (before + after).clamp_min(1)[:, :, None]
+        v = share @ around
+        u, noise = self.output.vectors(center, y.noise.flatten(0, 1)[chosen])
+        asked = (center != self.pad)[:, :, None].to(v.dtype)
         return Loss(self.output.loss(v, (v * u).sum(dim=2, keepdim=True), asked, noise))

@@ -6,13 +6,15 @@ from torch import Tensor
 
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
-from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange
+from ssl_runner.nn.tables import look_up
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
 
 
 class Around(NamedTuple):
-    word: Tensor  # (B, T) int64; MASK where none is asked for
-    pairs: Tensor  # (B, T, T) bool: whether the word at the first position predicts the one at the second
-    noise: Tensor  # (B, S) int64: noise words, which x is to tell from those
+    word: Tensor  # (B, L) int64: the words of x again
+    before: Tensor  # (B, L) int32: how many of them before each place it predicts; 0 at PAD
+    after: Tensor  # (B, L) int32: and after it
+    noise: Tensor  # (B, L / ROW, S) int64: noise words of each row of places, which x is to tell from those
 
 
 class SkipGram(Objective[Tensor, Around]):
@@ -47,21 +49,25 @@ class SkipGram(Objective[Tensor, Around]):
         super().__init__()
         self.encoder = encoder
         self.output = output
-        self.mask = spec.special.mask
+        self.pad = spec.special.pad
         self.subsampling = Subsampling(word_counts(spec), spec.special, threshold=subsample)
         self.window = DynamicWindow(window, spec.special)
 
     def split(self, batch: Batch) -> tuple[Tensor, Around]:
-        """x (B, T) int64, MASK where a word is dropped."""
-        kept = self.subsampling(batch.data)
-        word = batch.data.masked_fill(~kept, self.mask)
-        return word, Around(word, self.window(batch.data, kept), self.output.draw(len(word)))
+        """x (B, L) int64: the kept words of each example, then PAD."""
+        word, before, after = self.window(batch.data, self.subsampling(batch.data))
+        noise = self.output.draw(word.numel() // ROW).view(len(word), word.shape[1] // ROW, -1)
+        return word, Around(word, before, after, noise)
 
     def shuffle(self, x: Tensor, y: Around) -> tuple[Tensor, Around]:
         """Each position keeps its number of targets; the targets are those of other positions of the batch."""
-        return x, y._replace(word=exchange(y.word, y.word != self.mask))
+        return x, y._replace(word=exchange(y.word, y.word != self.pad))
 
     def loss(self, x: Tensor, y: Around) -> Loss:
-        v = self.encoder.embedding(x)
-        u, noise = self.output.vectors(y.word, y.noise)
-        return Loss(self.output.loss(v, v @ u.mT, y.pairs.to(v.dtype), noise))
+        window = self.window.window
+        chosen = filled(x, self.pad)
+        v = look_up(self.encoder.embedding, rows(x)[chosen])
+        around, noise = columns(y.word, window, self.pad)[chosen], y.noise.flatten(0, 1)[chosen]
+        u, noise = self.output.vectors(around, noise)
+        asked = pairs(rows(y.before)[chosen], rows(y.after)[chosen], window).to(v.dtype)
+        return Loss(self.output.loss(v, v @ u.mT, asked, noise))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ssl_runner.backbones.word_vectors import WordVectors
 from ssl_runner.interfaces import TextSpec
-from ssl_runner.losses.word_outputs import NegativeSampling, Softmax, negative_sampling, softmax, word_counts
+from ssl_runner.losses.word_outputs import NegativeSampling, Softmax, negative_sampling, softmax, softplus, word_counts
 
 SPEC = TextSpec(length=4, vocabulary=12, counts=(50, 3, 0, 9, 0, 70, 1000, 100, 10, 1, 1, 0))
 
@@ -65,6 +65,13 @@ def test_shared_noise_has_the_expectation_of_noise_for_each_pair() -> None:
     score = v @ u.mT
     each = -F.logsigmoid(score) - 5 * (F.logsigmoid(-v @ words.T) * p).sum(dim=2, keepdim=True)
     torch.testing.assert_close(expected, (each * pairs).sum() / pairs.sum())
+
+
+def test_softplus_and_its_gradient_are_those_of_logsigmoid() -> None:
+    x = torch.cat((torch.linspace(-40, 40, 161), torch.tensor([-1e4, -200.0, 200, 1e4]))).double().requires_grad_()
+    torch.testing.assert_close(softplus(x), -F.logsigmoid(-x), rtol=1e-12, atol=1e-15)
+    assert torch.autograd.gradcheck(softplus, x[1:-4].detach().requires_grad_())
+    assert torch.equal(torch.autograd.grad(softplus(x).sum(), x)[0], torch.sigmoid(x))
 
 
 def test_softmax_is_cross_entropy() -> None:

@@ -5,7 +5,8 @@ import torch
 from scipy.stats import chisquare
 from special_ids import CLS, EOS, IDS, PAD, SEP, UNK
 
-from ssl_runner.nn.word_windows import DynamicWindow, Subsampling, exchange, gaps
+from ssl_runner.nn import word_windows
+from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, pairs, rows
 
 
 def looped(x: list[int], kept: list[bool], window: int) -> dict[tuple[int, int], int]:
@@ -22,42 +23,69 @@ def looped(x: list[int], kept: list[bool], window: int) -> dict[tuple[int, int],
     return {pair: far for pair, far in found.items() if far <= window}
 
 
-@pytest.mark.parametrize("window", [1, 3, 50])
-def test_gaps_are_those_of_a_loop(window: int) -> None:
+def texts(size: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids of which each is another in its example, but for special ones; and which are kept."""
     torch.manual_seed(0)
-    x = torch.where(torch.rand(8, 30) < 0.2, torch.tensor([UNK, EOS, SEP, CLS])[torch.randint(4, (8, 30))], 9)
+    special = torch.tensor([UNK, EOS, SEP, CLS])[torch.randint(4, (size, length))]
+    x = torch.where(torch.rand(size, length) < 0.2, special, 10 + torch.arange(length))
     x[3, 20:] = PAD
-    kept = (x >= 6) & (torch.rand(8, 30) < 0.7)
-    gap = gaps(x, kept, window, IDS)
+    return x, (x >= 10) & (torch.rand(size, length) < 0.7)
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+def test_windows_are_those_of_a_loop(window: int) -> None:
+    x, kept = texts(8, 90)
+    kept[2] = False
+    words = DynamicWindow(window, IDS)(x, kept)
+    assert words.word.shape[1] % ROW == 0
+    found = pairs(rows(words.before), rows(words.after), window).view(8, -1, ROW, ROW + 2 * window)
+    around = columns(words.word, window, -1).view(8, -1, ROW + 2 * window)
     for row in range(8):
-        near = looped(x[row].tolist(), kept[row].tolist(), window)
-        assert near
-        for i in range(30):
-            for j in range(30):
-                if (i, j) in near:
-                    assert gap[row, i, j] == near[i, j]
-                else:
-                    assert gap[row, i, j] > window or i == j
-    assert gap.diagonal(dim1=1, dim2=2).abs().sum() == 0
+        own = x[row][kept[row]].tolist()
+        assert words.word[row].tolist() == own + [PAD] * (words.word.shape[1] - len(own))
+        near = {(int(x[row, i]), int(x[row, j])): far for (i, j), far in looped(*both(x, kept, row), window).items()}
+        reach = dict(zip(own, torch.maximum(words.before, words.after)[row].tolist(), strict=False))
+        seen = set()
+        for block, place, column in found[row].nonzero().tolist():
+            word, other = int(words.word[row, block * ROW + place]), int(around[row, block, column])
+            seen.add((word, other))
+        # A word sees all that are as near as the farthest that it sees, and no others.
+        assert seen == {pair for pair, far in near.items() if far <= reach[pair[0]]}
+        assert len(seen) == found[row].sum() == (words.before + words.after)[row].sum()
+
+
+def both(x: torch.Tensor, kept: torch.Tensor, row: int) -> tuple[list[int], list[bool]]:
+    return x[row].tolist(), kept[row].tolist()
+
+
+def test_the_form_for_devices_is_that_for_a_cpu_but_for_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kept = texts(8, 90)
+    short = DynamicWindow(1, IDS)(x, kept)
+    monkeypatch.setattr(word_windows, "longest", lambda count, length: length)
+    whole = DynamicWindow(1, IDS)(x, kept)
+    assert [each.shape for each in whole] == [(8, 96)] * 3
+    assert short.word.shape[1] == -(-int(kept.sum(dim=1).max()) // ROW) * ROW < 96
+    for one, other, fill in zip(short, whole, (PAD, 0, 0), strict=True):
+        assert torch.equal(one, other[:, : one.shape[1]])
+        assert (other[:, one.shape[1] :] == fill).all()
 
 
 def test_a_window_reaches_over_what_is_left_out_and_not_over_sentences() -> None:
     x = torch.tensor([[10, UNK, 11, 12, EOS, 13]])
     kept = torch.tensor([[True, False, True, False, False, True]])
-    pairs = DynamicWindow(1, IDS)(x, kept)
-    assert pairs.nonzero()[:, 1:].tolist() == [[0, 2], [2, 0]]
+    words = DynamicWindow(1, IDS)(x, kept)
+    assert words.word[0, :4].tolist() == [10, 11, 13, PAD]
+    assert words.before[0, :4].tolist() == [0, 1, 0, 0]
+    assert words.after[0, :4].tolist() == [1, 0, 0, 0]
 
 
 def test_each_word_draws_its_own_reach_from_1_to_the_window() -> None:
     torch.manual_seed(0)
     x = torch.full((4000, 11), 9)
-    pairs = DynamicWindow(5, IDS)(x, torch.ones_like(x, dtype=torch.bool))
-    right, left = pairs[:, 5, 6:], pairs[:, 5, :5].flip(1)
-    assert torch.equal(right, left)  # a reach is the same to either side
-    assert torch.equal(right, right.cummin(dim=1).values)  # no place is left out within it
-    assert chisquare(right.sum(dim=1).bincount(minlength=6)[1:].numpy()).pvalue > 0.001
-    other = pairs[:, 4, 5:].sum(dim=1)
-    assert (other != right.sum(dim=1)).any()
+    words = DynamicWindow(5, IDS)(x, torch.ones_like(x, dtype=torch.bool))
+    assert torch.equal(words.before[:, 5], words.after[:, 5])  # a reach is the same to either side
+    assert chisquare(words.after[:, 5].bincount(minlength=6)[1:].numpy()).pvalue > 0.001
+    assert (words.after[:, 4] != words.after[:, 5]).any()
 
 
 def test_words_are_kept_as_word2vec_does() -> None:

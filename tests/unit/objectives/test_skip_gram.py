@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from special_ids import EOS, MASK, UNK
+from special_ids import EOS, PAD, UNK
 from torch.nn import functional as F
 
 from ssl_runner.backbones.word_vectors import WordVectors
 from ssl_runner.interfaces import Batch, TextSpec
 from ssl_runner.losses.word_outputs import NegativeSampling, Softmax
-from ssl_runner.objectives.skip_gram import SkipGram
+from ssl_runner.nn.word_windows import ROW
+from ssl_runner.objectives.skip_gram import Around, SkipGram
 
 SPEC = TextSpec(length=12, vocabulary=20, counts=tuple([0, 9, 0, 0, 0, 9, *range(14, 0, -1)]))
 
@@ -25,40 +26,60 @@ def task(output: str = "negative_sampling", gradient: str = "dense", subsample: 
     return SkipGram(encoder, SPEC, window=2, subsample=subsample, output=chosen)
 
 
-def batch(size: int = 5) -> Batch:
+def batch(size: int = 5, length: int = 12) -> Batch:
     torch.manual_seed(1)
-    data = torch.randint(6, 20, (size, 12))
+    data = torch.randint(6, 20, (size, length))
     data[:, 4], data[:, 8] = EOS, UNK
     return Batch(data, torch.full((size,), -1), torch.arange(size))
 
 
 def test_pairs_are_of_one_sentence_and_skip_unknown_words() -> None:
     x, y = task().split(batch())
-    assert torch.equal(x == MASK, (batch().data < 6))
     assert torch.equal(x, y.word)
-    found = set(map(tuple, y.pairs.nonzero()[:, 1:].tolist()))
-    assert {(3, 5), (5, 3)} & found == set()  # the sentence ends between
-    assert all(4 not in pair and 8 not in pair for pair in found)
-    assert {(i, j) for i in range(12) for j in range(12) if abs(i - j) == 1} - found == {
-        (3, 4), (4, 3), (4, 5), (5, 4), (7, 8), (8, 7), (8, 9), (9, 8)
-    }  # fmt: skip
-    assert {(7, 9), (9, 7)} <= found
+    for row, kept in zip(x, batch().data, strict=True):
+        assert row.tolist() == kept[kept >= 6].tolist() + [PAD] * 6
+    # Places 0 to 3 are a sentence, 5 to 11 without 8 the other.
+    assert (y.after[:, :4].flip(1) <= torch.arange(4)).all()
+    assert (y.before[:, 4:8] <= torch.arange(4)).all()
+    assert (y.after[:, 0] >= 1).all()
+    assert (y.before[:, 7] >= 1).all()  # over the unknown word
+    assert (y.before + y.after)[:, 10:].sum() == 0
 
 
-def test_the_loss_is_that_of_a_loop() -> None:
-    for output in ("softmax", "negative_sampling"):
-        objective = task(output)
-        x, y = objective.split(batch())
-        v, u = objective.encoder.embedding.weight, objective.output.table.weight
-        total = torch.zeros(())
-        for b, i, j in y.pairs.nonzero().tolist():
-            score = u @ v[x[b, i]]
-            if output == "softmax":
-                total = total + F.cross_entropy(score, y.word[b, j])
-            else:
-                noise = score[y.noise[b]]
-                total = total - F.logsigmoid(score[y.word[b, j]]) - 3 * F.logsigmoid(-noise).mean()
-        torch.testing.assert_close(objective.loss(x, y).value, total / y.pairs.sum())
+def pairs_of(y: Around) -> list[tuple[int, int, int]]:
+    """Example, place, place: those of which the first predicts the second, by a loop."""
+    return [
+        (b, i, j)
+        for b in range(len(y.word))
+        for i in range(y.word.shape[1])
+        for j in range(i - int(y.before[b, i]), i + int(y.after[b, i]) + 1)
+        if j != i
+    ]
+
+
+@pytest.mark.parametrize("output", ["softmax", "negative_sampling"])
+@pytest.mark.parametrize("gradient", ["dense", "sparse"])
+@pytest.mark.parametrize("length", [12, 50])
+def test_the_loss_and_its_gradient_are_those_of_a_loop(output: str, gradient: str, length: int) -> None:
+    """In float64; examples of 50 words take several rows, of which windows cross the borders."""
+    objective = task(output, gradient).double()
+    x, y = objective.split(batch(length=length))
+    v, u = objective.encoder.embedding.weight, objective.output.table.weight
+    total, found = torch.zeros((), dtype=torch.float64), pairs_of(y)
+    assert len(found) == (y.before + y.after).sum() > 0
+    for b, i, j in found:
+        score = u @ v[x[b, i]]
+        if output == "softmax":
+            total = total + F.cross_entropy(score, y.word[b, j])
+        else:
+            noise = score[y.noise[b, i // ROW]]
+            total = total - F.logsigmoid(score[y.word[b, j]]) - 3 * F.logsigmoid(-noise).mean()
+    expected = total / len(found)
+    value = objective.loss(x, y).value
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+    value.backward()
+    for one, other in zip((v, u), torch.autograd.grad(expected, (v, u)), strict=True):
+        torch.testing.assert_close(one.grad.to_dense(), other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
@@ -82,10 +103,12 @@ def test_shuffled_words_are_those_of_the_batch() -> None:
     x, y = objective.split(batch())
     same, moved = objective.shuffle(x, y)
     assert same is x
-    kept = y.word != MASK
-    assert torch.equal(moved.word != MASK, kept)
+    kept = y.word != PAD
+    assert torch.equal(moved.word != PAD, kept)
     assert sorted(moved.word[kept].tolist()) == sorted(y.word[kept].tolist())
-    assert torch.equal(moved.pairs, y.pairs)
+    assert moved.before is y.before
+    assert moved.after is y.after
+    assert moved.noise is y.noise
     assert (moved.word != y.word).any()
 
 
@@ -122,3 +145,12 @@ def test_of_unrelated_pairs_the_score_is_minus_the_log_of_the_negatives() -> Non
         optimizer.step()
     score = encoder.embedding.weight[6:] @ output.table.weight[6:].T
     assert score.mean().item() == pytest.approx(-torch.tensor(4.0).log().item(), abs=0.05)
+
+
+def test_a_batch_without_words_costs_nothing() -> None:
+    objective = task()
+    data = torch.full((3, 12), UNK)
+    value = objective.loss(*objective.split(Batch(data, data[:, 0], data[:, 0]))).value
+    value.backward()
+    assert value == 0
+    assert objective.encoder.embedding.weight.grad.abs().sum() == 0
