@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -106,8 +105,9 @@ def test_what_needs_an_objective_is_refused(words: list[str], said: str) -> None
 
 
 def test_the_short_form_is_a_run_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr("ssl_runner.commands.run.run", asked.append)
+    asked: list[RunRequest] = []
+    monkeypatch.setattr("ssl_runner.commands.run.run", lambda request: asked.append(request) or tmp_path)
+    monkeypatch.setattr("ssl_runner.commands.evaluate.about_run", lambda folder: {"folder": str(folder)})
     monkeypatch.setattr(
         "sys.argv", ["ssl-evaluate", "backbone=convnet", *SMALL, f"output={tmp_path}", "evaluation=[linear]"]
     )
