@@ -106,7 +106,12 @@ def test_what_needs_an_objective_is_refused(words: list[str], said: str) -> None
 
 def test_the_short_form_is_a_run_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[RunRequest] = []
-    monkeypatch.setattr("ssl_runner.commands.run.run", lambda request: asked.append(request) or tmp_path)
+
+    def done(request: RunRequest) -> Path:
+        asked.append(request)
+        return tmp_path
+
+    monkeypatch.setattr("ssl_runner.commands.run.run", done)
     monkeypatch.setattr("ssl_runner.commands.evaluate.about_run", lambda folder: {"folder": str(folder)})
     monkeypatch.setattr(
         "sys.argv", ["ssl-evaluate", "backbone=convnet", *SMALL, f"output={tmp_path}", "evaluation=[linear]"]
