@@ -254,7 +254,7 @@ def test_the_example_keeps_the_contracts() -> None:
     words = ("pytest", "-v", "-p", "no:cacheprovider", "--ssl-runner-plugin", "my_ssl")
     done = command(*words, folder=EXAMPLE, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout
-    tried = ("gradient", "split_have_examples", "finding_promises", "views_have", "is_logged", "shapes_are")
+    tried = ("gradient", "splits_have_examples", "finding_promises", "views_have", "is_logged", "shapes_are")
     assert all(part in done.stdout for part in (*tried, *(f"[{name}" for name in OWN.values())))
 
 

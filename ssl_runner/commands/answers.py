@@ -44,12 +44,19 @@ class Parser(argparse.ArgumentParser):
 
 def asked(words: Sequence[str]) -> bool:
     """Whether a command line has --json, which argparse lets be shortened. The other processes of a run stay silent."""
-    first = "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
-    return first and any(len(word) > 2 and FLAG.startswith(word) for word in words)
+    return _is_first() and any(len(word) > 2 and FLAG.startswith(word) for word in words)
+
+
+def _is_first() -> bool:
+    """Whether this is the process of a run that speaks, and writes its result."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def about_run(folder: Path) -> dict[str, Any]:
-    """What --json says of a finished run. Raises ResultError."""
+    """What --json says of a finished run; nothing in its other processes, which end before it is written. Raises
+    ResultError."""
+    if not _is_first():
+        return {}
     return {
         "folder": str(folder),
         "report": str(folder / REPORT),

@@ -32,7 +32,7 @@ from ssl_runner.config.schema import typed
 from ssl_runner.data.any.tensors import EpochOrder, Share
 from ssl_runner.interfaces import Batch, Objective
 from ssl_runner.results.result import read_result
-from ssl_runner.runtime.job_file import LOST
+from ssl_runner.runtime.job_file import BUSY, LOST
 from ssl_runner.runtime.locks import locked
 from ssl_runner.training.pretrainer import Pretrainer
 
@@ -257,7 +257,7 @@ def test_shared_weights_leave_what_whole_ones_do(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with locked(folder_of(tmp_path / "out")):
-        assert launched(tmp_path / "out", tmp_path / "log.txt", "trainer.devices=2") == 2
+        assert launched(tmp_path / "out", tmp_path / "log.txt", "trainer.devices=2") == BUSY
     said = capsys.readouterr()
     assert "".join([said.out, said.err, *(path.read_text() for path in tmp_path.glob("*.txt"))]).count("is in use") == 1
 
