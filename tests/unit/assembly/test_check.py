@@ -50,7 +50,7 @@ def refused(*overrides: str) -> str:
     [
         (["objective=mae"], "objective=mae needs a patch encoder (images, can encode a subset of patches"),
         (["objective=mae", "backbone=resnet18"], "backbone=resnet18 is a map encoder"),
-        (["objective=mae", "backbone=resnet18"], "Backbones that fit: vit_micro, vit_small, vit_tiny"),
+        (["objective=mae", "backbone=resnet18"], "Backbones that fit: huggingface_vit, timm_vit, vit_micro, vit_small, vit_tiny"),
         (["objective=mae", "backbone=vit_micro", "objective.ratio=1.2"], "objective.ratio is 1.2; it must lie in (0, 1)"),
         (["objective=mae", "backbone=vit_micro", "objective.ratio=0.001"], "leave at least one of 64 patches"),
         (["objective.loss.temperature=0"], "objective.loss.temperature is 0; it must be above 0"),
