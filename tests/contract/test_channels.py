@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, get_type_hints
 
+import libraries
 import pytest
 import torch
 import yaml
@@ -94,9 +95,12 @@ def test_every_backbone_of_images_takes_any_number_of_channels(name: str) -> Non
     node = yaml.safe_load((conf_dir() / "backbone" / f"{name}.yaml").read_text())
     if not issubclass(ImageSpec, get_type_hints(locate(node["_target_"]).__init__)["spec"]):
         pytest.skip("it reads other data")
+    libraries.needs(name)
     for channels in CHANNELS:
         spec = ImageSpec(channels=channels, height=32, width=32, stored="uint16", range=(0, 65535))
-        build = partial(construct.encoder, typed(composed([f"backbone={name}", "logger=none"])).backbone)
+        build = partial(
+            construct.encoder, typed(composed([f"backbone={name}", "logger=none", *libraries.words(name)])).backbone
+        )
         encoder = build(spec).eval()
         with torch.no_grad():
             assert encoder(spec.to_input(spec.fake(2))).pooled.shape == (2, encoder.dim)
