@@ -1,6 +1,5 @@
 """Every objective of images learns from images of any number of channels, or says that it needs color."""
 
-from functools import partial
 from typing import Any, get_type_hints
 
 import libraries
