@@ -97,9 +97,7 @@ def test_every_backbone_of_images_takes_any_number_of_channels(name: str) -> Non
     libraries.needs(name)
     for channels in CHANNELS:
         spec = ImageSpec(channels=channels, height=32, width=32, stored="uint16", range=(0, 65535))
-        build = partial(
-            construct.encoder, typed(composed([f"backbone={name}", "logger=none", *libraries.words(name)])).backbone
-        )
-        encoder = build(spec).eval()
+        chosen = typed(composed([f"backbone={name}", "logger=none", *libraries.words(name)])).backbone
+        encoder = construct.encoder(chosen, spec).eval()
         with torch.no_grad():
             assert encoder(spec.to_input(spec.fake(2))).pooled.shape == (2, encoder.dim)
