@@ -241,6 +241,7 @@ def test_the_example_installed_swept_and_evaluated_again(tmp_path: Path) -> None
     assert shown.stdout == "TwoLayers\n"
 
 
+@pytest.mark.slow
 def test_a_run_on_several_devices_has_the_plugin_of_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "my_ssl").symlink_to(EXAMPLE / "my_ssl")
     words = ("--plugin", "my_ssl", *SMALL, "trainer.devices=2", "evaluation=[]")

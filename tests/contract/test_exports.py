@@ -11,10 +11,8 @@ from ssl_runner.assembly import read_back, tracing
 from ssl_runner.interfaces import TextEncoder, TextSpec
 
 FORMATS = {"onnx": tracing.write_onnx, "torch_export": tracing.write_torch_export}
-LARGER = {"bert_small", "gpt_small", "r2plus1d18", "resnet34", "resnet50", "vit_small", "vit_tiny", "vivit_tiny"}
-CASES = [  # another size of a network that is tried takes long
-    pytest.param(backbone, marks=pytest.mark.slow if backbone in LARGER else ()) for backbone in BACKBONES
-]
+QUICK = {"bert_tiny", "convnet", "lstm", "vit_micro"}  # one of each kind; tracing takes seconds
+CASES = [pytest.param(backbone, marks=() if backbone in QUICK else pytest.mark.slow) for backbone in BACKBONES]
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2"}
 
 
