@@ -147,8 +147,12 @@ def test_a_run_in_use_has_a_code_of_its_own(tmp_path: Path, capfd: Captured) -> 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_request_to_stop(number: int, code: int, tmp_path: Path, capfd: Captured) -> None:
-    with in_batch(4, lambda _: signal.raise_signal(number)):
-        found, _ = answered(capfd, main, *WORDS, f"output={tmp_path}", "--json")
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with in_batch(4, lambda _: signal.raise_signal(number)):
+            found, _ = answered(capfd, main, *WORDS, f"output={tmp_path}", "--json")
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert found["exit_code"] == code
     assert "after step 4, which is saved; the same command resumes from there" in found["error"][0]
 
