@@ -42,6 +42,14 @@ WORDS = [*[word for word in SMALL if word != "evaluation=[]"], "evaluation=[knn]
 
 
 @pytest.fixture(autouse=True)
+def at_a_terminal() -> Iterator[None]:
+    """A shell's background jobs, and what they start, ignore Ctrl-C."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.fixture(autouse=True)
 def _undrawn() -> Iterator[None]:
     with undrawn():
         yield
