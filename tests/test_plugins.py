@@ -233,7 +233,7 @@ def test_the_example_installed_swept_and_evaluated_again(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     done = command("ssl_runner.commands.compare", "outputs", folder=folder)
     assert "centroids" in done.stdout
-    code = f"from ssl_runner import load_encoder; print(type(load_encoder({run!r})).__name__)"
+    code = f"from ssl_runner import load_encoder; print(type(load_encoder({run!r}).encoder).__name__)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])}
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
