@@ -28,7 +28,6 @@ class Plugin(NamedTuple):
 
     package: str  # as `import` names it
     folder: Path | None  # where its files lie; None: it is a single module
-    by: str  # what enabled it, for messages: "--plugin", "an entry point of my-ssl"
 
     @property
     def conf(self) -> Path | None:
@@ -133,7 +132,7 @@ def _find(package: str, by: str) -> Plugin:
             [f"{by}: no package {package} is installed, and none lies in the working directory ({Path.cwd()})"]
         )
     places = list(spec.submodule_search_locations or [])
-    return Plugin(package, Path(places[0]) if places else None, by)
+    return Plugin(package, Path(places[0]) if places else None)
 
 
 def _spec(package: str, by: str) -> ModuleSpec | None:
