@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_runner.commands.answers import about_run
 from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.runtime.terminal import say
@@ -39,10 +38,9 @@ def task(cfg: DictConfig) -> Answer:
     request = RunRequest.composed(cfg)
     for older, now in older_names(OmegaConf.to_container(cfg, resolve=False)):
         say(f"note: {older} is called {now} now; the older name works until 1.0")
-    from ssl_runner.commands.run import run
+    from ssl_runner.commands.run import answered
 
-    folder = run(request)
-    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
+    return answered(request)
 
 
 def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> Answer:

@@ -262,10 +262,9 @@ def set_otherwise(known: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[st
 def untrained(cfg: DictConfig) -> Answer:
     """Evaluate an encoder that no run has trained: a run of objective=none."""
     request = RunRequest.composed(cfg)
-    from ssl_runner.commands.run import run
+    from ssl_runner.commands.run import answered
 
-    folder = run(request)
-    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
+    return answered(request)
 
 
 def main() -> None:

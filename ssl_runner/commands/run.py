@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -27,6 +27,7 @@ from ssl_runner.assembly.places import (
     refuse_changed,
     with_contents,
 )
+from ssl_runner.commands.answers import about_run
 from ssl_runner.commands.launch import check_devices, is_lost, launch
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
@@ -133,6 +134,12 @@ def noting_failure(folder: Path) -> Iterator[None]:
             said = error.problems if isinstance(error, ConfigError) else [f"{type(error).__name__}: {error}"]
             write_status(folder, Status("failed", failed=shown("; ".join(said))))
         raise
+
+
+def answered(request: RunRequest) -> Mapping[str, Any]:
+    """Execute a run; returns what --json says of it. Raises as `run` does."""
+    folder = run(request)
+    return {"valid": True, "config": request.plain} if request.config.check else about_run(folder)
 
 
 def check_here(config: Config, device: torch.device, spec: DataSpec) -> None:

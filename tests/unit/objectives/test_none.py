@@ -112,7 +112,7 @@ def test_the_short_form_is_a_run_of_it(tmp_path: Path, monkeypatch: pytest.Monke
         return tmp_path
 
     monkeypatch.setattr("ssl_runner.commands.run.run", done)
-    monkeypatch.setattr("ssl_runner.commands.evaluate.about_run", lambda folder: {"folder": str(folder)})
+    monkeypatch.setattr("ssl_runner.commands.run.about_run", lambda folder: {"folder": str(folder)})
     monkeypatch.setattr(
         "sys.argv", ["ssl-evaluate", "backbone=convnet", *SMALL, f"output={tmp_path}", "evaluation=[linear]"]
     )
