@@ -45,12 +45,13 @@ def mae(images: Tensor, batch: int, dtype: torch.dtype) -> Loop:
 
     device = device_of("auto")
     encoder = MaskedVisionTransformerTIMM(vit=vit_tiny())
-    length, places = encoder.sequence_length, encoder.sequence_length - 1
+    length = encoder.sequence_length  # with the class token
+    decoder = MaskedVisionTransformerDecoderTIMM(num_patches=length - 1, embed_dim=64, depth=1, num_heads=4)
     parts = nn.ModuleDict(
         {
             "encoder": encoder,
             "embed": nn.Linear(192, 64),
-            "decoder": MaskedVisionTransformerDecoderTIMM(num_patches=places, embed_dim=64, depth=1, num_heads=4),
+            "decoder": decoder,
             "predict": nn.Linear(64, 4 * 4 * 3),
         }
     ).to(device)
@@ -58,8 +59,8 @@ def mae(images: Tensor, batch: int, dtype: torch.dtype) -> Loop:
 
     def decode(encoded: Tensor, keep: Tensor, hidden: Tensor) -> Tensor:
         embedded = parts["embed"](encoded)
-        known = parts["decoder"].mask_token.to(embedded.dtype).expand(len(embedded), length, -1)
-        decoded = parts["decoder"](utils.set_at_index(known, keep, embedded))
+        known = decoder.mask_token.to(embedded.dtype).expand(len(embedded), length, -1)
+        decoded = decoder(utils.set_at_index(known, keep, embedded))
         return parts["predict"](utils.get_at_index(decoded, hidden))
 
     def loss_of() -> Tensor:
@@ -67,7 +68,7 @@ def mae(images: Tensor, batch: int, dtype: torch.dtype) -> Loop:
         keep, hidden = utils.random_token_mask(size=(len(x), length), mask_ratio=0.75, device=device)
         target = utils.get_at_index(utils.patchify(x, 4), hidden - 1)  # less the class token
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            guess = decode(parts["encoder"].encode(images=x, idx_keep=keep), keep, hidden)
+            guess = decode(encoder.encode(images=x, idx_keep=keep), keep, hidden)
         return nn.functional.mse_loss(guess.float(), target)
 
     return loss_of, _adamw(parts)
@@ -77,7 +78,7 @@ def _adamw(*parts: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW([p for part in parts for p in part.parameters()], lr=2e-3, fused=True)
 
 
-def _batches(images: Tensor, transform: Callable[[Any], list[Tensor]], batch: int) -> Iterator[list[Tensor]]:
+def _batches(images: Tensor, transform: Callable[[Any], Any], batch: int) -> Iterator[list[Tensor]]:
     """Batches of what the transform gives of each image, drawn by two workers, without end."""
     from torch.utils.data import DataLoader, Dataset
     from torchvision.transforms.functional import to_pil_image
@@ -87,7 +88,8 @@ def _batches(images: Tensor, transform: Callable[[Any], list[Tensor]], batch: in
             return len(images)
 
         def __getitem__(self, i: int) -> list[Tensor]:
-            return transform(to_pil_image(images[i]))
+            views: list[Tensor] = transform(to_pil_image(images[i]))
+            return views
 
     loader = DataLoader(Views(), batch, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True)
     while True:

@@ -1,4 +1,4 @@
-"""The networks that other libraries train, of the sizes of ours: torchvision's and timm's, as their examples have them."""
+"""The networks that other libraries train, torchvision's and timm's, of the sizes of ours."""
 
 import torch
 from torch import nn

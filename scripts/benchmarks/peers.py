@@ -1,8 +1,8 @@
 """images/s of ssl_runner, a bare PyTorch loop, lightly and stable-pretraining, in the same rounds
 
 SimCLR and MAE on made images of 3 x 32 x 32, with ResNet-18 and ViT-tiny. All have the same batch, precision, optimizer
-and sizes of heads, and draw views by SimCLR's recipe for CIFAR; MAE's images are neither cropped nor mirrored. A library
-that is not installed is left out, with a line that says so.
+and sizes of heads, and draw views by SimCLR's recipe for CIFAR; MAE's images are neither cropped nor mirrored. A
+library that is not installed is left out, with a line that says so.
 """
 
 import argparse
@@ -110,21 +110,20 @@ def _lightly(task: Task, data: DataModule, dtype: torch.dtype, steps: int) -> di
 
 def _stable_pretraining(task: Task, data: DataModule, dtype: torch.dtype, steps: int) -> dict[str, Runner]:
     spt, images = stable_pretraining_run, data.examples("pretrain").data
-    if task.objective == "mae":
-        ways = {"stable-pretraining": lambda: spt.mae(images, task.batch)}
-    else:
-        ways = {
-            f"stable-pretraining, {said}": lambda by_batch=by_batch: spt.simclr(
-                images, *network(task.backbone), task.batch, by_batch=by_batch
-            )
-            for said, by_batch in (("views by batch", True), (f"{spt.WORKERS} workers", False))
-        }
-    return {
-        name: Runner(
-            lambda made=made: task.batch * spt.rate(made, dtype, steps),
-            lambda made=made: counted(lambda: spt.fit(made, dtype, 1, [])),
+
+    def simclr(by_batch: bool) -> spt.Made:
+        return spt.simclr(images, *network(task.backbone), task.batch, by_batch=by_batch)
+
+    def runner(made: Callable[[], spt.Made]) -> Runner:
+        return Runner(
+            lambda: task.batch * spt.rate(made, dtype, steps), lambda: counted(partial(spt.fit, made, dtype, 1))
         )
-        for name, made in ways.items()
+
+    if task.objective == "mae":
+        return {"stable-pretraining": runner(lambda: spt.mae(images, task.batch))}
+    return {
+        "stable-pretraining, views by batch": runner(partial(simclr, True)),
+        f"stable-pretraining, {spt.WORKERS} workers": runner(partial(simclr, False)),
     }
 
 

@@ -19,10 +19,11 @@ from .shared import WARM
 WORKERS = 2
 SMALLEST = 0.2  # area of a crop
 COLORS = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
+Made = tuple[Any, Any]  # a module and its data
 PRECISIONS: dict[torch.dtype, Any] = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed"}
 
 
-def simclr(images: Tensor, net: nn.Module, width: int, batch: int, *, by_batch: bool) -> tuple[Any, Any]:
+def simclr(images: Tensor, net: nn.Module, width: int, batch: int, *, by_batch: bool) -> Made:
     """SimCLR's recipe for CIFAR: module and data. `images` (n, C, H, W) uint8; `net` gives (B, width)."""
     import stable_pretraining as spt
 
@@ -37,7 +38,7 @@ def simclr(images: Tensor, net: nn.Module, width: int, batch: int, *, by_batch: 
     return module, _data(images, batch, **(_views_by_batch(side) if by_batch else _views_by_image(side)))
 
 
-def mae(images: Tensor, batch: int) -> tuple[Any, Any]:
+def mae(images: Tensor, batch: int) -> Made:
     """MAE on ViT-tiny; a decoder of the width and depth of ours. Images are neither cropped nor mirrored, as ours."""
     import stable_pretraining as spt
 
@@ -51,7 +52,7 @@ def mae(images: Tensor, batch: int) -> tuple[Any, Any]:
     return spt.Module(model=model, forward=forward, optim=optim), _data(images, batch, workers=0)
 
 
-def rate(made: Callable[[], tuple[Any, Any]], dtype: torch.dtype, steps: int) -> float:
+def rate(made: Callable[[], Made], dtype: torch.dtype, steps: int) -> float:
     """Steps/s, `WARM` steps apart."""
     from lightning.pytorch.callbacks import Callback
 
@@ -61,11 +62,11 @@ def rate(made: Callable[[], tuple[Any, Any]], dtype: torch.dtype, steps: int) ->
         def on_train_batch_end(self, *_: Any) -> None:
             times.append(time.monotonic())
 
-    fit(made, dtype, WARM + steps, [Clock()])
+    fit(made, dtype, WARM + steps, Clock())
     return steps / (times[WARM + steps - 1] - times[WARM - 1])
 
 
-def fit(made: Callable[[], tuple[Any, Any]], dtype: torch.dtype, steps: int, callbacks: list[Any]) -> None:
+def fit(made: Callable[[], Made], dtype: torch.dtype, steps: int, *callbacks: Any) -> None:
     """Train for so many steps, and write and print nothing."""
     import lightning
     from loguru import logger
@@ -76,7 +77,7 @@ def fit(made: Callable[[], tuple[Any, Any]], dtype: torch.dtype, steps: int, cal
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(
-            max_steps=steps, precision=PRECISIONS[dtype], callbacks=callbacks, logger=False, limit_val_batches=0,
+            max_steps=steps, precision=PRECISIONS[dtype], callbacks=list(callbacks), logger=False, limit_val_batches=0,
             num_sanity_val_steps=0, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(module, data)

@@ -34,15 +34,18 @@ def task(cfg: DictConfig) -> Answer:
     import torch
 
     from ssl_runner.assembly import check, construct
-    from ssl_runner.figures import Passages
-    from ssl_runner.reporting.plots import passages_text, save_figure
-    from ssl_runner.training.task_figures import spread, task_figure
 
     source, _ = check.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
     try:
         examples = source.load()["val"]
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+
+    # What draws is imported after the refusals.
+    from ssl_runner.figures import Passages
+    from ssl_runner.reporting.plots import passages_text, save_figure
+    from ssl_runner.training.task_figures import spread, task_figure
+
     spec = source.spec  # of text, known exactly once it is read
     model = construct.objective(config, spec)
     torch.manual_seed(config.seed)
