@@ -26,11 +26,12 @@ PRECISIONS: dict[torch.dtype, Any] = {torch.float32: "32-true", torch.bfloat16: 
 def simclr(images: Tensor, net: nn.Module, width: int, batch: int, *, by_batch: bool) -> Made:
     """SimCLR's recipe for CIFAR: module and data. `images` (n, C, H, W) uint8; `net` gives (B, width)."""
     import stable_pretraining as spt
+    from stable_pretraining.forward import simclr as forward
 
     module = spt.Module(
         backbone=net,
         projector=nn.Sequential(nn.Linear(width, 128), nn.BatchNorm1d(128), nn.ReLU(inplace=True), nn.Linear(128, 64)),
-        forward=spt.forward.simclr,
+        forward=forward,
         simclr_loss=spt.losses.NTXEntLoss(temperature=0.2),
         optim={"optimizer": {"type": "AdamW", "lr": 2e-3, "fused": True}},
     )
@@ -41,11 +42,12 @@ def simclr(images: Tensor, net: nn.Module, width: int, batch: int, *, by_batch: 
 def mae(images: Tensor, batch: int) -> Made:
     """MAE on ViT-tiny; a decoder of the width and depth of ours. Images are neither cropped nor mirrored, as ours."""
     import stable_pretraining as spt
+    from stable_pretraining.methods.mae import MAE
 
     def forward(self: Any, batch: dict[str, Tensor], stage: str) -> dict[str, Tensor]:
         return {"loss": self.model(batch["image"]).loss}
 
-    model = spt.methods.MAE(
+    model = MAE(
         vit_tiny(), decoder_embed_dim=64, decoder_depth=1, decoder_num_heads=4, mask_ratio=0.75, norm_pix_loss=False
     )
     optim = {"optimizer": {"type": "AdamW", "lr": 2e-3, "fused": True}}
