@@ -27,7 +27,10 @@ COMMAND = Command(
     "export",
     "Write the encoder of a finished run, with a model card, so that others can use it without this project.",
     (
-        ("ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e", "a program for onnxruntime, with its model card"),
+        (
+            "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e",
+            "a program for onnxruntime, with its model card",
+        ),
         (
             "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=torch_export output=encoder",
             "a program for torch.export.load, in a folder of its own",
