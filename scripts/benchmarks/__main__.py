@@ -14,6 +14,7 @@ from . import (
     checkpoints,
     growth,
     identity,
+    memory,
     objectives,
     precision,
     probe,
@@ -50,6 +51,7 @@ TOPICS: Mapping[str, Topic] = {
     "identity": identity,
     "sweep": sweep,
     "growth": growth,
+    "memory": memory,
     "video": video,
 }
 

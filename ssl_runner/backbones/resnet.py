@@ -27,8 +27,8 @@ SPELLINGS = (  # of torchvision, and of `nn.Sequential(*children)` of its networ
 class ResNet(Staged):
     """A residual network of torchvision's blocks without its classifier, randomly initialized.
 
-    He et al. 2015, https://arxiv.org/abs/1512.03385. 14, 26 and 50 layers are of bottlenecks, 18 and 34 of blocks of
-    two 3 x 3 convolutions. `stem`:
+    He et al. 2015, https://arxiv.org/abs/1512.03385. 18 and 34 layers are of blocks of two 3 x 3 convolutions,
+    all others of bottlenecks. `stem`:
       large  the paper's: 7 x 7 convolution and 3 x 3 max-pooling, both of stride 2; the grid is 1/32 of the image;
       small  3 x 3 convolution of stride 1, no pooling, as SimCLR has it for CIFAR (https://arxiv.org/abs/2002.05709,
              appendix B.9); the grid is 1/8 of the image;
@@ -45,7 +45,13 @@ class ResNet(Staged):
     stem: nn.Sequential
 
     def __init__(
-        self, spec: ImageSpec, *, depth: Literal[14, 18, 26, 34, 50], widening: int, stem: Stem, last_relu: bool
+        self,
+        spec: ImageSpec,
+        *,
+        depth: Literal[14, 18, 26, 34, 50, 101, 152],
+        widening: int,
+        stem: Stem,
+        last_relu: bool,
     ) -> None:
         super().__init__()
         check_widening(widening)
@@ -58,14 +64,14 @@ class ResNet(Staged):
         self.stages = nn.ModuleList(stages)
         self.small, self.architecture = small, f"resnet{depth}"
         self.others = {  # settings of which torchvision has no network: what is so here -> why
-            f"backbone.depth={depth}": depth not in (18, 34, 50) and "has no such network",
+            f"backbone.depth={depth}": depth in (14, 26) and "has no such network",
             f"backbone.widening={widening}": widening != STANDARD and f"has {STANDARD} alone",
             "backbone.last_relu=false": not last_relu and "has a ReLU there",
         }
 
     def save_for_library(self, folder: Path) -> None:
-        """Write `model.safetensors`, which `torchvision.models.resnet18(num_classes=512)` (34 likewise; 50: 2048) loads
-        strictly, and `config.json`: the architecture, and the statistics that its input is normalized with.
+        """Write `model.safetensors`, which `torchvision.models.resnet18(num_classes=512)` (34 likewise; others: 2048)
+        loads strictly, and `config.json`: the architecture, and the statistics that its input is normalized with.
 
         Its last layer is the identity, so that the network gives `pooled`. The statistics cannot be folded into the
         first convolution, which pads the normalized image with zeros. Raises ValueError for what torchvision's networks
@@ -96,7 +102,7 @@ def _parts(depth: int, widening: int) -> tuple[nn.Module, list[nn.Sequential], i
     from torchvision.models import resnet  # not at the top: it takes seconds, and validation imports this module
 
     if depth not in COUNTS:
-        raise ValueError(f"backbone.depth is {depth}; it must be 14, 18, 26, 34 or 50")
+        raise ValueError(f"backbone.depth is {depth}; it must be 14, 18, 26, 34, 50, 101 or 152")
     block: Any = resnet.BasicBlock if depth in (18, 34) else resnet.Bottleneck
     if widening == STANDARD:  # torchvision's own, which draws the weights that it always drew
         net = resnet.ResNet(block, list(COUNTS[depth]))

@@ -23,7 +23,7 @@ class ResNetV2(Staged):
     """
 
     def __init__(
-        self, spec: ImageSpec, *, depth: Literal[14, 26, 50], widening: int, stem: Stem, last_relu: bool
+        self, spec: ImageSpec, *, depth: Literal[14, 26, 50, 101, 152], widening: int, stem: Stem, last_relu: bool
     ) -> None:
         super().__init__()
         counts = counts_of(depth)

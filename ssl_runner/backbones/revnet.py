@@ -30,7 +30,7 @@ class RevNet(MapEncoder):
         self,
         spec: ImageSpec,
         *,
-        depth: Literal[14, 26, 50],
+        depth: Literal[14, 26, 50, 101, 152],
         widening: int,
         stem: Stem,
         last_relu: bool,

@@ -8,7 +8,13 @@ from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.published import wants_small_stem
 
 BASE = 16  # channels of the stem with a widening factor of 1
-COUNTS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # bottlenecks per stage, by the number of layers
+COUNTS = {  # bottlenecks per stage, by the number of layers
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 def check_widening(widening: int) -> None:
@@ -20,7 +26,7 @@ def check_widening(widening: int) -> None:
 def counts_of(depth: int) -> tuple[int, ...]:
     """Bottlenecks per stage. Raises ValueError for a depth that is not of `COUNTS`."""
     if depth not in COUNTS:
-        raise ValueError(f"backbone.depth is {depth}; it must be 14, 26 or 50")
+        raise ValueError(f"backbone.depth is {depth}; it must be 14, 26, 50, 101 or 152")
     return COUNTS[depth]
 
 

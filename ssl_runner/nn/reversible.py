@@ -17,11 +17,11 @@ class ReversibleChain(nn.Module):
         (a, b) -> (b, a + F_i(b)),   so that   (b, c) -> (c - F_i(b), b)   gives the input back
 
     Two in a row are a reversible block of Gomez et al. 2017, https://arxiv.org/abs/1707.04585. With `recompute` only
-    the outputs of the chain are kept for the backward pass, whatever n is: each branch runs again on its input, which
-    is computed from its output. The gradients are those of the plain form up to rounding. In the second pass a branch
-    draws the same random numbers, in the same precision (autocast), and BatchNorm uses its batch's statistics
-    without updating the running ones, which the first pass did. The halves are kept in float32 at least: in bfloat16
-    the rounding of each sum would add up on the way back.
+    the outputs of the chain and its first b are kept for the backward pass, whatever n is: each branch runs again on
+    its input, which is computed from its output. The gradients are those of the plain form up to rounding. In the
+    second pass a branch draws the same random numbers, in the same precision (autocast), and BatchNorm uses its batch's
+    statistics without updating the running ones, which the first pass did. The halves are kept in float32 at least: in
+    bfloat16 the rounding of each sum would add up on the way back.
 
     No second derivatives.
     """
@@ -43,28 +43,31 @@ class ReversibleChain(nn.Module):
 
 
 class _Recomputed(torch.autograd.Function):
-    """A chain that keeps its outputs alone. Weights are inputs, so that their gradients are accumulated as usual, which
-    distributed training relies on."""
+    """A chain that keeps its outputs, and the input of its first branch. Weights are inputs, so that their gradients are
+    accumulated as usual, which distributed training relies on."""
 
     @staticmethod
     def forward(ctx: Any, branches: nn.ModuleList, a: Tensor, b: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         ctx.branches, ctx.weights = branches, weights
         ctx.precision = _Precision.of(a.device)
-        ctx.draws = []
+        ctx.draws, first = [], b
         for branch in branches:
             before = _Draws.of(a.device)
             a, b = b, a + branch(b)
             ctx.draws.append(None if before.same(_Draws.of(a.device)) else before)  # most branches draw nothing
-        ctx.save_for_backward(a, b)
+        # Channels that were padded with zeros are normalized to exactly zero, where ReLU has no derivative but passes
+        # none on. Computed back they would be zero up to rounding, and half of them would pass it on.
+        ctx.save_for_backward(a, b, first)
         return a, b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_a: Tensor, grad_b: Tensor) -> Any:
-        a, b = ctx.saved_tensors
+        a, b, first = ctx.saved_tensors
         grads: dict[Tensor, Tensor] = {}
-        for branch, draws in zip(reversed(ctx.branches), reversed(ctx.draws), strict=True):
-            seen = a.detach().requires_grad_()
+        for place in reversed(range(len(ctx.branches))):
+            branch, draws = ctx.branches[place], ctx.draws[place]
+            seen = (a if place else first).detach().requires_grad_()
             with torch.enable_grad(), ctx.precision.again(), _again(draws), statistics_kept(branch):
                 change = branch(seen)
             own = [weight for weight in branch.parameters() if weight.requires_grad]

@@ -58,7 +58,9 @@ def test_gray_images_are_read():
     assert [layer.shape[1] for layer in features.layers] == [64, 128, 256, 512]
 
 
-@pytest.mark.parametrize(("depth", "dim", "millions"), [(18, 512, 11.2), (34, 512, 21.3), (50, 2048, 23.5)])
+@pytest.mark.parametrize(
+    ("depth", "dim", "millions"), [(18, 512, 11.2), (34, 512, 21.3), (50, 2048, 23.5), (152, 2048, 58.1)]
+)
 def test_sizes_are_those_of_the_paper(depth, dim, millions):
     with torch.device("meta"):
         net = ResNet(spec(224), depth=depth, widening=4, stem="auto", last_relu=True)
@@ -67,7 +69,7 @@ def test_sizes_are_those_of_the_paper(depth, dim, millions):
 
 
 def test_other_depths_and_stems_are_refused():
-    with pytest.raises(ValueError, match=r"backbone\.depth is 20; it must be 14, 18, 26, 34 or 50"):
+    with pytest.raises(ValueError, match=r"backbone\.depth is 20; it must be 14, 18, 26, 34, 50, 101 or 152"):
         ResNet(spec(32), depth=20, widening=4, stem="auto", last_relu=True)
     with pytest.raises(ValueError, match=r"backbone\.stem is 'tiny'; it must be auto, small or large"):
         ResNet(spec(32), depth=18, widening=4, stem="tiny", last_relu=True)

@@ -80,7 +80,7 @@ def test_the_grid_is_that_of_a_resnet(side: int, grid: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"depth": 18}, r"backbone\.depth is 18; it must be 14, 26 or 50"),
+        ({"depth": 18}, r"backbone\.depth is 18; it must be 14, 26, 50, 101 or 152"),
         ({"widening": 0}, r"backbone\.widening is 0; it must be at least 1"),
         ({"stem": "tiny"}, r"backbone\.stem is 'tiny'; it must be auto, small or large"),
     ],

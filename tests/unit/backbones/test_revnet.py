@@ -8,6 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ssl_runner.backbones.revnet import RevNet
 from ssl_runner.interfaces import ImageSpec
+from ssl_runner.nn.reversible import ReversibleChain
 
 
 def spec(side: int, channels: int = 3) -> ImageSpec:
@@ -28,7 +29,7 @@ def by_the_paper(net: RevNet, x: Tensor) -> Tensor:
             x = F.avg_pool2d(x, 2)
             zeros = x.new_zeros(len(x), x.shape[1] // 2, *x.shape[2:])
             x = torch.cat([zeros, x, zeros], dim=1)
-        for branch in stage.branches:
+        for branch in stage.get_submodule("branches").children():
             one, two = x.chunk(2, dim=1)
             x = torch.cat([two, one + branch(two)], dim=1)
     return net.last(x)
@@ -43,9 +44,10 @@ def test_it_is_the_network_of_the_paper() -> None:
 
 @pytest.mark.parametrize("last_relu", [True, False])
 def test_gradients_are_those_of_the_plain_form(last_relu: bool) -> None:
-    recomputed = network(depth=26, last_relu=last_relu).double()
+    recomputed = network(depth=50, last_relu=last_relu).double()
     plain = copy.deepcopy(recomputed)
     for stage in plain.stages:
+        assert isinstance(stage, ReversibleChain)
         stage.recompute = False
     x = torch.rand(4, 3, 16, 16, dtype=torch.float64)
     for net in (recomputed, plain):
@@ -53,8 +55,8 @@ def test_gradients_are_those_of_the_plain_form(last_relu: bool) -> None:
     for (name, ours), theirs in zip(recomputed.named_parameters(), plain.parameters(), strict=True):
         scale = theirs.grad.abs().max()
         torch.testing.assert_close(ours.grad / scale, theirs.grad / scale, rtol=0, atol=1e-10, msg=name)
-    for (name, ours), theirs in zip(recomputed.named_buffers(), plain.buffers(), strict=True):
-        assert torch.equal(ours, theirs), name
+    for (name, buffer), other in zip(recomputed.named_buffers(), plain.buffers(), strict=True):
+        assert torch.equal(buffer, other), name
 
 
 def kept(net: RevNet, x: Tensor) -> int:
@@ -99,7 +101,7 @@ def test_sizes(depth: int, widening: int, dim: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"depth": 18}, r"backbone\.depth is 18; it must be 14, 26 or 50"),
+        ({"depth": 18}, r"backbone\.depth is 18; it must be 14, 26, 50, 101 or 152"),
         ({"widening": 0}, r"backbone\.widening is 0; it must be at least 1"),
         ({"stem": "tiny"}, r"backbone\.stem is 'tiny'; it must be auto, small or large"),
     ],

@@ -16,7 +16,7 @@ def spec(side: int, channels: int = 3) -> ImageSpec:
 def test_its_blocks_are_torchvisions(tmp_path: Path) -> None:
     with torch.device("meta"):
         ours, theirs = VGG(spec(32), depth=19, widening=8, connected=0), vgg19_bn().features
-    parts = [part for stage in ours.stages for part in stage]
+    parts = [part for stage in ours.stages for part in stage.children()]
     assert [type(part) for part in parts] == [type(part) for part in theirs]
     for mine, other in zip(parts, theirs, strict=True):
         if isinstance(mine, nn.Conv2d | nn.BatchNorm2d):

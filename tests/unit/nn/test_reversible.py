@@ -25,7 +25,8 @@ def chains(count: int, *more: nn.Module, dtype: torch.dtype = torch.float64) -> 
 
 def halves(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(3, 4, 5, 5, generator=generator, dtype=dtype).requires_grad_() for _ in range(2))
+    both = torch.randn(2, 3, 4, 5, 5, generator=generator, dtype=dtype)
+    return both[0].clone().requires_grad_(), both[1].clone().requires_grad_()
 
 
 def gradients(chain: ReversibleChain, dtype: torch.dtype = torch.float64, seed: int = 2) -> list[Tensor]:
@@ -44,6 +45,18 @@ def gradients(chain: ReversibleChain, dtype: torch.dtype = torch.float64, seed: 
 def test_gradients_are_those_of_the_plain_form(count: int, training: bool) -> None:
     recomputed, plain = (chain.train(training) for chain in chains(count))
     for ours, theirs in zip(gradients(recomputed), gradients(plain), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_channels_padded_with_zeros_pass_no_gradient_on() -> None:
+    """After the first normalization they are exactly zero, at which ReLU's derivative is a convention."""
+    found = []
+    for chain in chains(6):
+        a, b = halves()
+        padded = b.detach() * torch.tensor([1.0, 1.0, 0.0, 0.0]).view(-1, 1, 1)
+        sum(part.square().sum() for part in chain(a, padded)).backward()
+        found.append([weight.grad for weight in chain.parameters()])
+    for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -135,7 +148,7 @@ def kept(chain: ReversibleChain) -> int:
 
 def test_bytes_kept_do_not_grow_with_depth() -> None:
     (short, plain_short), (long, plain_long) = chains(2), chains(8)
-    assert kept(short) == kept(long) == 2 * 3 * 4 * 5 * 5 * 8  # both outputs, in float64
+    assert kept(short) == kept(long) == 3 * 3 * 4 * 5 * 5 * 8  # both outputs and the first input, in float64
     assert kept(plain_long) > 3 * kept(plain_short)
 
 
