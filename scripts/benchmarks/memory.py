@@ -55,9 +55,7 @@ def measure(arguments: argparse.Namespace) -> None:
         shown.add_row(str(depth), *cells, f"{difference(depth, images):.1e}", slower)
     Console().print(shown)
     if arguments.figure:
-        figure = Lines(
-            x=DEPTHS, y=megabytes, x_label="layers", y_label=f"MiB kept, {arguments.batch} images of 32 x 32 pixels",
-        )  # fmt: skip
+        figure = Lines(x=DEPTHS, y=megabytes, x_label="layers", y_label=f"MiB kept, {arguments.batch} images")
         arguments.figure.write_bytes(draw(figure))
 
 

@@ -43,8 +43,10 @@ class ReversibleChain(nn.Module):
 
 
 class _Recomputed(torch.autograd.Function):
-    """A chain that keeps its outputs, and the input of its first branch. Weights are inputs, so that their gradients are
-    accumulated as usual, which distributed training relies on."""
+    """A chain that keeps its outputs, and the input of its first branch.
+
+    Weights are inputs, so that their gradients are accumulated as usual, which distributed training relies on.
+    """
 
     @staticmethod
     def forward(ctx: Any, branches: nn.ModuleList, a: Tensor, b: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +71,7 @@ class _Recomputed(torch.autograd.Function):
             branch, draws = ctx.branches[place], ctx.draws[place]
             seen = (a if place else first).detach().requires_grad_()
             with torch.enable_grad(), ctx.precision.again(), _again(draws), statistics_kept(branch):
-                change = branch(seen)
+                change = branch(seen.view_as(seen))  # hooks on a module's input may not be on a leaf
             own = [weight for weight in branch.parameters() if weight.requires_grad]
             through, *found = torch.autograd.grad(
                 change, [seen, *own], grad_b.to(change.dtype), allow_unused=True, materialize_grads=True

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_runner.nn.reversible import ReversibleChain
 
@@ -165,6 +166,16 @@ def test_weights_that_are_frozen_or_used_twice() -> None:
     for (name, ours), theirs in zip(recomputed.named_parameters(), plain.parameters(), strict=True):
         assert (ours.grad is None) == (not ours.requires_grad), name
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-10)
+
+
+def test_operations_of_both_passes_are_counted() -> None:
+    """By the counter of `training.flops`, which hooks on to what modules read."""
+    counts = []
+    for chain in chains(3):
+        with FlopCounterMode(display=False) as counter:
+            gradients(chain)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == pytest.approx(counts[1] * 4 / 3)  # forward twice, and a backward pass of two products each
 
 
 def test_without_gradients_nothing_is_kept() -> None:
