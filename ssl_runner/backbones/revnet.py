@@ -53,7 +53,7 @@ class RevNet(MapEncoder):
         initialize(self.stages)
 
     def map(self, x: Tensor) -> Tensor:
-        return self._run(x, [])
+        return self._run(x, None)
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         pooled: list[Tensor] = []
