@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.library import write
+from ssl_runner.backbones.library import write_torchvision
 from ssl_runner.backbones.staged import Staged
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
@@ -68,27 +68,20 @@ class VGG(Staged):
         which are shaped otherwise there, of other than 3 channels; and for images whose sides torchvision's pooling
         would round down.
         """
-        channels, sides = self.spec.channels, (self.spec.height, self.spec.width)
+        sides = (self.spec.height, self.spec.width)
         wrong = {
             f"has backbone.connected={self.connected}, and `features` of torchvision's end before such layers": (
                 self.connected > 0
             ),
             f"has backbone.widening={self.widening}, and torchvision's have {STANDARD}": self.widening != STANDARD,
-            f"has {channels} channels, and torchvision's have 3": channels != 3,
             f"reads images of {sides[0]} x {sides[1]}, and torchvision's pooling gives the same for sides that are "
             f"multiples of {2**HALVINGS} alone": any(side % 2**HALVINGS for side in sides),
         }
         for problem, found in wrong.items():
             if found:
                 raise ValueError(f"this network {problem}")
-        about = {
-            "architecture": f"vgg{self.depth}_bn",
-            "settings": {},
-            "part": "features",
-            "mean": self.normalize.mean.tolist(),
-            "std": self.normalize.std.tolist(),
-        }
-        write(folder, dict(self._torchvision_state()), about)
+        about = {"architecture": f"vgg{self.depth}_bn", "settings": {}, "part": "features"}
+        write_torchvision(folder, dict(self._torchvision_state()), self.normalize, about)
 
     def _torchvision_state(self) -> Iterator[tuple[str, Tensor]]:
         """Weights by the names of torchvision's `features`, whose parts are numbered; its biases are zero."""
