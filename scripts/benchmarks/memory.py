@@ -66,7 +66,7 @@ def network(words: list[str], depth: int) -> Encoder:
     return construct.encoder(node, SPEC)
 
 
-def kept(net: nn.Module, images: Tensor) -> int:
+def kept(net: nn.Module, *inputs: Tensor) -> int:
     """Bytes that autograd keeps between forward and backward pass, weights apart."""
     weights = {weight.data_ptr() for weight in net.parameters()}
     found: dict[int, int] = {}
@@ -77,8 +77,8 @@ def kept(net: nn.Module, images: Tensor) -> int:
         return part
 
     with saved_tensors_hooks(pack, lambda part: part):
-        features = net(images)  # held until all is counted, so that no storage is used twice
-    del features
+        outputs = net(*inputs)  # held until all is counted, so that no storage is used twice
+    del outputs
     return sum(found.values())
 
 

@@ -20,7 +20,7 @@ COUNTS = {  # bottlenecks per stage, by the number of layers
 def check_widening(widening: int) -> None:
     """Raise ValueError for a factor below 1."""
     if widening < 1:
-        raise ValueError(f"backbone.widening is {widening}; it must be at least 1 (4 is the standard ResNet)")
+        raise ValueError(f"backbone.widening is {widening}; it must be at least 1; the standard ResNet has 4, VGG 8")
 
 
 def counts_of(depth: int) -> tuple[int, ...]:

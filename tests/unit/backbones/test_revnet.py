@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks.memory import kept
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from ssl_runner.backbones.revnet import RevNet
 from ssl_runner.interfaces import ImageSpec
@@ -57,22 +57,6 @@ def test_gradients_are_those_of_the_plain_form(last_relu: bool) -> None:
         torch.testing.assert_close(ours.grad / scale, theirs.grad / scale, rtol=0, atol=1e-10, msg=name)
     for (name, buffer), other in zip(recomputed.named_buffers(), plain.buffers(), strict=True):
         assert torch.equal(buffer, other), name
-
-
-def kept(net: RevNet, x: Tensor) -> int:
-    """Bytes that autograd keeps for the backward pass, weights apart."""
-    weights = {weight.data_ptr() for weight in net.parameters()}
-    found: dict[int, int] = {}
-
-    def pack(part: Tensor) -> Tensor:
-        if part.data_ptr() not in weights:
-            found[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
-        return part
-
-    with saved_tensors_hooks(pack, lambda part: part):
-        pooled = net(x).pooled
-    del pooled
-    return sum(found.values())
 
 
 def test_bytes_kept_do_not_grow_with_depth() -> None:

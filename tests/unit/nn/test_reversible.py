@@ -2,8 +2,8 @@ import copy
 
 import pytest
 import torch
+from benchmarks.memory import kept
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_runner.nn.reversible import ReversibleChain
@@ -131,26 +131,12 @@ def test_halves_in_bfloat16_are_kept_in_float32() -> None:
     assert (out.dtype, other.dtype) == (torch.float32, torch.float32)
 
 
-def kept(chain: ReversibleChain) -> int:
-    """Bytes that autograd keeps for the backward pass, weights apart."""
-    weights = {weight.data_ptr() for weight in chain.parameters()}
-    found: dict[int, int] = {}
-
-    def pack(part: Tensor) -> Tensor:
-        if part.data_ptr() not in weights:
-            found[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
-        return part
-
-    with saved_tensors_hooks(pack, lambda part: part):
-        outputs = chain(*halves())
-    del outputs
-    return sum(found.values())
-
-
 def test_bytes_kept_do_not_grow_with_depth() -> None:
     (short, plain_short), (long, plain_long) = chains(2), chains(8)
-    assert kept(short) == kept(long) == 3 * 3 * 4 * 5 * 5 * 8  # both outputs and the first input, in float64
-    assert kept(plain_long) > 3 * kept(plain_short)
+    assert (
+        kept(short, *halves()) == kept(long, *halves()) == 3 * 3 * 4 * 5 * 5 * 8
+    )  # both outputs and the first input, in float64
+    assert kept(plain_long, *halves()) > 3 * kept(plain_short, *halves())
 
 
 def test_weights_that_are_frozen_or_used_twice() -> None:
