@@ -118,7 +118,7 @@ class Claim:
     about: str  # what ran
     overrides: str  # of the sweep
     columns: tuple[Column, ...]
-    table: str = "settings"  # or turned, square, ranks: see scripts/claims.py
+    table: str = "settings"  # or turned, square, ranks, architectures: see scripts/claims.py
     pictures: tuple[str, ...] = ()  # titles of the comparison's pictures
     picture: Picture | None = None  # drawn from several claims
     again: tuple[Mark, ...] = ()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import records
 import yaml
-from claims_tables import bounds, read_record
+from claims_tables import TABLES, Found, Record, bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_runs import made_config, made_metric, made_run
 from marks import STARTED, Mark, open_marks, said_of, sign
@@ -275,3 +275,36 @@ def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
     assert record.shown("a", ACCURACY) == "50.0"
     assert record.shown("b", ACCURACY) == record.start("a", ACCURACY) == "-"
     assert bounds({"mean": 1.0, "low": 0.5, "high": 1.5, "n": 3}) == Interval(1.0, 0.5, 1.5, 3)
+
+
+def test_architectures_are_compared_by_width_by_order_and_by_layer() -> None:
+    """Of three tasks on a network of two stages and one of three, where the second task is not yet recorded."""
+    accuracy = {  # task, network, width -> linear accuracy; of the first layer a tenth less
+        ("jigsaw", "deep", 1): 0.5, ("jigsaw", "deep", 2): 0.6, ("jigsaw", "flat", 1): 0.3, ("jigsaw", "flat", 2): 0.2,
+        ("rotation", "deep", 1): 0.4, ("rotation", "deep", 2): 0.3, ("rotation", "flat", 1): 0.2,
+        ("rotation", "flat", 2): 0.4, ("exemplar", "deep", 1): 0.1, ("exemplar", "deep", 2): 0.2,
+        ("exemplar", "flat", 1): 0.1,
+    }  # fmt: skip
+    first = Column(title="layer -3", evaluator="layers", metric="accuracy", condition={"layer": -3}, times=100)
+    columns = (ACCURACY, first, replace(first, title="layer -2", condition={"layer": -2}))
+    cells = {}
+    for (task, network, width), value in accuracy.items():
+        label = f"{task} {network} {width}"
+        start = Interval(0.1, 0.1, 0.1, 3)
+        cells[label, "linear"] = Found(Interval(value, value - 0.01, value + 0.01, 3), start, None, task == "jigsaw")
+        for column in columns[1:] if network == "deep" else columns[2:]:
+            cells[label, column.title] = cells[label, "linear"]._replace(own=Interval(value - 0.1, 0, 1, 3))
+    values = {
+        f"{task} {network} {width}": {"objective": task, "backbone": network, "backbone.widening": width}
+        for task, network, width in accuracy
+    }
+    by_width, orders, by_layer = TABLES["architectures"](Record((), values, columns, cells, ())).split("\n\n")
+    assert "| jigsaw | deep | 50.0 ± 1.0 = | 10.0 ± 0.0 | 60.0 ± 1.0 = | 10.0 ± 0.0 | +10.0 |" in by_width
+    assert "| rotation | flat | 20.0 ± 1.0 | 10.0 ± 0.0 | 40.0 ± 1.0 | 10.0 ± 0.0 | +20.0 |" in by_width
+    assert "| exemplar | flat | 10.0 ± 1.0 | 10.0 ± 0.0 | - | - | - |" in by_width
+    assert "| deep | 1 | jigsaw, rotation, exemplar | - | 1.00 |" in orders
+    assert "| flat | 2 | rotation, jigsaw | - | - |" in orders
+    assert by_layer.splitlines()[0] == "| network, width 2 | task | layer 1 | layer 2 |"
+    assert "| deep | jigsaw | 50.0 ± 50.0 | 50.0 ± 50.0 |" in by_layer
+    assert "| flat | rotation | 30.0 ± 50.0 | - |" in by_layer
+    assert "| flat | random start | 10.0 ± 0.0 | - |" in by_layer

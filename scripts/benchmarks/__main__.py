@@ -14,6 +14,7 @@ from . import (
     checkpoints,
     growth,
     identity,
+    memory,
     objectives,
     peers,
     precision,
@@ -52,6 +53,7 @@ TOPICS: Mapping[str, Topic] = {
     "identity": identity,
     "sweep": sweep,
     "growth": growth,
+    "memory": memory,
     "video": video,
 }
 

@@ -176,6 +176,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "trainer.checkpoints": 1,
     "trainer.skip_nonfinite": 0,
     "torch.optim.Adagrad.fused": False,
+    "ssl_runner.backbones.resnet.ResNet.last_relu": True,
+    "ssl_runner.backbones.resnet.ResNet.widening": 4,
     "ssl_runner.data.arrays.Arrays.channel_axis": None,
     "ssl_runner.data.arrays.Arrays.clip": False,
     "ssl_runner.data.arrays.Arrays.range": None,

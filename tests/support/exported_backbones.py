@@ -22,6 +22,9 @@ SMALLER: dict[str, dict[str, Any]] = {
     "bert_small": {"depth": 1},
     "gpt_small": {"depth": 1},
     "resnet34": {"depth": 18},
+    "resnet50_v2": {"depth": 14},
+    "revnet50": {"depth": 14},
+    "vgg19_bn": {"widening": 1, "depth": 11},
 }
 SPECS: dict[type[DataSpec], DataSpec] = {
     ImageSpec: ImageSpec(channels=3, height=32, width=32),

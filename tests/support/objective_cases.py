@@ -69,6 +69,7 @@ CASES |= {
     "bert with next sentence": [*CASES["bert"], "objective.next_sentence=1"],
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
+    "rotation on revnet": ["objective=rotation", "backbone=revnet14", "backbone.depth=26"],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
 }
 CASES |= {
@@ -108,7 +109,8 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
     }
-    backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
+    named = any(word.startswith("backbone=") for word in words)
+    backbone = [] if named else BACKBONES.get(hints["encoder"], usual[type(spec)])
     of = [word.partition("widths")[0] for word in backbone if "widths" in word]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))

@@ -38,7 +38,16 @@ from ssl_runner.results.result import (
 )
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
-SHALLOWER = {"vit_tiny": 1, "vit_small": 1, "vivit_tiny": 1, "bert_small": 1, "gpt_small": 1, "resnet34": 18}
+SHALLOWER = {
+    "vit_tiny": 1,
+    "vit_small": 1,
+    "vivit_tiny": 1,
+    "bert_small": 1,
+    "gpt_small": 1,
+    "resnet34": 18,
+    "resnet50_v2": 14,
+    "revnet50": 14,
+}
 DATA = {
     ImageSpec: ["dataset=fake_images", "dataset.height=16", "dataset.width=16", "dataset.examples=40"],
     VideoSpec: ["dataset=moving_digits", "dataset.clips=20", "dataset.val_clips=8", "dataset.test_clips=8"],
