@@ -772,6 +772,9 @@ class Evaluator(ABC):
     def check(self, spec: Any) -> None:  # noqa: B027
         """Raise ValueError if the settings do not fit `spec`, a `DataSpec`; called before training."""
 
+    def check_encoder(self, encoder: Encoder, spec: Any) -> None:  # noqa: B027
+        """Raise ValueError if the settings do not fit an encoder of data of `spec`; likewise. Leaves it as it is."""
+
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
         """Choose hyperparameters on "train" and "val"; use "test" once."""
