@@ -57,6 +57,7 @@ class ImageSpec(DataSpec):
     stored: Stored = "uint8"
     range: tuple[float, float] = (0, 255)
     box_names: tuple[str, ...] = ()  # the classes of boxes, of a dataset that is `Boxed`; empty: images have no boxes
+    one_box: bool = False  # whether no image has more than one box, ignored ones aside
     tag_names: tuple[str, ...] = ()  # the classes of `Tagged`, of which an image may show several; empty: none
 
     @property

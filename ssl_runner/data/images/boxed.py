@@ -86,7 +86,8 @@ class BoxedImages(DataSource):
     def spec(self) -> ImageSpec:
         found, names = self._found
         counts: dict[SplitName, int] = {part: len(each) for part, each in found.items()}
-        return self.images.spec(counts, (), box_names=names)
+        several = any(sum(not box.ignored for box in each.boxes) > 1 for images in found.values() for each in images)
+        return self.images.spec(counts, (), box_names=names, one_box=not several)
 
     def check(self) -> None:
         """Raise ValueError for everything that `load` could not use, but for damaged image files."""

@@ -87,9 +87,10 @@ class DecodedImages:
         names: tuple[str, ...],
         classes: int | None = None,
         box_names: tuple[str, ...] = (),
+        one_box: bool = False,
     ) -> ImageSpec:
         """`counts`: images of the splits that are not held out; `classes`: their number where they have no names;
-        `box_names`: the classes of boxes, which are tags too."""
+        `box_names`: the classes of boxes, which are tags too; `one_box`: whether no image has several."""
         size = counts["train"]
         for part, fraction in self.fractions.items():
             if part not in counts:
@@ -103,6 +104,7 @@ class DecodedImages:
             classes=len(names) if classes is None else classes,
             class_names=names,
             box_names=box_names,
+            one_box=one_box,
             tag_names=box_names,
             size=size,  # less what is broken, if that is skipped
         )
