@@ -23,7 +23,7 @@ class MultiLabel(Evaluator):
     """Logistic regression of each class on frozen features, for a grid of penalties; the one with the highest mean
     average precision on "val" reports "test".
 
-        sum over classes of  mean over images of -log p(y_k | z)  +  penalty / 2 |w_k|^2     nats; z standardized by train
+        sum over k of  mean over images of -log p(y_k | z)  +  penalty / 2 |w_k|^2     nats; z standardized by train
 
     Images of which a class is not known (VOC's difficult objects alone) count for this class neither in training nor in
     the metrics. Metrics, on test and val, in [0, 1]: map, the mean over classes of ap, the average precision of ranking
