@@ -2,7 +2,7 @@
 
     python scripts/corpora.py wiki_and_war ../shared/data/text/war_and_peace   # into outputs/corpora/wiki_and_war
     python scripts/corpora.py cifar10_jpeg ../shared/data/archives             # into outputs/corpora/cifar10_jpeg
-    python scripts/corpora.py tiny_imagenet ../shared/data/archives
+    python scripts/corpora.py tiny_imagenet ../shared/data/archives            # likewise tiny_imagenet_boxes, bccd
 
 `wiki_and_war`: the Wikipedia articles of dataset=wiki_sample, and War and Peace (Project Gutenberg, in train.txt,
 valid.txt and test.txt), 0.9 million words to train on. It is a folder for dataset=text_folder: train/, val/ and test/,
@@ -10,6 +10,9 @@ in each wiki.txt and war_and_peace.txt. Articles are held out as wiki_sample hol
 
 `cifar10_jpeg`: 1,000 training and 200 test images of each class of CIFAR-10, stored as JPEG. `tiny_imagenet`: 200
 training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Each is images.npz, for dataset=arrays.
+`tiny_imagenet_boxes` has the same images with their boxes, for evaluation=localization.
+
+`bccd`: 364 images of blood cells with boxes, as published, in the layout of dataset=voc.
 """
 
 import argparse
@@ -75,23 +78,39 @@ class Cut(NamedTuple):
     classes: int  # the first so many
     train: int  # of each class, the first so many
     test: int
+    boxes: bool = False  # whether the boxes of images are taken too
 
 
-def images(name: str, cut: Cut, folder: Path, archives: Path = ARCHIVES) -> None:
-    """Make images.npz of a part of a set, whole or not at all, the same bytes each time. Raises StudyError where there
-    is no unpack.py in the folder `archives`."""
+def unpacked(name: str, into: str, archives: Path) -> None:
+    """Raises StudyError where there is no unpack.py in the folder `archives`."""
     unpack = archives / "unpack.py"
     if not unpack.is_file():
         raise StudyError(f"{archives} must hold the archives of images, with unpack.py; it does not")
+    subprocess.run([sys.executable, unpack.resolve(), name, into], check=True)
+
+
+def published(name: str, inner: str, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Unpack a set as it is, whole or not at all; `inner`: its folder in the archive. Raises as `unpacked` does."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        subprocess.run([sys.executable, unpack.resolve(), name, temporary], check=True)
+        unpacked(name, temporary, archives)
+        (Path(temporary) / inner).rename(folder)
+
+
+def images(name: str, cut: Cut, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Make images.npz of a part of a set, whole or not at all, the same bytes each time. Raises StudyError as
+    `unpacked`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        unpacked(name, temporary, archives)
         with np.load(Path(temporary) / cut.unpacked) as whole:
             parts = {"label_names": whole["label_names"][: cut.classes]}
             for split, count in (("train", cut.train), ("test", cut.test)):
                 label = whole[f"y_{split}"]
                 chosen = np.concatenate([np.flatnonzero(label == k)[:count] for k in range(cut.classes)])
                 parts |= {f"x_{split}": whole[f"x_{split}"][chosen], f"y_{split}": label[chosen]}
+                if cut.boxes:
+                    parts[f"boxes_{split}"] = whole[f"boxes_{split}"][chosen]
         made = Path(temporary) / folder.name
         made.mkdir()
         save(made / "images.npz", parts)
@@ -111,6 +130,10 @@ MADE: dict[str, Callable[..., None]] = {
     "wiki_and_war": wiki_and_war,
     "cifar10_jpeg": partial(images, "cifar10", Cut("cifar10.npz", classes=10, train=1000, test=200)),
     "tiny_imagenet": partial(images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40)),
+    "tiny_imagenet_boxes": partial(
+        images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40, boxes=True)
+    ),
+    "bccd": partial(published, "bccd", "BCCD"),
 }
 
 

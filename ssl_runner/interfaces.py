@@ -57,6 +57,9 @@ class ImageSpec(DataSpec):
     width: int
     stored: Stored = "uint8"
     range: tuple[float, float] = (0, 255)
+    box_names: tuple[str, ...] = ()  # the classes of boxes, of a dataset that is `Boxed`; empty: images have no boxes
+    one_box: bool = False  # whether no image has more than one box, ignored ones aside
+    tag_names: tuple[str, ...] = ()  # the classes of `Tagged`, of which an image may show several; empty: none
 
     @property
     def plain(self) -> bool:
@@ -264,6 +267,40 @@ class Masked(Protocol):
         `VOID`: unknown. A new tensor at each call."""
 
 
+class Boxes(NamedTuple):
+    """The boxes of a split, those of an image one after the other, in the order of the split's examples."""
+
+    image: Tensor  # (m,) int64, ascending: position of its image in the split
+    corners: Tensor  # (m, 4) float32: left, top, right, bottom as shares of the image's width and height, in [0, 1]
+    label: Tensor  # (m,) int64: place in `ImageSpec.box_names`
+    ignored: Tensor  # (m,) bool: not trained on, and neither right nor wrong if found ("difficult", a crowd)
+
+    def of(self, place: int) -> "Boxes":
+        """Those of one image."""
+        first, last = torch.searchsorted(self.image, torch.tensor([place, place + 1])).tolist()
+        return Boxes(*(part[first:last] for part in self))
+
+
+@runtime_checkable
+class Boxed(Protocol):
+    """A DataSource of images with boxes, if `spec.box_names` has names; also `Data` that provides these."""
+
+    def boxes(self, split: SplitName) -> Boxes:
+        """After `load`. Raises ValueError if there are none."""
+
+
+UNKNOWN = -1  # in tags: whether the image shows the class is not known; ignored by metrics
+
+
+@runtime_checkable
+class Tagged(Protocol):
+    """A DataSource of images that may show several classes; also `Data` that provides these labels."""
+
+    def tags(self, split: SplitName) -> Tensor:
+        """(n, K) int8, in the order of the split's examples: 1 for a class of `spec.tag_names` that the image shows, 0
+        for another, `UNKNOWN`. After `load`. Raises ValueError if there are none."""
+
+
 @runtime_checkable
 class OfVideos(Protocol):
     """A DataSource of clips that knows which video each was cut from; also `Data` that provides this."""
@@ -380,6 +417,13 @@ class MapEncoder(Encoder):
     @abstractmethod
     def map(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, h, w): the feature map; `tokens` lists its cells in row-major order."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A map encoder that computes `map` in stages, one after the other, from fine to coarse."""
+
+    stages: nn.ModuleList  # each gives a map (B, D_i, h_i, w_i); the last one gives that of `map`
 
 
 class PatchEncoder(Encoder):
@@ -717,6 +761,9 @@ class Evaluator(ABC):
 
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
+    needs_boxes: ClassVar[bool] = False  # whether `subject.data` must be `Boxed`
+    needs_tags: ClassVar[bool] = False  # whether `subject.data` must be `Tagged`
+    encoders: ClassVar[tuple[type[Encoder], ...]] = (Encoder,)  # kinds that it supports
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     reads_blocks: ClassVar[bool] = False  # whether it asks for the features of all blocks
     pixels_are_control: ClassVar[bool] = True  # whether pixels, or bags of words, are a control
@@ -727,6 +774,9 @@ class Evaluator(ABC):
 
     def check(self, spec: Any) -> None:  # noqa: B027
         """Raise ValueError if the settings do not fit `spec`, a `DataSpec`; called before training."""
+
+    def check_encoder(self, encoder: Encoder, spec: Any) -> None:  # noqa: B027
+        """Raise ValueError if the settings do not fit an encoder of data of `spec`; likewise. Leaves it as it is."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:

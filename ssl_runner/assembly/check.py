@@ -1,6 +1,6 @@
 """The last checks of a config before any download: constructors, and one step on fake examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,12 +94,13 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
         )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
-    evaluations(config, spec)
+    evaluators = evaluations(config, spec).evaluators
     if config.start is not None and is_exported(config.start):
         check_vocabulary(config.start, spec)
     model = objective(config, spec, config.start, "files")
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
+    check_encoder(evaluators, model.encoder, spec)
     if further is not None:
         further(spec)
     if model.trains:
@@ -154,6 +155,19 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
         for name, layer in asked.items()
         if layer not in known
     ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_encoder(evaluators: Mapping[str, Evaluator], model: Encoder, spec: DataSpec) -> None:
+    """Raise ConfigError unless the encoder, in eval mode, suits the settings of evaluators."""
+    problems = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for each in evaluators.values():
+            try:
+                each.check_encoder(model, spec)
+            except ValueError as error:
+                problems.append(str(error))
     if problems:
         raise ConfigError(problems)
 

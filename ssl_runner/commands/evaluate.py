@@ -109,13 +109,14 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
     node = export.about_encoder(export.encoder_folder(folder))["backbone"]
     config = replace(config, backbone=node, start_from=None)
     own = typed({**plain, "backbone": node, "start_from": None})
-    check.evaluations(config, spec)
+    evaluators = check.evaluations(config, spec).evaluators
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))
         check_length(spec, known, cast(TextEncoder, encoder))
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     check.check_layers(config, encoder, spec)
     device_of(config.trainer.accelerator)
+    check.check_encoder(evaluators, encoder, spec)
 
     # What computes is imported after the refusals: Lightning takes seconds.
     from ssl_runner.commands.evaluations import bare, evaluate

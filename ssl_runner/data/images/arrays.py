@@ -16,12 +16,16 @@ from ssl_runner.data.any.archives import check_size
 from ssl_runner.data.any.labels import in_order, say_if_alone, some
 from ssl_runner.data.any.splits import rest_of, stratified
 from ssl_runner.data.images.decode import DIM, check_ends, check_range, likely_white
-from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName, Stored
+from ssl_runner.interfaces import Boxes, Contents, DataSource, Examples, ImageSpec, SplitName, Stored
 
 MEND = "np.unique(y, return_inverse=True)[1] numbers them"
 SHAPES = "(n, H, W), (n, H, W, C) or (n, C, H, W)"
 PARTS: tuple[SplitName, ...] = ("train", "val", "test")
-ARRAYS = ("x_train", "x_val", "x_test", "y_train", "y_val", "y_test", "label_names")
+SHARES = "boxes must be floats in [0, 1]: left and right divided by the image's width, top and bottom by its height"
+ARRAYS = (
+    "x_train", "x_val", "x_test", "y_train", "y_val", "y_test", "boxes_train", "boxes_val", "boxes_test", "label_names",
+)  # fmt: skip
+ROUNDED = 1e-5  # by which the sides of a box, shares of an image's, may lie outside of [0, 1]
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
 STORED: Mapping[tuple[str, int], Stored] = {  # kind and bytes of a type in a file -> type in which it is kept
     ("u", 1): "uint8",
@@ -45,6 +49,14 @@ class _Contents(NamedTuple):
     labels: Mapping[str, np.ndarray]  # part -> (n,) int64; empty: unlabeled
     classes: int
     names: tuple[str, ...]  # of the classes; empty: they are called by their numbers
+    boxes: Mapping[str, np.ndarray]  # part -> (n, 4) float32; empty: no boxes
+
+    @property
+    def box_names(self) -> tuple[str, ...]:
+        """A box has the class of its image."""
+        if not self.boxes:
+            return ()
+        return self.names or tuple(map(str, range(self.classes))) or ("object",)
 
     @property
     def parts(self) -> list[SplitName]:
@@ -61,6 +73,9 @@ class _Chosen(NamedTuple):
 
 class Arrays(DataSource):
     """`x_train` and `x_test`, optionally `x_val`; `y_...` for all or none of them; optionally `label_names`.
+
+    `boxes_...`, for all or none: (n, 4), a box an image, which has its class: left, top, right, bottom as shares of its
+    width and height, in [0, 1]. One without an area, which rounding may leave, is ignored (`Boxes.ignored`).
 
     They are the arrays of one .npz file, or .npy files of these names in a folder, which are memory-mapped. One .npy
     file holds unlabeled images, of which test is held out.
@@ -97,6 +112,7 @@ class Arrays(DataSource):
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
+        self._boxes: dict[SplitName, Boxes] = {}
 
     @property
     def spec(self) -> ImageSpec:
@@ -110,6 +126,8 @@ class Arrays(DataSource):
             range=self._range(found.stored),
             classes=found.classes,
             class_names=found.names,
+            box_names=found.box_names,
+            one_box=bool(found.boxes),
             size=self._size(found),
         )
 
@@ -141,8 +159,16 @@ class Arrays(DataSource):
         except DAMAGE as error:
             raise ValueError(f"dataset.path {self.path} is damaged: {error}") from error
         self._check_values(ends, found.stored)
+        if found.boxes:
+            self._boxes = {split: _boxes_of(found, chosen[split]) for split in PARTS}
+            self._boxes["pretrain"] = self._boxes["train"]
         train, val, test = (Examples(data[split], chosen[split].label) for split in PARTS)
         return {"pretrain": train, "train": train, "val": val, "test": test}
+
+    def boxes(self, split: SplitName) -> Boxes:
+        if split not in self._boxes:
+            raise ValueError(f"dataset.path {self.path} has no boxes (boxes_train, boxes_test)")
+        return self._boxes[split]
 
     def _chosen(self, found: _Contents) -> dict[SplitName, _Chosen]:
         """Which images are train, val and test: parts of the file, or held out of its train."""
@@ -221,6 +247,24 @@ class Arrays(DataSource):
             return _understood(images, small, self.channel_axis)
         except DAMAGE as error:
             raise ValueError(f"dataset.path {self.path}: {error}") from error
+
+
+def _boxes_of(found: _Contents, chosen: _Chosen) -> Boxes:
+    """Those of the images of a split."""
+    corners = found.boxes[chosen.part]
+    return _as_boxes(corners if chosen.places is None else corners[chosen.places.numpy()], chosen.label)
+
+
+def _as_boxes(corners: np.ndarray, label: torch.Tensor) -> Boxes:
+    """Those without an area are ignored."""
+    ignored = torch.from_numpy(_flat(corners))
+    return Boxes(torch.arange(len(corners)), torch.from_numpy(corners), label.clamp_min(0), ignored)
+
+
+def _flat(corners: np.ndarray) -> np.ndarray:
+    """(n, 4) -> (n,): which boxes have no area."""
+    found: np.ndarray = (corners[:, 0] == corners[:, 2]) | (corners[:, 1] == corners[:, 3])
+    return found
 
 
 class _Files:
@@ -436,15 +480,48 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray], channel_axis: 
         lacking = ", ".join(f"y_{part}" for part in sizes if part not in given)
         raise ValueError(f"there is no {lacking}; give labels for all splits or for none")
     named = _label_names(small["label_names"]) if "label_names" in small else ()
+    boxes = _boxes(small, sizes)
     if not given:
-        return _Contents(sizes, shape, stored, axis, {}, 0, ())
+        return _Contents(sizes, shape, stored, axis, {}, 0, (), boxes)
     if len({y.dtype.kind for y in given.values()}) > 1:
         raise ValueError("labels are strings in one split and integers in another; they must be of one type")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
     classes = len(names) if names else 1 + max(int(y.max()) for y in labels.values())
     if "val" not in sizes and len(np.unique(labels["train"])) == sizes["train"] > 1:
         raise ValueError("every label of y_train is unique: labels must name classes, not number the images")
-    return _Contents(sizes, shape, stored, axis, labels, classes, names)
+    return _Contents(sizes, shape, stored, axis, labels, classes, names, boxes)
+
+
+def _boxes(small: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The boxes of each part, (n, 4) float32; {} if there are none."""
+    given = [part for part in sizes if f"boxes_{part}" in small]
+    if given and len(given) < len(sizes):
+        lacking = ", ".join(f"boxes_{part}" for part in sizes if part not in given)
+        raise ValueError(f"there is no {lacking}; give boxes for all splits or for none")
+    return {part: _box_array(small[f"boxes_{part}"], f"boxes_{part}", sizes[part]) for part in given}
+
+
+def _box_array(boxes: np.ndarray, name: str, n: int) -> np.ndarray:
+    """Raises ValueError for boxes that are no shares of an image's sides, that lie outside or end before they begin."""
+    if boxes.dtype.kind != "f":
+        raise ValueError(f"{name} is {boxes.dtype}; {SHARES}")
+    if boxes.shape != (n, 4):
+        raise ValueError(f"{name} is {boxes.shape}; it must be ({n}, 4), a box an image: left, top, right, bottom")
+    outside = ~((boxes >= -ROUNDED) & (boxes <= 1 + ROUNDED)).all(axis=1)  # nan too
+    if outside.any():
+        place = int(outside.argmax())
+        raise ValueError(f"{name}[{place}] is {boxes[place].tolist()}, which lies outside of its image; {SHARES}")
+    clipped: np.ndarray = boxes.astype(np.float32).clip(0, 1)
+    turned = (clipped[:, 0] > clipped[:, 2]) | (clipped[:, 1] > clipped[:, 3])
+    if turned.any():
+        place = int(turned.argmax())
+        raise ValueError(
+            f"{name}[{place}] is {boxes[place].tolist()}, which ends before it begins: the order is left, top, right, "
+            "bottom"
+        )
+    if _flat(clipped).all():
+        raise ValueError(f"no box of {name} has an area: the order is left, top, right, bottom")
+    return clipped
 
 
 def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:

@@ -146,11 +146,28 @@ def train(
 
     `views`: what the network reads of the examples, each view with the label of its example; None: themselves.
     """
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+
+    def batch_loss(chosen: Tensor) -> Tensor:
+        x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
+        if views is not None:
+            drawn = views(x)
+            x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
+        return loss_of(network(x), y)
+
+    minimize(network, recipe, len(examples.label), batch_loss)
+
+
+def minimize(network: nn.Module, recipe: Recipe, n: int, loss_of: Callable[[Tensor], Tensor]) -> None:
+    """Minimize a loss over `n` examples, in place; `loss_of`: that of a batch, given the places of its examples, (B,).
+
+    AdamW (no decay of biases and norms), warm-up over a tenth of the steps, cosine decay to 0. Raises ValueError where
+    the loss is no longer a number.
+    """
+    moved = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in moved if p.ndim > 1]
+    others = [p for p in moved if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    n = len(examples.label)
     size, steps = min(recipe.batch_size, n), recipe.steps(n)
     network.train()
     for step in range(steps):
@@ -158,13 +175,9 @@ def train(
         if place == 0:
             order = torch.randperm(n)
         chosen = order[place * size : (place + 1) * size]
-        x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
-        if views is not None:
-            drawn = views(x)
-            x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
-        loss = loss_of(network(x), y)
+        loss = loss_of(chosen)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

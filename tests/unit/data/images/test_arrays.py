@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
 from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.images.arrays import Arrays
-from ssl_runner.interfaces import ImageSpec
+from ssl_runner.interfaces import Boxed, ImageSpec
 from ssl_runner.results.result import read_result
 
 CIFAR = Path(__file__).parents[4] / "../shared/data/cifar10/cifar10_lossless_4000_1000.npz"
@@ -455,3 +456,64 @@ def test_a_run_on_bands_of_floats_is_evaluated_and_exported(tmp_path) -> None:
     assert (spec.channels, spec.stored, spec.range, spec.class_names) == (5, "float32", (0, 10_000), ("sea", "town"))
     assert load_encoder(folder)(torch.rand(2, 5, 8, 8)).pooled.shape == (2, 8)
     assert "Images of 5 channels are drawn as the mean of their channels." in (folder / "report.html").read_text()
+
+
+def with_boxes() -> dict[str, np.ndarray]:
+    """The box of image i begins at i / 20, in both directions."""
+    start = {"train": np.arange(10) / 20, "test": np.arange(4) / 20}
+    return plain() | {f"boxes_{part}": np.stack([x, x, x + 0.5, x + 0.25], 1) for part, x in start.items()}
+
+
+def test_boxes_stay_with_their_images(tmp_path: Path) -> None:
+    """Through what is held out of train."""
+    arrays = with_boxes()
+    arrays["y_test"] = np.array([0, 1, 1, 0])
+    arrays["boxes_train"][3, 2] = arrays["boxes_train"][3, 0]  # no area, as rounding may leave it
+    for part, n in (("train", 10), ("test", 4)):
+        arrays[f"x_{part}"][:, 0, 0, 0] = np.arange(n)
+    found = source(save(tmp_path, arrays))
+    assert isinstance(found, Boxed)
+    assert found.spec.box_names == ("0", "1")
+    splits = found.load()
+    for part, examples in splits.items():
+        boxes = found.boxes(part)
+        number = examples.data[:, 0, 0, 0]
+        assert boxes.image.tolist() == list(range(len(number)))
+        assert torch.allclose(boxes.corners[:, 1], number / 20)
+        assert torch.equal(boxes.label, examples.label)
+        assert torch.equal(boxes.ignored, (number == 3) & (part not in ("test",)))
+    assert sorted(splits["train"].data[:, 0, 0, 0].tolist() + splits["val"].data[:, 0, 0, 0].tolist()) == list(
+        range(10)
+    )
+
+
+def test_boxes_without_labels_are_of_one_class(tmp_path: Path) -> None:
+    arrays = {name: array for name, array in with_boxes().items() if not name.startswith("y_")}
+    assert source(save(tmp_path, arrays)).spec.box_names == ("object",)
+    none = source(save(tmp_path, plain()))
+    assert none.spec.box_names == ()
+    none.load()
+    with pytest.raises(ValueError, match=r"has no boxes \(boxes_train, boxes_test\)"):
+        none.boxes("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: None, "there is no boxes_test; give boxes for all splits or for none"),
+        (lambda b: b[:, :3], r"boxes_test is \(4, 3\); it must be \(4, 4\), a box an image: left, top, right, bottom"),
+        (
+            lambda b: (8 * b).astype(int),
+            r"boxes_test is int64; boxes must be floats in \[0, 1\]: left and right divided",
+        ),
+        (lambda b: b + 0.6, r"boxes_test\[0\] is .*, which lies outside of its image; boxes must be floats in"),
+        (lambda b: b * np.nan, r"boxes_test\[0\] is .*, which lies outside of its image"),
+        (lambda b: b[:, [2, 1, 0, 3]], r"boxes_test\[0\] is .*, which ends before it begins: the order is left, top"),
+        (lambda b: b[:, [0, 1, 0, 3]], "no box of boxes_test has an area: the order is left, top, right, bottom"),
+    ],
+)
+def test_wrong_boxes_are_refused(tmp_path: Path, change: Callable[[np.ndarray], np.ndarray | None], said: str) -> None:
+    arrays = with_boxes()
+    changed = change(arrays.pop("boxes_test"))
+    with pytest.raises(ValueError, match=said):
+        source(save(tmp_path, arrays if changed is None else arrays | {"boxes_test": changed})).check()
