@@ -680,6 +680,14 @@ class FillsIn(Protocol):
         """(B, K) int64: the most probable token at each of these positions."""
 
 
+@runtime_checkable
+class PredictsHidden(Protocol):
+    """An objective that predicts any token of a text from all others."""
+
+    def pseudo_log_likelihood(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T): log p(token n | all others), each hidden in turn; nats; 0 at special tokens."""
+
+
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
 
@@ -743,6 +751,7 @@ class Inspection(ABC):
 
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     presentation: ClassVar[frozenset[str]] = frozenset()  # as in `Evaluator`
+    contents: Contents = {}  # as in `Evaluator`
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     def check(self, spec: Any) -> None:  # noqa: B027

@@ -34,6 +34,7 @@ from ssl_runner.interfaces import (
     Finding,
     Inspection,
     Objective,
+    PredictsHidden,
     PredictsNext,
     TextSpec,
     Writes,
@@ -48,6 +49,7 @@ OBJECTIVES = {  # who can do what an inspection asks for
     Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
 }
 OBJECTIVES[Bounds] = OBJECTIVES[Writes]
+OBJECTIVES[PredictsNext | PredictsHidden] = OBJECTIVES[PredictsNext]
 SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
@@ -106,6 +108,8 @@ def files() -> Path:
         asked: dict[str, Any] = {"id": str(len(articles)), "question": "who is it ?"}
         asked["answers"] = [{"text": answer, "answer_start": context.index(answer)}]
         articles.append({"title": "a", "paragraphs": [{"context": context, "qas": [asked]}]})
+    pairs = [{"sentence_good": a, "sentence_bad": f"{b} {a}", "linguistics_term": b} for a in texts[:6] for b in "xy"]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     (folder / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
     for task in ("CoLA", "STS-B"):
         (folder / task).mkdir()
@@ -224,8 +228,8 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "analogies", "masked_words", "neighbors", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
-    "text_classification", "text_interpolation", "text_samples", "word_similarity",
+    "analogies", "masked_words", "minimal_pairs", "neighbors", "perplexity", "senses", "sentence_pair", "span_qa", "sts",
+    "tagging", "text_classification", "text_interpolation", "text_samples", "word_similarity",
 ])  # fmt: skip
 def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""

@@ -17,7 +17,11 @@ from ssl_runner.testing.findings import check_metrics, check_protocol
 from ssl_runner.testing.findings import key as key
 from ssl_runner.testing.findings import keys as keys
 
-PUBLISHED = {"analogies", "word_similarity"}  # sets that are published as a whole: no part of them is val
+PUBLISHED = {
+    "analogies",
+    "minimal_pairs",
+    "word_similarity",
+}  # sets that are published as a whole: no part of them is val
 
 
 def metric(found: Finding, name: str, split: str = "test", **condition: str | int | float) -> Metric:
