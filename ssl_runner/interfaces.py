@@ -147,6 +147,7 @@ class TextSpec(DataSpec):
     tokens: Mapping[str, int] = field(default_factory=dict)  # number per split, including tokens outside of windows
     words: Mapping[str, int] = field(default_factory=dict)  # number per split, before tokenization
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, including spaces and line ends
+    tasks: bool = False  # whether each text is a task with examples (`OfTasks`)
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.long()
@@ -269,6 +270,21 @@ class OfVideos(Protocol):
 
     def videos(self, split: SplitName) -> Tensor | None:
         """(n,) int64, in the order of the split's examples: the index of the video of each. None: unknown."""
+
+
+class Task(NamedTuple):
+    """A rule, by examples of it."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]  # of each text, as a word
+
+
+@runtime_checkable
+class OfTasks(Protocol):
+    """A DataSource of texts, each a task of its own; also `Data` that provides these."""
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """The task of each text of a split, its examples in their order there; at least two."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders

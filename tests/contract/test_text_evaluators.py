@@ -68,6 +68,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "sentence_pair_finetune": {"epochs": 1},
     "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
+    "prompting": {"words": {"0": "moon", "1": "king"}, "examples": [0, 1], "shortened": 0.9, "draws": 2},
     "word_map": {"skip": 5},
     "likelihood": {"samples": 3, "examples": 20},
 }
@@ -123,7 +124,7 @@ def files() -> Path:
 
 def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
-    if node.get("path") == "???":
+    if node.get("path", "") in ("???", None):
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
     return construct.construct(changed(node, SMALLER.get(name, {}) | changes))
 
@@ -228,8 +229,8 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "analogies", "masked_words", "minimal_pairs", "neighbors", "perplexity", "senses", "sentence_pair", "span_qa", "sts",
-    "tagging", "text_classification", "text_interpolation", "text_samples", "word_similarity",
+    "analogies", "masked_words", "minimal_pairs", "neighbors", "perplexity", "prompting", "senses", "sentence_pair",
+    "span_qa", "sts", "tagging", "text_classification", "text_interpolation", "text_samples", "word_similarity",
 ])  # fmt: skip
 def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
