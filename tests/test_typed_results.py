@@ -46,6 +46,8 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/evaluation/text/senses.py": {"a file's lines": ["read_uses"]},
     "ssl_runner/evaluation/any/subject.py": {"a setting's value: pooled, or a number": ["named_layer"]},
     "ssl_runner/evaluation/text/data.py": {"files' lines": ["read_conll", "_cells"]},
+    "ssl_runner/evaluation/text/minimal_pairs.py": {"a file's lines": ["read_pairs"]},
+    "ssl_runner/evaluation/text/sts_tasks.py": {"files' lines": ["read_task", "lines_of"]},
     "ssl_runner/evaluation/text/word_similarity.py": {"a file's lines": ["read_pairs"]},
     "ssl_runner/commands/answers.py": {"a word of a command line": ["asked"], "a message": ["_ended"]},
     "ssl_runner/commands/compare.py": {"an option's words": ["_words"]},

@@ -69,6 +69,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
     "prompting": {"words": {"0": "moon", "1": "king"}, "examples": [0, 1], "shortened": 0.9, "draws": 2},
+    "sts_tasks": {"folders": {"made": "STS"}},
     "word_map": {"skip": 5},
     "likelihood": {"samples": 3, "examples": 20},
 }
@@ -102,6 +103,10 @@ def files() -> Path:
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
         (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))
+    (folder / "STS").mkdir()
+    rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
+    (folder / "STS" / "STS.input.made.txt").write_text("".join(f"{a}\t{b}\n" for a, b, _ in rows))
+    (folder / "STS" / "STS.gs.made.txt").write_text("".join(f"{s}\n" for *_, s in rows))
     articles: list[dict[str, Any]] = []
     for _ in range(8):
         context = " ".join(made_text.sentence(draw) for _ in range(3))
@@ -126,6 +131,8 @@ def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path", "") in ("???", None):
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
+    if node.get("benchmark") == "???":
+        node["benchmark"] = str(files())
     return construct.construct(changed(node, SMALLER.get(name, {}) | changes))
 
 
@@ -230,7 +237,8 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", [
     "analogies", "masked_words", "minimal_pairs", "neighbors", "perplexity", "prompting", "senses", "sentence_pair",
-    "span_qa", "sts", "tagging", "text_classification", "text_interpolation", "text_samples", "word_similarity",
+    "span_qa", "sts", "sts_tasks", "tagging", "text_classification", "text_interpolation", "text_samples",
+    "word_similarity",
 ])  # fmt: skip
 def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from ssl_runner.data.any.splits import hold_out
 from ssl_runner.data.text.tokens import SPECIAL, word_tokenizer
@@ -18,11 +17,11 @@ class InContext(DataSource):
 
         label of a word = rule[kind of the word],   rule[kind] ~ uniform over the labels, drawn for each text
 
-    The words of a text are drawn uniformly, those of all kinds alike; no word comes twice, unless there are too few.
+    The words of a text are drawn uniformly, each by itself, so that one may come again.
     Which words are of one kind can only be learned over many texts, and the rule of a text only from its examples.
     So who has understood both labels the next word right with probability
 
-        1/L + (1 - 1/L) p(a word of its kind was among the k before it),   L labels,
+        1/L + (1 - 1/L) (1 - (1 - 1/K)^k)          after k examples, of L labels
 
     which rises with k, and who has not, with 1/L. Four tokens before a label are the last label, ";", the word and ":"
     alone: n-grams of five tokens see no other example. After the made tasks of Chan, Santoro, Lampinen, Wang, Singh,
@@ -108,17 +107,10 @@ class InContext(DataSource):
 
     def _draw(self, n: int, generator: torch.Generator) -> Examples:
         rule = torch.randint(self.labels, (n, self.kinds), generator=generator)
-        word = self._words(n, generator)
+        word = torch.randint(len(self.words), (n, self.shots + 1), generator=generator)
         label = rule.gather(1, word // (len(self.words) // self.kinds))
         first = len(SPECIAL) + len(MARKS)
         colon, semicolon = (torch.full_like(word, len(SPECIAL) + place) for place in range(2))
         body = torch.stack([first + self.labels + word, colon, first + label, semicolon], dim=2).flatten(1)
         begin, end = (torch.full((n, 1), each) for each in (self.special.cls, self.special.sep))
         return Examples(torch.cat([begin, body, end], dim=1).int(), torch.full((n,), -1))
-
-    def _words(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, S) int64: places of words, none twice as long as there are enough."""
-        wanted, known = self.shots + 1, len(self.words)
-        rounds = -(-wanted // known)
-        order = torch.rand(n, rounds, known, generator=generator).argsort(dim=2).flatten(1)
-        return order[:, :wanted]

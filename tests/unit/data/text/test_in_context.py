@@ -27,7 +27,6 @@ def test_a_text_is_words_with_labels_between_marks_and_its_task_says_the_same():
         assert (row[0], row[-1]) == (CLS, SEP)
         body = " ".join(f"{text} : {label} ;" for text, label in zip(task.texts, task.labels, strict=True))
         assert names.encode(body).ids == row[1:-1]
-        assert len(set(task.texts)) == 7
     assert sum(spec.counts) == 360 * 30
     data = DataModule(made, batch_size=4, seed=0)
     assert data.tasks("val") == made.tasks("val")
@@ -50,10 +49,23 @@ def test_words_of_a_kind_have_one_label_within_a_text_and_any_across_texts():
     assert sum(same) / len(same) == pytest.approx(1 / 4, abs=0.08)  # independent of each other
 
 
-def test_words_come_twice_only_where_there_are_too_few():
-    made = source(kinds=2, words=2, shots=9)
-    for task in made.tasks("test"):
-        assert len(set(task.texts[:4])) == len(set(task.texts[4:8])) == 4
+def test_all_words_are_as_frequent_at_every_place():
+    made = source(test_examples=3000)
+    for place in (0, 3, 6):
+        texts = [task.texts[place] for task in made.tasks("test")]
+        assert all(abs(texts.count(word) - 200) < 70 for word in made.words)  # five standard deviations
+
+
+def test_who_remembers_the_kinds_of_a_text_is_right_as_often_as_is_said():
+    made = source(test_examples=4000)
+    kind = {word: place // 5 for place, word in enumerate(made.words)}
+    for k in (0, 1, 3, 6):
+        right = []
+        for task in made.tasks("test"):
+            known = {kind[text]: label for text, label in zip(task.texts[:k], task.labels, strict=False)}
+            right.append(known.get(kind[task.texts[-1]], "L0") == task.labels[-1])
+        expected = 1 / 4 + 3 / 4 * (1 - (2 / 3) ** k)
+        assert sum(right) / 4000 == pytest.approx(expected, abs=0.03)
 
 
 def test_the_same_seed_gives_the_same_texts():
