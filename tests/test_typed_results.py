@@ -48,6 +48,8 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/evaluation/text/data.py": {"files' lines": ["read_conll", "_cells"]},
     "ssl_runner/evaluation/text/minimal_pairs.py": {"a file's lines": ["read_pairs"]},
     "ssl_runner/evaluation/text/sts_tasks.py": {"files' lines": ["read_task", "lines_of"]},
+    "ssl_runner/evaluation/text/word_files.py": {"a file's lines": ["_from_text"]},
+    "ssl_runner/evaluation/text/word_translation.py": {"a file's lines": ["read_dictionary"]},
     "ssl_runner/evaluation/text/word_similarity.py": {"a file's lines": ["read_pairs"]},
     "ssl_runner/commands/answers.py": {"a word of a command line": ["asked"], "a message": ["_ended"]},
     "ssl_runner/commands/compare.py": {"an option's words": ["_words"]},

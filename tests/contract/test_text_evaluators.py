@@ -71,6 +71,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "prompting": {"words": {"0": "moon", "1": "king"}, "examples": [0, 1], "shortened": 0.9, "draws": 2},
     "sts_tasks": {"folders": {"made": "STS"}},
     "word_map": {"skip": 5},
+    "word_translation": {"seeds": 12, "questions": 4, "words": 4},
     "likelihood": {"samples": 3, "examples": 20},
 }
 
@@ -103,6 +104,8 @@ def files() -> Path:
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
         (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))
+    vectors = "".join(f"{word} {draw.random()} {draw.random()} {draw.random()}\n" for word in made_text.words())
+    (folder / "vectors.txt").write_text(vectors)
     (folder / "STS").mkdir()
     rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
     (folder / "STS" / "STS.input.made.txt").write_text("".join(f"{a}\t{b}\n" for a, b, _ in rows))
@@ -131,6 +134,8 @@ def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
     if node.get("path", "") in ("???", None):
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
+    if node.get("other") == "???":
+        node["other"] = str(files() / "vectors.txt")
     if node.get("benchmark") == "???":
         node["benchmark"] = str(files())
     return construct.construct(changed(node, SMALLER.get(name, {}) | changes))

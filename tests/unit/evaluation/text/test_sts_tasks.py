@@ -48,7 +48,7 @@ def cosine(a: str, b: str) -> float:
 
     tokenizer = Tokenizer.from_str(text_spec().tokenizer)
     counts = [torch.tensor([2, 3, *tokenizer.encode(text).ids]).bincount(minlength=3000).double() for text in (a, b)]
-    return torch.nn.functional.cosine_similarity(*counts, dim=0).item()
+    return torch.nn.functional.cosine_similarity(counts[0], counts[1], dim=0).item()
 
 
 def test_tasks_are_all_their_pairs_together_and_the_average_is_of_all_tasks(tmp_path):
