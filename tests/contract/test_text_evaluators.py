@@ -70,6 +70,7 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
     "prompting": {"words": {"0": "moon", "1": "king"}, "examples": [0, 1], "shortened": 0.9, "draws": 2},
     "sts_tasks": {"folders": {"made": "STS"}},
+    "text_layers": {"epochs": 1, "least_steps": 5, "resamples": 10, "tasks": ["tags", "spans"]},
     "word_map": {"skip": 5},
     "word_translation": {"seeds": 12, "questions": 4, "words": 4},
     "likelihood": {"samples": 3, "examples": 20},

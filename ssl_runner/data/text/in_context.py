@@ -9,11 +9,11 @@ from ssl_runner.data.any.splits import hold_out
 from ssl_runner.data.text.tokens import SPECIAL, word_tokenizer
 from ssl_runner.interfaces import Contents, DataSource, Examples, SpecialTokens, SplitName, Task, TextSpec
 
-MARKS = (":", ";")  # between a word and its label, and after that
+MARK = ";"  # after each example
 
 
 class InContext(DataSource):
-    """Texts [CLS] word : label ; word : label ; ... [SEP] of `shots` + 1 examples, a new rule in each.
+    """Texts [CLS] word label ; word label ; ... [SEP] of `shots` + 1 examples, a new rule in each.
 
         label of a word = rule[kind of the word],   rule[kind] ~ uniform over the labels, drawn for each text
 
@@ -23,8 +23,8 @@ class InContext(DataSource):
 
         1/L + (1 - 1/L) (1 - (1 - 1/K)^k)          after k examples, of L labels
 
-    which rises with k, and who has not, with 1/L. Four tokens before a label are the last label, ";", the word and ":"
-    alone: n-grams of five tokens see no other example. After the made tasks of Chan, Santoro, Lampinen, Wang, Singh,
+    which rises with k, and who has not, with 1/L. The three tokens before a label are the last label, ";" and the word:
+    n-grams of four tokens see no other example whole. After the made tasks of Chan, Santoro, Lampinen, Wang, Singh,
     Richemond, McClelland, Hill 2022, https://arxiv.org/abs/2205.05055, and the associative recall of Olsson et al.
     2022, https://arxiv.org/abs/2209.11895.
     """
@@ -68,12 +68,12 @@ class InContext(DataSource):
 
     @cached_property
     def _spec(self) -> TextSpec:
-        ids = len(SPECIAL) + len(MARKS) + len(self.names) + len(self.words)
+        ids = len(SPECIAL) + 1 + len(self.names) + len(self.words)
         return TextSpec(
-            length=4 * (self.shots + 1) + 2,
+            length=3 * (self.shots + 1) + 2,
             vocabulary=ids,
             example="document",
-            tokenizer=word_tokenizer((*MARKS, *self.names, *self.words)),
+            tokenizer=word_tokenizer((MARK, *self.names, *self.words)),
             counts=tuple(self._splits["train"].data.flatten().bincount(minlength=ids).tolist()),
             tasks=True,
         )
@@ -92,11 +92,11 @@ class InContext(DataSource):
 
     def tasks(self, split: SplitName) -> list[Task]:
         """`OfTasks.tasks`"""
-        rows = self._splits[split].data[:, 1:-1].unflatten(1, (-1, 4))
-        names = (*SPECIAL, *MARKS, *self.names, *self.words)
+        rows = self._splits[split].data[:, 1:-1].unflatten(1, (-1, 3))
+        names = (*SPECIAL, MARK, *self.names, *self.words)
         return [
             Task([names[word] for word in words], [names[label] for label in labels])
-            for words, labels in zip(rows[..., 0].tolist(), rows[..., 2].tolist(), strict=True)
+            for words, labels in zip(rows[..., 0].tolist(), rows[..., 1].tolist(), strict=True)
         ]
 
     @cached_property
@@ -109,8 +109,8 @@ class InContext(DataSource):
         rule = torch.randint(self.labels, (n, self.kinds), generator=generator)
         word = torch.randint(len(self.words), (n, self.shots + 1), generator=generator)
         label = rule.gather(1, word // (len(self.words) // self.kinds))
-        first = len(SPECIAL) + len(MARKS)
-        colon, semicolon = (torch.full_like(word, len(SPECIAL) + place) for place in range(2))
-        body = torch.stack([first + self.labels + word, colon, first + label, semicolon], dim=2).flatten(1)
+        first = len(SPECIAL) + 1
+        mark = torch.full_like(word, len(SPECIAL))
+        body = torch.stack([first + self.labels + word, first + label, mark], dim=2).flatten(1)
         begin, end = (torch.full((n, 1), each) for each in (self.special.cls, self.special.sep))
         return Examples(torch.cat([begin, body, end], dim=1).int(), torch.full((n,), -1))

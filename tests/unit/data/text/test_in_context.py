@@ -21,13 +21,13 @@ def test_a_text_is_words_with_labels_between_marks_and_its_task_says_the_same():
     found, spec = made.load(), made.spec
     assert [len(found[split].label) for split in ("pretrain", "train", "val", "test")] == [360, 360, 40, 300]
     names = Tokenizer.from_str(spec.tokenizer)
-    assert spec.vocabulary == names.get_vocab_size() == 6 + 2 + 4 + 15
-    assert found["test"].data.shape == (300, spec.length) == (300, 30)
+    assert spec.vocabulary == names.get_vocab_size() == 6 + 1 + 4 + 15
+    assert found["test"].data.shape == (300, spec.length) == (300, 23)
     for row, task in zip(found["test"].data.tolist(), made.tasks("test"), strict=True):
         assert (row[0], row[-1]) == (CLS, SEP)
-        body = " ".join(f"{text} : {label} ;" for text, label in zip(task.texts, task.labels, strict=True))
+        body = " ".join(f"{text} {label} ;" for text, label in zip(task.texts, task.labels, strict=True))
         assert names.encode(body).ids == row[1:-1]
-    assert sum(spec.counts) == 360 * 30
+    assert sum(spec.counts) == 360 * 23
     data = DataModule(made, batch_size=4, seed=0)
     assert data.tasks("val") == made.tasks("val")
     assert data.spec.tasks

@@ -20,7 +20,7 @@ from ssl_runner.evaluation.text.prompting import Model, Prompting, half_width
 from ssl_runner.evaluation.text.prompts import cut, parse, prompt, room
 from ssl_runner.interfaces import Examples, Finding
 
-TOY = {"template": "{text} : {label} ; ", "blanks": ["?"], "draws": 3}
+TOY = {"template": "{text} {label} ; ", "blanks": ["?"], "draws": 3}
 
 
 def build(**changes: object) -> Prompting:
@@ -80,18 +80,16 @@ class Recalls(nn.Module):
         super().__init__()
         vocab = made.spec.vocabulary
         self.kind = torch.full((vocab,), -1)
-        words = 6 + 2 + made.labels
+        words = 6 + 1 + made.labels
         self.kind[words:] = torch.arange(len(made.words)) // (len(made.words) // made.kinds)
-        self.labels = list(range(8, words))
+        self.labels = list(range(7, words))
         self.bias = bias
         self.vocab = vocab
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         kind, end = self.kind[tokens], (tokens != PAD).sum(dim=1, keepdim=True)
-        same = (
-            (kind == kind.gather(1, (end - 2).clamp(min=0))) & (kind >= 0) & (torch.arange(tokens.shape[1]) < end - 2)
-        )
-        said = same.roll(2, 1).float()  # of a word its label, two tokens after it
+        same = (kind == kind.gather(1, end - 1)) & (kind >= 0) & (torch.arange(tokens.shape[1]) < end - 1)
+        said = same.roll(1, 1).float()  # of a word its label, which follows it
         seen = torch.zeros(len(tokens), self.vocab).scatter_add_(1, tokens, said) > 0
         scores = torch.full((len(tokens), self.vocab), -50.0)
         scores[:, self.labels] = self.bias + 3 * seen[:, self.labels]
@@ -169,14 +167,14 @@ def test_calibration_takes_a_bias_away():
 def test_scores_of_single_tokens_are_those_of_whole_labels_and_longer_labels_are_per_token():
     made = source()
     model = Model(Recalls(made, torch.tensor([0.0, 1.0, 2.0])), torch.device("cpu"), PAD, 3)
-    rows = [[CLS, 11, 6, 8, 7, 12, 6], [CLS, 14, 6], [CLS, 20, 6, 9, 7, 15, 6], [CLS, 13, 6]]
-    single = model.scores(rows, [[8], [9]])
-    torch.testing.assert_close(single[:, 0], model._whole(rows, [8]), atol=1e-5, rtol=0)
-    longer = model.scores(rows, [[8, 9, 10], [9]])
+    rows = [[CLS, 11, 8, 6, 12], [CLS, 14], [CLS, 20, 9, 6, 15], [CLS, 13]]
+    single = model.scores(rows, [[7], [8]])
+    torch.testing.assert_close(single[:, 0], model._whole(rows, [7]), atol=1e-5, rtol=0)
+    longer = model.scores(rows, [[7, 8, 9], [8]])
     torch.testing.assert_close(longer[:, 1], single[:, 1], atol=1e-5, rtol=0)
     for row, score in zip(rows, longer[:, 0].tolist(), strict=True):
         nats, text = 0.0, list(row)
-        for token in (8, 9, 10):
+        for token in (7, 8, 9):
             nats += model.network.next_logits(torch.tensor([text])).log_softmax(1)[0, token].item()
             text.append(token)
         assert score == pytest.approx(nats / 3, abs=1e-5)
