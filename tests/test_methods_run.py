@@ -123,6 +123,13 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
             "controls=[random_start,pixels]",
         ]
     ]
+    settings = ("evaluation.minimal_pairs.path=outputs/corpora/blimp",)
+    own = Question(evaluator="minimal_pairs", settings=settings)
+    assert sorted(methods_run.asked(outputs / "video", own)) == [
+        [f"run=outputs/video/mae/{name}", "evaluation=[minimal_pairs]", *settings, "controls=[random_start,pixels]"]
+        for name in ("asked", "new")
+    ]
+    assert list(methods_run.asked(outputs / "video", replace(own, evaluator="linear"))) == []  # they have it
     group = replace(GROUPS["bert"], start_from="video")
     with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
         methods_run.started(group, [], 1, outputs)
@@ -132,6 +139,8 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
     (tmp_path / start / "encoder").mkdir()
     (tmp_path / start / "encoder" / "tokenizer.json").touch()  # it reads text
     assert methods_run.started(group, [], 1, outputs) == [f"start_from={start}", f"dataset.tokenizer={start}"]
+    group = replace(GROUPS["words"], beside={"evaluation.word_translation.other": "video"})
+    assert methods_run.started(group, [], 1, outputs) == [f"evaluation.word_translation.other={start}"]
 
 
 def test_a_run_starts_from_that_of_its_own_network(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ ALLOWED = {  # file: what is read there -> in which functions
         "dotted keys of a config": ["keep_own_settings"],
         "words of a command line": ["main"],
     },
-    "scripts/methods_run.py": {"words of a command line": ["started"]},
+    "scripts/corpora.py": {"a text's paragraphs": ["halves"]},
+    "scripts/methods_run.py": {"words of a command line": ["same_seed"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
     "ssl_runner/commands/cli.py": {
         "messages of Hydra, and its words": ["explain", "hydra_main"],
