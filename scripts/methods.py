@@ -139,8 +139,8 @@ def main() -> None:
         return
     outputs, chosen = options.outputs.absolute(), options.groups or list(groups)
     if options.task == "keep":
-        for name in chosen:
-            keep(name, outputs)
+        for source in dict.fromkeys(each for name in chosen for each in groups[name].of or (name,)):
+            keep(source, outputs)
         return
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what runs is stopped first
     left = 0
