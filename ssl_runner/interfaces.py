@@ -151,6 +151,7 @@ class TextSpec(DataSpec):
     tokens: Mapping[str, int] = field(default_factory=dict)  # number per split, including tokens outside of windows
     words: Mapping[str, int] = field(default_factory=dict)  # number per split, before tokenization
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, including spaces and line ends
+    tasks: bool = False  # whether each text is a task with examples (`OfTasks`)
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.long()
@@ -307,6 +308,21 @@ class OfVideos(Protocol):
 
     def videos(self, split: SplitName) -> Tensor | None:
         """(n,) int64, in the order of the split's examples: the index of the video of each. None: unknown."""
+
+
+class Task(NamedTuple):
+    """A rule, by examples of it."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]  # of each text, as a word
+
+
+@runtime_checkable
+class OfTasks(Protocol):
+    """A DataSource of texts, each a task of its own; also `Data` that provides these."""
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """The task of each text of a split, its examples in their order there; at least two."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders
@@ -725,6 +741,14 @@ class FillsIn(Protocol):
         """(B, K) int64: the most probable token at each of these positions."""
 
 
+@runtime_checkable
+class PredictsHidden(Protocol):
+    """An objective that predicts any token of a text from all others."""
+
+    def pseudo_log_likelihood(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T): log p(token n | all others), each hidden in turn; nats; 0 at special tokens."""
+
+
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
 
@@ -795,6 +819,7 @@ class Inspection(ABC):
 
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     presentation: ClassVar[frozenset[str]] = frozenset()  # as in `Evaluator`
+    contents: Contents = {}  # as in `Evaluator`
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     def check(self, spec: Any) -> None:  # noqa: B027

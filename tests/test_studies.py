@@ -59,10 +59,14 @@ def test_runs_of_a_group_go_together(name: str) -> None:
     for batch in group.runs:
         for place, run in enumerate(batch.of):
             if place == 0 or run not in seen:
-                check_fit(typed(compose(shlex.split(f"{group.common} {run} {batch.also}"))))
+                beside = " ".join(f"{key}=." for key in group.beside)
+                check_fit(typed(compose(shlex.split(f"{group.common} {run} {batch.also} {beside}"))))
             seen.add(run)
+    assert bool(group.of) != bool(seen)
     for question in group.asked_afterwards:
-        assert question.data["dataset"] == compose(group.overrides()[0])["names"]["dataset"]
+        assert set(group.of) <= GROUPS.keys()
+        if question.data:
+            assert question.data["dataset"] == compose(group.overrides()[0])["names"]["dataset"]
 
 
 @pytest.mark.parametrize("name", CLAIMS)

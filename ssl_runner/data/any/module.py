@@ -27,10 +27,12 @@ from ssl_runner.interfaces import (
     Examples,
     ImageSpec,
     Masked,
+    OfTasks,
     OfVideos,
     SplitName,
     Streams,
     Tagged,
+    Task,
     TextSpec,
     VectorSpec,
     VideoSpec,
@@ -102,6 +104,13 @@ class DataModule(pl.LightningDataModule):
         """`OfVideos.videos`; None of a source of other examples."""
         self._load()
         return self.source.videos(split) if isinstance(self.source, OfVideos) else None
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """`OfTasks.tasks`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, OfTasks):
+            raise ValueError("these data have no tasks")
+        return self.source.tasks(split)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
