@@ -523,7 +523,7 @@ LOGGED: Mapping[str, metrics.Kind] = {  # logs that several objectives have
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors, or NamedTuples of tensors with descriptive field names, by which the
-    preview draws them."""
+    preview draws them; those of an objective that `Combines` others are tuples of these."""
 
     encoder: Encoder  # trained by gradients
     trains: ClassVar[bool] = True  # whether there is anything to pretrain
@@ -573,6 +573,14 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+
+@runtime_checkable
+class Combines(Protocol):
+    """An objective made of others on one encoder: its x and y are tuples with an entry for each of them."""
+
+    def combined(self) -> Mapping[str, Objective[Any, Any]]:
+        """The parts by name, in the order of x and y."""
 
 
 @runtime_checkable

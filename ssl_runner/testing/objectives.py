@@ -3,6 +3,7 @@ objective and a batch of the data it was made for, as input, a copy for each tes
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from ssl_runner.interfaces import Batch, CountEncoder, Objective, Predicts, Reco
 Task = tuple[Objective, Batch]
 
 
-def tensors(value: torch.Tensor | Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [value] if isinstance(value, torch.Tensor) else list(value)
+def tensors(value: torch.Tensor | Iterable[Any]) -> list[torch.Tensor]:
+    """The tensors of an x or y, in order; those of a sum are nested."""
+    return [value] if isinstance(value, torch.Tensor) else [tensor for each in value for tensor in tensors(each)]
 
 
 def loss(objective: Objective, batch: Batch, seed: int = 0) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from ssl_runner.figures import Clips, Passages, Pictures
 from ssl_runner.interfaces import (
     Batch,
+    Combines,
     DataSpec,
     Examples,
     ImageSpec,
@@ -108,14 +109,20 @@ def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device)
 
 
 def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:
-    """x, y, and what is predicted of y; the objective's mode stays as it was."""
+    """x, y, and what is predicted of y, of each part where there are several; the objective's mode stays as it was."""
     training = objective.training
     objective.eval()
     with torch.no_grad():
         x, y = objective.split(batch)
-        parts = {"x": x, "y": y}
-        if predict and isinstance(objective, Predicts):
-            parts["predicted"] = objective.predict(x)
+        tasks = {"": (objective, x, y)}
+        if isinstance(objective, Combines):
+            each = zip(objective.combined().items(), x, y, strict=True)
+            tasks = {f" of {name}": (task, its_x, its_y) for (name, task), its_x, its_y in each}
+        parts = {}
+        for name, (task, its_x, its_y) in tasks.items():
+            parts |= {f"x{name}": its_x, f"y{name}": its_y}
+            if predict and isinstance(task, Predicts):
+                parts[f"predicted{name}"] = task.predict(its_x)
     objective.train(training)
     return parts
 
@@ -124,8 +131,8 @@ def _fields(part: str, value: object) -> dict[str, Tensor]:
     """The tensors of x or y by name: themselves, or a NamedTuple's fields."""
     if isinstance(value, Tensor):
         return {part: value}
-    if isinstance(value, tuple):
-        return {f"{part} {name}": field for name, field in zip(getattr(value, "_fields", ()), value, strict=True)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {f"{part} {name}": field for name, field in zip(value._fields, value, strict=True)}
     raise TypeError(f"{part} is a {type(value).__name__}; it must be a tensor or a NamedTuple of tensors")
 
 

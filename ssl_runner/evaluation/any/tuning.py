@@ -146,25 +146,36 @@ def train(
 
     `views`: what the network reads of the examples, each view with the label of its example; None: themselves.
     """
+
+    def loss_at(chosen: Tensor) -> Tensor:
+        x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
+        if views is not None:
+            drawn = views(x)
+            x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
+        return loss_of(network(x), y)
+
+    descend(network, recipe, len(examples.label), loss_at)
+
+
+def descend(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tensor], Tensor]) -> None:
+    """Take the steps of a recipe on `n` examples, in place: AdamW, each epoch in an order of its own.
+
+    `loss_at`: the places of a batch's examples, (B,) int64 on the CPU, -> the loss to minimize, (). Raises ValueError
+    where it is no longer a number.
+    """
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    n = len(examples.label)
     size, steps = min(recipe.batch_size, n), recipe.steps(n)
     network.train()
     for step in range(steps):
         place = step % (n // size)
         if place == 0:
             order = torch.randperm(n)
-        chosen = order[place * size : (place + 1) * size]
-        x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
-        if views is not None:
-            drawn = views(x)
-            x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
-        loss = loss_of(network(x), y)
+        loss = loss_at(order[place * size : (place + 1) * size])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
