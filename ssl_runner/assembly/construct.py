@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ssl_runner.assembly.weights import Which, begin, parts_with_weights
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.fit import reads
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import held_in, locate, parameters
 from ssl_runner.data.any.tensors import fake_batch
@@ -43,7 +44,7 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
     values: dict[str, Any] = {}
     for name, value in node.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            values[name] = construct(value, **context)
+            values[name] = construct(value, **_within(cls, name, value, context))
         elif isinstance(value, Mapping) and held_in(annotations.get(name, (None,))[0]):
             values[name] = {key: _part(f"{name}.{key}", value[key], **context) for key in sorted(value)}
         elif get_origin(annotations.get(name, (None,))[0]) is tuple:
@@ -59,6 +60,25 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
         raise ConfigError(
             [f"{cls.__name__} cannot be built from its settings: {str(error).splitlines()[0]}"]
         ) from error
+
+
+def _within(owner: type[Any], name: str, node: Mapping[str, Any], context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The context of a node within that of `owner`. An encoder within an objective is that of the second views: its
+    spec is theirs. Raises ConfigError where there are none, or of a kind that it does not read."""
+    cls, spec = locate(node["_target_"]), context.get("spec")
+    if spec is None or not (issubclass(owner, Objective) and issubclass(cls, Encoder)):
+        return context
+    if spec.other is None:
+        raise ConfigError([f"objective.{name}: the dataset has no second view of its examples, which it would read"])
+    if not isinstance(spec.other, reads(cls)):
+        wanted = reads(cls).kind
+        raise ConfigError(
+            [
+                f"objective.{name} reads {wanted}, and the second view of each example is {spec.other.kind}: choose "
+                f"another, backbone@objective.{name}=..."
+            ]
+        )
+    return {**context, "spec": spec.other}
 
 
 def _part(path: str, node: Mapping[str, Any], **context: Any) -> Any:

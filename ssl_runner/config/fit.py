@@ -78,6 +78,8 @@ def gives(source: type[Any], wanted: type[Any]) -> bool:
 
 def check_fit(config: Config) -> None:
     """Check that dataset, backbone and objective are compatible by their annotations. Raises ConfigError."""
+    from ssl_runner.interfaces import Paired
+
     source, backbone = (locate(node["_target_"]) for node in (config.dataset, config.backbone))
     spec = spec_of(source)
     name = {axis: f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "backbone", "objective")}
@@ -89,6 +91,11 @@ def check_fit(config: Config) -> None:
             problems.append(
                 f"{label} reads {wanted.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
                 + fitting("dataset", partial(gives, wanted=wanted))
+            )
+        if label in tasks and cls.reads_pairs and not issubclass(source, Paired):
+            problems.append(
+                f"{label} reads two views of each example; {name['dataset']} has one. Datasets that fit: "
+                + fitting("dataset", partial(is_kind, wanted=Paired))
             )
     for label, cls in tasks.items():
         encoder = needs_encoder(cls)
@@ -164,6 +171,8 @@ def _runs(
     evaluations: Iterable[type[Any]],
 ) -> Iterator[tuple[type[Any], ...]]:
     """All that go together: source, backbone, objective, evaluation."""
+    from ssl_runner.interfaces import Paired
+
     encoders = {objective: (needs_encoder(objective), reads(objective)) for objective in objectives}
     asked = {evaluation: reads(evaluation) for evaluation in evaluations}
     for source in sources:
@@ -171,6 +180,8 @@ def _runs(
         for backbone in (each for each in backbones if issubclass(spec, reads(each))):
             for objective, (encoder, its) in encoders.items():
                 if not (issubclass(spec, its) and issubclass(backbone, encoder)):
+                    continue
+                if objective.reads_pairs and not issubclass(source, Paired):
                     continue
                 for evaluation, of in asked.items():
                     if issubclass(spec, of) and answers(objective, evaluation):

@@ -61,6 +61,10 @@ class Sum(Objective[Parts, Parts]):
         """The parts, in the order of x and y."""
         return {name: cast(Objective[Any, Any], task) for name, task in self.parts.items()}
 
+    @property
+    def second(self) -> Encoder | None:
+        return next((task.second for task in self.combined().values() if task.second is not None), None)
+
     def split(self, batch: Batch) -> tuple[Parts, Parts]:
         drawn = [task.split(batch) for task in self.combined().values()]
         return tuple(x for x, _ in drawn), tuple(y for _, y in drawn)

@@ -4,15 +4,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.any.tensors import chosen
 from ssl_runner.figures import Clips, Passages, Pictures
 from ssl_runner.interfaces import (
     Batch,
     Combines,
+    Data,
     DataSpec,
-    Examples,
     ImageSpec,
     Objective,
     Predicts,
+    SplitName,
     TextSpec,
     VideoSpec,
 )  # fmt: skip
@@ -101,11 +103,10 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     return kind(rows, {seen[-1]: captions} if words else {}, note)
 
 
-def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
+def spread(data: Data, split: SplitName, count: int, device: torch.device) -> Batch:
     """A batch of `count` examples from evenly over a split (which may be ordered by class), as input."""
-    index = torch.linspace(0, len(examples.label) - 1, min(count, len(examples.label))).long()
-    data = spec.to_input(examples.data[index].to(device))
-    return Batch(data, examples.label[index].to(device), index.to(device))
+    n = len(data.examples(split).label)
+    return chosen(data, split, torch.linspace(0, n - 1, min(count, n)).long(), device)
 
 
 def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """A small task of every objective and of its main variants: an encoder, and x and y of one batch, by seeds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import made_text
@@ -117,7 +118,12 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
     of = [word.partition("widths")[0] for word in backbone if "widths" in word]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
-    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))
+    other = None
+    if locate(config.objective["_target_"]).reads_pairs:
+        second = ImageSpec(channels=3, height=8, width=16)
+        config.objective["other"].update(widths=[8, 16], norm=norm)
+        spec, other = replace(spec, other=second), second.to_input(second.fake(COUNT))
+    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT), other)
 
 
 def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Objective, Any, Any]:
