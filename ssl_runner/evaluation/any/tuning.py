@@ -141,10 +141,12 @@ def train(
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     views: Views | None = None,
+    also: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Minimize the loss of a network's outputs and the labels, in place: the cross-entropy, or another.
 
     `views`: what the network reads of the examples, each view with the label of its example; None: themselves.
+    `also`: input (B, ...) -> a loss that is added, ().
     """
 
     def loss_at(chosen: Tensor) -> Tensor:
@@ -152,7 +154,8 @@ def train(
         if views is not None:
             drawn = views(x)
             x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
-        return loss_of(network(x), y)
+        value = loss_of(network(x), y)
+        return value if also is None else value + also(x)
 
     descend(network, recipe, len(examples.label), loss_at)
 
