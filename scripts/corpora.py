@@ -13,8 +13,8 @@ training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Ea
 
     python scripts/corpora.py stsb_same ../shared/data/text/stsb
 
-`stsb_same`: the pairs of sentences of STS-B's train that people scored 4 or more of 5: pairs.tsv, with the columns sent0
-and sent1, for dataset=paired_texts and dataset=text_pairs.
+`stsb_same`: the pairs of sentences of STS-B's train that people scored 4 or more of 5: pairs.tsv, with the columns
+sent0 and sent1, for dataset=paired_texts and dataset=text_pairs.
 """
 
 import argparse

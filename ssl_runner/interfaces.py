@@ -187,7 +187,9 @@ class Batch(NamedTuple):
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
     label: Tensor  # (B,) int64; -1 where unlabeled
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
-    other: Tensor | None = None  # (B, ...) the second view of each, of a `Paired` source; stored, or as input, like data
+    other: Tensor | None = (
+        None  # (B, ...) the second view of each, of a `Paired` source; stored, or as input, like data
+    )
 
 
 SplitName = Literal["pretrain", "train", "val", "test"]

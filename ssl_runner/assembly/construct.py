@@ -87,7 +87,9 @@ def _part(path: str, node: Mapping[str, Any], **context: Any) -> Any:
     try:
         return construct(node, **context)
     except ConfigError as error:
-        raise ConfigError([problem.replace("objective.", f"objective.{path}.") for problem in error.problems]) from error
+        raise ConfigError(
+            [problem.replace("objective.", f"objective.{path}.") for problem in error.problems]
+        ) from error
 
 
 def _names(cls: type[Any]) -> frozenset[str]:

@@ -205,7 +205,9 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
         if isinstance(value, dict) and "_target_" in value:
             problems += check_node(value, f"{path}.{key}", classes(known[key][0]))
         elif isinstance(value, dict) and (held := held_in(known[key][0])):
-            problems += [line for name, each in value.items() for line in check_node(each, f"{path}.{key}.{name}", held)]
+            problems += [
+                line for name, each in value.items() for line in check_node(each, f"{path}.{key}.{name}", held)
+            ]
     missing = [name for name, (_, required) in known.items() if required and name not in node]
     return problems + [f"{path}.{name}: missing; set it to {mismatch(object(), known[name][0])}" for name in missing]
 

@@ -24,14 +24,14 @@ class CLIP(Objective[Pair, Tensor]):
         x = both views of each example,   y = the example that each pair came from
         loss = (rule(similarity(g f(x_i), g' f'(x'_j))) + rule(similarity(g' f'(x'_i), g f(x_j)))) / 2
 
-                                                                                    nats per pair and direction (InfoNCE)
+                                                                            nats per pair and direction (InfoNCE)
 
     Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
     https://arxiv.org/abs/2103.00020 (symmetric InfoNCE, learned temperature); Becker, Hinton 1992, "Self-organizing
-    neural network that discovers surfaces in random-dot stereograms", https://doi.org/10.1038/355161a0, for two networks
-    that see two parts of one scene. Candidates of an anchor are all views of the other kind, of all processes; views
-    of its own kind are none. f is `encoder`, which is exported and evaluated; to evaluate the encoder of the other view,
-    exchange the two in the dataset.
+    neural network that discovers surfaces in random-dot stereograms", https://doi.org/10.1038/355161a0, for two
+    networks that see two parts of one scene. Candidates of an anchor are all views of the other kind, of all processes;
+    views of its own kind are none. f is `encoder`, which is exported and evaluated; to evaluate the encoder of the
+    other view, exchange the two in the dataset.
     Differs from the paper: the head may have hidden layers; small encoders and batches of hundreds; nothing is
     augmented.
     """

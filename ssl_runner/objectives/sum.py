@@ -51,9 +51,11 @@ class Sum(Objective[Parts, Parts]):
             self.log_variance = nn.Parameter(torch.tensor([-math.log(weight) for weight in self.weights.values()]))
         tasks = self.combined().items()
         # What is a class's own of other objectives follows from the parts here.
-        self.logged = {f"{name}_{log}": kind for name, task in tasks for log, kind in task.logged.items()}  # type: ignore[misc]
-        self.logged |= {f"{name}_loss": metrics.Kind(better=metrics.Better.LOWER) for name in parts}
-        self.floors = {f"{name}_{log}": floor for name, task in tasks for log, floor in task.floors.items()}  # type: ignore[misc]
+        logged = {f"{name}_{log}": kind for name, task in tasks for log, kind in task.logged.items()}
+        floors = {f"{name}_{log}": floor for name, task in tasks for log, floor in task.floors.items()}
+        losses = {f"{name}_loss": metrics.Kind(better=metrics.Better.LOWER) for name in parts}
+        self.logged = logged | losses  # type: ignore[misc]
+        self.floors = floors  # type: ignore[misc]
         self.collapse = "; or ".join(f"of {name}, {task.collapse}" for name, task in tasks)  # type: ignore[misc]
         self.counts_examples = any(task.counts_examples for _, task in tasks)  # type: ignore[misc]
 

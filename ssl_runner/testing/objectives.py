@@ -33,7 +33,7 @@ def test_split_leaves_batch_and_module_unchanged_and_repeats_under_a_seed(task: 
     for first, second in zip(*drawn, strict=True):
         assert torch.equal(first, second)
     for now, then in zip(batch, before, strict=True):
-        assert now is then is None or torch.equal(now, then)
+        assert now is then if now is None or then is None else torch.equal(now, then)
     for name, value in objective.state_dict().items():
         assert torch.equal(value, state[name]), name
 

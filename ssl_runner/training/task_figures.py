@@ -119,7 +119,7 @@ def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, objec
         if isinstance(objective, Combines):
             each = zip(objective.combined().items(), x, y, strict=True)
             tasks = {f" of {name}": (task, its_x, its_y) for (name, task), its_x, its_y in each}
-        parts = {}
+        parts: dict[str, object] = {}
         for name, (task, its_x, its_y) in tasks.items():
             parts |= {f"x{name}": its_x, f"y{name}": its_y}
             if predict and isinstance(task, Predicts):

@@ -119,7 +119,10 @@ def config(name: str) -> Config:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
         pairs = target(name).reads_pairs
-        data, backbone = ["dataset=halves" if pairs else "dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
+        data, backbone = (
+            ["dataset=halves" if pairs else "dataset=fake_images"],
+            BACKBONE.get(name, ["backbone.widths=[8,16]"]),
+        )
     return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 

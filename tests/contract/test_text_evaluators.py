@@ -102,9 +102,9 @@ def files() -> Path:
         words = ["".join(f"{w} {'B-place' if w == 'moon' else 'O'}\n" for w in a.lower().split()) for a in texts]
         (folder / f"{split}.conll").write_text("\n".join(words))
     for split in ("train", "val"):
-        rows = [[made_text.sentence(draw) for _ in range(5)] for _ in range(24)]
+        choices = [[made_text.sentence(draw) for _ in range(5)] for _ in range(24)]
         lines = ["startphrase,ending0,ending1,ending2,ending3,label"]
-        lines += [",".join([*(f'"{each}"' for each in row), str(place % 4)]) for place, row in enumerate(rows)]
+        lines += [",".join([*(f'"{each}"' for each in row), str(place % 4)]) for place, row in enumerate(choices)]
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]

@@ -72,7 +72,9 @@ CASES |= {
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
     "sum by uncertainty": [
-        "objective=sum", "objective/parts=[inpainting,moco,vae]", "objective.weighting=uncertainty",
+        "objective=sum",
+        "objective/parts=[inpainting,moco,vae]",
+        "objective.weighting=uncertainty",
         "objective.parts.moco.queue=20",
     ],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],

@@ -157,7 +157,8 @@ def chosen(data: Data, split: SplitName, index: Tensor, device: torch.device) ->
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device."""
-    return Batch(*(None if part is None else part.to(device) for part in batch))
+    other = None if batch.other is None else batch.other.to(device)
+    return Batch(batch.data.to(device), batch.label.to(device), batch.index.to(device), other)
 
 
 def fake_batch(spec: DataSpec, count: int) -> Batch:

@@ -66,7 +66,9 @@ class Captions(DataSource):
         self.columns: dict[str, Column] = {
             f"dataset.{name}_column": column for name, column in given.items() if column is not None
         }
-        if len({type(column) for column in self.columns.values()}) > 1 or len({*self.columns.values()}) < len(self.columns):
+        if len({type(column) for column in self.columns.values()}) > 1 or len({*self.columns.values()}) < len(
+            self.columns
+        ):
             raise ValueError(
                 f"{', '.join(self.columns)} are {', '.join(map(str, self.columns.values()))}; they must be different "
                 "columns, all by name or all by number"
@@ -149,8 +151,13 @@ class Captions(DataSource):
 
         if self.tokenizer is not None:
             return Tokenizer.from_str(read_tokenizer(find_tokenizer(self.tokenizer)))
-        tokens, vocabulary, lowercase = (self.settings[key] for key in ("tokens", "vocabulary", "lowercase"))  # type: ignore[literal-required]
-        learned = train_tokenizer(captions, tokens=tokens, words="marks", vocabulary=vocabulary, lowercase=lowercase)
+        learned = train_tokenizer(
+            captions,
+            tokens=self.settings["tokens"],
+            words="marks",
+            vocabulary=self.settings["vocabulary"],
+            lowercase=self.settings["lowercase"],
+        )
         return Tokenizer.from_str(learned)
 
     @cached_property
@@ -167,7 +174,9 @@ class Captions(DataSource):
         for line, values in Table(self.path, self.columns).rows():
             cells = {key: value.strip() for key, value in zip(self.columns, values, strict=True)}
             if empty := [key for key, value in cells.items() if not value]:
-                raise ValueError(f"{self.path}, line {line}: the cell of {empty[0]} is empty; fill it in, or remove the row")
+                raise ValueError(
+                    f"{self.path}, line {line}: the cell of {empty[0]} is empty; fill it in, or remove the row"
+                )
             file = self.folder / cells["dataset.file_column"]
             if not file.is_file():
                 raise ValueError(

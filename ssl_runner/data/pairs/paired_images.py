@@ -66,9 +66,7 @@ class PairedImages(DataSource):
     def others(self, split: SplitName) -> Tensor:
         return self._others[split]
 
-    def _decoded(
-        self, side: int, files: list[Path], splits: Mapping[SplitName, Listed]
-    ) -> dict[SplitName, Examples]:
+    def _decoded(self, side: int, files: list[Path], splits: Mapping[SplitName, Listed]) -> dict[SplitName, Examples]:
         ordered, places = in_order_of_splits(files, splits)
         root, images = self.roots[side], self.images
         return images.examples(

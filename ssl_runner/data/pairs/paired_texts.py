@@ -19,7 +19,9 @@ class PairedTexts(TextPairs):
     `text_pairs.TextPairs`, whose examples have both texts in one row.
     """
 
-    def __init__(self, *, path: str, column: int | str, other_column: int | str, **settings: Unpack[CutSettings]) -> None:
+    def __init__(
+        self, *, path: str, column: int | str, other_column: int | str, **settings: Unpack[CutSettings]
+    ) -> None:
         if type(column) is not type(other_column) or column == other_column:
             raise ValueError(
                 f"dataset.column is {column} and dataset.other_column is {other_column}; they must be two different "

@@ -72,6 +72,6 @@ class FewLabelFineTune(Evaluator):
         )
 
     def tuned(self, subject: Subject, start: Start, labeled: Examples) -> tuple[Classifier, dict[str, Any]]:
-        """The network that some labeled examples of "train" train, and what is to be said of it (`Protocol.measured`)."""
+        """The network that some labeled examples of "train" train, and what is measured of it for the protocol."""
         network = fine_tune(subject, start, labeled, self.recipe, self.views)
         return network, {"steps": self.recipe.steps(len(labeled.label))}

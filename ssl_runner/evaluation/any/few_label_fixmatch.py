@@ -20,8 +20,8 @@ class FewLabelFixMatch(FewLabelFineTune):
         loss = H(y, p(weak(x))) + weight E_u [max q >= threshold] H(argmax q, p(strong(u))),   q = p(weak(u))
 
     Sohn, Berthelot, Li, Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel 2020, "FixMatch: Simplifying Semi-Supervised
-    Learning with Consistency and Confidence", https://arxiv.org/abs/2001.07685, eq. 3 and 4. u are `ratio` times as many
-    examples as x, drawn from all of "train", whose labels are not read, the labeled ones among them; q has no gradient.
+    Learning with Consistency and Confidence", https://arxiv.org/abs/2001.07685, eq. 3 and 4. u are `ratio` times as
+    many examples as x, drawn from all of "train", the labeled ones among them, without their labels; q has no gradient.
     Differs from the paper: AdamW and the recipe's steps in place of SGD and 2^20; the last weights, not their moving
     average; strong views are those that a contrastive objective takes of such data, not RandAugment; x, weak(u) and
     strong(u) go through the network one after another, so that batch normalization sees each by itself. With
@@ -67,7 +67,9 @@ class FewLabelFixMatch(FewLabelFineTune):
 
     def tuned(self, subject: Subject, start: Start, labeled: Examples) -> tuple[Classifier, dict[str, Any]]:
         if len(labeled.label) < 2:
-            raise ValueError(f"{len(labeled.label)} labeled example is too few for fine-tuning; at least two are needed")
+            raise ValueError(
+                f"{len(labeled.label)} labeled example is too few for fine-tuning; at least two are needed"
+            )
         spec, device, train = subject.data.spec, subject.device, subject.data.examples("train")
         drawn = self.ratio * min(self.recipe.batch_size, len(labeled.label))
 

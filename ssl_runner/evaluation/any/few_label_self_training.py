@@ -15,8 +15,8 @@ class FewLabelSelfTraining(FewLabelFineTune):
     """`FewLabelFineTune`, repeated with pseudo-labels: those of the network, where it is confident.
 
         round 0:     f trained on the labeled examples
-        round r:     f trained anew, from the same start, on these and on all x of train with max_k p_f(k | x) >= threshold,
-                     as if argmax_k p_f(k | x) were their label
+        round r:     f trained anew, from the same start, on these and on all x of train with max_k p_f(k | x) at
+                     `threshold` or above, as if argmax_k p_f(k | x) were their label
 
     Scudder 1965, "Probability of error of some adaptive pattern-recognition machines",
     https://doi.org/10.1109/TIT.1965.1053799; Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning

@@ -443,8 +443,9 @@ def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) 
     name = f"{path}, question {asked.get('id', asked['question'])!r}"
     if asked.get("is_impossible", False) != (not asked["answers"]):
         raise ValueError(
-            f"{name} has {len(asked['answers'])} answers, and its is_impossible is {asked.get('is_impossible', False)}; a "
-            "question without an answer needs is_impossible: true, any other an answer"
+            f"{name} has {len(asked['answers'])} answers, and its is_impossible is "
+            f"{asked.get('is_impossible', False)}; a question without an answer needs is_impossible: true, any other "
+            "an answer"
         )
     if not asked["answers"]:
         return Question(article, context, asked["question"], (), -1)

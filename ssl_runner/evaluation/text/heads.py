@@ -5,7 +5,7 @@ n examples, m features of them (of texts n; of tokens those asked for), T tokens
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,9 @@ def language_loss(encoder: TextEncoder, weight: float) -> Callable[[Tensor], Ten
         x = within_reach(encoder, x)
         scores = encoder(x[:, :-1]).tokens @ encoder.embedding.weight.T
         following = x[:, 1:]
-        total = F.cross_entropy(scores.flatten(0, 1), following.flatten(), ignore_index=encoder.special.pad, reduction="sum")
+        total = F.cross_entropy(
+            scores.flatten(0, 1), following.flatten(), ignore_index=encoder.special.pad, reduction="sum"
+        )
         return weight * total / (following != encoder.special.pad).sum().clamp(min=1)
 
     return loss

@@ -47,8 +47,8 @@ class Choices(Splits):
         found = read_set(files, columns, labels="classes", separator="comma")
         if found.classes != tuple(map(str, range(count))):
             raise ValueError(
-                f"{files['train']} has the labels {', '.join(found.classes)} ({key}.texts.label); with {count} endings they "
-                f"must be the places 0 to {count - 1}, each at least once"
+                f"{files['train']} has the labels {', '.join(found.classes)} ({key}.texts.label); with {count} endings "
+                f"they must be the places 0 to {count - 1}, each at least once"
             )
         return with_val(found)
 
@@ -107,11 +107,10 @@ class MultipleChoice(OfFiles):
         for split in TOLD:
             label = texts.label[split]
             chosen = outputs_of(network, encode_choices(spec, texts.texts[split]), subject.device).argmax(dim=1)
-            baseline = {"split": split, "better": Better.NEITHER}
             metrics += [
                 share("accuracy", accuracy(chosen, label), split=split, headline=True),
-                share("majority", majority(texts.label["train"], label), **baseline),
-                share("chance", 1 / len(texts.classes), **baseline),
+                share("majority", majority(texts.label["train"], label), split=split, better=Better.NEITHER),
+                share("chance", 1 / len(texts.classes), split=split, better=Better.NEITHER),
             ]
         measured = {
             **{f"{split} questions": len(label) for split, label in texts.label.items()},

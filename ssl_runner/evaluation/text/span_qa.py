@@ -276,10 +276,10 @@ def spans_finding(
     }
     unanswered = not all(each.answers for each in questions.splits["train"])
     margin = best_margin(found["val"], questions.splits["val"]) if unanswered else -torch.inf
-    metrics = [
-        each for split in TOLD for each in answer_metrics(found[split], questions.splits[split], margin, split)
-    ]
-    said = {"no answer": "where [CLS] is more probable than every span, by a margin chosen on val"} if unanswered else {}
+    metrics = [each for split in TOLD for each in answer_metrics(found[split], questions.splits[split], margin, split)]
+    said = (
+        {"no answer": "where [CLS] is more probable than every span, by a margin chosen on val"} if unanswered else {}
+    )
     return Finding(
         metrics,
         Protocol(

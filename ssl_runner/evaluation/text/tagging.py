@@ -116,8 +116,8 @@ class TaggingFineTune(_OfWords):
     """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
     "test", once.
 
-    How: `text_heads.tune`, with the cross-entropy over words; `auxiliary`: of a causal encoder, the weight of a language
-    model's loss on the same texts. All else as in `Tagging`; nothing is chosen, "val" is
+    How: `text_heads.tune`, with the cross-entropy over words; `auxiliary`: of a causal encoder, the weight of a
+    language model's loss on the same texts. All else as in `Tagging`; nothing is chosen, "val" is
     reported.
     """
 
@@ -141,9 +141,7 @@ class TaggingFineTune(_OfWords):
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
         count = len(self.sentences.tags)
-        network = tune(
-            subject, spec, self.layer, "token", examples, count, self.recipe, word_entropy, self.auxiliary
-        )
+        network = tune(subject, spec, self.layer, "token", examples, count, self.recipe, word_entropy, self.auxiliary)
         predicted: dict[Split, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)

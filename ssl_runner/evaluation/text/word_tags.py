@@ -11,11 +11,11 @@ from ssl_runner.evaluation.text.tagging import TaggedSet, Tagging, TaggingFineTu
 
 
 class WordTags(Tagging):
-    """`tagging.Tagging` with tags of any form, each of one word: parts of speech, lemmas' classes, features.
+    """`tagging.Tagging` with tags of any form, each of one word, such as parts of speech.
 
-    Columns of the files are numbered from 0, or from the end: a word and its tag a line are 0 and -1, parts of speech of
-    CoNLL-2003 are 0 and 1, of CoNLL-U 1 and 3. A tag that train does not have is always wrong; words beyond `length` get the
-    most frequent tag of train. Metric: accuracy over all words, in [0, 1], on test and val.
+    Columns of the files are numbered from 0, or from the end: a word and its tag a line are 0 and -1, parts of speech
+    of CoNLL-2003 are 0 and 1, of CoNLL-U 1 and 3. A tag that train does not have is always wrong; words beyond `length`
+    get the most frequent tag of train. Metric: accuracy over all words, in [0, 1], on test and val.
     """
 
     key: ClassVar[str] = "evaluation.word_tags"

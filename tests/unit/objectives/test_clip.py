@@ -68,18 +68,20 @@ def test_each_encoder_normalizes_by_its_own_view_and_a_run_finds_partners(tmp_pa
 
 def test_one_view_is_refused() -> None:
     config = typed(composed(["objective=clip", "evaluation=[]", "logger=none", "dataset=fake_images"]))
-    with pytest.raises(ConfigError, match="reads two views of each example; .* has one. Datasets that fit: .*halves"):
+    with pytest.raises(ConfigError, match=r"reads two views of each example; .* has one. Datasets that fit: .*halves"):
         check_fit(config)
     assert "halves" in partners("objective", CLIP)["dataset"]
     assert "mnist" not in partners("objective", CLIP)["dataset"]
 
 
 def test_an_encoder_of_another_kind_than_the_second_view_is_refused() -> None:
-    config = typed(composed(["objective=clip", "backbone@objective.other=bert_tiny", "dataset=halves", "evaluation=[]"]))
+    config = typed(
+        composed(["objective=clip", "backbone@objective.other=bert_tiny", "dataset=halves", "evaluation=[]"])
+    )
     spec = construct.source(config)[1]
-    with pytest.raises(ConfigError, match="objective.other reads text, and the second view of each example is images"):
+    with pytest.raises(ConfigError, match=r"objective.other reads text, and the second view of each example is images"):
         construct.objective(config, spec)
-    with pytest.raises(ConfigError, match="objective.other: the dataset has no second view"):
+    with pytest.raises(ConfigError, match=r"objective.other: the dataset has no second view"):
         construct.objective(config, ImageSpec(channels=1, height=8, width=8))
 
 

@@ -36,6 +36,7 @@ def alone(objective: Sum, x: Any, y: Any) -> dict[str, float]:
 
 def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
     objective, x, y = task("sum")
+    assert isinstance(objective, Sum)
     objective.weights = {"rotation": 0.5, "simclr": 3.0}
     losses = alone(objective, x, y)
     found = objective.loss(x, y)
@@ -46,6 +47,7 @@ def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
 
 def test_gradients_are_the_weighted_sum_of_those_of_the_parts() -> None:
     objective, x, y = task("sum")
+    assert isinstance(objective, Sum)
     objective.weights = {"rotation": 0.5, "simclr": 3.0}
     apart = []
     for (name, part), its_x, its_y in zip(objective.combined().items(), x, y, strict=True):
@@ -135,7 +137,10 @@ def test_what_cannot_be_summed_is_refused(words: list[str], message: str) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["objective/parts=[rotation,bert]"], r"objective.parts.bert reads text; .*\nobjective.parts.bert needs a token"),
+        (
+            ["objective/parts=[rotation,bert]"],
+            r"objective.parts.bert reads text; .*\nobjective.parts.bert needs a token",
+        ),
         (["objective/parts=[rotation,mae]"], r"objective.parts.mae needs a patch encoder"),
     ],
 )

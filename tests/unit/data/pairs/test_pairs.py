@@ -91,11 +91,11 @@ def test_pairs_are_not_torn(tmp_path: Path) -> None:
     folders(tmp_path)
     with pytest.raises(ValueError, match="on_broken is skip, which would leave the partners"):
         paired(tmp_path, on_broken="skip")
-    with pytest.raises(ValueError, match="other_path is dataset.path"):
+    with pytest.raises(ValueError, match=r"other_path is dataset.path"):
         paired(tmp_path, other_path=str(tmp_path / "one"))
     for value in range(4):
         draw(tmp_path / "one" / "val" / f"{value}.png", value)
-    with pytest.raises(ValueError, match="no partner|have the same|beside"):
+    with pytest.raises(ValueError, match=r"no partner|have the same|beside"):
         paired(tmp_path).check()
 
 
@@ -154,7 +154,10 @@ def test_all_captions_of_an_image_are_in_one_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("99.png,no such image,a", "line 22: .*99.png is not an existing file"), ("1.png,,a", "line 22: the cell of .*caption")],
+    [
+        ("99.png,no such image,a", "line 22: .*99.png is not an existing file"),
+        ("1.png,,a", "line 22: the cell of .*caption"),
+    ],
 )
 def test_a_row_without_image_or_caption_is_refused(line: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):

@@ -73,7 +73,9 @@ def test_no_label_of_train_is_read_but_those_that_are_given(subject, table, monk
             examples, given = asked.data.examples, Examples(train.data, label)
             monkeypatch.setattr(
                 "ssl_runner.evaluation.any.few_label_finetune.nested_subsets",
-                lambda *_, **__: {next(iter(nested_subsets(train.label, fractions=[0.2], per_class=[], seed=0))): subset},
+                lambda *_, **__: {
+                    next(iter(nested_subsets(train.label, fractions=[0.2], per_class=[], seed=0))): subset
+                },
             )
             asked.data = type("Of", (), {"spec": asked.data.spec, "examples": staticmethod(
                 lambda split, examples=examples, given=given: given if split == "train" else examples(split)

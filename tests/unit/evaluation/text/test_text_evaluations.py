@@ -557,7 +557,7 @@ def test_a_tag_may_be_any_column(tmp_path):
     assert value(found, "accuracy") == 0.75  # of ADP there is none in train
     with pytest.raises(ConfigError, match="word_column and tag_column are both 1"):
         construct(changed(node_of("word_tags"), settings | {"tag_column": 1}))
-    with pytest.raises(ConfigError, match=r"line 1: .* has no tag; .* columns 1 and 9"):
+    with pytest.raises(ConfigError, match=r"line 2: .* has no tag; .* columns 1 and 9"):
         construct(changed(node_of("word_tags"), settings | {"tag_column": 9, "word_column": 1}))
 
 
@@ -590,12 +590,10 @@ def test_the_auxiliary_loss_is_that_of_a_language_model():
 def test_an_auxiliary_loss_needs_a_causal_encoder_and_is_a_term(tmp_path):
     with pytest.raises(ValueError, match="sees the next token: set auxiliary=0"):
         ask("text_classification_finetune", tmp_path, bert(text_spec()), auxiliary=0.5)
-    with pytest.raises(ConfigError, match=r"evaluation.tagging_finetune.auxiliary is -1; it must be 0"):
+    with pytest.raises(ConfigError, match=r"evaluation.tagging_finetune.auxiliary is -1.0; it must be 0"):
         build("tagging_finetune", tmp_path, auxiliary=-1.0)
     for name in ("text_classification_finetune", "tagging_finetune", "span_qa_finetune", "multiple_choice"):
         torch.manual_seed(0)
-        encoder = GPT(
-            text_spec(), dim=8, depth=1, heads=2, mlp_ratio=1.0, norm="layer", dropout=0.0, positions=None
-        )
+        encoder = GPT(text_spec(), dim=8, depth=1, heads=2, mlp_ratio=1.0, norm="layer", dropout=0.0, positions=None)
         found = ask(name, tmp_path, encoder, auxiliary=0.5, epochs=1)
         assert all(math.isfinite(each.value) for each in found.metrics)
