@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ssl_runner.figures import Figure
 from ssl_runner.results import metrics
+from ssl_runner.results.predictions import Predictions
 
 # ---------------------------------------------------------------------------------------------------------------- data
 
@@ -716,6 +717,7 @@ class Finding(NamedTuple):
     metrics: Sequence[metrics.Metric]
     protocol: metrics.Protocol = metrics.Protocol()
     figures: Mapping[str, Figure] = {}
+    predictions: Sequence[Predictions] = ()  # of a classifier, for each split that it was asked about
 
 
 class Subject(Protocol):

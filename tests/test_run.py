@@ -294,6 +294,9 @@ def test_unlabeled_data_are_evaluated_by_what_needs_no_labels(
     [
         (["objective=simclr2"], "objective=simclr2: no such option; did you mean simclr?"),
         (["objectiv=simclr"], "objectiv: no such key; did you mean objective?"),
+        (["lr=0.1"], "lr: no such key; did you mean optimizer.lr?"),
+        (["image_size=32", "dataset=image_folder"], "image_size: no such key; did you mean dataset.size?"),
+        (["seed=0,1"], "seed=0,1 are several values: add -m to run each of them"),
         (["objective.rati=1", "objective=mae", "backbone=vit_micro"], "did you mean objective.ratio?"),
         (["+backbone.dept=3", "backbone=vit_micro"], "backbone.dept: no such parameter; did you mean depth?"),
         (["objective=mae", "objective/loss=info_nce"], "objective/loss"),

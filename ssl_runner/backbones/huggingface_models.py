@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ssl_runner.backbones.library import LibraryEncoder, check_stem, fill, offline
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, drawn, fill, offline
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import missing_library
@@ -193,7 +193,7 @@ class HuggingFaceEncoder(LibraryEncoder):
         check_stem("transformers", self.small)
         config = copy.deepcopy(self.config)
         config.name_or_path = ""  # it may be a folder of this machine
-        whole = create(config)
+        whole = drawn(lambda: create(config))
         if untrained := fill(whole, self.net):
             whole.config.untrained = untrained
         whole.save_pretrained(folder)

@@ -1,13 +1,15 @@
 """What encoders around a network of a library share."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Encoder, Origin
+from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import named_weights
 
 
@@ -46,6 +48,14 @@ def check_stem(library: str, small: bool) -> None:
         )
 
 
+def drawn(build: Callable[[], Any]) -> Any:
+    """The network that `build` initializes, from a seed of its own: parts of it that stay untrained are the same in
+    every export, and the generators of the caller are as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
+
+
 def fill(whole: nn.Module, net: nn.Module) -> list[str]:
     """Copy the weights of `net` into `whole`, the library's network with the parts that `net` had removed as idle.
 
@@ -64,6 +74,23 @@ def write(folder: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -
 
     save_file({name: value.detach().contiguous() for name, value in state.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def write_torchvision(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    normalize: Normalize,
+    about: Mapping[str, Any],
+) -> None:
+    """Write a network for torchvision: `about` says which (`architecture`, `settings` of its function), and whether the
+    weights are those of a whole network of so many `num_classes`, or of one `part` of it.
+
+    The statistics that its input is normalized with stand in `config.json`: they cannot be folded into the first
+    convolution, which pads the normalized image with zeros. Raises ValueError for images of other than 3 channels.
+    """
+    if (channels := normalize.mean.numel()) != 3:
+        raise ValueError(f"this network has {channels} channels, and torchvision's have 3")
+    write(folder, state, {**about, "mean": normalize.mean.tolist(), "std": normalize.std.tolist()})
 
 
 def offline(place: str, error: Exception) -> str:

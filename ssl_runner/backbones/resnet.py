@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.library import check_stem, write
+from ssl_runner.backbones.library import check_stem, write_torchvision
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
 from ssl_runner.nn.normalize import Normalize
 
@@ -87,22 +87,13 @@ class ResNet(MapEncoder):
         """Write `model.safetensors`, which `torchvision.models.resnet18(num_classes=512)` (34 likewise; 50: 2048) loads
         strictly, and `config.json`: the architecture, and the statistics that its input is normalized with.
 
-        Its last layer is the identity, so that the network gives `pooled`. The statistics cannot be folded into the
-        first convolution, which pads the normalized image with zeros. Raises ValueError for a small stem, which
+        Its last layer is the identity, so that the network gives `pooled`. Raises ValueError for a small stem, which
         torchvision's networks do not have, and for other than 3 channels.
         """
         conv, norm, *rest = self.stem
         check_stem(self.library, len(rest) < 2)
-        if conv.in_channels != 3:
-            raise ValueError(f"this network has {conv.in_channels} channels, and torchvision's have 3")
         parts = {"conv1": conv, "bn1": norm} | {f"layer{n}": stage for n, stage in enumerate(self.stages, 1)}
         state = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
         state |= {"fc.weight": torch.eye(self.dim), "fc.bias": torch.zeros(self.dim)}
-        about = {
-            "architecture": self.architecture,
-            "num_classes": self.dim,
-            "settings": {},
-            "mean": self.normalize.mean.tolist(),
-            "std": self.normalize.std.tolist(),
-        }
-        write(folder, state, about)
+        about = {"architecture": self.architecture, "num_classes": self.dim, "settings": {}}
+        write_torchvision(folder, state, self.normalize, about)

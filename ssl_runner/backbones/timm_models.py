@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.backbones.library import LibraryEncoder, check_stem, fill, offline, write
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, drawn, fill, offline, write
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import adapt_channels, missing_library
@@ -112,7 +112,7 @@ class TimmEncoder(LibraryEncoder):
         import timm
 
         name = self.name.partition(".")[0]  # without the tag of published weights
-        whole: Any = timm.create_model(name, pretrained=False, num_classes=0, **self.arguments)
+        whole: Any = drawn(lambda: timm.create_model(name, pretrained=False, num_classes=0, **self.arguments))
         untrained = fill(whole, self.net)
         theirs = whole.pretrained_cfg
         prepared = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_runner.backbones.library import LibraryEncoder, check_stem, offline, write
+from ssl_runner.backbones.library import LibraryEncoder, check_stem, drawn, offline, write_torchvision
 from ssl_runner.interfaces import Features, ImageSpec, MapEncoder, Origin
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.published import Stem, WeightSettings, adapt_channels, shrink_stem, wants_small_stem
@@ -128,11 +128,10 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         torchvision's network, whose mean over the grid is `pooled`. Raises ValueError as `ResNet` does.
         """
         check_stem(self.library, self.small)
-        if self.spec.channels != 3:
-            raise ValueError(f"this network has {self.spec.channels} channels, and torchvision's have 3")
+        whole = drawn(lambda: _create(self.name, self.settings))
         layers = [
             (name, part)
-            for name, part in _create(self.name, self.settings).named_modules()
+            for name, part in whole.named_modules()
             if name.startswith(HEADS) and next(part.parameters(recurse=False), None) is not None
         ]
         about: dict[str, Any] = {"architecture": self.name, "settings": self.settings}
@@ -144,7 +143,7 @@ class TorchvisionMap(LibraryEncoder, MapEncoder):
         else:
             state = self.net.features.state_dict()
             about["part"] = "features"
-        write(folder, state, about | {"mean": self.normalize.mean.tolist(), "std": self.normalize.std.tolist()})
+        write_torchvision(folder, state, self.normalize, about)
 
 
 def _create(name: str, settings: Mapping[str, Any] | None) -> Any:

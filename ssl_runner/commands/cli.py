@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_runner.commands.answers import Parser, Refused, answering, asked, refuse
-from ssl_runner.commands.explain import explained, nearest
+from ssl_runner.commands.explain import explained
 from ssl_runner.commands.help import Command, help_text
 from ssl_runner.config import plugins
-from ssl_runner.config.compose import compose, composing
+from ssl_runner.config.compose import composed, composing
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.hints import hint, nearest
 from ssl_runner.config.paths import groups, options
 from ssl_runner.config.secrets import secrets_in
 from ssl_runner.runtime.garbage import delay_collection
@@ -195,7 +196,9 @@ def explain(error: Exception, overrides: Sequence[str], name: str) -> str:
         keys = _keys([each for each in overrides if each != own], name)
         if key in keys:  # a mapping, to which keys are added
             return f"{key} is a mapping: set a key of it by +{key}.name=value"
-        return f"{key}: no such key{nearest(key, keys)}"
+        return f"{key}: no such key{hint(key, keys)}"
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{found[1]} are several values: add -m to run each of them, or write key=[a,b] for one list"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         return f"{text.splitlines()[0]}: write key=value, and quote values with spaces or commas: 'key=[a,b]'"
     return " ".join(line.strip() for line in text.splitlines()[:2])
@@ -207,7 +210,7 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
 
     known = groups()
     try:
-        plain = compose(overrides, name)
+        plain = OmegaConf.to_container(composed(overrides, name), resolve=False)  # what must be set may be missing
     except (HydraException, ConfigError):  # a second mistake: the groups have to do
         return known
 
@@ -218,4 +221,4 @@ def _keys(overrides: Sequence[str], name: str) -> list[str]:
             for key, value in node.items():
                 yield from walk(value, f"{path}.{key}" if path else str(key))
 
-    return known + [key for key in walk(plain, "") if not key.startswith("names") and not key.endswith("_target_")]
+    return known + [key for key in walk(plain, "") if not key.startswith("hydra.") and not key.endswith("_target_")]

@@ -28,9 +28,12 @@ COMMAND = Command(
     "evaluate",
     "Evaluate the encoder of a finished run again, with other evaluations or on other data.",
     (
-        ("ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "all evaluations that fit, on the run's own data"),
         (
-            "ssl-evaluate run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[linear,knn]",
+            "ssl-evaluate run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e",
+            "all evaluations that fit, on the run's own data",
+        ),
+        (
+            "ssl-evaluate run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e dataset=fashion_mnist evaluation=[knn]",
             "transfer: the frozen encoder on another labeled dataset",
         ),
         (

@@ -15,6 +15,7 @@ from ssl_runner.config.schema import Config
 from ssl_runner.config.terms import class_name, settings_of
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
+from ssl_runner.evaluation.any.mistakes import figures_of
 from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
 from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import (
@@ -31,6 +32,8 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.results.metrics import DataRef, Precision
+from ssl_runner.results.predictions import FOLDER as PREDICTIONS
+from ssl_runner.results.predictions import write_predictions
 from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.results.status import Status, write_status
 from ssl_runner.runtime.devices import device_of
@@ -65,7 +68,9 @@ def evaluate(
     on: DataRef,
     pretraining: str,
 ) -> Findings:
-    """Every evaluator on every subject, every inspection on the objective; figures go to `folder`/figures.
+    """Every evaluator on every subject, every inspection on the objective.
+
+    Figures go to `folder`/figures, the predictions of classifiers to `folder`/predictions.
 
     `objective`: the pretrained one; None where there is only an encoder. `on`: what `data` are to the run.
     `pretraining`: the precision that the encoder was trained in.
@@ -86,7 +91,7 @@ def evaluate(
         for name, encoder in subjects.items()
     }
     computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))
-    asked = Asked(config, folder, console, on, computed)
+    asked = Asked(config, folder, console, data, on, computed)
     for name, evaluator in evaluators.items():
         for subject, each in frozen.items():
             if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
@@ -106,6 +111,7 @@ class Asked:
     config: Config
     folder: Path
     console: Console
+    data: DataModule
     on: DataRef
     computed: Precision
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -136,7 +142,13 @@ class Asked:
             seconds=round(time.monotonic() - begun, 2),
         )
         self.evaluations.append(evaluation)
-        for title, figure in finding.figures.items():
+        drawn = dict(finding.figures)
+        if finding.predictions:
+            write_predictions(self.folder / PREDICTIONS, f"{name}-{subject}", finding.predictions, evaluation.owner)
+        for found in finding.predictions:
+            if subject == PRETRAINED and found.split == "test" and not found.condition:
+                drawn |= figures_of(found, self.data)
+        for title, figure in drawn.items():
             self.figures.setdefault((name, evaluation.owner, title), {})[subject] = figure
 
 

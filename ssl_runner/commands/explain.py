@@ -1,12 +1,12 @@
 """The text of --explain: one group, option or key, from the comments of conf/ and the signatures of its classes."""
 
-import difflib
 import inspect
 from collections.abc import Iterable, Sequence
 
 from ssl_runner.commands.help import Command, paragraph, rows
 from ssl_runner.config.documentation import Document, Key, about_group, document, named, option
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.hints import hint, nearest
 from ssl_runner.config.names import TARGET
 from ssl_runner.config.paths import conf_dir, groups
 
@@ -25,15 +25,13 @@ def explained(what: str, command: Command) -> str:
     above, _, below = what.partition(".")
     parts = [_key(what, root), _group(group) if group in groups() else "", _key_of_options(above, below)]
     if not any(parts):
-        hint = nearest(what, [*groups(), *(key.name for key in root.keys), *_keys_of_options(above)])
-        raise ConfigError([f"{what}: no such group or key of {command.name}{hint}"])
+        known = [
+            *groups(),
+            *(key.name for key in root.keys),
+            *(key for group in groups() for key in _keys_of_options(group)),
+        ]
+        raise ConfigError([f"{what}: no such group or key of {command.name}{hint(what, known)}"])
     return "\n\n".join(part for part in parts if part)
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """The nearest of `words`, as the end of a message; "" where none is near."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _key(name: str, root: Document) -> str:

@@ -27,13 +27,16 @@ COMMAND = Command(
     "export",
     "Write the encoder of a finished run, with a model card, so that others can use it without this project.",
     (
-        ("ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e", "a program for onnxruntime, with its model card"),
         (
-            "ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e format=torch_export output=encoder",
+            "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e",
+            "a program for onnxruntime, with its model card",
+        ),
+        (
+            "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=torch_export output=encoder",
             "a program for torch.export.load, in a folder of its own",
         ),
         (
-            "ssl-export run=outputs/simclr-stl10/s0-1a2b3c4d5e format=torchvision",
+            "ssl-export run=outputs/stl10-simclr-resnet18/s0-1a2b3c4d5e format=torchvision",
             "of a ResNet with a large stem: weights for torchvision.models.resnet18",
         ),
     ),

@@ -20,7 +20,7 @@ SUMS = "SHA256SUMS"  # in an archived run, as sha256sum -c reads it
 LEFT = ("*.part", "*.tmp")  # by a process that was killed
 OF_RUNS = (  # what runs write into their folders (outputs/README.md)
     "report.html", "result.json", "metrics.csv", "config.yaml", "status.json", "nonfinite.json", "wandb_id", "encoder",
-    "figures", "checkpoints", "tensorboard", "events.out.tfevents.*", "export", LOCK, SUMS, *LEFT,
+    "figures", "predictions", "checkpoints", "tensorboard", "events.out.tfevents.*", "export", LOCK, SUMS, *LEFT,
 )  # fmt: skip
 COMPRESSED = (".tar.gz", ".tgz")
 CHUNK = 2**20  # bytes read at once

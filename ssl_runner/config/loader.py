@@ -31,6 +31,7 @@ from omegaconf.basecontainer import BaseContainer
 from ssl_runner.config.compose import composing, version_base
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.files import CONFIG_SETS, MODES, refusal, register
+from ssl_runner.config.hints import instead
 from ssl_runner.config.names import NESTED_KEYS, OLDER_KEYS, TARGET, key_now, name_now
 from ssl_runner.config.paths import check_plugins, conf_dirs
 
@@ -143,6 +144,7 @@ def check_overrides(overrides: Sequence[Override]) -> None:
     may = ", ".join(f"hydra.{each}" for each in LINE_SETS)
     problems = [
         f"{each.key_or_group}: the only keys of hydra.* that the command line may set are {may}"
+        f"{instead(each.key_or_group)}"
         for each in overrides
         if of_hydra(each) and each.key_or_group not in {f"hydra.{key}" for key in LINE_SETS}
     ]

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
@@ -32,6 +33,7 @@ from ssl_runner.results.result import write_atomically
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
+CAPTION_LINES = 4
 MOST_PICTURES = 16  # columns of `Pictures` that are drawn, frames of a strip of `Clips`
 MOST_CLIPS = 4  # examples of `Clips` that are drawn
 FRAME = 64  # minimal width of a frame of a GIF, pixels
@@ -251,17 +253,20 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     columns = min(MOST_PICTURES, max((len(row) for row in figure.rows.values()), default=0))
     if not columns:
         raise ValueError("no pictures to draw")
-    margin, gap, title_height, caption_height = 0.01, 0.05, 0.22, 0.16
+    margin, gap, title_height, line_height = 0.01, 0.05, 0.22, 0.14
     side = min(1.1, (WIDTH - 2 * margin + gap) / columns - gap)  # width of a picture, inches
     heights = {name: side * row.shape[1] / row.shape[2] for name, row in figure.rows.items()}
-    rows_height = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
+    captions = {
+        name: _fit(figure.captions.get(name, ())[: min(columns, len(row))], side) for name, row in figure.rows.items()
+    }
+    below = {name: line_height * max(map(len, lines), default=0) for name, (lines, _) in captions.items()}
+    rows_height = sum(h + title_height + below[name] for name, h in heights.items())
     height = rows_height + 0.08 * (len(heights) - 1) + 2 * margin
     canvas = Canvas(figsize=(WIDTH, height))
     top = height - margin
     for name, row in figure.rows.items():
         _write(canvas, margin, top - 0.13, name, TEXT - 1, theme.muted, height)
         top -= title_height + heights[name]
-        captions = figure.captions.get(name, ())
         for column in range(min(columns, len(row))):
             left = margin + column * (side + gap)
             axes = canvas.add_axes((left / WIDTH, top / height, side / WIDTH, heights[name] / height))
@@ -271,10 +276,11 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
             axes.set_yticks([], [])
             for spine in axes.spines.values():
                 spine.set(color=theme.grid, linewidth=0.6)
-            if column < len(captions):
-                words, size = _fit(captions[column], side)
-                _write(canvas, left + side / 2, top - 0.11, words, size, theme.ink, height, align="center")
-        top -= 0.08 + caption_height * (name in figure.captions)
+            captioned, size = captions[name]
+            for place, words in enumerate(captioned[column] if column < len(captioned) else ()):
+                at = top - 0.12 - line_height * place
+                _write(canvas, left + side / 2, at, words, size, theme.ink, height, align="center")
+        top -= 0.08 + below[name]
     return canvas
 
 
@@ -340,12 +346,13 @@ def _of_clips(figure: Clips) -> tuple[int, int]:
     return max(row.shape[1] for row in figure.rows.values()), min(len(row) for row in figure.rows.values())
 
 
-def _fit(words: str, width: float) -> tuple[str, float]:
-    """Shrink a caption to its picture's width in inches, then truncate it."""
-    em = 0.6 * len(words) / 72  # approximate width per point of size, inches
-    size = max(4.5, min(TEXT - 1, width / em if em else TEXT))
-    most = int(width * 72 / (0.6 * size))
-    return (words if len(words) <= most else words[: max(1, most - 1)] + "…"), size
+def _fit(captions: Sequence[str], width: float) -> tuple[list[list[str]], float]:
+    """The lines of each caption below a picture of so many inches, and their size in points: as large as the longest
+    word allows, in up to `CAPTION_LINES`; what does not fit is cut off."""
+    longest = max((len(word) for caption in captions for word in caption.split()), default=1)
+    size = float(np.clip(width * 72 / (0.6 * longest), 5.0, TEXT - 2.5))
+    most = max(2, round(width * 72 / (0.58 * size)))
+    return [textwrap.wrap(each, most, max_lines=CAPTION_LINES, placeholder="…") for each in captions], size
 
 
 def _write(

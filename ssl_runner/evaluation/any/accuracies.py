@@ -1,13 +1,32 @@
 """Accuracies of examples, and of whole videos that clips were cut from. n examples, K classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ssl_runner.evaluation.any.scores import accuracy
+from ssl_runner.evaluation.any.scores import accuracy, balanced_accuracy
 from ssl_runner.interfaces import Data, OfVideos
 from ssl_runner.results.metrics import Metric, Split, share
+from ssl_runner.results.predictions import Predictions
+
+MANY = 20  # more classes than these, and it is told how often the right one is among the first five
+
+
+def answers(data: Data, logits: Mapping[Split, Tensor]) -> tuple[list[Metric], list[Predictions]]:
+    """Metrics and predictions of a classifier, from its logits (n, K) of each split: `accuracies`, and of each split
+    balanced_accuracy, the mean over classes of the share of their examples that is right, and of more than `MANY`
+    classes accuracy_top5, the share of examples whose class is among the five most probable ones."""
+    metrics: list[Metric] = []
+    for split, of_split in logits.items():
+        label, classes = data.examples(split).label, of_split.shape[1]
+        metrics += accuracies(data, split, of_split)
+        balanced = balanced_accuracy(of_split.argmax(dim=1), label, classes)
+        metrics.append(share("balanced_accuracy", balanced, split=split))
+        if classes > MANY:
+            among = (of_split.topk(5, dim=1).indices == label[:, None]).any(dim=1)
+            metrics.append(share("accuracy_top5", among.double().mean().item(), split=split))
+    return metrics, [predictions(data, split, of_split) for split, of_split in logits.items()]
 
 
 def accuracies(data: Data, split: Split, logits: Tensor, **fields: Any) -> list[Metric]:
@@ -27,6 +46,16 @@ def accuracies(data: Data, split: Split, logits: Tensor, **fields: Any) -> list[
         value = accuracy(mean.argmax(dim=1), of_video)
         metrics.append(share("accuracy_video", value, split=split, headline=True, **fields))
     return metrics
+
+
+def predictions(data: Data, split: Split, logits: Tensor, **condition: str | float) -> Predictions:
+    """What logits (n, K) of a split say of each example. `condition`: that of the metrics."""
+    probability, predicted = logits.softmax(dim=1).max(dim=1)
+    names = data.spec.class_names or [str(each) for each in range(logits.shape[1])]
+    label = data.examples(split).label
+    return Predictions(
+        split, label.numpy(), predicted.numpy(), probability.double().numpy(), names, condition=condition
+    )
 
 
 def accuracy_of(metrics: Sequence[Metric], split: Split) -> float:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ssl_runner.data.any.splits import nested_subsets
-from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
+from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of, predictions
 from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_few, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.figures import Lines
 from ssl_runner.interfaces import Evaluator, Examples, Finding, Subject
 from ssl_runner.results.metrics import Metric, Protocol
+from ssl_runner.results.predictions import Predictions
 
 
 class FewLabel(Evaluator):
@@ -59,12 +60,14 @@ class FewLabel(Evaluator):
             )
         fits = {few: self._fit(subject, train, features["val"], subset) for few, subset in subsets.items()}
         metrics: list[Metric] = []
+        said: list[Predictions] = []
         curve: dict[int, float] = {}
         for few, (fit, _) in fits.items():
             logits = {split: fit.logits(features[split].data.to(subject.device)).cpu() for split in TOLD}
             condition = {"condition": few.condition}
             found = [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **condition)]
             metrics += found
+            said += [predictions(subject.data, split, logits[split], **few.condition) for split in TOLD]
             curve[len(subsets[few])] = accuracy_of(found, "test")
         return Finding(
             metrics,
@@ -89,6 +92,7 @@ class FewLabel(Evaluator):
                     curve, "A linear classifier on frozen features, trained on nested subsets of the labels."
                 )
             },
+            said,
         )
 
     def _fit(

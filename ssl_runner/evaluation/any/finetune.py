@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
+from ssl_runner.evaluation.any.accuracies import answers
 from ssl_runner.evaluation.any.subject import TOLD, sizes
-from ssl_runner.evaluation.any.tuning import Recipe, calibrated, check_views, fine_tune, tuned_accuracies
+from ssl_runner.evaluation.any.tuning import Recipe, calibrated, check_views, fine_tune, tuned_logits
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, Views
 from ssl_runner.results.metrics import Protocol
 
@@ -12,7 +13,7 @@ class FineTune(Evaluator):
     """Train a copy of the encoder with a linear head on "train" for a number of epochs; report "test", once.
 
     How: `tuning.fine_tune`, from `tuning.calibrated`. `views` null: no augmentation, so that what is compared is the
-    weights alone. Nothing is chosen: "val" is reported. Metrics: `accuracies.accuracies`, on test and val, in [0, 1].
+    weights alone. Nothing is chosen: "val" is reported. Metrics: `accuracies.answers`, on test and val, in [0, 1].
     """
 
     pixels_are_control: ClassVar[bool] = False  # they have no weights to train
@@ -28,10 +29,13 @@ class FineTune(Evaluator):
     def __call__(self, subject: Subject) -> Finding:
         train = subject.data.examples("train")
         network = fine_tune(subject, calibrated(subject, self.recipe), train, self.recipe, self.views)
+        logits = tuned_logits(network, subject, self.recipe.batch_size)
+        metrics, predictions = answers(subject.data, logits)
         return Finding(
-            tuned_accuracies(network, subject, self.recipe.batch_size),
+            metrics,
             Protocol(
                 terms={"method": "fine-tuning of all weights"},
                 measured={**sizes(subject, "train", *TOLD), "seed": subject.seed},
             ),
+            predictions=predictions,
         )

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.evaluation.any.accuracies import accuracies
+from ssl_runner.evaluation.any.accuracies import answers
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.interfaces import Evaluator, Finding, Subject
-from ssl_runner.results.metrics import Metric, Protocol
+from ssl_runner.results.metrics import Protocol, Split
 
 SIMILARITIES = 2**25  # held at once: 128 MB of float32
 
@@ -17,7 +17,7 @@ class NearestNeighbors(Evaluator):
 
         votes for class c = sum over the k most similar training examples i of class c of exp(cos(x, x_i) / temperature)
 
-    Wu, Xiong, Yu, Lin 2018, https://arxiv.org/abs/1805.01978. Metrics: `accuracies.accuracies` (of shares of votes), on
+    Wu, Xiong, Yu, Lin 2018, https://arxiv.org/abs/1805.01978. Metrics: `accuracies.answers` (of shares of votes), on
     test and, likewise, on val, in [0, 1]. Where there are fewer than k training examples, all vote, and the protocol
     says how many.
     """
@@ -35,17 +35,19 @@ class NearestNeighbors(Evaluator):
         train = subject.features("train", self.layer)
         k = min(self.k, len(train.label))
         bank, label = train.data.to(subject.device), train.label.to(subject.device)
-        metrics: list[Metric] = []
+        logits: dict[Split, Tensor] = {}
         for split in TOLD:
             asked = subject.features(split, self.layer).data.to(subject.device)
             found = votes(bank, label, asked, subject.data.spec.classes, k=k, temperature=self.temperature)
-            metrics += accuracies(subject.data, split, found.log().cpu())
+            logits[split] = found.log().cpu()
+        metrics, predictions = answers(subject.data, logits)
         return Finding(
             metrics,
             Protocol(
                 terms={"method": "weighted nearest neighbors", "similarity": "cosine"},
                 measured={"voters": k, **sizes(subject, "train", *TOLD), "seed": subject.seed},
             ),
+            predictions=predictions,
         )
 
 

@@ -1,6 +1,6 @@
 """The linear probe: a linear classifier on frozen features."""
 
-from ssl_runner.evaluation.any.accuracies import accuracies
+from ssl_runner.evaluation.any.accuracies import answers
 from ssl_runner.evaluation.any.logistic import Grid, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, named_layer, sizes
 from ssl_runner.interfaces import Evaluator, Finding, Subject
@@ -10,7 +10,7 @@ from ssl_runner.results.metrics import Protocol
 class LinearProbe(Evaluator):
     """Train softmax regression on "train" for a grid of settings, choose on "val", report "test" of the chosen one.
 
-    The chosen classifier is not trained again on train and val together. Metrics: `accuracies.accuracies`, on test and
+    The chosen classifier is not trained again on train and val together. Metrics: `accuracies.answers`, on test and
     val, in [0, 1]; since the settings are chosen on val, its figures are the higher for it.
     `evaluation.logistic.fit_probe` says what is minimized and how.
     """
@@ -25,8 +25,9 @@ class LinearProbe(Evaluator):
         device = subject.device
         fit = fit_probe(subject, self.layer, self.grid)
         logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
+        metrics, predictions = answers(subject.data, logits)
         return Finding(
-            [each for split in TOLD for each in accuracies(subject.data, split, logits[split])],
+            metrics,
             Protocol(
                 terms={"method": "linear probe", "features": "standardized by train"},
                 chosen=fit.chosen,
@@ -37,4 +38,5 @@ class LinearProbe(Evaluator):
                     "seed": subject.seed,
                 },
             ),
+            predictions=predictions,
         )

@@ -21,6 +21,15 @@ def accuracy(predicted: Tensor, label: Tensor) -> float:
     return (predicted == label).double().mean().item()
 
 
+def balanced_accuracy(predicted: Tensor, label: Tensor, classes: int) -> float:
+    """(n,), (n,) -> the mean, over the classes that are in `label`, of the share of their examples that is right.
+    Brodersen et al. 2010, https://doi.org/10.1109/ICPR.2010.764."""
+    total = label.bincount(minlength=classes)
+    right = label[predicted == label].bincount(minlength=classes)
+    there = total > 0
+    return (right[there] / total[there].double()).mean().item()
+
+
 def majority(train: Tensor, label: Tensor) -> float:
     """The accuracy on `label`, (n,), of the class that is most frequent in `train`, the first one in case of a tie."""
     return accuracy(train.bincount().argmax(), label)

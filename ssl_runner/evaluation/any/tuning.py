@@ -25,7 +25,7 @@ from ssl_runner.evaluation.any.subject import (
     within_reach,
 )
 from ssl_runner.interfaces import DataSpec, Encoder, Examples, Subject, Views
-from ssl_runner.results.metrics import Metric
+from ssl_runner.results.metrics import Metric, Split
 
 WARMUP = 0.1  # of the steps, linear
 
@@ -195,15 +195,21 @@ def pace(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
 
 
-def tuned_accuracies(network: nn.Module, subject: Subject, batch_size: int, **fields: Any) -> list[Metric]:
-    """`accuracies.accuracies` of a network's logits, on test and val, in eval mode. `fields`: others of `Metric`."""
-    metrics: list[Metric] = []
+def tuned_logits(network: nn.Module, subject: Subject, batch_size: int) -> dict[Split, Tensor]:
+    """A network's logits (n, K) on the CPU, of test and val, in eval mode."""
+    logits: dict[Split, Tensor] = {}
     for split in TOLD:
         places = torch.arange(len(subject.data.examples(split).label))
         with evaluating(network), torch.inference_mode():
             parts = [network(batch.data).cpu() for batch in batches(subject, split, places, batch_size)]
-        metrics += accuracies(subject.data, split, torch.cat(parts), **fields)
-    return metrics
+        logits[split] = torch.cat(parts)
+    return logits
+
+
+def tuned_accuracies(network: nn.Module, subject: Subject, batch_size: int, **fields: Any) -> list[Metric]:
+    """`accuracies.accuracies` of a network's logits, on test and val, in eval mode. `fields`: others of `Metric`."""
+    logits = tuned_logits(network, subject, batch_size)
+    return [each for split in TOLD for each in accuracies(subject.data, split, logits[split], **fields)]
 
 
 def check_views(views: Views | None, spec: DataSpec, key: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from ssl_runner.figures import Bars, Clips, Dots, Figure, HeatMap, Lines, Pictures, Point, Scatter
+from ssl_runner.reporting import plots
 from ssl_runner.reporting.plots import DARK, DPI, LIGHT, WIDTH, animate, draw, draw_svg, loss_curves, save_figure
 
 GRAY = np.linspace(0, 1, 3 * 4 * 6).reshape(3, 4, 6)
@@ -303,3 +304,12 @@ def test_names_of_dots_never_hide_one_another() -> None:
     assert min(np.diff(heights)) > 8
     many = [*points, Point(20, 1, "", "", "name too many")]
     assert "name" not in draw_svg(Dots({"": many}, "x", "y"), "f")
+
+
+def test_a_caption_is_whole_where_its_words_fit() -> None:
+    lines, size = plots._fit(["automobile, called truck (98%)", "9, called 3 (8%)"], 0.46)
+    assert [" ".join(each) for each in lines] == ["automobile, called truck (98%)", "9, called 3 (8%)"]
+    assert size >= 5
+    cut, _ = plots._fit(["one two three four five six"], 0.1)
+    assert len(cut[0]) == plots.CAPTION_LINES
+    assert cut[0][-1].endswith("…")

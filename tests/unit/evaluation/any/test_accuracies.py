@@ -4,7 +4,7 @@ import pytest
 import torch
 from findings import keys, value
 
-from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
+from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of, answers
 from ssl_runner.evaluation.any.few_label import FewLabel
 from ssl_runner.evaluation.any.few_label_finetune import FewLabelFineTune
 from ssl_runner.evaluation.any.finetune import FineTune
@@ -12,7 +12,7 @@ from ssl_runner.evaluation.any.knn import NearestNeighbors
 from ssl_runner.evaluation.any.linear import LinearProbe
 from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.tuning import Recipe
-from ssl_runner.interfaces import Examples, Finding, OfVideos
+from ssl_runner.interfaces import Examples, Finding, OfVideos, VectorSpec
 
 RECIPE = Recipe(epochs=2, least_steps=1, batch_size=20, learning_rate=0.01, weight_decay=0.0)
 GRID = Grid(learning_rates=[0.1], weight_decays=[0.0], steps=10, batch_size=20)
@@ -56,6 +56,36 @@ def test_other_data_have_none_of_videos(table) -> None:
             return None
 
     assert [each.name for each in accuracies(Unknown(), "val", torch.ones(5, 3))] == ["accuracy"]
+
+
+PROBABILITY = torch.tensor([[0.6, 0.4, 0], [0.6, 0.4, 0], [0.1, 0.9, 0], [0.2, 0.2, 0.6], [0.1, 0.9, 0]])
+
+
+class Named(Known):
+    spec = VectorSpec(count=1, width=1, classes=3, class_names=("a", "b", "c"))
+
+
+def test_answers_say_class_and_probability() -> None:
+    metrics, (found,) = answers(Named(), {"val": PROBABILITY.log()})
+    assert value(Finding(metrics), "balanced_accuracy", "val") == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert {each.name for each in metrics} == {"accuracy", "accuracy_video", "balanced_accuracy"}
+    assert found.predicted.tolist() == [0, 0, 1, 2, 1]
+    assert found.probability.tolist() == pytest.approx([0.6, 0.6, 0.9, 0.6, 0.9])
+    assert (found.label.tolist(), found.names, found.split) == ([1, 0, 1, 2, 0], ("a", "b", "c"), "val")
+
+
+def test_of_many_classes_the_first_five_count_too() -> None:
+    """Of five examples, the classes are 1, 0, 1, 2, 0; the fifth most probable class is 1, 2 is the sixth."""
+
+    class Many(Known):
+        spec = VectorSpec(count=1, width=1, classes=21)
+
+    logits = torch.full((5, 21), -9.0)
+    logits[:, torch.tensor([0, 5, 6, 7, 1, 2])] = -torch.arange(6.0)
+    metrics, (found,) = answers(Many(), {"val": logits})
+    assert value(Finding(metrics), "accuracy", "val") == pytest.approx(2 / 5)
+    assert value(Finding(metrics), "accuracy_top5", "val") == pytest.approx(4 / 5)
+    assert found.names[20] == "20"
 
 
 @pytest.mark.parametrize(("evaluator", "condition"), EVALUATORS, ids=lambda each: type(each).__name__)

@@ -6,6 +6,7 @@ from findings import keys, value
 
 from ssl_runner.evaluation.any import knn
 from ssl_runner.evaluation.any.knn import NearestNeighbors, vote
+from ssl_runner.evaluation.any.subject import TOLD
 
 
 def by_loops(train, label, test, classes, k, temperature):
@@ -51,7 +52,8 @@ def test_a_small_temperature_does_not_overflow():
 @pytest.mark.parametrize(("encoder", "accuracy"), [("label", 1.0), ("constant", 0.25)])
 def test_best_and_worst(subject, encoder, accuracy):
     found = NearestNeighbors(layer="pooled", k=500, temperature=0.07)(subject(encoder))
-    assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
+    assert keys(found) == [(name, split, ()) for split in TOLD for name in ("accuracy", "balanced_accuracy")]
+    assert [each.split for each in found.predictions] == list(TOLD)
     assert value(found, "accuracy") == accuracy
     assert value(found, "accuracy", "val") == pytest.approx(accuracy, abs=0.02)  # 8 of 30 have the first class
     assert found.protocol.measured["voters"] == 60

@@ -3,6 +3,7 @@ from findings import keys, value
 
 from ssl_runner.evaluation.any.linear import LinearProbe
 from ssl_runner.evaluation.any.logistic import Grid, fit_linear
+from ssl_runner.evaluation.any.subject import TOLD
 from ssl_runner.interfaces import Examples
 
 SETTINGS = {"learning_rates": [0.1, 0.3], "weight_decays": [1e-3, 0.1], "steps": 50, "batch_size": 16}
@@ -13,7 +14,8 @@ def test_it_is_the_classifier_chosen_on_val(subject):
     found = LinearProbe(layer=-2, grid=Grid(**SETTINGS))(frozen)
     train, val, test = (frozen.features(split, "-2") for split in ("train", "val", "test"))
     fit = fit_linear(train.data, train.label, val.data, val.label, 4, Grid(**SETTINGS), seed=4)
-    assert keys(found) == [("accuracy", "test", ()), ("accuracy", "val", ())]
+    assert keys(found) == [(name, split, ()) for split in TOLD for name in ("accuracy", "balanced_accuracy")]
+    assert [each.split for each in found.predictions] == list(TOLD)
     assert value(found, "accuracy") == fit.accuracy(test.data, test.label)
     assert value(found, "accuracy", "val") == pytest.approx(fit.val_accuracy, abs=1e-6)
     assert found.protocol.chosen == {"learning_rate": fit.learning_rate, "weight_decay": fit.weight_decay}

@@ -18,6 +18,7 @@ def test_classes_against_scikit_learn(seed):
     guess, label = numbers(seed, values=3), numbers(seed + 10, values=3)
     assert scores.accuracy(guess, label) == pytest.approx(metrics.accuracy_score(label, guess))
     assert scores.macro_f1(guess, label, 3) == pytest.approx(metrics.f1_score(label, guess, average="macro"))
+    assert scores.balanced_accuracy(guess, label, 3) == pytest.approx(metrics.balanced_accuracy_score(label, guess))
     two, other = guess % 2, label % 2
     assert scores.f1(two, other, 1) == pytest.approx(metrics.f1_score(other, two))
     assert scores.matthews(two, other) == pytest.approx(metrics.matthews_corrcoef(other, two))
