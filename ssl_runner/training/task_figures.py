@@ -97,7 +97,9 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
     seen = [name for name in rows if name.startswith("x")] or list(rows)
-    captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
+    captions = [
+        ", ".join(f"{name.removeprefix('y of ')} = {each[i]}" for name, each in words.items()) for i in range(count)
+    ]
     kind = Clips if clips else Pictures
     note = _sentence(rows, words) + drawn_as(channels)
     return kind(rows, {seen[-1]: captions} if words else {}, note)

@@ -14,6 +14,7 @@ from ssl_runner.data.pairs.halves import Halves
 from ssl_runner.data.pairs.illustrations import Illustrations
 from ssl_runner.data.pairs.paired_images import PairedImages
 from ssl_runner.data.pairs.paired_texts import PairedTexts
+from ssl_runner.interfaces import TextSpec
 
 IMAGES = {"size": 4, "channels": 1, "depth": None, "bits": 8, "range": None, "on_broken": "refuse", "workers": 1,
           "test_fraction": 0.2, "val_fraction": 0.2, "split_seed": 0}  # fmt: skip
@@ -111,6 +112,7 @@ def test_two_columns_are_pairs_of_texts(tmp_path: Path) -> None:
         assert torch.equal(first.sort(1).values, second.sort(1).values)  # the same words
         assert (first[:, 0] == spec.special.cls).all()
         assert ((first == spec.special.sep).sum(1) == 1).all()
+    assert isinstance(spec.other, TextSpec)
     assert spec.other.vocabulary == spec.vocabulary
     with pytest.raises(ValueError, match="two different columns"):
         PairedTexts(path=str(file), column="a", other_column="a", **TEXTS)
@@ -132,7 +134,7 @@ def test_captions_are_of_their_images_both_ways(tmp_path: Path) -> None:
     images, texts = source.load(), turned.load()
     from tokenizers import Tokenizer
 
-    reader = Tokenizer.from_str(source.spec.other.tokenizer)
+    reader = Tokenizer.from_str(source.text_spec.tokenizer)
     for split, examples in images.items():
         for image, row in zip(examples.data, source.others(split).tolist(), strict=True):
             named = [int(word) for word in reader.decode(row).split() if word.isdigit()]
@@ -165,10 +167,11 @@ def test_a_row_without_image_or_caption_is_refused(line: str, message: str, tmp_
 
 
 def test_batches_hold_both_views_and_the_fingerprint_covers_them(tmp_path: Path) -> None:
-    data = DataModule(folders(tmp_path), batch_size=4, seed=0)
+    source = folders(tmp_path)
+    data = DataModule(source, batch_size=4, seed=0)
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(batch.data.long() + 100, batch.other.long())
     assert data.statistics()[0] != data.statistics(other=True)[0]
     before = data.fingerprint()
-    data.source._others["train"] = data.source.others("train") + 1
+    source._others["train"] = source.others("train") + 1
     assert data.fingerprint() != before
