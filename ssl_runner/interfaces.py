@@ -32,6 +32,7 @@ class DataSpec(ABC):
     classes: int = 0  # 0: unlabeled
     class_names: tuple[str, ...] = ()
     size: int = 0  # number of pretraining examples; 0: not known yet
+    other: "DataSpec | None" = None  # of the second view of each example, which a `Paired` source has
 
     @abstractmethod
     def to_input(self, data: Tensor) -> Tensor:
@@ -191,6 +192,9 @@ class Batch(NamedTuple):
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
     label: Tensor  # (B,) int64; -1 where unlabeled
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
+    other: Tensor | None = (
+        None  # (B, ...) the second view of each, of a `Paired` source; stored, or as input, like data
+    )
 
 
 SplitName = Literal["pretrain", "train", "val", "test"]
@@ -323,6 +327,15 @@ class OfTasks(Protocol):
 
     def tasks(self, split: SplitName) -> Sequence[Task]:
         """The task of each text of a split, its examples in their order there; at least two."""
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A DataSource with two real views of each example: `load` gives the first, `others` the second, whose type and
+    shape is `spec.other`. Also `Data` that provides this."""
+
+    def others(self, split: SplitName) -> Tensor:
+        """(n, ...) as stored, in the order of the split's examples; after `load`."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders
@@ -584,14 +597,15 @@ LOGGED: Mapping[str, metrics.Kind] = {  # logs that several objectives have
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors, or NamedTuples of tensors with descriptive field names, by which the
-    preview draws them."""
+    preview draws them; those of an objective that `Combines` others are tuples of these."""
 
-    encoder: Encoder  # trained by gradients
+    encoder: Encoder  # trained by gradients; one of the second view of each example is besides (`reads_pairs`)
     trains: ClassVar[bool] = True  # whether there is anything to pretrain
     collapse: ClassVar[str] = (  # for the warning: the likely cause of a collapse and the settings to change
         "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )
     logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # units of logs; others are plain numbers
+    reads_pairs: ClassVar[bool] = False  # whether it reads `Batch.other`: the data must be `Paired`
     counts_examples: ClassVar[bool] = False  # whether it uses `Batch.index`: examples must be the same in all epochs
     floors: ClassVar[Mapping[str, float]] = {}  # logs that indicate a collapse: name -> threshold below which it has
 
@@ -600,6 +614,11 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         """The encoder that is exported, evaluated and monitored. Override it to use a copy of `encoder`, such as the
         teacher of DINO."""
         return self.encoder
+
+    @property
+    def second(self) -> Encoder | None:
+        """The encoder of the second views, if there is one (`reads_pairs`); it is not exported."""
+        return None
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
@@ -634,6 +653,14 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+
+@runtime_checkable
+class Combines(Protocol):
+    """An objective made of others on one encoder: its x and y are tuples with an entry for each of them."""
+
+    def combined(self) -> Mapping[str, Objective[Any, Any]]:
+        """The parts by name, in the order of x and y."""
 
 
 @runtime_checkable

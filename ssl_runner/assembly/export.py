@@ -39,6 +39,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     files, in the form that `sha256sum -c` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = vars(spec) | {"class_names": list(spec.class_names)}
+    del fields["other"]  # the encoder reads the first view
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
         tokens = {name: fields.pop(name) for name in ("counts", "starts", "ends")} | {

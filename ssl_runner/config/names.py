@@ -236,6 +236,10 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "ssl_runner.evaluation.text_classification.TextClassification.length": 256,
     "ssl_runner.evaluation.text_classification.TextClassificationFineTune.length": 256,
     "ssl_runner.evaluation.text_few_label.TextFewLabel.length": 256,
+    "ssl_runner.evaluation.text_classification.TextClassificationFineTune.auxiliary": 0.0,
+    "ssl_runner.evaluation.sentence_pair.SentencePairFineTune.auxiliary": 0.0,
+    "ssl_runner.evaluation.tagging.TaggingFineTune.auxiliary": 0.0,
+    "ssl_runner.evaluation.span_qa.SpanQAFineTune.auxiliary": 0.0,
 }  # fmt: skip
 
 UNTOLD = (

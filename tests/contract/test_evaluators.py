@@ -46,6 +46,8 @@ SMALLER = {  # numbers that cost time and change no promise
     "few_label": {"steps": 30, "per_class": [1]},
     "finetune": {"epochs": 2, "batch_size": 8},
     "few_label_finetune": {"fractions": [0.1, 1.0], "epochs": 2, "least_steps": 5, "batch_size": 8},
+    "few_label_self_training": {"fractions": [0.1], "epochs": 2, "least_steps": 5, "batch_size": 8},
+    "few_label_fixmatch": {"fractions": [0.1], "least_steps": 5, "batch_size": 8},
     "mutual_information": {"candidates": [2, 8]},
     "layers": {"steps": 30},
     "likelihood": {"samples": 3},

@@ -19,6 +19,8 @@ from ssl_runner.assembly import construct
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
+from ssl_runner.data.any.tensors import Splits
+from ssl_runner.data.any.tensors import chosen as taken
 from ssl_runner.interfaces import (
     Batch,
     BiCausalEncoder,
@@ -116,7 +118,11 @@ def config(name: str) -> Config:
     elif hints["spec"] is VideoSpec:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
-        data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
+        pairs = target(name).reads_pairs
+        data, backbone = (
+            ["dataset=halves" if pairs else "dataset=fake_images"],
+            BACKBONE.get(name, ["backbone.widths=[8,16]"]),
+        )
     return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 
@@ -124,10 +130,10 @@ def config(name: str) -> Config:
 def original(name: str) -> tuple[Objective, Batch]:
     chosen = config(name)
     source, spec = construct.source(chosen)
-    data = source.load()["train"]
+    data = Splits(source)
     if isinstance(spec, TextSpec):  # exact once it is read, as in a run
-        spec = replace(source.spec, size=len(data.label))
-    batch = Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
+        spec = replace(source.spec, size=len(data.examples("train").label))
+    batch = taken(data, "train", torch.arange(16), torch.device("cpu"))
     made = construct.objective(chosen, spec)
     if ON in name:  # statistics of batches, without which deep networks give next to nothing in eval mode
         with torch.no_grad():

@@ -56,6 +56,11 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "layers": {"steps": 30},
     "finetune": {"epochs": 1},
     "few_label_finetune": {"fractions": [0.5, 1.0], "epochs": 1, "least_steps": 5},
+    "few_label_self_training": {"fractions": [0.5], "epochs": 1, "least_steps": 5},
+    "few_label_fixmatch": {"fractions": [0.5], "epochs": 1, "least_steps": 5},
+    "multiple_choice": {"epochs": 1},
+    "word_tags": {"steps": 30},
+    "word_tags_finetune": {"epochs": 1},
     "glue": {"tasks": ["CoLA", "STS-B"], "epochs": 1},
     "span_qa": {"epochs": 1, "question": 6},
     "span_qa_finetune": {"epochs": 1, "question": 6},
@@ -102,6 +107,11 @@ def files() -> Path:
         )
         words = ["".join(f"{w} {'B-place' if w == 'moon' else 'O'}\n" for w in a.lower().split()) for a in texts]
         (folder / f"{split}.conll").write_text("\n".join(words))
+    for split in ("train", "val"):
+        choices = [[made_text.sentence(draw) for _ in range(5)] for _ in range(24)]
+        lines = ["startphrase,ending0,ending1,ending2,ending3,label"]
+        lines += [",".join([*(f'"{each}"' for each in row), str(place % 4)]) for place, row in enumerate(choices)]
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
         (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))

@@ -1,6 +1,7 @@
 """A small task of every objective and of its main variants: an encoder, and x and y of one batch, by seeds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import made_text
@@ -54,6 +55,7 @@ SMALL = {  # what would be slow, or is as long as the batch
     "moco": ["objective.queue=20"],
     "simclr": ["objective.ranks=all"],
     "glove": ["objective.entries=4096"],
+    "sum": ["objective.parts.simclr.ranks=all"],
 }
 TRAINED = [name for name, cls in option_classes("objective").items() if cls.trains]  # all but `none`
 RULES = sorted(path.stem for path in (conf_dir() / "objective" / "loss").glob("*.yaml"))
@@ -70,6 +72,12 @@ CASES |= {
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
     "rotation on revnet": ["objective=rotation", "backbone=revnet14", "backbone.depth=26"],
+    "sum by uncertainty": [
+        "objective=sum",
+        "objective/parts=[inpainting,moco,vae]",
+        "objective.weighting=uncertainty",
+        "objective.parts.moco.queue=20",
+    ],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
 }
 CASES |= {
@@ -114,7 +122,12 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
     of = [word.partition("widths")[0] for word in backbone if "widths" in word]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
-    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))
+    other = None
+    if locate(config.objective["_target_"]).reads_pairs:
+        second = ImageSpec(channels=3, height=8, width=16)
+        config.objective["other"].update(widths=[8, 16], norm=norm)
+        spec, other = replace(spec, other=second), second.to_input(second.fake(COUNT))
+    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT), other)
 
 
 def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Objective, Any, Any]:
@@ -129,7 +142,14 @@ def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """`change` of each tensor of an x or y."""
-    return change(part) if isinstance(part, Tensor) else type(part)(*map(change, part))
+    if isinstance(part, Tensor):
+        return change(part)
+    return of_same_type(part, [mapped(each, change) for each in part])
+
+
+def of_same_type(part: tuple[Any, ...], values: list[Any]) -> Any:
+    """A NamedTuple, or the tuple that a sum of objectives has, of other values."""
+    return type(part)(*values) if hasattr(part, "_fields") else tuple(values)
 
 
 def half(part: Any, number: int) -> Any:
@@ -142,8 +162,10 @@ def half(part: Any, number: int) -> Any:
             return value
         return value[rows] if value.shape[0] == COUNT else value[:, rows]
 
+    if isinstance(part, Tensor):
+        return cut(part)
     if not isinstance(part, Origin):
-        return mapped(part, cut)
+        return of_same_type(part, [half(each, number) for each in part])
     if part.priority.numel():  # (V * B, M), the views of one process after another
         views = torch.arange(part.source.numel()).view(-1, COUNT)
         own = [views[:, : COUNT // 2].flatten(), views[:, COUNT // 2 :].flatten()]
