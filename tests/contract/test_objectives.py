@@ -26,6 +26,7 @@ from ssl_runner.interfaces import (
     ClipEncoder,
     CountEncoder,
     FrameEncoder,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
@@ -117,6 +118,8 @@ def config(name: str) -> Config:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
         data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
+        if hints["encoder"] is MixtureEncoder:
+            backbone = ["backbone=mixture", "backbone.components=4"]
     return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 

@@ -24,6 +24,7 @@ from ssl_runner.interfaces import (
     DataSpec,
     FrameEncoder,
     ImageSpec,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
@@ -44,6 +45,7 @@ BACKBONES: dict[type, list[str]] = {
     BiCausalEncoder: ["backbone=bilstm", "backbone.width=16", "backbone.dropout=0"],
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
+    MixtureEncoder: ["backbone=mixture", "backbone.components=3"],
 }
 SMALL = {  # what would be slow, or is as long as the batch
     "cpc": ["objective.patch=8", "objective.stride=2", "objective.jitter=0"],
@@ -70,7 +72,16 @@ CASES |= {
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
-}
+    "gaussian_mixture with full covariances": [*CASES["gaussian_mixture"], "backbone.covariance=full"],
+    "gaussian_mixture with mean_field": [*CASES["gaussian_mixture"], "objective/inference=mean_field"],
+    **{
+        f"gaussian_mixture with {inference}": [
+            *CASES["gaussian_mixture"], f"objective/inference={inference}", "backbone=mixture_network",
+            "backbone.widths=[8]", "backbone.components=3",
+        ]
+        for inference in ("amortized", "black_box")
+    },
+}  # fmt: skip
 CASES |= {
     f"bert with {path.stem}": [*CASES["bert"], f"optimizer={path.stem}"]
     for path in sorted((conf_dir() / "optimizer").glob("*.yaml"))
