@@ -714,7 +714,8 @@ class Bounds(Protocol):
         """The family of p(y | z), and all that determines its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L): mean and standard deviation of q(z | x), a diagonal normal distribution."""
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), as a network gives it; of each latent by itself,
+        if it is no diagonal normal distribution."""
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""

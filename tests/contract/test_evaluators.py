@@ -22,6 +22,7 @@ from ssl_runner.interfaces import (
     Batch,
     Bounds,
     Contrasts,
+    Decomposes,
     Encoder,
     Evaluator,
     Examples,
@@ -32,6 +33,7 @@ from ssl_runner.interfaces import (
     Inspection,
     Loss,
     Objective,
+    Parts,
     Reconstructs,
     Subject,
 )
@@ -144,12 +146,19 @@ class Copy(Objective[Tensor, Tensor]):
     def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
         return -(self.encode(x).mean(dim=1) - torch.randn(samples, len(y))).square()
 
+    def family(self) -> str:
+        return "none"
+
+    def decompose(self, x: Tensor, y: Tensor, samples: int) -> Parts:
+        kl = torch.rand(samples, len(y)).mean(dim=0)
+        return Parts(self.encode(x).mean(dim=1), self.encode(x).mean(dim=1) - kl, kl)
+
     def critic(self, x: Tensor) -> Tensor:
         z = self.encoder(x).pooled
         return z @ z.T
 
 
-PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
+PROTOCOLS = (Bounds, Contrasts, Decomposes, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:

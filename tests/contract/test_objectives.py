@@ -31,6 +31,7 @@ from ssl_runner.interfaces import (
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -114,6 +115,8 @@ def config(name: str) -> Config:
     if issubclass(TextSpec, hints["spec"]) and hints["spec"] is TextSpec:
         data = made_text.overrides()
         backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
+    elif hints["spec"] is VectorSpec:
+        data, backbone = ["dataset=linear_gaussian"], ["backbone=mlp", "backbone.widths=[16]"]
     elif hints["spec"] is VideoSpec:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:

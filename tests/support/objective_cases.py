@@ -1,6 +1,7 @@
 """A small task of every objective and of its main variants: an encoder, and x and y of one batch, by seeds."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, get_type_hints
 
 import made_text
@@ -29,6 +30,7 @@ from ssl_runner.interfaces import (
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -75,6 +77,10 @@ CASES |= {
     "gaussian_mixture with full covariances": [*CASES["gaussian_mixture"], "backbone.covariance=full"],
     "gaussian_mixture with mean_field": [*CASES["gaussian_mixture"], "objective/inference=mean_field"],
     **{
+        f"{name} with {posterior}": [*CASES[name], f"objective/posterior={posterior}"]
+        for name, posterior in product(("vae", "vector_vae"), ("mixture", "per_example", "score_function"))
+    },
+    **{
         f"gaussian_mixture with {inference}": [
             *CASES["gaussian_mixture"], f"objective/inference={inference}", "backbone=mixture_network",
             "backbone.widths=[8]", "backbone.components=3",
@@ -98,6 +104,9 @@ def spec_and_data(reads: type[DataSpec], *, equal: bool) -> tuple[DataSpec, list
         if not equal:
             data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
+    if reads is VectorSpec:
+        vectors = VectorSpec(count=1, width=8, size=64)
+        return vectors, ["dataset=linear_gaussian"], vectors.fake(COUNT)
     if reads is VideoSpec:
         clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
         about = ["dataset=moving_digits", "dataset.color=true", "dataset.frames=16", "dataset.side=16"]
@@ -118,9 +127,10 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
         TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
+        VectorSpec: ["backbone=mlp", "backbone.widths=[8,16]"],
     }
     backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
-    of = [word.partition("widths")[0] for word in backbone if "widths" in word]
+    of = [word.partition("widths")[0] for word in backbone if "widths" in word and type(spec) is not VectorSpec]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
     return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))

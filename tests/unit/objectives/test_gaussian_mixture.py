@@ -86,10 +86,10 @@ def test_em_is_that_of_scikit_learn(covariance: Covariance) -> None:
 
 
 def test_variational_bayes_is_that_of_scikit_learn() -> None:
-    """Of full covariances: of diagonal ones its expectation of the log precision is that of a full one. Its bound leaves
-    out constants; tests/unit/nn compares ours with the evidence."""
+    """Of full covariances: of diagonal ones its expectation of the log precision is that of a full one. Its bound
+    leaves out constants; tests/unit/nn compares ours with the evidence."""
     made = objective(PLAIN, "full")
-    logs, start = fitted(made)
+    _, start = fitted(made)
     reference = theirs(BayesianGaussianMixture, "full", start, weight_concentration_prior_type="dirichlet_distribution")
     torch.testing.assert_close(made.encoder.means, torch.tensor(reference.means_).float(), atol=2e-3, rtol=2e-3)
     data = IRIS.double().numpy()
