@@ -25,7 +25,7 @@ class Codebook(nn.Module):
         super().__init__()
         self.decay = decay
         self.least = least
-        self.register_buffer("codes", torch.randn(count, width))
+        self.register_buffer("codes", torch.randn(count, width) / count)
         self.register_buffer("share", torch.full((count,), 1 / count))
         self.register_buffer("total", self.codes / count)
         self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))

@@ -67,7 +67,9 @@ class VQ(Objective[Seen, Tensor]):
             if number < (2 if key == "codes" else 1):
                 raise ValueError(f"objective.{key} is {number}; it must be at least {2 if key == 'codes' else 1}")
         if not commitment > 0:
-            raise ValueError(f"objective.commitment is {commitment}; it must be above 0: else vectors leave their codes")
+            raise ValueError(
+                f"objective.commitment is {commitment}; it must be above 0: else vectors leave their codes"
+            )
         if not 0 <= decay < 1:
             raise ValueError(f"objective.decay is {decay}; it must lie in [0, 1); 0 takes the codes of the batch alone")
         if not 0 <= least < 1:

@@ -50,7 +50,8 @@ from ssl_runner.testing.objectives import (  # noqa: F401
     test_what_shows_a_collapse_is_logged_and_has_not_come,
 )
 
-BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
+BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
+            "vq": ["backbone.widths=[8,16,16]"]}  # fmt: skip
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
     CausalEncoder: ["backbone=gpt_tiny", "backbone.depth=1"],
