@@ -36,7 +36,7 @@ class VQ(Objective[Seen, Tensor]):
     averages of the vectors nearest to them (`nn.codebook`). With a uniform prior over codes KL(q || p) is constant,
     cells x log(codes) nats, so that the first term is -ELBO but for constants; the prior that is fitted afterwards,
     `objective=language_model` on the codes, makes it smaller. `code_perplexity`: e^entropy of the use of codes in the
-    batch.
+    batch; `running_perplexity`: of that in all steps lately.
 
     van den Oord, Vinyals, Kavukcuoglu 2017, "Neural Discrete Representation Learning",
     https://arxiv.org/abs/1711.00937; Razavi, van den Oord, Vinyals 2019, "Generating Diverse High-Fidelity Images with
@@ -47,7 +47,7 @@ class VQ(Objective[Seen, Tensor]):
     collapse: ClassVar[str] = (
         "a few codes serve all cells: lower objective.commitment, raise objective.least, or lower optimizer.lr"
     )
-    floors: ClassVar[Mapping[str, float]] = {"code_perplexity": 1.5}
+    floors: ClassVar[Mapping[str, float]] = {"running_perplexity": 1.5}
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class VQ(Objective[Seen, Tensor]):
                 "squared_error": error.detach() / y[0].numel(),
                 "commitment": apart.detach(),
                 "code_perplexity": perplexity(share),
+                "running_perplexity": perplexity(self.codebook.share / self.codebook.share.sum()),
                 "codes_used": (share > 0).sum().float(),
             }
         value = error / (2 * self.deviation**2) + self.commitment * apart
