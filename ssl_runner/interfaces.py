@@ -43,11 +43,22 @@ class DataSpec(ABC):
         """Draw `n` random examples in stored form, to test an objective before any data are read."""
 
 
+class NumericSpec(DataSpec):
+    """Examples of real numbers, whatever their shape: images, vectors or clips."""
+
+    kind: ClassVar[str] = "images, vectors or clips"
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+
+
 Stored = Literal["uint8", "uint16", "int16", "float32"]  # types of the values of images, in torch and NumPy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSpec(DataSpec):
+class ImageSpec(NumericSpec):
     """Images of any number of channels: (n, C, H, W) of the type `stored`, float in [0, 1] as input.
 
     Values are mapped linearly: `range[0]` to 0, `range[1]` to 1. Values outside of `range` are clipped."""
@@ -61,6 +72,10 @@ class ImageSpec(DataSpec):
     box_names: tuple[str, ...] = ()  # the classes of boxes, of a dataset that is `Boxed`; empty: images have no boxes
     one_box: bool = False  # whether no image has more than one box, ignored ones aside
     tag_names: tuple[str, ...] = ()  # the classes of `Tagged`, of which an image may show several; empty: none
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.channels, self.height, self.width
 
     @property
     def plain(self) -> bool:
@@ -83,13 +98,29 @@ class ImageSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorSpec(DataSpec):
+class LinearModel:
+    """x = mean + W z + deviation e, with z and e standard normal: log p(x) and p(z | x) are known.
+
+    Tipping, Bishop 1999, "Probabilistic Principal Component Analysis", https://doi.org/10.1111/1467-9868.00196."""
+
+    loadings: tuple[tuple[float, ...], ...]  # W: D rows of L numbers
+    mean: tuple[float, ...]  # D numbers
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSpec(NumericSpec):
     """Sets of vectors: (n, N, D) float, as stored and as input."""
 
     kind: ClassVar[str] = "vectors"
     count: int  # N
     width: int  # D
     information: float | None = None  # mutual information of the first two vectors of an example, nats; None: unknown
+    linear: LinearModel | None = None  # of the one vector of an example, if it is known to follow such a model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.count, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data
@@ -163,7 +194,7 @@ class TextSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoSpec(DataSpec):
+class VideoSpec(NumericSpec):
     """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in temporal order."""
 
     kind: ClassVar[str] = "video clips"
@@ -171,6 +202,10 @@ class VideoSpec(DataSpec):
     channels: int
     height: int
     width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.frames, self.channels, self.height, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.float().div_(255)
@@ -555,6 +590,36 @@ class CountEncoder(TextEncoder):
         """(B, T) -> (B, vocabulary): log p(token after the last one that is not padding | tokens), nats."""
 
 
+class MixtureEncoder(Encoder):
+    """Encode examples as q(k | x), the probability that each of K components of a Gaussian mixture made x.
+
+    It holds the mixture. Examples are flattened to (B, D), images normalized before. With quad = |(x - mean_k) F_k|^2,
+    `log_joint` is -quad / 2 + bias_k and, up to a constant of normalization (`log_scale`), log p(x, k)."""
+
+    kind: ClassVar[str] = "a mixture encoder (numbers, a probability per component)"
+    exact: bool  # whether q(k | x) is the softmax of `log_joint`; else a network gives it
+    covariance: Literal["full", "diagonal"]
+    means: Tensor  # (K, D)
+    factors: Tensor  # (K, D, D), upper triangular; (K, D) if diagonal: F F^T is the precision of a component
+    bias: Tensor  # (K,)
+
+    @abstractmethod
+    def flat(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, D) float32 (float64 stays): the numbers that the mixture is of."""
+
+    @abstractmethod
+    def log_q(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, K): log q(k | x)."""
+
+    @abstractmethod
+    def log_scale(self) -> Tensor:
+        """(): log of the factor by which a density of `flat` is multiplied to be one of the input, nats."""
+
+    @abstractmethod
+    def unflat(self, values: Tensor) -> Tensor:
+        """(n, D) -> (n, ...): the inverse of `flat`."""
+
+
 # ---------------------------------------------------------------------------------------------------------- objectives
 
 X = TypeVar("X")
@@ -737,10 +802,31 @@ class Bounds(Protocol):
         """The family of p(y | z), and all that determines its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L): mean and standard deviation of q(z | x), a diagonal normal distribution."""
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), as a network gives it; of each latent by itself,
+        if it is no diagonal normal distribution."""
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
+
+
+class Parts(NamedTuple):
+    """log p(y) of B examples in two parts, (B,) each, nats: log_p = elbo + kl, if the draws of both are the same."""
+
+    log_p: Tensor  # log p(y), exact
+    elbo: Tensor  # E_q[log p(y, z) - log q(z | x)]
+    kl: Tensor  # KL(q(z | x) || p(z | y)): what the bound leaves, computed by itself
+
+
+@runtime_checkable
+class Decomposes(Protocol):
+    """An objective with latent variables whose p(y) and p(z | y) are known, so that the gap of its bound is."""
+
+    def family(self) -> str:
+        """What q(z | x) can be, and how it is found: "diagonal normal, by a network"."""
+
+    def decompose(self, x: Any, y: Any, samples: int) -> Parts:
+        """`samples`: draws of z for each example, where an expectation has no closed form. Raises ValueError where
+        log p(y) is unknown, with the setting to change."""
 
 
 @runtime_checkable

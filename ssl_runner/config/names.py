@@ -213,6 +213,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "ssl_runner.objectives.mae.MAE.target": "pixels",
     "ssl_runner.objectives.self_distillation.SelfDistillation.exported": "student",
     "ssl_runner.objectives.supervised.Supervised.views": None,
+    "ssl_runner.objectives.vae.VAE.posterior": {TARGET: "ssl_runner.losses.posteriors.Gaussian"},
     "ssl_runner.evaluation.few_label_finetune.FewLabelFineTune.views": None,
     "ssl_runner.evaluation.finetune.FineTune.views": None,
     "ssl_runner.evaluation.geometry.Geometry.spectrum": [4, 100],  # the metrics of these three keys are new

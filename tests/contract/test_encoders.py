@@ -50,6 +50,8 @@ SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
 FEWER = {  # large ones are not tried at every size, others read no images, or square ones alone
     "huggingface_vit": ["gray 28", "color 32"],
     "mlp": ["vectors"],
+    "mixture": ["gray 28", "vectors"],
+    "mixture_network": ["color 32", "vectors"],
     "resnet14": ["gray 28"],
     "resnet14_v2": ["gray 28", "gray 32 x 64"],
     "resnet18": ["gray 28", "color 32"],

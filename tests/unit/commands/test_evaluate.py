@@ -25,7 +25,7 @@ from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import typed
 from ssl_runner.config.signatures import locate
-from ssl_runner.interfaces import Encoder, ImageSpec, TextSpec, VectorSpec, VideoSpec
+from ssl_runner.interfaces import Encoder, ImageSpec, NumericSpec, TextSpec, VectorSpec, VideoSpec
 from ssl_runner.reporting.protocols import elsewhere
 from ssl_runner.results.address import Address
 from ssl_runner.results.result import (
@@ -52,6 +52,7 @@ DATA = {
     ImageSpec: ["dataset=fake_images", "dataset.height=16", "dataset.width=16", "dataset.examples=40"],
     VideoSpec: ["dataset=moving_digits", "dataset.clips=20", "dataset.val_clips=8", "dataset.test_clips=8"],
     VectorSpec: ["dataset=correlated_gaussians"],
+    NumericSpec: ["dataset=correlated_gaussians"],
 }
 
 
