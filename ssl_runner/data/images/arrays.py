@@ -492,7 +492,7 @@ def _understood(images: _Images, small: Mapping[str, np.ndarray], channel_axis: 
     return _Contents(sizes, shape, stored, axis, labels, classes, names, boxes)
 
 
-def _boxes(small: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _boxes(small: Mapping[str, np.ndarray], sizes: Mapping[SplitName, int]) -> dict[str, np.ndarray]:
     """The boxes of each part, (n, 4) float32; {} if there are none."""
     given = [part for part in sizes if f"boxes_{part}" in small]
     if given and len(given) < len(sizes):
