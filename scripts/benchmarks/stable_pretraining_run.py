@@ -20,6 +20,7 @@ WORKERS = 2
 SMALLEST = 0.2  # area of a crop
 COLORS = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
 Made = tuple[Any, Any]  # a module and its data
+OFF = ("env_dump", "hardware_monitor", "module_summary", "progress_bar", "registry", "trainer_info", "unused_params")
 PRECISIONS: dict[torch.dtype, Any] = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed"}
 
 
@@ -69,12 +70,14 @@ def rate(made: Callable[[], Made], dtype: torch.dtype, steps: int) -> float:
 
 
 def fit(made: Callable[[], Made], dtype: torch.dtype, steps: int, *callbacks: Any) -> None:
-    """Train for so many steps, and write and print nothing."""
+    """Train for so many steps, and write and print nothing: what it records of runs by itself is off."""
     import lightning
+    import stable_pretraining
     from loguru import logger
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logger.disable("stable_pretraining")
+    stable_pretraining.set(default_callbacks=dict.fromkeys(OFF, False))
     module, data = made()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
