@@ -32,6 +32,7 @@ class DataSpec(ABC):
     classes: int = 0  # 0: unlabeled
     class_names: tuple[str, ...] = ()
     size: int = 0  # number of pretraining examples; 0: not known yet
+    other: "DataSpec | None" = None  # of the second view of each example, which a `Paired` source has
 
     @abstractmethod
     def to_input(self, data: Tensor) -> Tensor:
@@ -42,11 +43,22 @@ class DataSpec(ABC):
         """Draw `n` random examples in stored form, to test an objective before any data are read."""
 
 
+class NumericSpec(DataSpec):
+    """Examples of real numbers, whatever their shape: images, vectors or clips."""
+
+    kind: ClassVar[str] = "images, vectors or clips"
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+
+
 Stored = Literal["uint8", "uint16", "int16", "float32"]  # types of the values of images, in torch and NumPy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSpec(DataSpec):
+class ImageSpec(NumericSpec):
     """Images of any number of channels: (n, C, H, W) of the type `stored`, float in [0, 1] as input.
 
     Values are mapped linearly: `range[0]` to 0, `range[1]` to 1. Values outside of `range` are clipped."""
@@ -60,6 +72,10 @@ class ImageSpec(DataSpec):
     box_names: tuple[str, ...] = ()  # the classes of boxes, of a dataset that is `Boxed`; empty: images have no boxes
     one_box: bool = False  # whether no image has more than one box, ignored ones aside
     tag_names: tuple[str, ...] = ()  # the classes of `Tagged`, of which an image may show several; empty: none
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.channels, self.height, self.width
 
     @property
     def plain(self) -> bool:
@@ -82,13 +98,29 @@ class ImageSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorSpec(DataSpec):
+class LinearModel:
+    """x = mean + W z + deviation e, with z and e standard normal: log p(x) and p(z | x) are known.
+
+    Tipping, Bishop 1999, "Probabilistic Principal Component Analysis", https://doi.org/10.1111/1467-9868.00196."""
+
+    loadings: tuple[tuple[float, ...], ...]  # W: D rows of L numbers
+    mean: tuple[float, ...]  # D numbers
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSpec(NumericSpec):
     """Sets of vectors: (n, N, D) float, as stored and as input."""
 
     kind: ClassVar[str] = "vectors"
     count: int  # N
     width: int  # D
     information: float | None = None  # mutual information of the first two vectors of an example, nats; None: unknown
+    linear: LinearModel | None = None  # of the one vector of an example, if it is known to follow such a model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.count, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data
@@ -151,6 +183,7 @@ class TextSpec(DataSpec):
     tokens: Mapping[str, int] = field(default_factory=dict)  # number per split, including tokens outside of windows
     words: Mapping[str, int] = field(default_factory=dict)  # number per split, before tokenization
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, including spaces and line ends
+    tasks: bool = False  # whether each text is a task with examples (`OfTasks`)
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.long()
@@ -161,7 +194,7 @@ class TextSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoSpec(DataSpec):
+class VideoSpec(NumericSpec):
     """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in temporal order."""
 
     kind: ClassVar[str] = "video clips"
@@ -169,6 +202,10 @@ class VideoSpec(DataSpec):
     channels: int
     height: int
     width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.frames, self.channels, self.height, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.float().div_(255)
@@ -190,6 +227,9 @@ class Batch(NamedTuple):
     data: Tensor  # (B, ...); as stored from the loader, as input in `Objective.split`
     label: Tensor  # (B,) int64; -1 where unlabeled
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
+    other: Tensor | None = (
+        None  # (B, ...) the second view of each, of a `Paired` source; stored, or as input, like data
+    )
 
 
 SplitName = Literal["pretrain", "train", "val", "test"]
@@ -307,6 +347,30 @@ class OfVideos(Protocol):
 
     def videos(self, split: SplitName) -> Tensor | None:
         """(n,) int64, in the order of the split's examples: the index of the video of each. None: unknown."""
+
+
+class Task(NamedTuple):
+    """A rule, by examples of it."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]  # of each text, as a word
+
+
+@runtime_checkable
+class OfTasks(Protocol):
+    """A DataSource of texts, each a task of its own; also `Data` that provides these."""
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """The task of each text of a split, its examples in their order there; at least two."""
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A DataSource with two real views of each example: `load` gives the first, `others` the second, whose type and
+    shape is `spec.other`. Also `Data` that provides this."""
+
+    def others(self, split: SplitName) -> Tensor:
+        """(n, ...) as stored, in the order of the split's examples; after `load`."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders
@@ -526,6 +590,36 @@ class CountEncoder(TextEncoder):
         """(B, T) -> (B, vocabulary): log p(token after the last one that is not padding | tokens), nats."""
 
 
+class MixtureEncoder(Encoder):
+    """Encode examples as q(k | x), the probability that each of K components of a Gaussian mixture made x.
+
+    It holds the mixture. Examples are flattened to (B, D), images normalized before. With quad = |(x - mean_k) F_k|^2,
+    `log_joint` is -quad / 2 + bias_k and, up to a constant of normalization (`log_scale`), log p(x, k)."""
+
+    kind: ClassVar[str] = "a mixture encoder (numbers, a probability per component)"
+    exact: bool  # whether q(k | x) is the softmax of `log_joint`; else a network gives it
+    covariance: Literal["full", "diagonal"]
+    means: Tensor  # (K, D)
+    factors: Tensor  # (K, D, D), upper triangular; (K, D) if diagonal: F F^T is the precision of a component
+    bias: Tensor  # (K,)
+
+    @abstractmethod
+    def flat(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, D) float32 (float64 stays): the numbers that the mixture is of."""
+
+    @abstractmethod
+    def log_q(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, K): log q(k | x)."""
+
+    @abstractmethod
+    def log_scale(self) -> Tensor:
+        """(): log of the factor by which a density of `flat` is multiplied to be one of the input, nats."""
+
+    @abstractmethod
+    def unflat(self, values: Tensor) -> Tensor:
+        """(n, D) -> (n, ...): the inverse of `flat`."""
+
+
 # ---------------------------------------------------------------------------------------------------------- objectives
 
 X = TypeVar("X")
@@ -568,14 +662,15 @@ LOGGED: Mapping[str, metrics.Kind] = {  # logs that several objectives have
 
 class Objective(nn.Module, ABC, Generic[X, Y]):
     """A self-supervised task. X and Y are tensors, or NamedTuples of tensors with descriptive field names, by which the
-    preview draws them."""
+    preview draws them; those of an objective that `Combines` others are tuples of these."""
 
-    encoder: Encoder  # trained by gradients
+    encoder: Encoder  # trained by gradients; one of the second view of each example is besides (`reads_pairs`)
     trains: ClassVar[bool] = True  # whether there is anything to pretrain
     collapse: ClassVar[str] = (  # for the warning: the likely cause of a collapse and the settings to change
         "the loss has a trivial solution, or the learning rate is too high: lower optimizer.lr"
     )
     logged: ClassVar[Mapping[str, metrics.Kind]] = LOGGED  # units of logs; others are plain numbers
+    reads_pairs: ClassVar[bool] = False  # whether it reads `Batch.other`: the data must be `Paired`
     counts_examples: ClassVar[bool] = False  # whether it uses `Batch.index`: examples must be the same in all epochs
     floors: ClassVar[Mapping[str, float]] = {}  # logs that indicate a collapse: name -> threshold below which it has
 
@@ -584,6 +679,11 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         """The encoder that is exported, evaluated and monitored. Override it to use a copy of `encoder`, such as the
         teacher of DINO."""
         return self.encoder
+
+    @property
+    def second(self) -> Encoder | None:
+        """The encoder of the second views, if there is one (`reads_pairs`); it is not exported."""
+        return None
 
     @abstractmethod
     def split(self, batch: Batch) -> tuple[X, Y]:
@@ -618,6 +718,14 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+
+@runtime_checkable
+class Combines(Protocol):
+    """An objective made of others on one encoder: its x and y are tuples with an entry for each of them."""
+
+    def combined(self) -> Mapping[str, Objective[Any, Any]]:
+        """The parts by name, in the order of x and y."""
 
 
 @runtime_checkable
@@ -694,10 +802,31 @@ class Bounds(Protocol):
         """The family of p(y | z), and all that determines its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L): mean and standard deviation of q(z | x), a diagonal normal distribution."""
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), as a network gives it; of each latent by itself,
+        if it is no diagonal normal distribution."""
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
+
+
+class Parts(NamedTuple):
+    """log p(y) of B examples in two parts, (B,) each, nats: log_p = elbo + kl, if the draws of both are the same."""
+
+    log_p: Tensor  # log p(y), exact
+    elbo: Tensor  # E_q[log p(y, z) - log q(z | x)]
+    kl: Tensor  # KL(q(z | x) || p(z | y)): what the bound leaves, computed by itself
+
+
+@runtime_checkable
+class Decomposes(Protocol):
+    """An objective with latent variables whose p(y) and p(z | y) are known, so that the gap of its bound is."""
+
+    def family(self) -> str:
+        """What q(z | x) can be, and how it is found: "diagonal normal, by a network"."""
+
+    def decompose(self, x: Any, y: Any, samples: int) -> Parts:
+        """`samples`: draws of z for each example, where an expectation has no closed form. Raises ValueError where
+        log p(y) is unknown, with the setting to change."""
 
 
 @runtime_checkable
@@ -723,6 +852,14 @@ class FillsIn(Protocol):
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these positions."""
+
+
+@runtime_checkable
+class PredictsHidden(Protocol):
+    """An objective that predicts any token of a text from all others."""
+
+    def pseudo_log_likelihood(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T): log p(token n | all others), each hidden in turn; nats; 0 at special tokens."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
@@ -795,6 +932,7 @@ class Inspection(ABC):
 
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     presentation: ClassVar[frozenset[str]] = frozenset()  # as in `Evaluator`
+    contents: Contents = {}  # as in `Evaluator`
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     def check(self, spec: Any) -> None:  # noqa: B027

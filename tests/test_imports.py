@@ -40,6 +40,7 @@ LOOSE = {"figures", "interfaces", "__main__", "__init__"}  # modules that lie in
 FLOORS = {  # of `data` and `evaluation`, by what they read -> floors that they may import
     "any": set(),
     "images": {"any"},
+    "pairs": {"any", "images", "text"},
     "text": {"any"},
     "vectors": {"any"},
     "video": {"any", "images"},

@@ -41,8 +41,7 @@ def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str
     unfit = unfit_evaluations(config, spec)
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
     for name, each in made.items():
-        if isinstance(each, Evaluator):
-            files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+        files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
     try:
         return {key: fingerprint(named) for key, named in files.items()}
     except OSError as error:

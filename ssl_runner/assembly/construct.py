@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from ssl_runner.assembly.weights import Which, begin, parts_with_weights
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.fit import reads
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import locate, parameters
+from ssl_runner.config.signatures import held_in, locate, parameters
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.interfaces import (
     DataSource,
@@ -34,6 +35,8 @@ TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam
 def construct(node: Mapping[str, Any], **context: Any) -> Any:
     """Call a node's `_target_` with its values, inner nodes first, and with its parameters from `context`.
 
+    Named nodes of a mapping are constructed in the order of their names, since identities do not depend on their order.
+
     Raises ConfigError where the constructor raises ValueError, and where the target is not on the allowlist.
     """
     cls = locate(node["_target_"])
@@ -41,7 +44,9 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
     values: dict[str, Any] = {}
     for name, value in node.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            values[name] = construct(value, **context)
+            values[name] = construct(value, **_within(cls, name, value, context))
+        elif isinstance(value, Mapping) and held_in(annotations.get(name, (None,))[0]):
+            values[name] = {key: _part(f"{name}.{key}", value[key], **context) for key in sorted(value)}
         elif get_origin(annotations.get(name, (None,))[0]) is tuple:
             values[name] = tuple(value)
         elif name != "_target_":
@@ -54,6 +59,36 @@ def construct(node: Mapping[str, Any], **context: Any) -> Any:
     except (ArithmeticError, MemoryError, RuntimeError) as error:  # torch's, of numbers that it cannot have
         raise ConfigError(
             [f"{cls.__name__} cannot be built from its settings: {str(error).splitlines()[0]}"]
+        ) from error
+
+
+def _within(owner: type[Any], name: str, node: Mapping[str, Any], context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The context of a node within that of `owner`. An encoder within an objective is that of the second views: its
+    spec is theirs. Raises ConfigError where there are none, or of a kind that it does not read."""
+    cls, spec = locate(node["_target_"]), context.get("spec")
+    if spec is None or not (issubclass(owner, Objective) and issubclass(cls, Encoder)):
+        return context
+    if spec.other is None:
+        raise ConfigError([f"objective.{name}: the dataset has no second view of its examples, which it would read"])
+    if not isinstance(spec.other, reads(cls)):
+        wanted = reads(cls).kind
+        raise ConfigError(
+            [
+                f"objective.{name} reads {wanted}, and the second view of each example is {spec.other.kind}: choose "
+                f"another, backbone@objective.{name}=..."
+            ]
+        )
+    return {**context, "spec": spec.other}
+
+
+def _part(path: str, node: Mapping[str, Any], **context: Any) -> Any:
+    """An object of a mapping of named nodes; `path`: of its node within that of its owner. Its messages name keys of
+    the whole config, as if it stood alone ("objective.ratio"): its own path is put in."""
+    try:
+        return construct(node, **context)
+    except ConfigError as error:
+        raise ConfigError(
+            [problem.replace("objective.", f"objective.{path}.") for problem in error.problems]
         ) from error
 
 

@@ -39,6 +39,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
     files, in the form that `sha256sum -c` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = vars(spec) | {"class_names": list(spec.class_names)}
+    del fields["other"]  # the encoder reads the first view
     if isinstance(spec, TextSpec):  # what is long has files of its own
         _write(folder / "tokenizer.json", fields.pop("tokenizer"))
         tokens = {name: fields.pop(name) for name in ("counts", "starts", "ends")} | {
@@ -46,6 +47,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
         }
         _write(folder / "tokens.json", json.dumps(tokens))
         fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
+    fields.pop("linear", None)  # how vectors were made: no encoder needs it
     about: dict[str, Any] = {"backbone": dict(model.rebuilt(node)), "spec": {"_target_": _target(spec), **fields}}
     if isinstance(model, TextEncoder):
         about["reach"] = model.reach

@@ -205,7 +205,7 @@ def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Fi
 
 def draw_task(model: Objective, data: DataModule, figures: Path) -> None:
     """Draw the pretext task and the predictions on eight held-out examples."""
-    batch = spread(data.examples("val"), data.spec, 8, next(model.parameters()).device)
+    batch = spread(data, "val", 8, next(model.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed("pictures"))
         figure = task_figure(model, batch, data.spec, predict=True)

@@ -22,7 +22,8 @@ from ssl_runner.assembly import construct
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import Config
-from ssl_runner.interfaces import CountEncoder, DataSpec
+from ssl_runner.config.signatures import nodes_of
+from ssl_runner.interfaces import CountEncoder, DataSpec, Objective
 from ssl_runner.runtime.distributed import world
 from ssl_runner.runtime.job_file import BUSY, LOST, write_job
 from ssl_runner.runtime.locks import BusyError
@@ -61,11 +62,13 @@ def check_devices(config: Config, spec: DataSpec, device: torch.device) -> None:
             f"budget.unit is minutes, and the clocks of {size} processes differ: set budget.unit to "
             "steps, epochs or samples"
         )
-    if size > 1 and config.objective.get("ranks") == "own":
-        problems.append(
-            f"objective.ranks is own; with {size} devices each would use only the negatives of its part "
-            "of the batch: set objective.ranks=all, which gives the same loss as one device"
-        )
+    own = [path for path, node, _ in nodes_of(Objective, config.objective, "objective") if node.get("ranks") == "own"]
+    if size > 1:
+        problems += [
+            f"{path}.ranks is own; with {size} devices each would use only the negatives of its part "
+            f"of the batch: set {path}.ranks=all, which gives the same loss as one device"
+            for path in own
+        ]
     if size > 1 and config.backbone.get("gradient") == "sparse":
         problems.append(
             f"backbone.gradient is sparse; {size} devices reduce dense gradients: set backbone.gradient=dense"

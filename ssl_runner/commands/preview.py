@@ -34,19 +34,22 @@ def task(cfg: DictConfig) -> Answer:
     import torch
 
     from ssl_runner.assembly import check, construct
+    from ssl_runner.data.any.tensors import Splits
+
+    source, _ = check.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
+    try:
+        data = Splits(source)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+
+    # What draws is imported after the refusals.
     from ssl_runner.figures import Passages
     from ssl_runner.reporting.plots import passages_text, save_figure
     from ssl_runner.training.task_figures import spread, task_figure
 
-    source, _ = check.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
-    try:
-        examples = source.load()["val"]
-    except ValueError as error:
-        raise ConfigError([str(error)]) from error
-    spec = source.spec  # of text, known exactly once it is read
-    model = construct.objective(config, spec)
+    model = construct.objective(config, data.spec)
     torch.manual_seed(config.seed)
-    figure = task_figure(model, spread(examples, spec, 8, torch.device("cpu")), spec, predict=False)
+    figure = task_figure(model, spread(data, "val", 8, torch.device("cpu")), data.spec, predict=False)
     names = config.names
     name = f"{names['objective']}-{names['dataset']}"
     path = save_figure(Path(config.output) / "previews", name, figure, f"{names['objective']} on {names['dataset']}")

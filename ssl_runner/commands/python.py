@@ -120,7 +120,7 @@ class Run:
             load.read_checkpoint(self.folder / FOLDER / LAST, model)
             torch.manual_seed(self.result.seed)
             model.eval()
-            batch = spread(self._data.examples(split), self._data.spec, count, torch.device("cpu"))
+            batch = spread(self._data, split, count, torch.device("cpu"))
             with torch.no_grad():
                 x, y = model.split(batch)
                 return Predictions(x, y, model.predict(x))

@@ -278,6 +278,8 @@ def fresh(config: Config, data: "DataModule") -> Objective:
     data.moving = not model.counts_examples
     if config.start is None and not weights.parts_with_weights(model.encoder):
         construct.fit_statistics(model, data.statistics)
+    if model.second is not None:
+        construct.fit_statistics(model.second, partial(data.statistics, other=True))
     return model
 
 

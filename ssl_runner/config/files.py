@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import RENAMED
-from ssl_runner.config.paths import FLOORS, conf_dir, conf_dirs
+from ssl_runner.config.paths import FLOORS, PARTS, conf_dir, conf_dirs
 from ssl_runner.config.plain_yaml import check_text
 
 CONFIG_SETS = ("mode",)  # of hydra.*: presets of conf/sweep/ say that they are several runs
@@ -58,7 +58,8 @@ class Files(FileConfigSource):
     """Hydra's reader of config files, restricted: no YAML bombs, no files outside of the folder. Files that are not
     part of conf/ may set only `CONFIG_SETS` of `hydra`, since Hydra acts on some of it before a config is composed.
 
-    An option of a group that has `FLOORS` lies on one of them, and is named without it: evaluation=linear.
+    An option of a group that has `FLOORS` lies on one of them, and is named without it: evaluation=linear. The options
+    of a group of `PARTS` are those of another one, besides files of its own.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -70,6 +71,8 @@ class Files(FileConfigSource):
         return parsed_once(str(file), (stat.st_mtime_ns, stat.st_size), lambda: self._load(config_path))
 
     def _load(self, config_path: str) -> ConfigResult:
+        if part := self._part(config_path):
+            return part
         name = self._normalize_file_name(self._on_floor(config_path))
         inside = os.path.normpath(name)
         if os.path.isabs(inside) or inside.startswith(".."):
@@ -90,8 +93,22 @@ class Files(FileConfigSource):
                 raise ConfigError([refusal(keys, f"{str(file)!r}: ")])
         return result
 
+    def _part(self, config_path: str) -> ConfigResult | None:
+        """An option of a group of `PARTS` that has no file: the option of that name of the other group, as a part.
+
+        objective/parts=[rotation] is objective@objective.parts.rotation=rotation, and a weight of 1.
+        """
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        whole = PARTS.get(group)
+        if whole is None or super().is_config(config_path) or not super().is_config(f"{whole}/{name}"):
+            return None
+        config = {"defaults": [{f"/{whole}@parts.{name}": name}, "_self_"], "weights": {name: 1.0}}
+        return ConfigResult(
+            provider=self.provider, path=self.full_path(), config=OmegaConf.create(config), header={"package": whole}
+        )
+
     def is_config(self, config_path: str) -> bool:
-        return super().is_config(self._on_floor(config_path))
+        return super().is_config(self._on_floor(config_path)) or self._part(config_path) is not None
 
     def is_group(self, config_path: str) -> bool:
         group, _, folder = config_path.rpartition("/")
@@ -106,8 +123,9 @@ class Files(FileConfigSource):
             if Path(self.path, config_path, floor).is_dir()
             for name in super(Files, self).list(f"{config_path}/{floor}", results_filter)
         ]
+        parts = super().list(PARTS[config_path], ObjectType.CONFIG) if config_path in PARTS else []
         return sorted(
-            {*(name for name in found if name not in floors or results_filter != ObjectType.GROUP), *on_floors}
+            {*(name for name in found if name not in floors or results_filter != ObjectType.GROUP), *on_floors, *parts}
         )
 
     def _on_floor(self, config_path: str) -> str:

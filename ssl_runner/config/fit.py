@@ -1,6 +1,6 @@
 """Compatibility of dataset, backbone, objective and evaluations, by the annotations of their classes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -9,7 +9,7 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
 from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config
-from ssl_runner.config.signatures import KINDS, classes, locate, parameters
+from ssl_runner.config.signatures import KINDS, classes, locate, nodes_of, parameters
 
 if TYPE_CHECKING:  # it imports torch
     from ssl_runner.interfaces import DataSpec
@@ -78,27 +78,42 @@ def gives(source: type[Any], wanted: type[Any]) -> bool:
 
 def check_fit(config: Config) -> None:
     """Check that dataset, backbone and objective are compatible by their annotations. Raises ConfigError."""
-    source, backbone, objective = (
-        locate(node["_target_"]) for node in (config.dataset, config.backbone, config.objective)
-    )
+    from ssl_runner.interfaces import Paired
+
+    source, backbone = (locate(node["_target_"]) for node in (config.dataset, config.backbone))
     spec = spec_of(source)
     name = {axis: f"{axis}={config.names.get(axis, '?')}" for axis in ("dataset", "backbone", "objective")}
+    tasks = {named: cls for named, _, cls in objectives(config)}
     problems = []
-    for axis, cls in (("backbone", backbone), ("objective", objective)):
+    for label, cls in ((name["backbone"], backbone), *tasks.items()):
         wanted = reads(cls)
         if not issubclass(spec, wanted):
             problems.append(
-                f"{name[axis]} reads {wanted.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
+                f"{label} reads {wanted.kind}; {name['dataset']} is {spec.kind}. Datasets that fit: "
                 + fitting("dataset", partial(gives, wanted=wanted))
             )
-    encoder = needs_encoder(objective)
-    if not issubclass(backbone, encoder):
-        problems.append(
-            f"{name['objective']} needs {encoder.kind}; {name['backbone']} is {backbone.kind}. Backbones that fit: "
-            + fitting("backbone", partial(is_kind, wanted=encoder))
-        )
+        if label in tasks and cls.reads_pairs and not issubclass(source, Paired):
+            problems.append(
+                f"{label} reads two views of each example; {name['dataset']} has one. Datasets that fit: "
+                + fitting("dataset", partial(is_kind, wanted=Paired))
+            )
+    for label, cls in tasks.items():
+        encoder = needs_encoder(cls)
+        if not issubclass(backbone, encoder):
+            problems.append(
+                f"{label} needs {encoder.kind}; {name['backbone']} is {backbone.kind}. Backbones that fit: "
+                + fitting("backbone", partial(is_kind, wanted=encoder))
+            )
     if problems:
         raise ConfigError(problems)
+
+
+def objectives(config: Config) -> Iterator[tuple[str, Mapping[str, Any], type[Any]]]:
+    """The objective and those that it is made of: (its name for messages, node, class)."""
+    from ssl_runner.interfaces import Objective
+
+    for path, node, cls in nodes_of(Objective, config.objective, "objective"):
+        yield (f"objective={config.names.get('objective', '?')}" if path == "objective" else path), node, cls
 
 
 def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
@@ -180,6 +195,8 @@ def _runs(
     evaluations: Iterable[type[Any]],
 ) -> Iterator[tuple[type[Any], ...]]:
     """All that go together: source, backbone, objective, evaluation."""
+    from ssl_runner.interfaces import Paired
+
     encoders = {objective: (needs_encoder(objective), reads(objective)) for objective in objectives}
     asked = {evaluation: reads(evaluation) for evaluation in evaluations}
     for source in sources:
@@ -187,6 +204,8 @@ def _runs(
         for backbone in (each for each in backbones if issubclass(spec, reads(each))):
             for objective, (encoder, its) in encoders.items():
                 if not (issubclass(spec, its) and issubclass(backbone, encoder)):
+                    continue
+                if objective.reads_pairs and not issubclass(source, Paired):
                     continue
                 for evaluation, of in asked.items():
                     if issubclass(spec, of) and answers(objective, evaluation):

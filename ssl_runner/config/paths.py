@@ -7,6 +7,7 @@ from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 
 FLOORS = {"evaluation": ("any", "images", "text", "video")}  # groups whose options lie in folders by what they read
+PARTS = {"objective/parts": "objective"}  # groups of named parts -> the group whose options can be one
 
 
 def conf_dir() -> Path:

@@ -5,13 +5,14 @@ import importlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError, brief
+from ssl_runner.config.names import TARGET
 
 ALLOWED = ("ssl_runner", "torch.optim")  # packages of which a config may name classes as `_target_`; plugins besides
 KINDS = {  # of what each axis names; what lies within a node is of the kind that its parameter is annotated with
@@ -24,6 +25,7 @@ KINDS = {  # of what each axis names; what lies within a node is of the kind tha
     "logger": ("ssl_runner.loggers.interface.RunLogger",),
 }
 SEVERAL = ("evaluation", "logger")  # axes of any number of nodes, by name
+PLAIN = ("builtins", "typing", "collections.abc")  # modules of what is no object with a `_target_`
 CONTEXT = frozenset({"self", "encoder", "spec", "params", "context"})  # parameters that the builder fills by name
 
 
@@ -156,6 +158,27 @@ def classes(annotation: Any) -> list[type[Any]]:
     return [part for part in parts if inspect.isclass(part) and part is not type(None)]
 
 
+def held_in(annotation: Any) -> list[type[Any]]:
+    """The classes of the objects of a mapping of named nodes, by its annotation, Mapping[str, Objective]; []: of plain
+    values."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if not (inspect.isclass(origin) and issubclass(origin, Mapping)) or len(args) != 2:
+        return []
+    union = get_origin(args[1]) in (Union, types.UnionType)
+    held = [get_origin(part) or part for part in (get_args(args[1]) if union else (args[1],))]
+    return [cls for cls in held if inspect.isclass(cls) and cls.__module__ not in PLAIN and not is_typeddict(cls)]
+
+
+def nodes_of(kind: type[Any], node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any], type[Any]]]:
+    """The nodes of a kind among a node and all nodes within it: (dotted key, node, class), outer ones first."""
+    if not isinstance(node, Mapping):
+        return
+    if TARGET in node and kind in (cls := locate(node[TARGET])).__mro__:
+        yield path, node, cls
+    for key, value in node.items():
+        yield from nodes_of(kind, value, f"{path}.{key}")
+
+
 def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
     """Validate a node of the config, and all nodes in it, against the signatures of their `_target_`s.
 
@@ -181,6 +204,10 @@ def check_node(node: Any, path: str, kinds: Sequence[type[Any]]) -> list[str]:
         problems += ill_typed(f"{path}.{key}", value, known[key][0]) or no_numbers(value, f"{path}.{key}")
         if isinstance(value, dict) and "_target_" in value:
             problems += check_node(value, f"{path}.{key}", classes(known[key][0]))
+        elif isinstance(value, dict) and (held := held_in(known[key][0])):
+            problems += [
+                line for name, each in value.items() for line in check_node(each, f"{path}.{key}.{name}", held)
+            ]
     missing = [name for name, (_, required) in known.items() if required and name not in node]
     return problems + [f"{path}.{name}: missing; set it to {mismatch(object(), known[name][0])}" for name in missing]
 

@@ -17,13 +17,15 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit
 from ssl_runner.config.plain_yaml import read_yaml
 from ssl_runner.config.schema import Config, typed
-from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, SplitName, TextSpec
+from ssl_runner.data.any.tensors import as_input
+from ssl_runner.interfaces import Batch, DataSource, DataSpec, Examples, Paired, SplitName, TextSpec
 
 IMAGES = ("dataset=fake_images", "dataset.examples=60", "dataset.test_examples=30")
 CLIPS = (
     "dataset=moving_digits", "dataset.frames=8", "dataset.side=16", "dataset.digit_side=8", "dataset.clips=24",
     "dataset.val_clips=8", "dataset.test_clips=8",
 )  # fmt: skip
+HALVES = ("dataset=halves",)
 VECTORS = ("dataset=correlated_gaussians",)
 BACKBONES = (
     ("backbone=convnet", "backbone.widths=[8,16]"),
@@ -75,7 +77,7 @@ def config_for(group: str, name: str) -> Config:
     """The config of a small run with that option. Raises ConfigError where none of ours goes with it."""
     own = (f"{group}={name}",)
     return fitting(
-        [own] if group == "dataset" else [IMAGES, texts(), CLIPS, VECTORS],
+        [own] if group == "dataset" else [IMAGES, texts(), CLIPS, VECTORS, HALVES],
         [own] if group == "backbone" else BACKBONES,
         own if group == "objective" else OBJECTIVES,
     )
@@ -119,4 +121,5 @@ def loaded(config: Config) -> Loaded:
     if isinstance(spec, TextSpec):  # exact once it is read, as in a run
         spec = replace(source.spec, size=len(splits["pretrain"].label))
     data, label = (part[:16] for part in splits["train"])
-    return Loaded(source, splits, spec, Batch(spec.to_input(data), label, torch.arange(len(label))))
+    other = source.others("train")[:16] if isinstance(source, Paired) else None
+    return Loaded(source, splits, spec, as_input(spec, Batch(data, label, torch.arange(len(label)), other)))

@@ -17,8 +17,8 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.schema import Config
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.data.any.stream import BrokenDataError
-from ssl_runner.data.any.tensors import fake_batch
-from ssl_runner.interfaces import Batch, Objective
+from ssl_runner.data.any.tensors import fake_batch, moved
+from ssl_runner.interfaces import Objective
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.sharding import shard, whole
@@ -161,7 +161,7 @@ def callbacks_for(session: Session, record: Record) -> list[pl.Callback]:
         saving.folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(saving)
     if settings.watch_every:
-        watched = spread(session.data.examples("val"), session.data.spec, 256, session.device)
+        watched = spread(session.data, "val", 256, session.device)
         callbacks.append(
             Collapse(watched, record, [session.loggers], settings.watch_every, settings.early_stop, session.console)
         )
@@ -217,8 +217,7 @@ def fit(
     flops: int | None = None
     with told_apart(session, trainer, record), quiet():
         if not session.sharded:
-            made = fake_batch(session.data.spec, session.config.batch_size // here.size)
-            batch = Batch(*(part.to(session.device) for part in made))
+            batch = moved(fake_batch(session.data.spec, session.config.batch_size // here.size), session.device)
             flops = here.size * flops_of_batch(model, batch, dtype)
             if session.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(session.device)  # measure training only

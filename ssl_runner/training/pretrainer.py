@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ssl_runner.config.names import tensors_now
 from ssl_runner.config.schema import Budget
+from ssl_runner.data.any.tensors import as_input
 from ssl_runner.interfaces import Batch, DataSpec, Loss, Objective
 from ssl_runner.nn.gather import mean_over_ranks, ranks
 from ssl_runner.nn.sharding import local, said_by_all
@@ -244,7 +245,7 @@ class Pretrainer(pl.LightningModule):
             self.tally["val"].add(self._loss(batch))
 
     def _loss(self, batch: Batch) -> Loss:
-        x, y = self.objective.split(batch._replace(data=self.spec.to_input(batch.data)))
+        x, y = self.objective.split(as_input(self.spec, batch))
         if self.control == "shuffled_target":
             x, y = self.objective.shuffle(x, y)
         return self.objective.loss(x, y)

@@ -4,14 +4,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_runner.data.any.tensors import chosen
 from ssl_runner.figures import Clips, Passages, Pictures
 from ssl_runner.interfaces import (
     Batch,
+    Combines,
+    Data,
     DataSpec,
-    Examples,
     ImageSpec,
     Objective,
     Predicts,
+    SplitName,
     TextSpec,
     VideoSpec,
 )  # fmt: skip
@@ -94,28 +97,35 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
     seen = [name for name in rows if name.startswith("x")] or list(rows)
-    captions = [", ".join(f"{name} = {each[i]}" for name, each in words.items()) for i in range(count)]
+    captions = [
+        ", ".join(f"{name.removeprefix('y of ')} = {each[i]}" for name, each in words.items()) for i in range(count)
+    ]
     kind = Clips if clips else Pictures
     note = _sentence(rows, words) + drawn_as(channels)
     return kind(rows, {seen[-1]: captions} if words else {}, note)
 
 
-def spread(examples: Examples, spec: DataSpec, count: int, device: torch.device) -> Batch:
+def spread(data: Data, split: SplitName, count: int, device: torch.device) -> Batch:
     """A batch of `count` examples from evenly over a split (which may be ordered by class), as input."""
-    index = torch.linspace(0, len(examples.label) - 1, min(count, len(examples.label))).long()
-    data = spec.to_input(examples.data[index].to(device))
-    return Batch(data, examples.label[index].to(device), index.to(device))
+    n = len(data.examples(split).label)
+    return chosen(data, split, torch.linspace(0, n - 1, min(count, n)).long(), device)
 
 
 def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:
-    """x, y, and what is predicted of y; the objective's mode stays as it was."""
+    """x, y, and what is predicted of y, of each part where there are several; the objective's mode stays as it was."""
     training = objective.training
     objective.eval()
     with torch.no_grad():
         x, y = objective.split(batch)
-        parts = {"x": x, "y": y}
-        if predict and isinstance(objective, Predicts):
-            parts["predicted"] = objective.predict(x)
+        tasks = {"": (objective, x, y)}
+        if isinstance(objective, Combines):
+            each = zip(objective.combined().items(), x, y, strict=True)
+            tasks = {f" of {name}": (task, its_x, its_y) for (name, task), its_x, its_y in each}
+        parts: dict[str, object] = {}
+        for name, (task, its_x, its_y) in tasks.items():
+            parts |= {f"x{name}": its_x, f"y{name}": its_y}
+            if predict and isinstance(task, Predicts):
+                parts[f"predicted{name}"] = task.predict(its_x)
     objective.train(training)
     return parts
 
@@ -124,8 +134,8 @@ def _fields(part: str, value: object) -> dict[str, Tensor]:
     """The tensors of x or y by name: themselves, or a NamedTuple's fields."""
     if isinstance(value, Tensor):
         return {part: value}
-    if isinstance(value, tuple):
-        return {f"{part} {name}": field for name, field in zip(getattr(value, "_fields", ()), value, strict=True)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {f"{part} {name}": field for name, field in zip(value._fields, value, strict=True)}
     raise TypeError(f"{part} is a {type(value).__name__}; it must be a tensor or a NamedTuple of tensors")
 
 

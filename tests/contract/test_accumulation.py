@@ -30,12 +30,12 @@ OVER_BATCH = "the loss is of a statistic over the batch"
 UNEQUAL = "a mean over words that are drawn, of which two batches hold unequal numbers"
 APART = {
     "simclr": IN_BATCH, "simclr with a queue": IN_BATCH, "simclr with labels": IN_BATCH,
-    "exemplar_triplet": IN_BATCH, "simcse": IN_BATCH, "cpc_video": IN_BATCH,
+    "exemplar_triplet": IN_BATCH, "simcse": IN_BATCH, "cpc_video": IN_BATCH, "sum": IN_BATCH, "clip": IN_BATCH,
     "swav": OVER_BATCH, "barlow_twins": OVER_BATCH, "vicreg": OVER_BATCH,
     "skip_gram": UNEQUAL,
 }  # fmt: skip
 UNTRIED = {"cpc": IN_BATCH, "cpc_text": IN_BATCH}  # by their places in the batch: no half can be given them
-VARIANTS = ["simclr with a queue", "simclr with labels", "mae with patches as they are"]
+VARIANTS = ["simclr with a queue", "simclr with labels", "mae with patches as they are", "sum by uncertainty"]
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_dataloader`",

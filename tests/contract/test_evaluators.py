@@ -23,6 +23,7 @@ from ssl_runner.interfaces import (
     Bounds,
     Boxes,
     Contrasts,
+    Decomposes,
     Encoder,
     Evaluator,
     Examples,
@@ -34,6 +35,7 @@ from ssl_runner.interfaces import (
     Loss,
     MapEncoder,
     Objective,
+    Parts,
     Reconstructs,
     Subject,
 )
@@ -46,6 +48,8 @@ SMALLER = {  # numbers that cost time and change no promise
     "few_label": {"steps": 30, "per_class": [1]},
     "finetune": {"epochs": 2, "batch_size": 8},
     "few_label_finetune": {"fractions": [0.1, 1.0], "epochs": 2, "least_steps": 5, "batch_size": 8},
+    "few_label_self_training": {"fractions": [0.1], "epochs": 2, "least_steps": 5, "batch_size": 8},
+    "few_label_fixmatch": {"fractions": [0.1], "least_steps": 5, "batch_size": 8},
     "mutual_information": {"candidates": [2, 8]},
     "layers": {"steps": 30},
     "likelihood": {"samples": 3},
@@ -165,12 +169,19 @@ class Copy(Objective[Tensor, Tensor]):
     def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
         return -(self.encode(x).mean(dim=1) - torch.randn(samples, len(y))).square()
 
+    def family(self) -> str:
+        return "none"
+
+    def decompose(self, x: Tensor, y: Tensor, samples: int) -> Parts:
+        kl = torch.rand(samples, len(y)).mean(dim=0)
+        return Parts(self.encode(x).mean(dim=1), self.encode(x).mean(dim=1) - kl, kl)
+
     def critic(self, x: Tensor) -> Tensor:
         z = self.encoder(x).pooled
         return z @ z.T
 
 
-PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
+PROTOCOLS = (Bounds, Contrasts, Decomposes, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:

@@ -19,6 +19,8 @@ from ssl_runner.assembly import construct
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
+from ssl_runner.data.any.tensors import Splits
+from ssl_runner.data.any.tensors import chosen as taken
 from ssl_runner.interfaces import (
     Batch,
     BiCausalEncoder,
@@ -26,10 +28,12 @@ from ssl_runner.interfaces import (
     ClipEncoder,
     CountEncoder,
     FrameEncoder,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -48,7 +52,8 @@ from ssl_runner.testing.objectives import (  # noqa: F401
     test_what_shows_a_collapse_is_logged_and_has_not_come,
 )
 
-BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
+BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
+            "vq": ["backbone.widths=[8,16,16]"]}  # fmt: skip
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
     CausalEncoder: ["backbone=gpt_tiny", "backbone.depth=1"],
@@ -113,10 +118,18 @@ def config(name: str) -> Config:
     if issubclass(TextSpec, hints["spec"]) and hints["spec"] is TextSpec:
         data = made_text.overrides()
         backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
+    elif hints["spec"] is VectorSpec:
+        data, backbone = ["dataset=linear_gaussian"], ["backbone=mlp", "backbone.widths=[16]"]
     elif hints["spec"] is VideoSpec:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
-        data, backbone = ["dataset=fake_images"], BACKBONE.get(name, ["backbone.widths=[8,16]"])
+        pairs = target(name).reads_pairs
+        data, backbone = (
+            ["dataset=halves" if pairs else "dataset=fake_images"],
+            BACKBONE.get(name, ["backbone.widths=[8,16]"]),
+        )
+        if hints["encoder"] is MixtureEncoder:
+            backbone = ["backbone=mixture", "backbone.components=4"]
     return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 
@@ -124,10 +137,10 @@ def config(name: str) -> Config:
 def original(name: str) -> tuple[Objective, Batch]:
     chosen = config(name)
     source, spec = construct.source(chosen)
-    data = source.load()["train"]
+    data = Splits(source)
     if isinstance(spec, TextSpec):  # exact once it is read, as in a run
-        spec = replace(source.spec, size=len(data.label))
-    batch = Batch(spec.to_input(data.data[:16]), data.label[:16], torch.arange(16))
+        spec = replace(source.spec, size=len(data.examples("train").label))
+    batch = taken(data, "train", torch.arange(16), torch.device("cpu"))
     made = construct.objective(chosen, spec)
     if ON in name:  # statistics of batches, without which deep networks give next to nothing in eval mode
         with torch.no_grad():

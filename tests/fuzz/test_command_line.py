@@ -22,6 +22,7 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import options
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.signatures import locate
+from ssl_runner.interfaces import Paired
 
 AXES = (
     "dataset", "objective", "backbone", "evaluation", "optimizer", "schedule", "logger", "trainer", "experiment",
@@ -45,6 +46,8 @@ def fitting() -> list[tuple[str, str, str]]:
             reads = get_type_hints(cls.__init__)["spec"], hints["spec"]
             for dataset in OPTIONS["dataset"]:
                 gives = get_type_hints(target("dataset", dataset).spec.fget)["return"]
+                if target("objective", objective).reads_pairs and not issubclass(target("dataset", dataset), Paired):
+                    continue
                 if all(issubclass(gives, each) for each in reads):
                     found.append((dataset, objective, backbone))
     return found

@@ -164,10 +164,10 @@ def coco_boxes(folder: Path) -> Kind:
     }
     (folder / "coco" / "train.json").write_text(json.dumps(whole))
     values: tuple[Any, ...] = (None, 3, "x", [], {}, [1], [{}], [None], {"a": 1})
-    scalars: tuple[Any, ...] = (None, -1, [1], "x", 1e400, {})
     wrong = [json.dumps(whole | {key: value}).encode() for key in whole for value in values]
     for kind, key in (("images", "width"), ("images", "file_name"), ("annotations", "bbox"), ("categories", "name")):
-        for value in scalars:
+        others: tuple[Any, ...] = (None, -1, [1], "x", 1e400, {})
+        for value in others:
             wrong.append(json.dumps(whole | {kind: [whole[kind][0] | {key: value}, *whole[kind][1:]]}).encode())
     read = dataset(
         "dataset=coco", "dataset.root=DIR/coco", "dataset.train=train.json", "dataset.test=null",

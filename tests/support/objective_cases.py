@@ -1,6 +1,8 @@
 """A small task of every objective and of its main variants: an encoder, and x and y of one batch, by seeds."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from typing import Any, get_type_hints
 
 import made_text
@@ -24,10 +26,12 @@ from ssl_runner.interfaces import (
     DataSpec,
     FrameEncoder,
     ImageSpec,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -44,6 +48,7 @@ BACKBONES: dict[type, list[str]] = {
     BiCausalEncoder: ["backbone=bilstm", "backbone.width=16", "backbone.dropout=0"],
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
+    MixtureEncoder: ["backbone=mixture", "backbone.components=3"],
 }
 SMALL = {  # what would be slow, or is as long as the batch
     "cpc": ["objective.patch=8", "objective.stride=2", "objective.jitter=0"],
@@ -53,7 +58,9 @@ SMALL = {  # what would be slow, or is as long as the batch
     "exemplar_triplet": ["objective.ranks=all"],
     "moco": ["objective.queue=20"],
     "simclr": ["objective.ranks=all"],
+    "vq": ["objective.decoder_widths=[16,8]", "objective.codes=7"],
     "glove": ["objective.entries=4096"],
+    "sum": ["objective.parts.simclr.ranks=all"],
 }
 TRAINED = [name for name, cls in option_classes("objective").items() if cls.trains]  # all but `none`
 RULES = sorted(path.stem for path in (conf_dir() / "objective" / "loss").glob("*.yaml"))
@@ -69,8 +76,28 @@ CASES |= {
     "bert with next sentence": [*CASES["bert"], "objective.next_sentence=1"],
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
+    "rotation on revnet": ["objective=rotation", "backbone=revnet14", "backbone.depth=26"],
+    "sum by uncertainty": [
+        "objective=sum",
+        "objective/parts=[inpainting,moco,vae]",
+        "objective.weighting=uncertainty",
+        "objective.parts.moco.queue=20",
+    ],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
-}
+    "gaussian_mixture with full covariances": [*CASES["gaussian_mixture"], "backbone.covariance=full"],
+    "gaussian_mixture with mean_field": [*CASES["gaussian_mixture"], "objective/inference=mean_field"],
+    **{
+        f"{name} with {posterior}": [*CASES[name], f"objective/posterior={posterior}"]
+        for name, posterior in product(("vae", "vector_vae"), ("mixture", "per_example", "score_function"))
+    },
+    **{
+        f"gaussian_mixture with {inference}": [
+            *CASES["gaussian_mixture"], f"objective/inference={inference}", "backbone=mixture_network",
+            "backbone.widths=[8]", "backbone.components=3",
+        ]
+        for inference in ("amortized", "black_box")
+    },
+}  # fmt: skip
 CASES |= {
     f"bert with {path.stem}": [*CASES["bert"], f"optimizer={path.stem}"]
     for path in sorted((conf_dir() / "optimizer").glob("*.yaml"))
@@ -87,6 +114,9 @@ def spec_and_data(reads: type[DataSpec], *, equal: bool) -> tuple[DataSpec, list
         if not equal:
             data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
+    if reads is VectorSpec:
+        vectors = VectorSpec(count=1, width=8, size=64)
+        return vectors, ["dataset=linear_gaussian"], vectors.fake(COUNT)
     if reads is VideoSpec:
         clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
         about = ["dataset=moving_digits", "dataset.color=true", "dataset.frames=16", "dataset.side=16"]
@@ -107,12 +137,19 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
         TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
+        VectorSpec: ["backbone=mlp", "backbone.widths=[8,16]"],
     }
-    backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
-    of = [word.partition("widths")[0] for word in backbone if "widths" in word]
+    named = any(word.startswith("backbone=") for word in words)
+    backbone = [] if named else BACKBONES.get(hints["encoder"], usual[type(spec)])
+    of = [word.partition("widths")[0] for word in backbone if "widths" in word and type(spec) is not VectorSpec]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
-    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT))
+    other = None
+    if locate(config.objective["_target_"]).reads_pairs:
+        second = ImageSpec(channels=3, height=8, width=16)
+        config.objective["other"].update(widths=[8, 16], norm=norm)
+        spec, other = replace(spec, other=second), second.to_input(second.fake(COUNT))
+    return construct.objective(config, spec), Batch(data, torch.arange(COUNT) // 5, torch.arange(COUNT), other)
 
 
 def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Objective, Any, Any]:
@@ -127,7 +164,14 @@ def task(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """`change` of each tensor of an x or y."""
-    return change(part) if isinstance(part, Tensor) else type(part)(*map(change, part))
+    if isinstance(part, Tensor):
+        return change(part)
+    return of_same_type(part, [mapped(each, change) for each in part])
+
+
+def of_same_type(part: tuple[Any, ...], values: list[Any]) -> Any:
+    """A NamedTuple, or the tuple that a sum of objectives has, of other values."""
+    return type(part)(*values) if hasattr(part, "_fields") else tuple(values)
 
 
 def half(part: Any, number: int) -> Any:
@@ -140,8 +184,10 @@ def half(part: Any, number: int) -> Any:
             return value
         return value[rows] if value.shape[0] == COUNT else value[:, rows]
 
+    if isinstance(part, Tensor):
+        return cut(part)
     if not isinstance(part, Origin):
-        return mapped(part, cut)
+        return of_same_type(part, [half(each, number) for each in part])
     if part.priority.numel():  # (V * B, M), the views of one process after another
         views = torch.arange(part.source.numel()).view(-1, COUNT)
         own = [views[:, : COUNT // 2].flatten(), views[:, COUNT // 2 :].flatten()]

@@ -142,6 +142,29 @@ def tagged(folder: Path) -> Path:
     return folder
 
 
+def chosen(folder: Path) -> Path:
+    """Questions of which the ending with a good word is right."""
+    endings = ["it was bad", "it was awful", "it was good"]
+    rows = [
+        f"the {thing} sat,{','.join(endings[2 - place :] + endings[: 2 - place])},{place}"
+        for thing in ("cat", "dog", "film", "mat")
+        for place in range(3)
+    ]
+    head = "beginning,a,b,c,right"
+    write(folder, "train.csv", "\n".join([head, *rows * 2]) + "\n")
+    write(folder, "val.csv", "\n".join([head, *rows]) + "\n")
+    return folder
+
+
+def unanswered(folder: Path) -> Path:
+    """As `asked`, with a question of each article that has no answer: it is of other words."""
+    known = json.loads(asked(folder).read_text())
+    for article in known["data"]:
+        none = {"id": "n", "question": "at Rome", "answers": [], "is_impossible": True}
+        article["paragraphs"][0]["qas"].append(none)
+    return write(folder, "squad.json", json.dumps(known))
+
+
 def asked(folder: Path) -> Path:
     """Two questions an article, whose answer is always gold."""
     articles = []

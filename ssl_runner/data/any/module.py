@@ -27,10 +27,13 @@ from ssl_runner.interfaces import (
     Examples,
     ImageSpec,
     Masked,
+    OfTasks,
     OfVideos,
+    Paired,
     SplitName,
     Streams,
     Tagged,
+    Task,
     TextSpec,
     VectorSpec,
     VideoSpec,
@@ -103,19 +106,35 @@ class DataModule(pl.LightningDataModule):
         self._load()
         return self.source.videos(split) if isinstance(self.source, OfVideos) else None
 
-    def statistics(self) -> tuple[Tensor, Tensor]:
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """`OfTasks.tasks`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, OfTasks):
+            raise ValueError("these data have no tasks")
+        return self.source.tasks(split)
+
+    def others(self, split: SplitName) -> Tensor:
+        """`Paired.others`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, Paired):
+            raise ValueError("these data have no second view of each example")
+        return self.source.others(split)
+
+    def statistics(self, other: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];
         of clips, over all their frames.
 
         A constant channel has standard deviation 1, to divide by. Vectors are not normalized: mean 0 and standard
-        deviation 1. Not defined for text.
+        deviation 1. Not defined for text. `other`: of the second views.
         """
-        data = self.examples("pretrain").data
-        if isinstance(self.spec, VectorSpec):
+        data, spec = self.examples("pretrain").data, self.spec
+        if other and spec.other is not None:
+            data, spec = self.others("pretrain"), spec.other
+        if isinstance(spec, VectorSpec):
             return torch.zeros(data.shape[1]), torch.ones(data.shape[1])
-        if isinstance(self.spec, ImageSpec) and not self.spec.plain:
-            return _moments(data, self.spec)
-        channel = 2 if isinstance(self.spec, VideoSpec) else 1
+        if isinstance(spec, ImageSpec) and not spec.plain:
+            return _moments(data, spec)
+        channel = 2 if isinstance(spec, VideoSpec) else 1
         counts = torch.zeros(data.shape[channel], 256, dtype=torch.int64)
         for chunk in _chunks(data):
             counts += torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in chunk.unbind(channel)])
@@ -142,7 +161,8 @@ class DataModule(pl.LightningDataModule):
             for name, examples in sorted(self._load().items()):
                 if splits is not None and name not in splits:
                     continue
-                for part in examples:
+                others = (self.others(name),) if self.spec.other is not None else ()
+                for part in (*examples, *others):
                     if id(part) not in known:
                         known[id(part)] = _digest(part)
                     whole.update(name.encode() + known[id(part)])
@@ -174,7 +194,7 @@ class DataModule(pl.LightningDataModule):
             )
         order = EpochOrder(n, self.seed, self.seen)
         text = running(examples.data) if self.moving and isinstance(self.spec, TextSpec) else None
-        whole = TensorData(examples) if text is None else MovingWindows(examples, text, order)
+        whole = self._gathered("pretrain") if text is None else MovingWindows(examples, text, order)
         return self._loader(whole, order=order, batch=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -185,8 +205,11 @@ class DataModule(pl.LightningDataModule):
                 f"trainer.devices is {self.ranks}; it must be at most {n}, the number of held-out examples"
             )
         return self._loader(
-            TensorData(examples), order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks)
+            self._gathered("val"), order=range(n), batch=min(self.batch_size, n // self.ranks * self.ranks)
         )
+
+    def _gathered(self, split: SplitName) -> TensorData:
+        return TensorData(self.examples(split), self.others(split) if self.spec.other is not None else None)
 
     def _loader(self, whole: TensorData, *, order: EpochOrder | range, batch: int) -> DataLoader[Batch]:
         """Only complete batches."""

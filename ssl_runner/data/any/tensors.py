@@ -7,21 +7,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ssl_runner.interfaces import Batch, DataSpec, Examples
+from ssl_runner.interfaces import Batch, Data, DataSource, DataSpec, Examples, Paired, SplitName
 
 
 class TensorData(Dataset[Batch]):
     """A split for a DataLoader with `collate_fn=identity`; in memory or memory-mapped."""
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: Examples, others: Tensor | None = None) -> None:
+        """`others`: (n, ...) the second views of paired examples."""
         self.examples = examples
+        self.others = others
 
     def __len__(self) -> int:
         return len(self.examples.label)
 
     def __getitems__(self, indices: list[int]) -> Batch:
         index = torch.tensor(indices)
-        return Batch(self.examples.data.index_select(0, index), self.examples.label.index_select(0, index), index)
+        other = None if self.others is None else self.others.index_select(0, index)
+        return Batch(
+            self.examples.data.index_select(0, index), self.examples.label.index_select(0, index), index, other
+        )
 
 
 class MovingWindows(TensorData):
@@ -115,9 +120,51 @@ class EpochOrder(Sampler[int]):
         return iter(order.tolist())
 
 
+class Splits:
+    """`Data` of a source that was read, without Lightning."""
+
+    def __init__(self, source: DataSource) -> None:
+        """Raises ValueError for damaged files."""
+        self.splits = source.load()
+        self.spec = source.spec  # of text, known exactly once it is read
+        self.source = source
+
+    def examples(self, split: SplitName) -> Examples:
+        return self.splits[split]
+
+    def others(self, split: SplitName) -> Tensor:
+        """`Paired.others`, of a source that has them. Raises ValueError for another."""
+        if not isinstance(self.source, Paired):
+            raise ValueError("these data have no second view of each example")
+        return self.source.others(split)
+
+
+def as_input(spec: DataSpec, batch: Batch) -> Batch:
+    """A batch as stored -> as input."""
+    other = None if batch.other is None or spec.other is None else spec.other.to_input(batch.other)
+    return batch._replace(data=spec.to_input(batch.data), other=other)
+
+
+def chosen(data: Data, split: SplitName, index: Tensor, device: torch.device) -> Batch:
+    """The examples of a split at the places `index`, (B,) int64, as input, on a device; with their second views, if
+    the data have any."""
+    examples, spec = data.examples(split), data.spec
+    others = data.others(split) if spec.other is not None and isinstance(data, Paired) else None
+    other = None if others is None else others[index].to(device)
+    taken = Batch(examples.data[index].to(device), examples.label[index].to(device), index.to(device), other)
+    return as_input(spec, taken)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device."""
+    other = None if batch.other is None else batch.other.to(device)
+    return Batch(batch.data.to(device), batch.label.to(device), batch.index.to(device), other)
+
+
 def fake_batch(spec: DataSpec, count: int) -> Batch:
     """Random examples, with labels if their kind has any, as a batch reaches `Objective.split`; the global generators
     stay as they were."""
     with torch.random.fork_rng(devices=[]):
         label = torch.arange(count) % spec.classes if spec.classes else torch.full((count,), -1)
-        return Batch(spec.to_input(spec.fake(count)), label, torch.arange(count))
+        other = None if spec.other is None else spec.other.fake(count)
+        return as_input(spec, Batch(spec.fake(count), label, torch.arange(count), other))

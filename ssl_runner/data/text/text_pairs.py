@@ -22,7 +22,7 @@ from ssl_runner.data.text.tokens import (
     word_ends,
     word_starts,
 )
-from ssl_runner.interfaces import Contents, DataSource, Examples, SpecialTokens, SplitName, TextSpec
+from ssl_runner.interfaces import Contents, DataSource, Examples, SplitName, TextSpec
 
 TOGETHER = 10_000  # texts cut into tokens at once
 
@@ -81,30 +81,29 @@ class TextPairs(DataSource):
         return {"path": {"": self.path}, **given}
 
     def load(self) -> Mapping[SplitName, Examples]:
+        rows = self._rows()
+        train, val, test = self._splits(len(rows))
+        tokenizer = self._tokenizer([text for place in train.tolist() for text in rows[place]])
+        data = encode_rows(tokenizer, rows, self.length)
+        self._read = known_of(tokenizer, data[train])
+        first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
+        return {"pretrain": first, "train": first, "val": second, "test": third}
+
+    def _rows(self) -> list[list[str]]:
+        """The texts of each row. Raises ValueError, with the line, for an empty one."""
         self.check()
         rows = []
         for line, row in self.table.rows():
             if not all(text.strip() for text in row):
                 raise ValueError(f"{self.path} (dataset.path), line {line}: a text is empty; remove the row")
             rows.append(row)
-        rest, test = stratified(torch.full((len(rows),), -1), self.test_fraction, self.split_seed)
+        return rows
+
+    def _splits(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The places of train, val and test among `n` rows."""
+        rest, test = stratified(torch.full((n,), -1), self.test_fraction, self.split_seed)
         kept, held = stratified(torch.full((len(rest),), -1), self.val_fraction, self.split_seed)
-        train, val = rest[kept], rest[held]
-        tokenizer = self._tokenizer([text for place in train.tolist() for text in rows[place]])
-        special = special_tokens(tokenizer.to_str())
-        data = self._encode(tokenizer, special, rows)
-        counts = torch.bincount(data[train].flatten(), minlength=tokenizer.get_vocab_size())
-        counts[special.pad] = 0
-        self._read = {
-            "vocabulary": len(counts),
-            "tokenizer": tokenizer.to_str(),
-            "special": special,
-            "counts": tuple(counts.tolist()),
-            "starts": tuple(word_starts(tokenizer.to_str())),
-            "ends": tuple(word_ends(tokenizer.to_str())),
-        }
-        first, second, third = (Examples(data[part], torch.full((len(part),), -1)) for part in (train, val, test))
-        return {"pretrain": first, "train": first, "val": second, "test": third}
+        return rest[kept], rest[held], test
 
     def _tokenizer(self, lines: Sequence[str]) -> Any:
         from tokenizers import Tokenizer
@@ -116,16 +115,34 @@ class TextPairs(DataSource):
         )
         return Tokenizer.from_str(learned)
 
-    def _encode(self, tokenizer: Any, special: SpecialTokens, rows: Sequence[Sequence[str]]) -> Tensor:
-        """(n, T) int32."""
-        room = (self.length - 1) // self.texts - 1
-        ids = np.full((len(rows), self.length), special.pad, dtype=np.int32)
-        for first in range(0, len(rows), TOGETHER):
-            chunk = rows[first : first + TOGETHER]
-            cut = iter(tokenizer.encode_batch([text for row in chunk for text in row], add_special_tokens=False))
-            for row in ids[first : first + len(chunk)]:
-                line = [special.cls]
-                for _ in range(self.texts):
-                    line += [*next(cut).ids[:room], special.sep]
-                row[: len(line)] = line
-        return torch.from_numpy(ids)
+
+def known_of(tokenizer: Any, train: Tensor) -> dict[str, Any]:
+    """What a `TextSpec` says of a tokenizer and of the ids (n, T) to train on."""
+    text = tokenizer.to_str()
+    special = special_tokens(text)
+    counts = torch.bincount(train.flatten(), minlength=tokenizer.get_vocab_size())
+    counts[special.pad] = 0
+    return {
+        "vocabulary": len(counts),
+        "tokenizer": text,
+        "special": special,
+        "counts": tuple(counts.tolist()),
+        "starts": tuple(word_starts(text)),
+        "ends": tuple(word_ends(text)),
+    }
+
+
+def encode_rows(tokenizer: Any, rows: Sequence[Sequence[str]], length: int) -> Tensor:
+    """Rows of V texts each -> (n, T) int32: [CLS] a [SEP] b [SEP], of each text the first (T - 1) // V - 1 tokens."""
+    special, texts = special_tokens(tokenizer.to_str()), len(rows[0])
+    room = (length - 1) // texts - 1
+    ids = np.full((len(rows), length), special.pad, dtype=np.int32)
+    for first in range(0, len(rows), TOGETHER):
+        chunk = rows[first : first + TOGETHER]
+        cut = iter(tokenizer.encode_batch([text for row in chunk for text in row], add_special_tokens=False))
+        for row in ids[first : first + len(chunk)]:
+            line = [special.cls]
+            for _ in range(texts):
+                line += [*next(cut).ids[:room], special.sep]
+            row[: len(line)] = line
+    return torch.from_numpy(ids)

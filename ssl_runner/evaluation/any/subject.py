@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.data.any.tensors import chosen
 from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, Made, SplitName, Subject, TextEncoder
 from ssl_runner.results.metrics import Split
 
@@ -143,10 +144,8 @@ def sizes(subject: Subject, *splits: Split) -> dict[str, int]:
 
 def batches(subject: Subject, split: Split, order: Tensor, size: int) -> Iterator[Batch]:
     """The examples of a split at the places `order`, (m,) int64, `size` at once, as input, on the subject's device."""
-    examples, spec, device = subject.data.examples(split), subject.data.spec, subject.device
     for index in order.split(size):
-        data = spec.to_input(examples.data[index].to(device))
-        yield Batch(data, examples.label[index].to(device), index.to(device))
+        yield chosen(subject.data, split, index, subject.device)
 
 
 @contextmanager

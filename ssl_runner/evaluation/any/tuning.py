@@ -141,27 +141,31 @@ def train(
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     views: Views | None = None,
+    also: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Minimize the loss of a network's outputs and the labels, in place: the cross-entropy, or another.
 
     `views`: what the network reads of the examples, each view with the label of its example; None: themselves.
+    `also`: input (B, ...) -> a loss that is added, ().
     """
 
-    def batch_loss(chosen: Tensor) -> Tensor:
+    def loss_at(chosen: Tensor) -> Tensor:
         x, y = spec.to_input(examples.data[chosen].to(device)), examples.label[chosen].to(device)
         if views is not None:
             drawn = views(x)
             x, y = drawn.flatten(0, 1), y.repeat(len(drawn))
-        return loss_of(network(x), y)
+        value = loss_of(network(x), y)
+        return value if also is None else value + also(x)
 
-    minimize(network, recipe, len(examples.label), batch_loss)
+    minimize(network, recipe, len(examples.label), loss_at)
 
 
-def minimize(network: nn.Module, recipe: Recipe, n: int, loss_of: Callable[[Tensor], Tensor]) -> None:
-    """Minimize a loss over `n` examples, in place; `loss_of`: that of a batch, given the places of its examples, (B,).
+def minimize(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tensor], Tensor]) -> None:
+    """Minimize a loss over `n` examples, in place.
 
-    AdamW (no decay of biases and norms), warm-up over a tenth of the steps, cosine decay to 0. Raises ValueError where
-    the loss is no longer a number.
+    `loss_at`: the places of a batch's examples, (B,) int64 on the CPU, -> the loss, (). AdamW (no decay of biases and
+    norms), each epoch in an order of its own, warm-up over a tenth of the steps, cosine decay to 0. Raises ValueError
+    where the loss is no longer a number.
     """
     moved = [p for p in network.parameters() if p.requires_grad]
     decayed = [p for p in moved if p.ndim > 1]
@@ -174,10 +178,9 @@ def minimize(network: nn.Module, recipe: Recipe, n: int, loss_of: Callable[[Tens
         place = step % (n // size)
         if place == 0:
             order = torch.randperm(n)
-        chosen = order[place * size : (place + 1) * size]
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
-        loss = loss_of(chosen)
+        loss = loss_at(order[place * size : (place + 1) * size])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

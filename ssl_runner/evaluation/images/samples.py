@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
+from ssl_runner.data.any.tensors import chosen
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
@@ -79,10 +80,8 @@ class Samples(Inspection):
 
     def _drawn(self, subject: Subject, split: SplitName) -> Batch:
         """Random examples of a split, as input, on the subject's device."""
-        examples = subject.data.examples(split)
-        index = torch.randperm(len(examples.label))[: self.examples]
-        data = subject.data.spec.to_input(examples.data[index].to(subject.device))
-        return Batch(data, examples.label[index].to(subject.device), index.to(subject.device))
+        index = torch.randperm(len(subject.data.examples(split).label))[: self.examples]
+        return chosen(subject.data, split, index, subject.device)
 
     def _samples(self, samples: Tensor) -> Pictures:
         chunks = samples[: self.rows * self.columns].split(self.columns)

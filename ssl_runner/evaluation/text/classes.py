@@ -36,16 +36,19 @@ def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, gri
     return answers_finding(subject, spec, texts, answer_texts, protocol)
 
 
-def tune_classes(subject: Subject, texts: TextSet, length: int, layer: str, recipe: Recipe) -> Finding:
+def tune_classes(
+    subject: Subject, texts: TextSet, length: int, layer: str, recipe: Recipe, auxiliary: float
+) -> Finding:
     """Classes, or scores, by a copy of the encoder that is trained on train; val chooses nothing.
 
-    `length`: tokens of an example, as `text_layers.text_spec` takes it.
+    `length`: tokens of an example, as `text_layers.text_spec` takes it. `auxiliary`: the weight of
+    `heads.language_loss`.
     """
     spec = text_spec(subject, length)
     terms = {"method": "fine-tuning of all weights"}
     if is_control(subject):
         return control_finding(subject, spec, texts, terms)
-    answer = tuned_answer(subject, spec, texts, layer, recipe)
+    answer = tuned_answer(subject, spec, texts, layer, recipe, auxiliary)
     return answers_finding(subject, spec, texts, answer, Protocol(terms=terms))
 
 

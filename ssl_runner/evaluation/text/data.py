@@ -317,11 +317,13 @@ class Tagged(NamedTuple):
     tags: list[list[str]]  # of each word
 
 
-def read_conll(path: Path) -> Tagged:
-    """One word per line, its tag last, an empty line after each sentence; tags O, B-type and I-type.
+def read_conll(path: Path, *, word: int = 0, tag: int = -1, entities: bool = True) -> Tagged:
+    """One word per line, an empty line after each sentence. `word` and `tag`: their columns, from 0, or from the end.
 
-    Cells are separated by tabs, or by spaces if the line has no tab. Lines of -DOCSTART- are skipped. Raises
-    ValueError for a line without a tag, a tag of another form, and an empty file.
+    `entities`: tags are O, B-type and I-type; else they may be anything, and lines without a tag (_), as CoNLL-U has
+    them for words that stand for several, and its comments are skipped. Cells are separated by tabs, or by spaces if
+    the line has no tab. Lines of -DOCSTART- are skipped. Raises ValueError for a line without a tag, a tag of another
+    form, and an empty file.
     """
     words: list[list[str]] = []
     tags: list[list[str]] = []
@@ -331,20 +333,25 @@ def read_conll(path: Path) -> Tagged:
         if not row or row.startswith("-DOCSTART-"):
             inside = False
             continue
-        cells = row.split("\t") if "\t" in row else row.split(" ")
-        if len(cells) < 2 or not cells[0]:
+        if not entities and row.startswith("# ") and "\t" not in row:
+            continue
+        cells = row.split("\t") if "\t" in row else row.split(" " if entities else None)
+        if len(cells) <= max(1, word, tag, ~word, ~tag) or not cells[word]:
             raise ValueError(
-                f"{path}, line {line}: {row!r} has no tag; a line must be a word and its tag, separated by a tab"
+                f"{path}, line {line}: {row!r} has no tag; a line must be a word and its tag, separated by a tab, in "
+                f"the columns {word} and {tag}"
             )
-        tag = cells[-1].strip()
-        if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
-            raise ValueError(f"{path}, line {line}: the tag {tag!r} must be O, B-type or I-type")
+        found = cells[tag].strip()
+        if not entities and found == "_":
+            continue
+        if entities and found != "O" and not (found[:2] in ("B-", "I-") and len(found) > 2):
+            raise ValueError(f"{path}, line {line}: the tag {found!r} must be O, B-type or I-type")
         if not inside:
             words.append([])
             tags.append([])
             inside = True
-        words[-1].append(cells[0])
-        tags[-1].append(tag)
+        words[-1].append(cells[word])
+        tags[-1].append(found)
     if not words:
         raise ValueError(f"{path} has no words")
     return Tagged(words, tags)
@@ -403,17 +410,18 @@ def text_starts(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarr
 
 
 class Question(NamedTuple):
-    """A question about a context, and its correct answers, which are spans of the context."""
+    """A question about a context, and its correct answers, which are spans of the context; none: it has no answer."""
 
     article: int
     context: str
     question: str
     answers: tuple[str, ...]
-    start: int  # of the first answer, characters
+    start: int  # of the first answer, characters; -1: there is none
 
 
 def read_squad(path: Path) -> list[Question]:
-    """A file in SQuAD 1.1's format. Raises ValueError if it is not, or an answer is not at its stated position."""
+    """A file in SQuAD's format, 1.1, or 2.0 with questions that have no answer (`is_impossible`). Raises ValueError if
+    it is not, or an answer is not at its stated position."""
     try:
         articles = json.loads(read_text(path))["data"]
         questions = [
@@ -433,8 +441,14 @@ def read_squad(path: Path) -> list[Question]:
 
 def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) -> Question:
     name = f"{path}, question {asked.get('id', asked['question'])!r}"
+    if asked.get("is_impossible", False) != (not asked["answers"]):
+        raise ValueError(
+            f"{name} has {len(asked['answers'])} answers, and its is_impossible is "
+            f"{asked.get('is_impossible', False)}; a question without an answer needs is_impossible: true, any other "
+            "an answer"
+        )
     if not asked["answers"]:
-        raise ValueError(f"{name} has no answer; unanswerable questions (SQuAD 2.0) are not supported")
+        return Question(article, context, asked["question"], (), -1)
     for answer in asked["answers"]:
         start = answer["answer_start"]
         if not answer["text"] or context[start : start + len(answer["text"])] != answer["text"]:
@@ -481,7 +495,8 @@ def encode_questions(spec: TextSpec, questions: Sequence[Question], *, key: str,
     asked_ids = [each.ids[:asked] for each in encodings(tokenizer, [each.question for each in questions])]
     for place, (each, ids) in enumerate(zip(questions, asked_ids, strict=True)):
         text_ids, start, end = encoded[each.context]
-        held = ((end > each.start) & (start < each.start + len(each.answers[0]))).nonzero()[0]  # the answer's tokens
+        length = len(each.answers[0]) if each.answers else 0
+        held = ((end > each.start) & (start < each.start + length)).nonzero()[0]  # the answer's tokens
         room = spec.length - len(ids) - 3
         step = max(1, round(room * (1 - overlap)))
         before = len(ids) + 2

@@ -5,7 +5,7 @@ n examples, m features of them (of texts n; of tokens those asked for), T tokens
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
-from ssl_runner.evaluation.any.subject import evaluating, seeded
+from ssl_runner.evaluation.any.subject import evaluating, seeded, within_reach
 from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
 from ssl_runner.evaluation.text.data import TextSet, encode_texts
 from ssl_runner.evaluation.text.reading import (
@@ -24,7 +24,7 @@ from ssl_runner.evaluation.text.reading import (
     sample_features,
     text_encoder,
 )
-from ssl_runner.interfaces import Examples, SplitName, Subject, TextSpec, VectorSpec
+from ssl_runner.interfaces import CausalEncoder, Examples, SplitName, Subject, TextEncoder, TextSpec, VectorSpec
 from ssl_runner.nn.layer_mix import LayerMix
 
 MIX_RATE = 0.01  # of AdamW, for the weights of layers in front of a frozen encoder
@@ -132,15 +132,56 @@ def tune(
     outputs: int,
     recipe: Recipe,
     loss: Callable[[Tensor, Tensor], Tensor],
+    auxiliary: float = 0.0,
 ) -> Classifier:
     """Train a copy of the encoder with a linear head that reads a layer of it, on ids (n, T) and labels.
 
     As `tuning.fine_tune`; the head's input is standardized by frozen features of up to 1,024 of the examples.
+    `auxiliary`: the weight of `language_loss`.
     """
     network = start(subject, copy.deepcopy(text_encoder(subject.encoder)), layer, unit, examples.data, outputs)
+    also = language_loss(cast(TextEncoder, network.encoder), auxiliary) if auxiliary else None
     with seeded(subject.seed):
-        train(network, spec, examples, recipe, subject.device, loss)
+        train(network, spec, examples, recipe, subject.device, loss, also=also)
     return network
+
+
+def language_loss(encoder: TextEncoder, weight: float) -> Callable[[Tensor], Tensor]:
+    """Texts (B, T) -> `weight` times the mean of -log p(next token | tokens before it), nats per token: ().
+
+    The auxiliary objective of Radford, Narasimhan, Salimans, Sutskever 2018, "Improving Language Understanding by
+    Generative Pre-Training", section 3.2, there with weight 0.5. Scores are products with the token embeddings, as in
+    `objectives.language_model` with `output: tied`, by an encoder whose width is theirs; a layer between, and the bias,
+    are not exported. Texts are read a second time for it. Raises ValueError for an encoder that sees later tokens, or
+    is of another width.
+    """
+    if not isinstance(encoder, CausalEncoder):
+        raise ValueError(
+            f"auxiliary is {weight}, the weight of a language model's loss, and the encoder is {encoder.kind}, which "
+            "sees the next token: set auxiliary=0"
+        )
+    if encoder.embedding.weight.shape[1] != encoder.dim:
+        raise ValueError(
+            f"auxiliary is {weight}, and the encoder's tokens are {encoder.dim} wide, its embeddings "
+            f"{encoder.embedding.weight.shape[1]}: a language model's loss needs an equal width; set auxiliary=0"
+        )
+
+    def loss(x: Tensor) -> Tensor:
+        x = within_reach(encoder, x)
+        scores = encoder(x[:, :-1]).tokens @ encoder.embedding.weight.T
+        following = x[:, 1:]
+        total = F.cross_entropy(
+            scores.flatten(0, 1), following.flatten(), ignore_index=encoder.special.pad, reduction="sum"
+        )
+        return weight * total / (following != encoder.special.pad).sum().clamp(min=1)
+
+    return loss
+
+
+def check_auxiliary(key: str, auxiliary: float) -> None:
+    """Raise ValueError for a weight below 0; `key`: the evaluator's."""
+    if auxiliary < 0:
+        raise ValueError(f"{key}.auxiliary is {auxiliary}; it must be 0 (none) or more")
 
 
 def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Tensor, outputs: int) -> Classifier:
@@ -158,17 +199,22 @@ def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
     return torch.cat(parts)
 
 
-def tuned_answer(subject: Subject, spec: TextSpec, texts: TextSet, layer: str, recipe: Recipe) -> Answer:
-    """Train on the set's train; answer other texts. Cross-entropy of classes; squared error of standardized scores."""
+def tuned_answer(
+    subject: Subject, spec: TextSpec, texts: TextSet, layer: str, recipe: Recipe, auxiliary: float = 0.0
+) -> Answer:
+    """Train on the set's train; answer other texts. Cross-entropy of classes; squared error of standardized scores.
+
+    `auxiliary`: the weight of `language_loss`."""
     ids, label = encode_texts(spec, texts.texts["train"]), texts.label["train"]
     check_enough(len(label))
     if texts.classes:
-        network = tune(subject, spec, layer, "text", Examples(ids, label), len(texts.classes), recipe, F.cross_entropy)
+        examples, count = Examples(ids, label), len(texts.classes)
+        network = tune(subject, spec, layer, "text", examples, count, recipe, F.cross_entropy, auxiliary)
         return lambda rows: outputs_of(network, encode_texts(spec, rows), subject.device).argmax(dim=1)
     std, mean = torch.std_mean(label, correction=0)
     std = torch.where(std > 0, std, 1.0)
     scores = Examples(ids, (label - mean) / std)
-    regression = tune(subject, spec, layer, "text", scores, 1, recipe, squared_error)
+    regression = tune(subject, spec, layer, "text", scores, 1, recipe, squared_error, auxiliary)
     return lambda rows: outputs_of(regression, encode_texts(spec, rows), subject.device)[:, 0] * std + mean
 
 

@@ -4,7 +4,9 @@ n questions, m windows of texts, B batch, T tokens.
 """
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -28,7 +30,7 @@ from ssl_runner.evaluation.text.data import (
     read_squad,
 )
 from ssl_runner.evaluation.text.files import PLACES, Articles
-from ssl_runner.evaluation.text.heads import check_enough, start
+from ssl_runner.evaluation.text.heads import check_auxiliary, check_enough, language_loss, start
 from ssl_runner.evaluation.text.reading import Still, named_token_layer, reading, text_encoder, text_spec
 from ssl_runner.interfaces import (
     Contents,
@@ -42,7 +44,7 @@ from ssl_runner.interfaces import (
     TextSpec,
 )
 from ssl_runner.nn.tokens import segments
-from ssl_runner.results.metrics import Metric, Protocol, share
+from ssl_runner.results.metrics import Metric, Protocol, Split, share
 
 BATCH = 64  # windows answered at once: (B, T, T) scores
 
@@ -104,8 +106,11 @@ class _OfArticles(Evaluator):
         self.questions = read_questions(self.key, path, texts)
         self.contents = self.questions.contents
 
-    def _finding(self, subject: Subject, encoder: nn.Module, method: str) -> Finding:
-        return spans_finding(subject, encoder, self.layer, self.questions, self.cut, self.recipe, method)
+    def _finding(
+        self, subject: Subject, encoder: nn.Module, method: str, also: Callable[[Tensor], Tensor] | None = None
+    ) -> Finding:
+        """`also`: as `tuning.train` takes it."""
+        return spans_finding(subject, encoder, self.layer, self.questions, self.cut, self.recipe, method, also)
 
 
 class SpanQA(_OfArticles):
@@ -117,7 +122,9 @@ class SpanQA(_OfArticles):
     Windows are [CLS] question [SEP] part of the text [SEP], of `length` tokens (`text_layers.text_spec`); each shares
     `overlap` of its part with the next; one without the whole answer has it at [CLS]. The heads are trained as
     `tuning.train` does on "train"; nothing is chosen. Files as `files.Articles` has them; where no file is named for
-    val, it is a tenth of train's articles. There is no bag of words, which has
+    val, it is a tenth of train's articles. Where questions of train have no answer (SQuAD 2.0, Rajpurkar, Jia, Liang
+    2018, https://arxiv.org/abs/1806.03822), their answer is at [CLS] in all windows, and none is given where
+    log p(span) - log p([CLS]) is below a margin that is chosen on val by F1. There is no bag of words, which has
     no spans. Metrics on test and val, in [0, 1]: f1 of the words of guess and answer, exact_match. Rajpurkar, Zhang,
     Lopyrev, Liang 2016, https://arxiv.org/abs/1606.05250, section 6.1; heads and windows as in Devlin et al. 2019,
     https://arxiv.org/abs/1810.04805, section 4.2. Differs from the paper: scores of windows are compared as
@@ -132,13 +139,44 @@ class SpanQA(_OfArticles):
 
 
 class SpanQAFineTune(_OfArticles):
-    """Fine-tuning on questions: a copy of the encoder is trained with the two heads of `SpanQA`; all else as there."""
+    """Fine-tuning on questions: a copy of the encoder is trained with the two heads of `SpanQA`; all else as there.
+
+    `auxiliary`: of a causal encoder, the weight of a language model's loss on the same windows
+    (`text_heads.language_loss`).
+    """
 
     key: ClassVar[str] = "evaluation.span_qa_finetune"
 
+    def __init__(
+        self,
+        *,
+        path: str,
+        texts: Articles,
+        length: int,
+        question: int,
+        answer: int,
+        overlap: float,
+        layer: str | int,
+        auxiliary: float,
+        recipe: Recipe,
+    ) -> None:
+        check_auxiliary(self.key, auxiliary)
+        self.auxiliary = auxiliary
+        super().__init__(
+            path=path,
+            texts=texts,
+            length=length,
+            question=question,
+            answer=answer,
+            overlap=overlap,
+            layer=layer,
+            recipe=recipe,
+        )
+
     def __call__(self, subject: Subject) -> Finding:
         encoder = copy.deepcopy(text_encoder(subject.encoder))
-        return self._finding(subject, encoder, "fine-tuning of all weights, for spans")
+        also = language_loss(encoder, self.auxiliary) if self.auxiliary else None
+        return self._finding(subject, encoder, "fine-tuning of all weights, for spans", also)
 
 
 class Cut(NamedTuple):
@@ -212,7 +250,14 @@ def parted(questions: Sequence[Question], held: int, seed: int) -> tuple[list[Qu
 
 
 def spans_finding(
-    subject: Subject, encoder: nn.Module, layer: str, questions: Questions, cut: Cut, recipe: Recipe, name: str
+    subject: Subject,
+    encoder: nn.Module,
+    layer: str,
+    questions: Questions,
+    cut: Cut,
+    recipe: Recipe,
+    name: str,
+    also: Callable[[Tensor], Tensor] | None,
 ) -> Finding:
     """Train the heads, and the encoder where it has weights; answer the questions of test and val."""
     spec = text_spec(subject, cut.length)
@@ -224,20 +269,22 @@ def spans_finding(
     check_enough(len(learned.ids))
     network = Spans(start(subject, encoder, layer, "token", learned.ids, 2), spec.special)
     with seeded(subject.seed):
-        train(network, spec, Examples(learned.ids, learned.answer), recipe, subject.device, span_entropy)
-    metrics: list[Metric] = []
-    for split in TOLD:
-        asked = questions.splits[split]
-        guesses = best_answers(network, asked, windows[split], cut.answer, subject.device)
-        scored = list(zip(guesses, (each.answers for each in asked), strict=True))
-        f1, exact = (
-            sum(score(guess, right) for guess, right in scored) / len(scored) for score in (answer_f1, exact_match)
-        )
-        metrics += [share("f1", f1, split=split, headline=True), share("exact_match", exact, split=split)]
+        train(network, spec, Examples(learned.ids, learned.answer), recipe, subject.device, span_entropy, also=also)
+    found = {
+        split: best_answers(network, questions.splits[split], windows[split], cut.answer, subject.device)
+        for split in TOLD
+    }
+    unanswered = not all(each.answers for each in questions.splits["train"])
+    margin = best_margin(found["val"], questions.splits["val"]) if unanswered else -torch.inf
+    metrics = [each for split in TOLD for each in answer_metrics(found[split], questions.splits[split], margin, split)]
+    said = (
+        {"no answer": "where [CLS] is more probable than every span, by a margin chosen on val"} if unanswered else {}
+    )
     return Finding(
         metrics,
         Protocol(
-            terms={"method": name, "articles": questions.parted, "files": questions.fingerprint},
+            terms={"method": name, "articles": questions.parted, "files": questions.fingerprint, **said},
+            chosen={"margin": round(margin, 4)} if unanswered else {},
             measured={
                 **{f"{split} questions": len(part) for split, part in questions.splits.items()},
                 **reading(spec, cut_questions(spec, questions.splits["test"], cut.question)),
@@ -247,6 +294,54 @@ def spans_finding(
     )
 
 
+class Guess(NamedTuple):
+    """The most probable answer to a question."""
+
+    text: str  # as it stands in the context; "" where no window has a token of text
+    margin: float  # log p(it) - log p([CLS], no answer) of the window that says least that there is none
+
+
+def answer_metrics(
+    guesses: Sequence[Guess], questions: Sequence[Question], margin: float, split: Split
+) -> list[Metric]:
+    """f1 and exact_match of all questions, in [0, 1]; where some have no answer, also of those that have one, and the
+    share of the others to which none is given."""
+    said = [guess.text if guess.margin >= margin else "" for guess in guesses]
+    scored = [(guess, each.answers) for guess, each in zip(said, questions, strict=True)]
+    f1, exact = (sum(starmap(score, scored)) / len(scored) for score in (score_f1, score_exact))
+    metrics = [share("f1", f1, split=split, headline=True), share("exact_match", exact, split=split)]
+    answered = [pair for pair in scored if pair[1]]
+    if len(answered) < len(scored):
+        silent = sum(not guess for guess, right in scored if not right) / (len(scored) - len(answered))
+        metrics.append(share("no_answer", silent, split=split))
+        if answered:
+            metrics.append(share("f1_answered", sum(starmap(score_f1, answered)) / len(answered), split=split))
+    return metrics
+
+
+def score_f1(guess: str, answers: Sequence[str]) -> float:
+    """`scores.answer_f1`; of a question without an answer, 1 if none is given (Rajpurkar, Jia, Liang 2018,
+    https://arxiv.org/abs/1806.03822)."""
+    return answer_f1(guess, answers) if answers else float(not guess)
+
+
+def score_exact(guess: str, answers: Sequence[str]) -> float:
+    """`scores.exact_match`, likewise."""
+    return exact_match(guess, answers) if answers else float(not guess)
+
+
+def best_margin(guesses: Sequence[Guess], questions: Sequence[Question]) -> float:
+    """The margin from which an answer is given that has the highest F1, the lowest of several."""
+    order = sorted(zip(guesses, questions, strict=True), key=lambda pair: pair[0].margin, reverse=True)
+    total = float(sum(not each.answers for each in questions))  # no answer to any
+    best, margin = total, math.inf if not order else order[0][0].margin + 1
+    for guess, each in order:
+        total += score_f1(guess.text, each.answers) - float(not each.answers)
+        if total >= best:
+            best, margin = total, guess.margin
+    return margin
+
+
 def span_entropy(logits: Tensor, answer: Tensor) -> Tensor:
     """(B, T, 2), (B, 2) -> (): the mean of the cross-entropies of first and last token."""
     return F.cross_entropy(logits, answer)
@@ -254,27 +349,29 @@ def span_entropy(logits: Tensor, answer: Tensor) -> Tensor:
 
 def best_answers(
     network: Spans, questions: Sequence[Question], windows: Windows, longest: int, device: torch.device
-) -> list[str]:
-    """The most probable span of all windows of each question, at most `longest` tokens long, as it stands in the text.
-
-    "" where no window has a token of text.
-    """
-    scores, firsts, lasts = [], [], []
+) -> list[Guess]:
+    """The most probable span of all windows of each question, at most `longest` tokens long."""
+    scores, firsts, lasts, nones = [], [], [], []
     with evaluating(network), torch.inference_mode():
         for ids in windows.ids.split(BATCH):
-            score, first, last = best_spans(network(ids.long().to(device)).float(), longest)
+            logits = network(ids.long().to(device)).float()
+            score, first, last = best_spans(logits, longest)
             scores.append(score.cpu())
             firsts.append(first.cpu())
             lasts.append(last.cpu())
-    score, first, last = (torch.cat(parts) for parts in (scores, firsts, lasts))
+            nones.append(logits.log_softmax(dim=1)[:, 0].sum(dim=1).cpu())
+    score, first, last, none = (torch.cat(parts) for parts in (scores, firsts, lasts, nones))
     best: dict[int, tuple[float, int]] = {}
-    for place, (number, value) in enumerate(zip(windows.question.tolist(), score.tolist(), strict=True)):
-        best[number] = max(best.get(number, (-torch.inf, place)), (value, place))
+    least: dict[int, float] = {}
+    for place, number in enumerate(windows.question.tolist()):
+        best[number] = max(best.get(number, (-torch.inf, place)), (score[place].item(), place))
+        least[number] = min(least.get(number, torch.inf), none[place].item())
     answers = []
     for number, question in enumerate(questions):
         value, place = best[number]
         start, end = windows.start[place, first[place]], windows.end[place, last[place]]
-        answers.append(question.context[int(start) : int(end)] if value > -torch.inf else "")
+        text = question.context[int(start) : int(end)] if value > -torch.inf else ""
+        answers.append(Guess(text, value - least[number]))
     return answers
 
 

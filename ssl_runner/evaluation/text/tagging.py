@@ -4,7 +4,7 @@ n sentences, W words of all of them, m of these within T tokens, K tags.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple
@@ -30,6 +30,7 @@ from ssl_runner.evaluation.text.data import (
 from ssl_runner.evaluation.text.files import OfFiles, Splits
 from ssl_runner.evaluation.text.heads import (
     Asked,
+    check_auxiliary,
     check_enough,
     fit_probe,
     is_control,
@@ -49,6 +50,8 @@ class TaggedSet(NamedTuple):
     splits: dict[SplitName, Tagged]
     tags: tuple[str, ...]  # O first
     fingerprint: str
+    filler: str = "O"  # the tag of words that the encoder does not read
+    entities: bool = True  # whether tags are of entities, B-type and I-type; else each is of one word
 
 
 class _OfWords(OfFiles):
@@ -59,7 +62,7 @@ class _OfWords(OfFiles):
     def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int) -> None:
         self.layer = named_token_layer(f"{self.key}.layer", layer)
         super().__init__(path=path, texts=texts, length=length, least=3)
-        self.sentences = read_tagged(self.files)
+        self.sentences = self._sentences()
 
     def __call__(self, subject: Subject) -> Finding:
         spec = text_spec(subject, self.length)
@@ -69,6 +72,9 @@ class _OfWords(OfFiles):
         asked = {split: asked_words(self.sentences, split, tokens[split]) for split in tokens}
         predicted, protocol = self._tags(subject, spec, asked)
         return tags_finding(subject, spec, self.sentences, tokens, predicted, protocol)
+
+    def _sentences(self) -> TaggedSet:
+        return read_tagged(self.files)
 
     @abstractmethod
     def _tags(
@@ -110,14 +116,19 @@ class TaggingFineTune(_OfWords):
     """Fine-tuning on words with tags: a copy of the encoder is trained with a linear head on each word's first token;
     "test", once.
 
-    How: `text_heads.tune`, with the cross-entropy over words. All else as in `Tagging`; nothing is chosen, "val" is
+    How: `text_heads.tune`, with the cross-entropy over words; `auxiliary`: of a causal encoder, the weight of a
+    language model's loss on the same texts. All else as in `Tagging`; nothing is chosen, "val" is
     reported.
     """
 
     key: ClassVar[str] = "evaluation.tagging_finetune"
     terms: ClassVar[Mapping[str, Any]] = {"method": "fine-tuning of all weights, for words"}
 
-    def __init__(self, *, path: str, texts: Splits, length: int, layer: str | int, recipe: Recipe) -> None:
+    def __init__(
+        self, *, path: str, texts: Splits, length: int, layer: str | int, auxiliary: float, recipe: Recipe
+    ) -> None:
+        check_auxiliary(self.key, auxiliary)
+        self.auxiliary = auxiliary
         self.recipe = recipe
         self.recipe.check(f"{self.key}.recipe")
         super().__init__(path=path, texts=texts, length=length, layer=layer)
@@ -129,9 +140,8 @@ class TaggingFineTune(_OfWords):
         check_enough(len(train.ids))
         label = torch.full(train.ids.shape, NO_TAG).index_put_((train.row, train.column), train.label)
         examples = Examples(train.ids, label)
-        network = tune(
-            subject, spec, self.layer, "token", examples, len(self.sentences.tags), self.recipe, word_entropy
-        )
+        count = len(self.sentences.tags)
+        network = tune(subject, spec, self.layer, "token", examples, count, self.recipe, word_entropy, self.auxiliary)
         predicted: dict[Split, Tensor] = {}
         for split in TOLD:
             classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
@@ -156,13 +166,17 @@ def read_tagged(files: Files) -> TaggedSet:
         strange = sorted({tag for tags in each.tags for tag in tags} - set(known))
         if strange:
             raise ValueError(f"{files[split]} has the tag {strange[0]!r}; train has the types {', '.join(types)}")
-    if "val" not in splits:
-        whole = splits["train"]
-        rest, held = held_out(torch.full((len(whole.words),), -1))
-        splits["train"], splits["val"] = (
-            Tagged([whole.words[i] for i in part], [whole.tags[i] for i in part]) for part in (rest, held)
-        )
-    return TaggedSet(splits, known, fingerprint(files.values()))
+    return TaggedSet(with_val(splits), known, fingerprint(files.values()))
+
+
+def with_val(splits: dict[SplitName, Tagged]) -> dict[SplitName, Tagged]:
+    """With a tenth of train as val, where there is none."""
+    if "val" in splits:
+        return splits
+    whole = splits["train"]
+    rest, held = held_out(torch.full((len(whole.words),), -1))
+    kept, val = (Tagged([whole.words[i] for i in part], [whole.tags[i] for i in part]) for part in (rest, held))
+    return {**splits, "train": kept, "val": val}
 
 
 def asked_words(sentences: TaggedSet, split: SplitName, tokens: WordTokens) -> Asked:
@@ -180,23 +194,20 @@ def tags_finding(
     predicted: Mapping[Split, Tensor],
     protocol: Protocol,
 ) -> Finding:
-    """Score (m,) classes of the words that have a token; the others are O."""
+    """Score (m,) classes of the words that have a token; the others are the set's filler: O."""
     metrics: list[Metric] = []
     for split, classes in predicted.items():
         true = sentences.splits[split].tags
-        every = ["O"] * sum(map(len, true))
+        every = [sentences.filler] * sum(map(len, true))
         for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
             every[word] = sentences.tags[tag]
         ends = accumulate(map(len, true), initial=0)
-        f1, precision, recall = chunk_scores([every[first:last] for first, last in pairwise(ends)], true)
-        metrics += [
-            share("f1", f1, split=split, headline=True),
-            share("precision", precision, split=split),
-            share("recall", recall, split=split),
-        ]
-    terms = {"tags": "IOB2, entities by the CoNLL rule", "files": sentences.fingerprint}
+        guesses = [every[first:last] for first, last in pairwise(ends)]
+        metrics += (entity_metrics if sentences.entities else word_metrics)(guesses, true, split)
+    kind = "IOB2, entities by the CoNLL rule" if sentences.entities else "of single words"
+    terms = {"tags": kind, "files": sentences.fingerprint}
     about = {
-        "types": len(sentences.tags) // 2,
+        "types": len(sentences.tags) // (2 if sentences.entities else 1),
         **{f"{split} words": len(each.word) for split, each in tokens.items()},
         **reading(spec, cut_words(sentences, tokens)),
         "seed": subject.seed,
@@ -205,6 +216,23 @@ def tags_finding(
         metrics,
         replace(protocol, terms={**protocol.terms, **terms}, measured={**protocol.measured, **about}),
     )
+
+
+def entity_metrics(guesses: Sequence[Sequence[str]], true: Sequence[Sequence[str]], split: Split) -> list[Metric]:
+    """f1, precision and recall of entities; tags of each sentence's words."""
+    f1, precision, recall = chunk_scores(guesses, true)
+    return [
+        share("f1", f1, split=split, headline=True),
+        share("precision", precision, split=split),
+        share("recall", recall, split=split),
+    ]
+
+
+def word_metrics(guesses: Sequence[Sequence[str]], true: Sequence[Sequence[str]], split: Split) -> list[Metric]:
+    """accuracy: of all words, those whose tag is right."""
+    pairs = [pair for each in zip(guesses, true, strict=True) for pair in zip(*each, strict=True)]
+    right = sum(guess == tag for guess, tag in pairs)
+    return [share("accuracy", right / len(pairs), split=split, headline=True)]
 
 
 def cut_words(sentences: TaggedSet, tokens: Mapping[SplitName, WordTokens]) -> float:

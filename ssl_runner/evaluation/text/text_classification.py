@@ -6,6 +6,7 @@ from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.evaluation.text.classes import probe_classes, tune_classes
 from ssl_runner.evaluation.text.files import OfFiles, Table
+from ssl_runner.evaluation.text.heads import check_auxiliary
 from ssl_runner.evaluation.text.reading import named_text_layer
 from ssl_runner.interfaces import Finding, Subject
 
@@ -37,17 +38,22 @@ class TextClassificationFineTune(OfFiles):
     """Fine-tuning on texts from files: a copy of the encoder is trained with a linear head on "train"; "test", once.
 
     How: `text_heads.tune`. Files and layers as in `TextClassification`; of "pooled" and "mix" all weights are trained,
-    of "-2" those up to that block. Nothing is chosen: "val" is reported. Metrics: `text_classes.answers_finding`.
+    of "-2" those up to that block. `auxiliary`: of a causal encoder, the weight of a language model's loss on the same
+    texts (`text_heads.language_loss`). Nothing is chosen: "val" is reported. Metrics: `text_classes.answers_finding`.
     """
 
     key: ClassVar[str] = "evaluation.text_classification_finetune"
 
-    def __init__(self, *, path: str, texts: Table, length: int, layer: str | int, recipe: Recipe) -> None:
+    def __init__(
+        self, *, path: str, texts: Table, length: int, layer: str | int, auxiliary: float, recipe: Recipe
+    ) -> None:
         self.layer = named_text_layer(f"{self.key}.layer", layer)
+        check_auxiliary(self.key, auxiliary)
+        self.auxiliary = auxiliary
         self.recipe = recipe
         self.recipe.check(f"{self.key}.recipe")
         super().__init__(path=path, texts=texts, length=length, least=texts.least)
         self.texts = texts.read(self.key, self.files)
 
     def __call__(self, subject: Subject) -> Finding:
-        return tune_classes(subject, self.texts, self.length, self.layer, self.recipe)
+        return tune_classes(subject, self.texts, self.length, self.layer, self.recipe, self.auxiliary)

@@ -1,5 +1,6 @@
 """Pictures by name and shape."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_what_is_no_tensor_is_refused() -> None:
 
 def test_examples_come_from_all_over_a_split() -> None:
     data = Examples(torch.arange(100, dtype=torch.uint8).reshape(100, 1, 1, 1), torch.arange(100))
-    drawn = spread(data, ImageSpec(channels=1, height=1, width=1), 5, torch.device("cpu"))
+    made = SimpleNamespace(spec=ImageSpec(channels=1, height=1, width=1), examples=lambda split: data)
+    drawn = spread(made, "val", 5, torch.device("cpu"))  # type: ignore[arg-type]
     assert drawn.label.tolist() == [0, 24, 49, 74, 99]
     assert drawn.data.flatten().tolist() == pytest.approx([i / 255 for i in (0, 24, 49, 74, 99)])
 

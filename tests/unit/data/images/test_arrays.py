@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ssl_runner.assembly.export import exported_spec
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
+from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.images.arrays import Arrays
 from ssl_runner.interfaces import Boxed, ImageSpec
 from ssl_runner.results.result import read_result
@@ -144,6 +146,50 @@ def test_without_labels_it_is_unlabeled(tmp_path) -> None:
     own = source(save(tmp_path, {name: array for name, array in plain().items() if name.startswith("x_")}))
     assert own.spec.classes == 0
     assert set(own.load()["train"].label.tolist()) == {-1}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(8, 6), (8, 6, 3), (3, 8, 6)])
+def test_images_are_read_a_few_at_a_time(tmp_path, monkeypatch, shape: tuple[int, ...], order) -> None:
+    """What is kept is what a whole read, and val and test held out of it, would give."""
+    monkeypatch.setattr("ssl_runner.data.images.arrays.CHUNK_BYTES", 3 * math.prod(shape))
+    x, label = pixels(20, *shape), torch.arange(20) % 4
+    np.save(tmp_path / "x_train.npy", np.asarray(x, order=order))
+    np.save(tmp_path / "y_train.npy", label.numpy())
+    first = (x[:, None] if len(shape) == 2 else np.moveaxis(x, 1 + shape.index(3), 1)).copy()
+    rest, val = stratified(label, 0.2, seed=0)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for each in ("x_train", "y_train"):
+        np.save(alone / f"{each.replace('train', 'test')}.npy", np.load(tmp_path / f"{each}.npy"))
+        (tmp_path / f"{each}.npy").rename(alone / f"{each}.npy")
+    packed = save(tmp_path, {file.stem: np.load(file) for file in alone.iterdir()})
+    for path in (alone, packed):
+        splits = source(path).load()
+        for split, places in {"train": rest, "pretrain": rest, "val": val, "test": torch.arange(20)}.items():
+            assert torch.equal(splits[split].data, torch.from_numpy(first)[places])
+            assert torch.equal(splits[split].label, label[places])
+            assert splits[split].data.is_contiguous()
+        assert splits["train"].data is splits["pretrain"].data
+
+
+def test_test_and_then_val_are_held_out_of_one_file(tmp_path) -> None:
+    x = pixels(20, 8, 6)
+    np.save(tmp_path / "x.npy", x)
+    splits = source(tmp_path / "x.npy").load()
+    first, test = stratified(torch.full((20,), -1), 0.2, seed=0)
+    rest, val = stratified(torch.full((16,), -1), 0.2, seed=0)
+    for split, places in {"train": first[rest], "val": first[val], "test": test}.items():
+        assert np.array_equal(splits[split].data.numpy(), x[places.numpy()][:, None])
+
+
+def test_one_bright_value_far_into_a_file_is_seen(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("ssl_runner.data.images.arrays.CHUNK_BYTES", 100)
+    x = np.zeros((20, 8, 6), np.float32)
+    x[17, 3, 3] = 2
+    path = save(tmp_path, {"x_train": x, "x_test": x[:4]})
+    with pytest.raises(ValueError, match="values from 0 to 2"):
+        source(path, range=(0, 1)).load()
 
 
 def test_the_spec_reads_no_image(tmp_path) -> None:

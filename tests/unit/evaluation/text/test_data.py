@@ -297,7 +297,7 @@ def test_squad_files(tmp_path):
         ("[]", r"s is not in SQuAD's format \(data, paragraphs, qas, answers\)"),
         ('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "s is not in SQuAD's format .*context"),
         ('{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}', "s has no questions"),
-        (squad([]), "s, question 'q7' has no answer; unanswerable questions"),
+        (squad([]), "s, question 'q7' has 0 answers, and its is_impossible is False; a question without an answer"),
         (
             squad([{"text": "gold", "answer_start": 5}]),
             "question 'q7': its answer 'gold' is not at character 5",

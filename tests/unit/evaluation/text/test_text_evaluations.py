@@ -15,13 +15,13 @@ from texts import OneHot, Same, bert, subject, text_spec, write
 from torch import Tensor
 
 from ssl_runner.assembly.construct import construct
-from ssl_runner.backbones.transformer import BERT
+from ssl_runner.backbones.transformer import BERT, GPT
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune
-from ssl_runner.evaluation.text.data import Texts
-from ssl_runner.evaluation.text.heads import start
-from ssl_runner.evaluation.text.span_qa import Spans, best_spans, span_entropy
+from ssl_runner.evaluation.text.data import Question, Texts
+from ssl_runner.evaluation.text.heads import language_loss, start
+from ssl_runner.evaluation.text.span_qa import Guess, Spans, best_margin, best_spans, span_entropy
 from ssl_runner.evaluation.text.tagging import word_entropy
 from ssl_runner.interfaces import Evaluator, Examples, TextEncoder
 from ssl_runner.results.metrics import Unit
@@ -37,6 +37,9 @@ SETS = {  # evaluator -> what writes its files, and its settings
     "sentence_pair_finetune": (texts.paired, TUNED | PAIR),
     "tagging": (texts.tagged, SMALL),
     "tagging_finetune": (texts.tagged, TUNED),
+    "word_tags": (texts.tagged, SMALL),
+    "word_tags_finetune": (texts.tagged, TUNED),
+    "multiple_choice": (texts.chosen, TUNED | {"label": "right", "beginning": "beginning", "endings": ["a", "b", "c"]}),
     "span_qa": (texts.asked, TUNED | {"question": 4, "answer": 3}),
     "span_qa_finetune": (texts.asked, TUNED | {"question": 4, "answer": 3}),
     "sts": (texts.scored, {}),
@@ -106,7 +109,7 @@ def test_the_runs_own_texts_are_read_no_further_either():
     torch.testing.assert_close(whole, part)
 
 
-@pytest.mark.parametrize("name", [name for name in SETS if "pair" in name or name == "glue"])
+@pytest.mark.parametrize("name", [name for name in SETS if "pair" in name or name in ("glue", "multiple_choice")])
 def test_an_encoder_that_was_shown_less_than_a_pair_is_refused(name, tmp_path):
     encoder = bert(text_spec())
     encoder.reach = 4
@@ -168,6 +171,9 @@ HEADLINES = {
     "sentence_pair_finetune": ("accuracy", 1.0, 0.5),
     "tagging": ("f1", 1.0, 0.0),
     "tagging_finetune": ("f1", 1.0, 0.0),
+    "word_tags": ("accuracy", 1.0, None),
+    "word_tags_finetune": ("accuracy", 1.0, None),
+    "multiple_choice": ("accuracy", 1.0, None),
     "span_qa": ("f1", 1.0, None),
     "span_qa_finetune": ("f1", 1.0, None),
     "sts": ("spearman", 1.0, 0.0),
@@ -214,7 +220,10 @@ def test_the_layers_that_help_are_weighted(tmp_path):
     assert second == third == pytest.approx((1 - first) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in SETS if name not in ("span_qa", "span_qa_finetune", "senses")])
+WORDLESS = ("span_qa", "span_qa_finetune", "senses", "multiple_choice")  # which bare words cannot answer
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in WORDLESS])
 def test_bare_words_go_through_the_same_call(name, tmp_path):
     evaluator = build(name, tmp_path, **({"epochs": 1} if "epochs" in SETS[name][1] else {}))
     assert evaluator.pixels_are_control
@@ -229,7 +238,7 @@ def test_bare_words_go_through_the_same_call(name, tmp_path):
         assert value(bag, HEADLINES[name][0], **CONDITIONS.get(name, {})) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", ["span_qa", "span_qa_finetune", "senses"])
+@pytest.mark.parametrize("name", WORDLESS)
 def test_bare_words_are_left_out_where_they_cannot_answer(name, tmp_path):
     assert not build(name, tmp_path).pixels_are_control
 
@@ -508,3 +517,83 @@ def test_glue_names_the_folder_that_is_missing(tmp_path):
         ConfigError, match=r"MNLI' has no dev_mismatched\.tsv; .*tasks=\[CoLA,SST-2,MRPC,STS-B,QQP,QNLI,"
     ):
         construct(node)
+
+
+def test_questions_without_an_answer_are_left_unanswered_by_a_margin_from_val(tmp_path):
+    """A word of the question says that there is none, which one-hot tokens cannot carry to the answer: fine-tuned."""
+    folder = texts.unanswered(tmp_path)
+    node = changed(node_of("span_qa_finetune"), SETS["span_qa_finetune"][1] | {"path": str(folder), "epochs": 40})
+    found = construct(node)(subject(bert(text_spec(), dropout=0.0), text_spec()))
+    assert {each.name for each in found.metrics} == {"f1", "exact_match", "no_answer", "f1_answered"}
+    assert "margin" in found.protocol.chosen
+    parts = [value(found, name) for name in ("f1_answered", "no_answer")]
+    assert value(found, "f1") == pytest.approx((2 * parts[0] + parts[1]) / 3)
+    assert "no answer" in found.protocol.terms
+    assert "no answer" not in ask("span_qa_finetune", tmp_path / "other", bert(text_spec()), epochs=1).protocol.terms
+
+
+@pytest.mark.parametrize(
+    ("margins", "right", "expected"),
+    [
+        ([3.0, 1.0, -1.0], [True, True, False], 1.0),  # the third has no answer
+        ([3.0, 1.0, -1.0], [False, False, False], 4.0),
+        ([3.0, 1.0, -1.0], [True, True, True], -1.0),
+    ],
+)
+def test_the_margin_is_that_of_the_highest_f1(margins, right, expected):
+    guesses = [Guess("gold", margin) for margin in margins]
+    asked = [Question(0, "gold", "what", ("gold",) if each else (), 0 if each else -1) for each in right]
+    assert best_margin(guesses, asked) == expected
+
+
+def test_a_tag_may_be_any_column(tmp_path):
+    """CoNLL-U: comments, a word that stands for two, which has no tag, and ten columns."""
+    rows = ["1\tthe\tthe\tDET", "2-3\tcats\t_\t_", "2\tcat\tcat\tNOUN", "3\tsat\tsit\tVERB"]
+    write(tmp_path, "train.conll", "\n\n".join("\n".join(["# text = the cats sat", *rows]) for _ in range(10)))
+    write(tmp_path, "test.conll", "\n".join([*rows, "4\ton\ton\tADP"]))
+    settings = SMALL | {"path": str(tmp_path), "word_column": 1, "tag_column": 3}
+    found = construct(changed(node_of("word_tags"), settings))(subject(OneHot(text_spec()), text_spec()))
+    assert value(found, "accuracy", "val") == 1.0
+    assert value(found, "accuracy") == 0.75  # of ADP there is none in train
+    with pytest.raises(ConfigError, match="word_column and tag_column are both 1"):
+        construct(changed(node_of("word_tags"), settings | {"tag_column": 1}))
+    with pytest.raises(ConfigError, match=r"line 2: .* has no tag; .* columns 1 and 9"):
+        construct(changed(node_of("word_tags"), settings | {"tag_column": 9, "word_column": 1}))
+
+
+def test_choices_that_are_no_places_are_refused(tmp_path):
+    texts.chosen(tmp_path)
+    settings = SETS["multiple_choice"][1] | {"path": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"has the labels 0, 1, 2 .*; with 2 endings they must be the places 0 to 1"):
+        construct(changed(node_of("multiple_choice"), settings | {"endings": ["a", "b"]}))
+    with pytest.raises(ConfigError, match="must list two or more different columns"):
+        construct(changed(node_of("multiple_choice"), settings | {"endings": ["a", "a"]}))
+
+
+def test_the_auxiliary_loss_is_that_of_a_language_model():
+    """In a loop over tokens, with embeddings for weights."""
+    spec = text_spec()
+    torch.manual_seed(0)
+    encoder = GPT(spec, dim=8, depth=1, heads=2, mlp_ratio=1.0, norm="layer", dropout=0.0, positions=None).eval()
+    x = spec.fake(3).long()
+    x[1, 5:] = PAD
+    total, count = 0.0, 0
+    for row in x:
+        for place in range(len(row) - 1):
+            if row[place + 1] != PAD:
+                scores = encoder(row[None, : place + 1]).tokens[0, -1] @ encoder.embedding.weight.T
+                total -= scores.log_softmax(0)[row[place + 1]].item()
+                count += 1
+    assert language_loss(encoder, 0.5)(x).item() == pytest.approx(0.5 * total / count, rel=1e-4)
+
+
+def test_an_auxiliary_loss_needs_a_causal_encoder_and_is_a_term(tmp_path):
+    with pytest.raises(ValueError, match="sees the next token: set auxiliary=0"):
+        ask("text_classification_finetune", tmp_path, bert(text_spec()), auxiliary=0.5)
+    with pytest.raises(ConfigError, match=r"evaluation.tagging_finetune.auxiliary is -1.0; it must be 0"):
+        build("tagging_finetune", tmp_path, auxiliary=-1.0)
+    for name in ("text_classification_finetune", "tagging_finetune", "span_qa_finetune", "multiple_choice"):
+        torch.manual_seed(0)
+        encoder = GPT(text_spec(), dim=8, depth=1, heads=2, mlp_ratio=1.0, norm="layer", dropout=0.0, positions=None)
+        found = ask(name, tmp_path, encoder, auxiliary=0.5, epochs=1)
+        assert all(math.isfinite(each.value) for each in found.metrics)

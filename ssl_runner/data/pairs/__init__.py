@@ -1,0 +1,1 @@
+"""Datasets with two real views of each example."""
