@@ -1,5 +1,6 @@
 """What datasets of images with boxes share. n images of a split, m boxes of all of them, K classes."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -101,7 +102,7 @@ class BoxedImages(DataSource):
     def contents(self) -> Contents:
         self.check()
         images = [each.file for part in self._found[0].values() for each in part]
-        return {"root": {str(file.relative_to(self.base)): file for file in (*self.lists(), *images)}}
+        return {"root": {os.path.relpath(file, self.base): file for file in (*self.lists(), *images)}}
 
     def load(self) -> Mapping[SplitName, Examples]:
         self.check()

@@ -179,9 +179,7 @@ class Detection(Evaluator):
         chosen = torch.randperm(len(data), generator=generator)[: self.pictures].sort().values.tolist()
         images = spec.to_input(data[chosen])
         truth = [(each.corners, each.label) for each in map(boxes.of, chosen)]
-        sure = [
-            (each.corners[each.score >= SURE], each.label[each.score >= SURE]) for each in (found[i] for i in chosen)
-        ]
+        sure = [sure_of(found[place]) for place in chosen]
         return Pictures(
             {"truth": with_boxes(images, truth), "found": with_boxes(images, sure)},
             note=f"Test images with their boxes, and those found with a score of {SURE} or higher. "

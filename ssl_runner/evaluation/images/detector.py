@@ -68,22 +68,24 @@ class Moments(NamedTuple):
 
 def moments(encoder: Encoder, inputs: Iterator[Tensor], levels: int) -> list[Moments]:
     """Of each level, over all batches (B, C, H, W) of `inputs`."""
-    sums: list[Tensor] = []
+    sums: list[Tensor] = []  # of each level, (3, D): values, their squares, how many
     with torch.inference_mode():
         for x in inputs:
-            maps = [each.double().flatten(2) for each in maps_of(encoder, x, levels)]
-            ones = [torch.full_like(each[0, 0], 1).sum() * len(each) for each in maps]
-            new = [
-                torch.stack([each.sum((0, 2)), each.square().sum((0, 2)), n.expand(each.shape[1])])
-                for each, n in zip(maps, ones, strict=True)
-            ]
+            maps = [each.float().flatten(2) for each in maps_of(encoder, x, levels)]
+            new = [_sums(each) for each in maps]
             sums = [old + each for old, each in zip(sums, new, strict=True)] if sums else new
     found = []
     for total in sums:
         mean = total[0] / total[2]
         std = (total[1] / total[2] - mean.square()).clamp_min(0).sqrt()
-        found.append(Moments(mean.float().clone(), torch.where(std > 1e-6 * mean.abs(), std, 1.0).float().clone()))
+        found.append(Moments(mean.float(), torch.where(std > 1e-6 * mean.abs(), std, 1.0).float()))
     return found
+
+
+def _sums(values: Tensor) -> Tensor:
+    """(B, D, N) -> (3, D) float64, on the CPU, since not every device has it."""
+    count = torch.full_like(values[0, :, 0], values.shape[0] * values.shape[2])
+    return torch.stack([values.sum((0, 2)), values.square().sum((0, 2)), count]).cpu().double()
 
 
 class Pyramid(nn.Module):

@@ -171,17 +171,17 @@ def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> list[Ridge]:
     std = torch.where(std > 1e-6 * mean.abs(), std, torch.inf)
     z, bias = ((x - mean) / std), y.mean(dim=0)
     n, dim = z.shape
-    gram = (z.mT @ z if dim <= n else z @ z.mT).double().cpu() / n
+    gram = (z.mT @ z if dim <= n else z @ z.mT).cpu().double() / n
     variance, axes = torch.linalg.eigh(gram)
-    target = (y - bias).double().cpu()
+    target = (y - bias).cpu().double()
     found = []
     for penalty in penalties:
         if dim <= n:
-            moved = axes.mT @ (z.mT.double().cpu() @ target / n)
+            moved = axes.mT @ (z.mT.cpu().double() @ target / n)
             weight = axes @ (moved / (variance + penalty)[:, None])
         else:  # w = z' (z z' / n + penalty)^-1 y / n
             inner = axes @ ((axes.mT @ target) / (variance + penalty)[:, None]) / n
-            weight = z.mT.double().cpu() @ inner
+            weight = z.mT.cpu().double() @ inner
         found.append(Ridge(mean, std, weight.to(x), bias))
     return found
 
