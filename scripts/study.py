@@ -81,6 +81,7 @@ class Group:
     runs: tuple[Batch, ...]
     columns: tuple[Column, ...]
     jobs: int  # runs at a time
+    classes: int = 10  # of the labels that it is asked about
     common: str = ""  # overrides of all runs
     seeds: tuple[int, ...] = (0, 1, 2)
     start_from: str = ""  # a group with one run a seed: from its weights runs of the same seed start
