@@ -46,6 +46,10 @@ def maps_of(encoder: Encoder, x: Tensor, levels: int) -> list[Tensor]:
         raise ValueError(f"levels is {levels}; this backbone has {len(encoder.stages)} stages")
     with outputs(list(encoder.stages)[-levels:]) as found:
         encoder.map(x)
+    if not all(isinstance(each, Tensor) and each.ndim == 4 for each in found):
+        raise ValueError(
+            f"levels is {levels}; the stages of this backbone give no maps (of a RevNet: two halves): set 1"
+        )
     return found
 
 

@@ -130,6 +130,20 @@ def test_levels_that_an_encoder_does_not_have_are_refused():
         asked.check_encoder(convnet(), SPEC)
     evaluator(levels=3).check_encoder(convnet(), SPEC)
 
+    class InHalves(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            return x.chunk(2, dim=1)
+
+    class Reversible(ConvNet):
+        def map(self, x: Tensor) -> Tensor:
+            return self.stages[2](torch.cat(self.stages[1](self.stages[0](x)), dim=1))
+
+    net = Reversible(SPEC, widths=[8, 8, 8], norm="group")
+    net.stages[1] = InHalves()
+    with pytest.raises(ValueError, match=r"detection.levels is 2; the stages of this backbone give no maps"):
+        evaluator(levels=2).check_encoder(net, SPEC)
+    evaluator(levels=1).check_encoder(net, SPEC)
+
     class Pooled(Encoder):
         def forward(self, x: Tensor, *, layers: bool = False) -> Features:
             raise NotImplementedError
