@@ -328,7 +328,7 @@ def drawn(found: Mapping[int, Answers], frequent: float) -> Lines:
         x_label="examples in the prompt",
         y_label="accuracy on test",
         note="Nothing is trained. Bands: 95 % interval over draws of examples. Thin: always the most frequent label.",
-        low={name: [m - w for m, w in zip(means[name], widths[name], strict=True)] for name in means},
-        high={name: [m + w for m, w in zip(means[name], widths[name], strict=True)] for name in means},
+        low={name: [max(0.0, m - w) for m, w in zip(means[name], widths[name], strict=True)] for name in means},
+        high={name: [min(1.0, m + w) for m, w in zip(means[name], widths[name], strict=True)] for name in means},
         references={"most frequent label": [frequent] * len(found)},
     )
