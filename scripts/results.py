@@ -123,7 +123,8 @@ def of_group(name: str, group: Group, runs: Sequence[Run]) -> tuple[Sequence[Mar
             if gain and is_better(gain, column):
                 score = f"**{score}**"
             method = f"{row.objective}, {row.backbone}" + sign(table.marks, row.about, None)
-            rows.append([asked, method, score, untrained, by_chance or chance(column, runs[0].result.config, group.classes)])
+            of_classes = chance(column, runs[0].result.config, group.classes)
+            rows.append([asked, method, score, untrained, by_chance or of_classes])
     return table.marks, pipes(HEADS, [False] * len(HEADS), rows)
 
 
