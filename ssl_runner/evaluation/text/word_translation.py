@@ -173,7 +173,7 @@ class WordTranslation(Evaluator):
         return Scatter(
             neighbor_plane(vectors, principal_plane(vectors)[0], seed),
             np.repeat([0, 1], len(chosen)),
-            names=("own words, mapped", "words of the other side"),
+            names=("own, mapped", "other"),
             texts=[*(own.names[word] for word in chosen), *(other.names[word] for word in there)],
             note="t-SNE of words of test, which the map was not fitted on, in the space of the other side: a word "
             "beside its translation was mapped well.",
