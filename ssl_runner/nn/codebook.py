@@ -33,14 +33,16 @@ class Codebook(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """(..., D) -> (...) int64: the code of each vector."""
         flat = z.reshape(-1, z.shape[-1]).to(self.codes.dtype)
-        distance = self.codes.square().sum(dim=1) - 2 * flat @ self.codes.mT
+        with torch.autocast(z.device.type, enabled=False):  # distances differ by less than half precision tells apart
+            distance = self.codes.square().sum(dim=1) - 2 * flat @ self.codes.mT
         return distance.argmin(dim=1).view(z.shape[:-1])
 
     def statistics(self, z: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """(n, D) vectors and (n,) their codes -> (K,) and (K, D): share of the vectors of each code, and their sum over
         n. Those of batches of one size average to those of all."""
         member = F.one_hot(chosen, len(self.codes)).to(self.codes.dtype)
-        return member.mean(dim=0), member.mT @ z.to(self.codes.dtype) / len(z)
+        with torch.autocast(z.device.type, enabled=False):
+            return member.mean(dim=0), member.mT @ z.to(self.codes.dtype) / len(z)
 
     @torch.no_grad()
     def update(self, share: Tensor, total: Tensor, spare: Tensor) -> None:

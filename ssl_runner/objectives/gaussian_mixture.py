@@ -195,7 +195,8 @@ class GaussianMixture(Objective[Seen, Tensor]):
         return (factors.diagonal(dim1=1, dim2=2) if self.full else factors).square().reciprocal()
 
     def _carried(self, values: Tensor, log_q: Tensor, order: Tensor) -> Carried:
-        found = sums(values, log_q.exp(), self.encoder.means, full=self.full)
+        with torch.autocast(values.device.type, enabled=False):
+            found = sums(values, log_q.exp(), self.encoder.means, full=self.full)
         return Carried(found, None if self._started() else values, None if self._started() else order)
 
     def _started(self) -> bool:

@@ -168,6 +168,19 @@ def test_the_score_function_has_the_gradient_of_the_sum() -> None:
     assert spread[1] < 0.1 * spread[0]
 
 
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_half_precision_of_training_changes_no_moment(covariance: Covariance) -> None:
+    found = []
+    for half in (False, True):
+        made = objective(EM(), covariance)
+        for _ in range(3):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                loss = made.loss(*made.split(batch_of(IRIS)))
+            made.after_step([loss.carry], 0.5)
+        found.append(made.encoder.factors)
+    torch.testing.assert_close(*found)
+
+
 def test_draws_are_by_their_probability() -> None:
     log_q = torch.tensor([[0.2, 0.5, 0.3]]).log()
     uniform = torch.tensor([[0.0, 0.19, 0.21, 0.69, 0.71, 0.9999999]])

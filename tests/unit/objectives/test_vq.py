@@ -103,6 +103,15 @@ def test_codes_come_into_use() -> None:
     assert found[-1]["squared_error"] < found[0]["squared_error"]
 
 
+def test_a_step_in_half_precision_moves_the_codes() -> None:
+    model = vq().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(*model.split(batch()))
+    model.after_step([loss.carry], 0.5)
+    assert loss.carry.total.dtype == torch.float32
+    assert torch.isfinite(model.codebook.codes).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
