@@ -20,7 +20,7 @@ WORKERS = 2
 SMALLEST = 0.2  # area of a crop
 COLORS = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
 Made = tuple[Any, Any]  # a module and its data
-OFF = ("env_dump", "hardware_monitor", "module_summary", "progress_bar", "registry", "trainer_info", "unused_params")
+OFF = ("env_dump", "module_summary", "progress_bar", "registry", "trainer_info", "unused_params")
 PRECISIONS: dict[torch.dtype, Any] = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed"}
 
 
