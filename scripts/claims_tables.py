@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from marks import Mark, sign
@@ -177,4 +177,101 @@ def correlation(record: Record, at: Mapping[tuple[str, str], str], *both: tuple[
     return f"{rank:.2f} ({len(known)} objectives, p = {p:.2g})"
 
 
-TABLES = {"settings": settings, "turned": turned, "square": square, "ranks": ranks}
+class Place(NamedTuple):
+    """Of a setting of the sweep of architectures."""
+
+    task: str
+    network: str
+    width: int
+
+
+class Places:
+    """The settings of the sweep of architectures."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.labels = {
+            Place(values["objective"], values["backbone"], values["backbone.widening"]): label
+            for label, values in record.values.items()
+        }
+        self.tasks = sorted({place.task for place in self.labels})
+        self.networks = sorted({place.network for place in self.labels})
+        self.widths = sorted({place.width for place in self.labels})
+
+    def label(self, task: str, network: str, width: int) -> str:
+        return self.labels.get(Place(task, network, width), "")
+
+    def mean(self, column: Column, task: str, network: str, width: int) -> float:
+        """As it is shown; not a number where there is none."""
+        found = self.record.at(self.label(task, network, width), column)
+        return column.times * found.own.mean if found else math.nan
+
+
+def architectures(record: Record) -> str:
+    """The first column by task, network and width, and the order of tasks; the others, from the input, by network."""
+    places = Places(record)
+    main, *layers = record.columns
+    return "\n\n".join([_by_width(places, main), _orders(places, main), _by_layer(places, layers)])
+
+
+def _by_width(places: Places, column: Column) -> str:
+    """For each width the accuracy and that of the random start, and what the greatest width gains."""
+    heads = ["task", "network"]
+    for width in places.widths:
+        heads += [f"{places.record.head(column.title)}, width {width}", f"random start, width {width}"]
+    rows = []
+    for task, network in itertools.product(places.tasks, places.networks):
+        row = [task, network]
+        for width in places.widths:
+            label = places.label(task, network, width)
+            row += [places.record.shown(label, column), places.record.start(label, column)]
+        narrow, wide = (places.mean(column, task, network, width) for width in (places.widths[0], places.widths[-1]))
+        rows.append([*row, NOTHING if math.isnan(wide - narrow) else f"{wide - narrow:+.1f}"])
+    heads.append("the wider minus the narrower")
+    return pipes(heads, [False] * len(heads), rows)
+
+
+def _orders(places: Places, column: Column) -> str:
+    """The tasks on each network, best first, and the rank correlation of their means with those on other networks."""
+    rows = []
+    for network, width in itertools.product(places.networks, places.widths):
+        means = {task: places.mean(column, task, network, width) for task in places.tasks}
+        known = {task: mean for task, mean in means.items() if not math.isnan(mean)}
+        row = [network, str(width), ", ".join(sorted(known, key=lambda task: -known[task]))]
+        for other in places.networks:
+            theirs = {task: places.mean(column, task, other, width) for task in known}
+            row.append(NOTHING if other == network else _agreement(known, theirs))
+        rows.append(row)
+    heads = ["network", "width", "tasks, best first", *(f"rank correlation with {other}" for other in places.networks)]
+    return pipes(heads, [False] * len(heads), rows)
+
+
+def _agreement(one: Mapping[str, float], other: Mapping[str, float]) -> str:
+    """Spearman's rank correlation over the tasks that both have; nothing of fewer than three."""
+    from scipy.stats import spearmanr
+
+    both = [task for task in one if not math.isnan(other[task])]
+    if len(both) < 3:
+        return NOTHING
+    rank, _ = spearmanr([one[task] for task in both], [other[task] for task in both])
+    return f"{rank:.2f}"
+
+
+def _by_layer(places: Places, columns: Sequence[Column]) -> str:
+    """The probe after each stage of the widest networks, from the input; below them the random start."""
+    record, width = places.record, places.widths[-1]
+    rows = []
+    for network in places.networks:
+        labels = {task: label for task in places.tasks if (label := places.label(task, network, width))}
+        known = [column for column in columns if any(record.at(label, column) for label in labels.values())]
+        blank = [NOTHING] * (len(columns) - len(known))
+        for task, label in labels.items():
+            cells = [record.shown(label, column).removesuffix(TIED) for column in known]
+            rows.append([network, task, *cells, *blank])
+        for label in [*labels.values()][:1]:  # all tasks have the same random start
+            rows.append([network, "random start", *(record.start(label, column) for column in known), *blank])
+    heads = [f"network, width {width}", "task", *(f"layer {n}" for n in range(1, len(columns) + 1))]
+    return pipes(heads, [False] * len(heads), rows)
+
+
+TABLES = {"settings": settings, "turned": turned, "square": square, "ranks": ranks, "architectures": architectures}

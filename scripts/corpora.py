@@ -2,7 +2,11 @@
 
     python scripts/corpora.py wiki_and_war ../shared/data/text/war_and_peace   # into outputs/corpora/wiki_and_war
     python scripts/corpora.py cifar10_jpeg ../shared/data/archives             # into outputs/corpora/cifar10_jpeg
-    python scripts/corpora.py tiny_imagenet ../shared/data/archives
+    python scripts/corpora.py tiny_imagenet ../shared/data/archives            # likewise tiny_imagenet_boxes, bccd
+    python scripts/corpora.py blimp ../shared/data/archives
+    python scripts/corpora.py sts ../shared/data/archives
+    python scripts/corpora.py halves ../shared/data/text/war_and_peace
+    python scripts/corpora.py stsb_same ../shared/data/text/stsb
 
 `wiki_and_war`: the Wikipedia articles of dataset=wiki_sample, and War and Peace (Project Gutenberg, in train.txt,
 valid.txt and test.txt), 0.9 million words to train on. It is a folder for dataset=text_folder: train/, val/ and test/,
@@ -10,8 +14,13 @@ in each wiki.txt and war_and_peace.txt. Articles are held out as wiki_sample hol
 
 `cifar10_jpeg`: 1,000 training and 200 test images of each class of CIFAR-10, stored as JPEG. `tiny_imagenet`: 200
 training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Each is images.npz, for dataset=arrays.
+`tiny_imagenet_boxes` has the same images with their boxes, for evaluation=localization.
 
-    python scripts/corpora.py stsb_same ../shared/data/text/stsb
+`bccd`: 364 images of blood cells with boxes, as published, in the layout of dataset=voc.
+
+`blimp`: BLiMP's minimal pairs, a .jsonl file a paradigm. `sts`: STS12 to STS16, in SentEval's layout. `halves`: the
+training texts of `wiki_and_war` in two, first.txt and second.txt: articles, and parts of the novel of 50 paragraphs, by
+turns.
 
 `stsb_same`: the pairs of sentences of STS-B's train that people scored 4 or more of 5: pairs.tsv, with the columns
 sent0 and sent1, for dataset=paired_texts and dataset=text_pairs.
@@ -42,6 +51,7 @@ CORPORA = ROOT / "outputs" / "corpora"
 SHARED = ROOT.parent / "shared" / "data"
 NOVEL = SHARED / "text" / "war_and_peace"
 ARCHIVES = SHARED / "archives"
+BLOCK = 50  # paragraphs of the novel that stay together in `halves`
 SAME = 4.0  # STS-B's score from which two sentences say the same, of 5: "mostly equivalent"
 PARTS = {"train": "train", "val": "valid", "test": "test"}  # a folder of the corpus -> the novel's file
 
@@ -81,26 +91,70 @@ class Cut(NamedTuple):
     classes: int  # the first so many
     train: int  # of each class, the first so many
     test: int
+    boxes: bool = False  # whether the boxes of images are taken too
 
 
-def images(name: str, cut: Cut, folder: Path, archives: Path = ARCHIVES) -> None:
-    """Make images.npz of a part of a set, whole or not at all, the same bytes each time. Raises StudyError where there
-    is no unpack.py in the folder `archives`."""
+def unpacked(name: str, into: str, archives: Path) -> None:
+    """Raises StudyError where there is no unpack.py in the folder `archives`."""
     unpack = archives / "unpack.py"
     if not unpack.is_file():
         raise StudyError(f"{archives} must hold the archives of images, with unpack.py; it does not")
+    subprocess.run([sys.executable, unpack.resolve(), name, into], check=True)
+
+
+def published(name: str, inner: str, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Unpack a set as it is, whole or not at all; `inner`: its folder in the archive. Raises as `unpacked` does."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        subprocess.run([sys.executable, unpack.resolve(), name, temporary], check=True)
+        unpacked(name, temporary, archives)
+        (Path(temporary) / inner).rename(folder)
+
+
+def images(name: str, cut: Cut, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Make images.npz of a part of a set, whole or not at all, the same bytes each time. Raises StudyError as
+    `unpacked`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        unpacked(name, temporary, archives)
         with np.load(Path(temporary) / cut.unpacked) as whole:
             parts = {"label_names": whole["label_names"][: cut.classes]}
             for split, count in (("train", cut.train), ("test", cut.test)):
                 label = whole[f"y_{split}"]
                 chosen = np.concatenate([np.flatnonzero(label == k)[:count] for k in range(cut.classes)])
                 parts |= {f"x_{split}": whole[f"x_{split}"][chosen], f"y_{split}": label[chosen]}
+                if cut.boxes:
+                    parts[f"boxes_{split}"] = whole[f"boxes_{split}"][chosen]
         made = Path(temporary) / folder.name
         made.mkdir()
         save(made / "images.npz", parts)
+        made.rename(folder)
+
+
+def archive(name: str, inner: str, folder: Path, archives: Path = ARCHIVES) -> None:
+    """Unpack an archive's folder `inner`, whole or not at all. Raises StudyError where there is no unpack.py."""
+    unpack = archives / "unpack.py"
+    if not unpack.is_file():
+        raise StudyError(f"{archives} must hold the archives, with unpack.py; it does not")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        subprocess.run([sys.executable, unpack.resolve(), name, temporary], check=True)
+        (Path(temporary) / inner).rename(folder)
+
+
+def halves(folder: Path, novel: Path = NOVEL) -> None:
+    """Make both halves, whole or not at all. Raises StudyError where the novel is not in the folder `novel`."""
+    train = novel / "train.txt"
+    if not train.is_file():
+        raise StudyError(f"{novel} must hold War and Peace in train.txt; it does not")
+    paragraphs = train.read_text(encoding="utf-8").split("\n\n")
+    parts = [*parted_articles()["train"], *(paragraphs[at : at + BLOCK] for at in range(0, len(paragraphs), BLOCK))]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        for name, chosen in (("first", parts[::2]), ("second", parts[1::2])):
+            text = "\n\n".join(paragraph for part in chosen for paragraph in part)
+            (made / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
         made.rename(folder)
 
 
@@ -129,10 +183,17 @@ def stsb_same(folder: Path, source: Path = SHARED / "text" / "stsb") -> None:
 
 
 MADE: dict[str, Callable[..., None]] = {
+    "blimp": partial(archive, "blimp", "blimp"),
+    "sts": partial(archive, "sts", "STS"),
+    "halves": halves,
     "wiki_and_war": wiki_and_war,
     "cifar10_jpeg": partial(images, "cifar10", Cut("cifar10.npz", classes=10, train=1000, test=200)),
     "stsb_same": stsb_same,
     "tiny_imagenet": partial(images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40)),
+    "tiny_imagenet_boxes": partial(
+        images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40, boxes=True)
+    ),
+    "bccd": partial(published, "bccd", "BCCD"),
 }
 
 

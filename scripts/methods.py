@@ -69,17 +69,22 @@ def measured_again(name: str, group: Group) -> frozenset[str]:
 
 
 def recorded(name: str, group: Group) -> list[Run]:
-    """The recorded runs of a group, as the page compares them."""
-    return [shown(record, group) for record in records_of(name)]
+    """The recorded runs of a group, as the page compares them; of other groups' runs those that have its columns."""
+    runs = [shown(record, group) for source in group.of or (name,) for record in records_of(source)]
+    wanted = {column.evaluator for column in group.columns}
+    return [run for run in runs if not group.of or wanted & {each.evaluator for each in run.result.results}]
 
 
 def shown(record: Record, group: Group) -> Run:
     """A record as a run. What follows from the seed, and what files held, is no setting in which runs differ."""
     config = {key: value for key, value in record.config.items() if key != "contents"}
-    if group.start_from:
-        config |= {"start_from": group.start_from}
+    start = group.start_from or ("another run" if group.of and config.get("start_from") else "")
+    if start:
+        config |= {"start_from": start}
         if "tokenizer" in config["dataset"]:
-            config["dataset"] = config["dataset"] | {"tokenizer": group.start_from}
+            config["dataset"] = config["dataset"] | {"tokenizer": start}
+    if group.beside:
+        config["evaluation"] = {}  # other runs that evaluations read; no row is told apart by evaluations
     return Run(record.name, Path(record.name), replace(record.read(), config=config))
 
 
@@ -101,6 +106,7 @@ def page(groups: Mapping[str, Group]) -> str:
                 "seeds": "`seed=" + "`, `".join(map(str, group.seeds[:-1])) + f"` and `{group.seeds[-1]}`",
                 "again": said_of(table.marks),
                 "table": table.markdown(),
+                "sources": " and ".join(f"*{groups[source].title}*" for source in group.of),
                 "devices": ", ".join(sorted({run.result.cost.device for run in runs})),
                 "commits": ", ".join(
                     sorted({run.result.git.commit[:7] if run.result.git else "unknown" for run in runs})
@@ -133,8 +139,8 @@ def main() -> None:
         return
     outputs, chosen = options.outputs.absolute(), options.groups or list(groups)
     if options.task == "keep":
-        for name in chosen:
-            keep(name, outputs)
+        for source in dict.fromkeys(each for name in chosen for each in groups[name].of or (name,)):
+            keep(source, outputs)
         return
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what runs is stopped first
     left = 0

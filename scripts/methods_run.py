@@ -34,7 +34,9 @@ def run(name: str, group: Group, outputs: Path, jobs: int, recorded: frozenset[s
     with chdir(ROOT):  # commands name files from there
         left = side_by_side(RUN, missing(name, group, outputs, recorded), jobs)
         for question in group.asked_afterwards:  # one after the other: two processes would write one run's result
-            left += side_by_side(EVALUATE, asked(outputs / name, question), jobs)
+            make_corpus(question.corpus)
+            for folder in group.of or (name,):
+                left += side_by_side(EVALUATE, asked(outputs / folder, question), jobs)
     return left
 
 
@@ -127,31 +129,39 @@ def side_by_side(module: str, commands: Iterable[list[str] | None], jobs: int) -
 
 def started(group: Group, words: Sequence[str], seed: int, outputs: Path) -> list[str]:
     """The overrides that start a run from the weights of the group before it, by the same backbone and seed; with the
-    vocabulary of that, where it reads text."""
+    vocabulary of that, where it reads text. And those that name a run of another group."""
+    beside = [f"{key}={shown(same_seed(name, words, seed, outputs))}" for key, name in group.beside.items()]
     if not group.start_from:
-        return []
+        return beside
+    found = same_seed(group.start_from, words, seed, outputs)
+    text = (found / "encoder" / "tokenizer.json").is_file()
+    return [f"start_from={shown(found)}", *([f"dataset.tokenizer={shown(found)}"] if text else []), *beside]
+
+
+def same_seed(group: str, words: Sequence[str], seed: int, outputs: Path) -> Path:
+    """The folder of the run of a group by the same backbone and seed. Raises StudyError where there is not one."""
     network = {word for word in words if word.startswith("backbone")}
-    runs = find_runs([outputs / group.start_from])[0]
+    runs = find_runs([outputs / group])[0]
     found = [run.folder for run in runs if run.result.seed == seed and network <= set(run.result.overrides)]
     if len(found) != 1:
-        raise StudyError(f"seed {seed} needs one run of {group.start_from}; there are {len(found)}: run that first")
-    folder = shown(found[0])
-    text = (found[0] / "encoder" / "tokenizer.json").is_file()
-    return [f"start_from={folder}", *([f"dataset.tokenizer={folder}"] if text else [])]
+        raise StudyError(f"seed {seed} needs one run of {group}; there are {len(found)}: run that first")
+    return found[0]
 
 
 def asked(folder: Path, question: Question) -> Iterable[list[str]]:
-    """What `ssl-evaluate` is given for each finished run that has the evaluation on its own data and lacks this one."""
+    """What `ssl-evaluate` is given for each finished run that lacks this evaluation: of other data, of those that have
+    it on their own."""
     data = [
         f"dataset.{key}={value}" if key != "dataset" else f"dataset={value}" for key, value in question.data.items()
     ]
     for each in find_runs([folder])[0]:
         found = [evaluation for evaluation in each.result.results if evaluation.evaluator == question.evaluator]
         answered = any(protocols.elsewhere(evaluation.on) == elsewhere(question.data) for evaluation in found)
-        if any(evaluation.on.own for evaluation in found) and not answered:
+        if (any(evaluation.on.own for evaluation in found) or not question.data) and not answered:
             config = yaml.safe_load((each.folder / "config.yaml").read_text(encoding="utf-8"))
             controls = f"controls=[{','.join(config['controls'])}]"
-            yield [f"run={shown(each.folder)}", *data, f"evaluation=[{question.evaluator}]", controls]
+            asks = f"evaluation=[{question.evaluator}]"
+            yield [f"run={shown(each.folder)}", *data, asks, *question.settings, controls]
 
 
 def shown(folder: Path) -> Path:

@@ -196,9 +196,10 @@ class Table:
                 differences[START] += self.sign_of_start(row, column)
             line += [self.own(row, column, cell), *differences.values()]
         costs = [run.result.cost for run in row.setting.runs.values()]
-        speed = statistics.median(cost.examples_per_second or math.nan for cost in costs)
-        seconds = statistics.median(cost.seconds or math.nan for cost in costs)
-        return [*line, str(len(costs)), f"{speed:,.0f}", f"{seconds:.0f}"]
+        speeds = [cost.examples_per_second for cost in costs if cost.examples_per_second]  # none: nothing was trained
+        seconds = [cost.seconds for cost in costs if cost.seconds]
+        said = f"{statistics.median(speeds):,.0f}" if speeds else ""
+        return [*line, str(len(costs)), said, f"{statistics.median(seconds):.0f}" if seconds else ""]
 
 
 def cells(comparison: Comparison, wanted: Column) -> dict[str, Cell]:

@@ -35,7 +35,7 @@ BASELINES = {  # evaluator -> its metric for an answer without the input, where 
 }
 BY_CLASSES = {"linear", "knn", "few_label", "few_label_finetune", "finetune"}  # chance: one in as many as there are
 CLASSES = {"direction": 8, "place": 9}  # labels of moving digits; their speeds are in the config
-TEN = 10  # classes of all other labeled sets that were recorded: digits, and CIFAR-10
+TEN = 10  # classes of all sets of images that were recorded and whose study states no other number
 OF_NOTHING = {"spearman"}  # metrics that are 0 by chance
 MEASURES = {"spearman": "rank correlation", "f1": "F1", "j": "J", "f": "F", "psnr_pooled": "PSNR", "ssim": "SSIM"}
 
@@ -123,7 +123,8 @@ def of_group(name: str, group: Group, runs: Sequence[Run]) -> tuple[Sequence[Mar
             if gain and is_better(gain, column):
                 score = f"**{score}**"
             method = f"{row.objective}, {row.backbone}" + sign(table.marks, row.about, None)
-            rows.append([asked, method, score, untrained, by_chance or chance(column, runs[0].result.config)])
+            of_classes = chance(column, runs[0].result.config, group.classes)
+            rows.append([asked, method, score, untrained, by_chance or of_classes])
     return table.marks, pipes(HEADS, [False] * len(HEADS), rows)
 
 
@@ -133,16 +134,16 @@ def order(table: Table, column: Column, label: str) -> float:
     return math.inf if cell is None else cell.interval.mean * (1 if column.lower_is_better else -1)
 
 
-def chance(column: Column, config: Mapping[str, Any]) -> str:
-    """What a guess without the input has, where that needs no record."""
+def chance(column: Column, config: Mapping[str, Any], classes: int = TEN) -> str:
+    """What a guess without the input has, where that needs no record. `classes`: of the data's own labels."""
     if column.metric in OF_NOTHING:
         return column.show(interval([0.0]))
     if column.evaluator not in BY_CLASSES or column.metric != "accuracy":
         return ""
     label = str(column.data.get("label", ""))
     speeds = config.get("dataset", {}).get("speeds") or ()
-    classes = len(speeds) if label == "speed" else CLASSES.get(label, TEN)
-    return column.show(interval([1 / classes]))
+    asked = len(speeds) if label == "speed" else CLASSES.get(label, classes)
+    return column.show(interval([1 / asked]))
 
 
 # -------------------------------------------------------------------------------------------------- of recorded claims

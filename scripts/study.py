@@ -63,25 +63,31 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """An evaluation of finished runs on other data: asked of those that have it on their own, by `ssl-evaluate`."""
+    """An evaluation of finished runs, by `ssl-evaluate`: on other data, of those that have it on their own; or on their
+    own data, of all."""
 
     evaluator: str
-    data: dict[str, Any]  # {dataset: moving_digits, label: direction}
+    data: dict[str, Any] = field(default_factory=dict)  # {dataset: moving_digits, label: direction}; {}: their own
+    settings: tuple[str, ...] = ()  # overrides of the evaluation
+    corpus: str = ""  # what it reads from outputs/corpora/
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs side by side, and their table in docs/methods.md."""
+    """Runs side by side, and their table in docs/methods.md; or another table of the runs of other groups."""
 
     title: str
     about: str
     runs: tuple[Batch, ...]
     columns: tuple[Column, ...]
     jobs: int  # runs at a time
+    classes: int = 10  # of the labels that it is asked about
     common: str = ""  # overrides of all runs
     seeds: tuple[int, ...] = (0, 1, 2)
     start_from: str = ""  # a group with one run a seed: from its weights runs of the same seed start
     corpus: str = ""  # what it reads from outputs/corpora/, which scripts/corpora.py makes
+    beside: dict[str, str] = field(default_factory=dict)  # override -> a group whose run of the same seed it names
+    of: tuple[str, ...] = ()  # groups whose finished runs are asked and shown, in place of runs of its own
     asked_afterwards: tuple[Question, ...] = ()
     again: tuple[Mark, ...] = ()
 
@@ -118,7 +124,7 @@ class Claim:
     about: str  # what ran
     overrides: str  # of the sweep
     columns: tuple[Column, ...]
-    table: str = "settings"  # or turned, square, ranks: see scripts/claims.py
+    table: str = "settings"  # or turned, square, ranks, architectures: see scripts/claims.py
     pictures: tuple[str, ...] = ()  # titles of the comparison's pictures
     picture: Picture | None = None  # drawn from several claims
     again: tuple[Mark, ...] = ()

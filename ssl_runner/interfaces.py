@@ -43,11 +43,22 @@ class DataSpec(ABC):
         """Draw `n` random examples in stored form, to test an objective before any data are read."""
 
 
+class NumericSpec(DataSpec):
+    """Examples of real numbers, whatever their shape: images, vectors or clips."""
+
+    kind: ClassVar[str] = "images, vectors or clips"
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+
+
 Stored = Literal["uint8", "uint16", "int16", "float32"]  # types of the values of images, in torch and NumPy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSpec(DataSpec):
+class ImageSpec(NumericSpec):
     """Images of any number of channels: (n, C, H, W) of the type `stored`, float in [0, 1] as input.
 
     Values are mapped linearly: `range[0]` to 0, `range[1]` to 1. Values outside of `range` are clipped."""
@@ -58,6 +69,13 @@ class ImageSpec(DataSpec):
     width: int
     stored: Stored = "uint8"
     range: tuple[float, float] = (0, 255)
+    box_names: tuple[str, ...] = ()  # the classes of boxes, of a dataset that is `Boxed`; empty: images have no boxes
+    one_box: bool = False  # whether no image has more than one box, ignored ones aside
+    tag_names: tuple[str, ...] = ()  # the classes of `Tagged`, of which an image may show several; empty: none
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.channels, self.height, self.width
 
     @property
     def plain(self) -> bool:
@@ -80,13 +98,29 @@ class ImageSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorSpec(DataSpec):
+class LinearModel:
+    """x = mean + W z + deviation e, with z and e standard normal: log p(x) and p(z | x) are known.
+
+    Tipping, Bishop 1999, "Probabilistic Principal Component Analysis", https://doi.org/10.1111/1467-9868.00196."""
+
+    loadings: tuple[tuple[float, ...], ...]  # W: D rows of L numbers
+    mean: tuple[float, ...]  # D numbers
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSpec(NumericSpec):
     """Sets of vectors: (n, N, D) float, as stored and as input."""
 
     kind: ClassVar[str] = "vectors"
     count: int  # N
     width: int  # D
     information: float | None = None  # mutual information of the first two vectors of an example, nats; None: unknown
+    linear: LinearModel | None = None  # of the one vector of an example, if it is known to follow such a model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.count, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data
@@ -149,6 +183,7 @@ class TextSpec(DataSpec):
     tokens: Mapping[str, int] = field(default_factory=dict)  # number per split, including tokens outside of windows
     words: Mapping[str, int] = field(default_factory=dict)  # number per split, before tokenization
     characters: Mapping[str, int] = field(default_factory=dict)  # likewise, including spaces and line ends
+    tasks: bool = False  # whether each text is a task with examples (`OfTasks`)
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.long()
@@ -159,7 +194,7 @@ class TextSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoSpec(DataSpec):
+class VideoSpec(NumericSpec):
     """Clips: (n, T, C, H, W) uint8 as stored, float in [0, 1] as input; frames in temporal order."""
 
     kind: ClassVar[str] = "video clips"
@@ -167,6 +202,10 @@ class VideoSpec(DataSpec):
     channels: int
     height: int
     width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.frames, self.channels, self.height, self.width
 
     def to_input(self, data: Tensor) -> Tensor:
         return data.float().div_(255)
@@ -268,12 +307,61 @@ class Masked(Protocol):
         `VOID`: unknown. A new tensor at each call."""
 
 
+class Boxes(NamedTuple):
+    """The boxes of a split, those of an image one after the other, in the order of the split's examples."""
+
+    image: Tensor  # (m,) int64, ascending: position of its image in the split
+    corners: Tensor  # (m, 4) float32: left, top, right, bottom as shares of the image's width and height, in [0, 1]
+    label: Tensor  # (m,) int64: place in `ImageSpec.box_names`
+    ignored: Tensor  # (m,) bool: not trained on, and neither right nor wrong if found ("difficult", a crowd)
+
+    def of(self, place: int) -> "Boxes":
+        """Those of one image."""
+        first, last = torch.searchsorted(self.image, torch.tensor([place, place + 1])).tolist()
+        return Boxes(*(part[first:last] for part in self))
+
+
+@runtime_checkable
+class Boxed(Protocol):
+    """A DataSource of images with boxes, if `spec.box_names` has names; also `Data` that provides these."""
+
+    def boxes(self, split: SplitName) -> Boxes:
+        """After `load`. Raises ValueError if there are none."""
+
+
+UNKNOWN = -1  # in tags: whether the image shows the class is not known; ignored by metrics
+
+
+@runtime_checkable
+class Tagged(Protocol):
+    """A DataSource of images that may show several classes; also `Data` that provides these labels."""
+
+    def tags(self, split: SplitName) -> Tensor:
+        """(n, K) int8, in the order of the split's examples: 1 for a class of `spec.tag_names` that the image shows, 0
+        for another, `UNKNOWN`. After `load`. Raises ValueError if there are none."""
+
+
 @runtime_checkable
 class OfVideos(Protocol):
     """A DataSource of clips that knows which video each was cut from; also `Data` that provides this."""
 
     def videos(self, split: SplitName) -> Tensor | None:
         """(n,) int64, in the order of the split's examples: the index of the video of each. None: unknown."""
+
+
+class Task(NamedTuple):
+    """A rule, by examples of it."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]  # of each text, as a word
+
+
+@runtime_checkable
+class OfTasks(Protocol):
+    """A DataSource of texts, each a task of its own; also `Data` that provides these."""
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """The task of each text of a split, its examples in their order there; at least two."""
 
 
 @runtime_checkable
@@ -395,6 +483,13 @@ class MapEncoder(Encoder):
         """(B, C, H, W) -> (B, D, h, w): the feature map; `tokens` lists its cells in row-major order."""
 
 
+@runtime_checkable
+class Staged(Protocol):
+    """A map encoder that computes `map` in stages, one after the other, from fine to coarse."""
+
+    stages: nn.ModuleList  # each gives a map (B, D_i, h_i, w_i); the last one gives that of `map`
+
+
 class PatchEncoder(Encoder):
     """Encode images as patches, or only a subset of the patches."""
 
@@ -493,6 +588,36 @@ class CountEncoder(TextEncoder):
     @abstractmethod
     def log_probabilities(self, tokens: Tensor) -> Tensor:
         """(B, T) -> (B, vocabulary): log p(token after the last one that is not padding | tokens), nats."""
+
+
+class MixtureEncoder(Encoder):
+    """Encode examples as q(k | x), the probability that each of K components of a Gaussian mixture made x.
+
+    It holds the mixture. Examples are flattened to (B, D), images normalized before. With quad = |(x - mean_k) F_k|^2,
+    `log_joint` is -quad / 2 + bias_k and, up to a constant of normalization (`log_scale`), log p(x, k)."""
+
+    kind: ClassVar[str] = "a mixture encoder (numbers, a probability per component)"
+    exact: bool  # whether q(k | x) is the softmax of `log_joint`; else a network gives it
+    covariance: Literal["full", "diagonal"]
+    means: Tensor  # (K, D)
+    factors: Tensor  # (K, D, D), upper triangular; (K, D) if diagonal: F F^T is the precision of a component
+    bias: Tensor  # (K,)
+
+    @abstractmethod
+    def flat(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, D) float32 (float64 stays): the numbers that the mixture is of."""
+
+    @abstractmethod
+    def log_q(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, K): log q(k | x)."""
+
+    @abstractmethod
+    def log_scale(self) -> Tensor:
+        """(): log of the factor by which a density of `flat` is multiplied to be one of the input, nats."""
+
+    @abstractmethod
+    def unflat(self, values: Tensor) -> Tensor:
+        """(n, D) -> (n, ...): the inverse of `flat`."""
 
 
 # ---------------------------------------------------------------------------------------------------------- objectives
@@ -677,10 +802,31 @@ class Bounds(Protocol):
         """The family of p(y | z), and all that determines its unit: {"family": "gaussian", "deviation": 0.1}."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L): mean and standard deviation of q(z | x), a diagonal normal distribution."""
+        """(B, L) and (B, L): mean and standard deviation of q(z | x), as a network gives it; of each latent by itself,
+        if it is no diagonal normal distribution."""
 
     def log_weights(self, x: Any, y: Any, samples: int) -> Tensor:
         """(samples, B): log p(y, z) - log q(z | x) of codes z drawn from q(z | x); nats."""
+
+
+class Parts(NamedTuple):
+    """log p(y) of B examples in two parts, (B,) each, nats: log_p = elbo + kl, if the draws of both are the same."""
+
+    log_p: Tensor  # log p(y), exact
+    elbo: Tensor  # E_q[log p(y, z) - log q(z | x)]
+    kl: Tensor  # KL(q(z | x) || p(z | y)): what the bound leaves, computed by itself
+
+
+@runtime_checkable
+class Decomposes(Protocol):
+    """An objective with latent variables whose p(y) and p(z | y) are known, so that the gap of its bound is."""
+
+    def family(self) -> str:
+        """What q(z | x) can be, and how it is found: "diagonal normal, by a network"."""
+
+    def decompose(self, x: Any, y: Any, samples: int) -> Parts:
+        """`samples`: draws of z for each example, where an expectation has no closed form. Raises ValueError where
+        log p(y) is unknown, with the setting to change."""
 
 
 @runtime_checkable
@@ -706,6 +852,14 @@ class FillsIn(Protocol):
 
     def fill_in(self, x: Any) -> Tensor:
         """(B, K) int64: the most probable token at each of these positions."""
+
+
+@runtime_checkable
+class PredictsHidden(Protocol):
+    """An objective that predicts any token of a text from all others."""
+
+    def pseudo_log_likelihood(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T): log p(token n | all others), each hidden in turn; nats; 0 at special tokens."""
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
@@ -744,6 +898,9 @@ class Evaluator(ABC):
 
     needs_labels: ClassVar[bool] = True
     needs_masks: ClassVar[bool] = False  # whether `subject.data` must be `Masked`
+    needs_boxes: ClassVar[bool] = False  # whether `subject.data` must be `Boxed`
+    needs_tags: ClassVar[bool] = False  # whether `subject.data` must be `Tagged`
+    encoders: ClassVar[tuple[type[Encoder], ...]] = (Encoder,)  # kinds that it supports
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     reads_blocks: ClassVar[bool] = False  # whether it asks for the features of all blocks
     pixels_are_control: ClassVar[bool] = True  # whether pixels, or bags of words, are a control
@@ -754,6 +911,9 @@ class Evaluator(ABC):
 
     def check(self, spec: Any) -> None:  # noqa: B027
         """Raise ValueError if the settings do not fit `spec`, a `DataSpec`; called before training."""
+
+    def check_encoder(self, encoder: Encoder, spec: Any) -> None:  # noqa: B027
+        """Raise ValueError if the settings do not fit an encoder of data of `spec`; likewise. Leaves it as it is."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Finding:
@@ -772,6 +932,7 @@ class Inspection(ABC):
 
     reads: ClassVar[type[Any]] = DataSpec  # the DataSpec that it supports
     presentation: ClassVar[frozenset[str]] = frozenset()  # as in `Evaluator`
+    contents: Contents = {}  # as in `Evaluator`
     task_terms: ClassVar[frozenset[str] | None] = frozenset()  # settings of the objective that are terms; None: all
 
     def check(self, spec: Any) -> None:  # noqa: B027

@@ -7,7 +7,8 @@ import torch
 import yaml
 from benchmarks import precision as topic
 from benchmarks.__main__ import TOPICS, parser
-from benchmarks.shared import WARM, loop_rate, rates
+from benchmarks.growth import Process, process
+from benchmarks.shared import MACHINE, WARM, counted, loop_rate, machine_rate, print_rates, rates, share, step_flops
 
 from ssl_runner.training import precision
 
@@ -69,3 +70,36 @@ def test_rows_of_other_processors_and_other_networks_stay(tmp_path: Path, monkey
 
 def test_the_table_begins_as_it_is_written() -> None:
     assert precision.TABLE.read_text().startswith(topic.HEAD)
+
+
+def test_the_share_of_the_machines_rate_is_by_the_rounds_own_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"ours": [10.0, 20.0, 30.0], "theirs": [5.0, 5.0, 5.0], MACHINE: [100.0, 100.0, 200.0]}
+    assert share(found["ours"], 4.0, found[MACHINE]) == 0.6  # 0.4, 0.8, 0.6
+    print_rates("", found, "ours", {"ours": 4.0})
+    said = capsys.readouterr().out
+    assert "0.60" in said
+    assert MACHINE not in said
+
+
+def test_flops_of_a_step_are_those_of_its_products() -> None:
+    x, weight = torch.randn(3, 4), torch.nn.Parameter(torch.randn(5, 4))
+    assert counted(lambda: x @ weight.T) == 2 * 3 * 4 * 5
+    assert step_flops(lambda: (x @ weight.T).sum()) == 2 * (2 * 3 * 4 * 5)  # the data need no gradient
+
+
+def test_the_machine_is_measured_by_its_best_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.shared.SIDES", (4, 8))
+    ticks = iter(range(1000))
+    assert (
+        machine_rate(torch.float32, seconds=3, clock=lambda: float(next(ticks))) == 2 * 8**3 * 2 / 4
+    )  # two within 3 of 4 ticks
+
+
+def test_a_process_is_measured_in_seconds_and_megabytes(tmp_path: Path) -> None:
+    used = process(
+        ["timeit", "-n1", "-r1", "-s", "import time", "x = bytearray(2**26); time.sleep(0.1)"], str(tmp_path)
+    )
+    assert isinstance(used, Process)
+    assert used.seconds > 0.1
+    assert used.megabytes > 64
+    assert used.own == 0 or 64 < used.own < used.megabytes

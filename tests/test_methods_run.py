@@ -123,6 +123,13 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
             "controls=[random_start,pixels]",
         ]
     ]
+    settings = ("evaluation.minimal_pairs.path=outputs/corpora/blimp",)
+    own = Question(evaluator="minimal_pairs", settings=settings)
+    assert sorted(methods_run.asked(outputs / "video", own)) == [
+        [f"run=outputs/video/mae/{name}", "evaluation=[minimal_pairs]", *settings, "controls=[random_start,pixels]"]
+        for name in ("asked", "new")
+    ]
+    assert list(methods_run.asked(outputs / "video", replace(own, evaluator="linear"))) == []  # they have it
     group = replace(GROUPS["bert"], start_from="video")
     with pytest.raises(StudyError, match="seed 1 needs one run of video; there are 2"):
         methods_run.started(group, [], 1, outputs)
@@ -132,6 +139,8 @@ def test_finished_runs_are_asked_what_they_lack(tmp_path: Path, monkeypatch: pyt
     (tmp_path / start / "encoder").mkdir()
     (tmp_path / start / "encoder" / "tokenizer.json").touch()  # it reads text
     assert methods_run.started(group, [], 1, outputs) == [f"start_from={start}", f"dataset.tokenizer={start}"]
+    group = replace(GROUPS["words"], beside={"evaluation.word_translation.other": "video"})
+    assert methods_run.started(group, [], 1, outputs) == [f"evaluation.word_translation.other={start}"]
 
 
 def test_a_run_starts_from_that_of_its_own_network(tmp_path: Path) -> None:
@@ -163,6 +172,10 @@ def test_finished_runs_are_kept_wherever_they_lie(tmp_path: Path, monkeypatch: p
     assert str(tmp_path) not in text
     assert "ssl-run output=outputs/methods/video" in text
     assert methods.recorded("words", GROUPS["words"]) == []
+    again = replace(GROUPS["video"], of=("video", "words"))
+    assert [run.result.seed for run in methods.recorded("again", again)] == [0, 1]
+    lacking = replace(GROUPS["minimal_pairs"], of=("video",))
+    assert methods.recorded("again", lacking) == []  # these runs were not asked for its columns
 
 
 def test_a_corpus_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +201,31 @@ def test_a_corpus_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(corpora, "articles", None)
     methods_run.make_corpus("both")  # is there
     methods_run.make_corpus("")
+
+
+def test_halves_of_a_corpus_hold_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training articles, and parts of 50 paragraphs of the novel, by turns."""
+    monkeypatch.setattr(corpora, "articles", lambda path: [[f"Article {n}.", "It ends."] for n in range(40)])
+    with pytest.raises(StudyError, match=r"in train\.txt; it does not"):
+        corpora.halves(tmp_path / "halves", tmp_path)
+    (tmp_path / "train.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(120)))
+    corpora.halves(tmp_path / "halves", tmp_path)
+    texts = [(tmp_path / "halves" / f"{name}.txt").read_text() for name in ("first", "second")]
+    assert [text.count("Article") for text in texts] == [18, 18]
+    assert [text.count("Paragraph") for text in texts] == [70, 50]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith(("Article", "Paragraph"))]
+    assert len(set(lines)) == len(lines) == 156
+
+
+def test_an_archive_is_unpacked_whole(tmp_path: Path) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    with pytest.raises(StudyError, match=r"unpack\.py; it does not"):
+        corpora.archive("any", "inner", tmp_path / "made", archives)
+    code = "import sys, pathlib; made = pathlib.Path(sys.argv[2], 'inner'); made.mkdir(); (made / 'a').write_text('b')"
+    (archives / "unpack.py").write_text(code)
+    corpora.archive("any", "inner", tmp_path / "made", archives)
+    assert (tmp_path / "made" / "a").read_text() == "b"
 
 
 def test_a_part_of_a_set_of_images_is_made_of_the_same_bytes(tmp_path: Path) -> None:
@@ -220,3 +258,6 @@ def test_every_corpus_of_a_group_can_be_made() -> None:
         assert group.corpus in ("", *corpora.MADE)
         assert ("outputs/corpora/" in group.common) == bool(group.corpus)
         assert f"outputs/corpora/{group.corpus}" in group.common or not group.corpus
+        for question in group.asked_afterwards:
+            assert question.corpus in ("", *corpora.MADE)
+            assert ("outputs/corpora/" in " ".join(question.settings)) == bool(question.corpus)

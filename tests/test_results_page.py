@@ -43,6 +43,11 @@ def test_chance_is_one_in_the_number_of_classes(evaluator: str, metric: str, lab
     assert results.chance(column, {"dataset": {"speeds": [2.0, 4.0]}}) == expected
 
 
+def test_chance_is_that_of_the_classes_that_a_study_states() -> None:
+    column = Column(title="any", evaluator="linear", metric="accuracy", times=100)
+    assert results.chance(column, {}, 50) == "2.0"
+
+
 def test_links_are_the_addresses_of_headings() -> None:
     assert results.link("methods.md", "CIFAR-10, the first 4,000 images") == "methods.md#cifar-10-the-first-4000-images"
     assert results.link("methods.md", "The 5,000 digits of `mnist_5k`") == "methods.md#the-5000-digits-of-mnist_5k"

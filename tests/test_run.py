@@ -365,6 +365,25 @@ def test_no_refusal_and_no_check_imports_what_trains(
     assert done.stdout.splitlines()[-1] == f"{asked} []", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("evaluate", ["run={run}", "evaluation.knn.k=0"]),
+        ("evaluate", ["run={run}", "dataset=arrays", "dataset.path=nowhere.npz"]),
+        ("preview", ["objective.loss.temperature=0"]),
+    ],
+)
+def test_refusals_of_other_commands_import_nothing_that_computes_or_draws(
+    command: str, words: list[str], whole: Path, tmp_path: Path
+) -> None:
+    words = [word.format(run=whole) for word in words]
+    code = f"import sys; sys.argv[1:] = {words!r}\nfrom ssl_runner.commands.{command} import main\ncode = 0\n"
+    code += "try:\n    main()\nexcept SystemExit as end: code = end.code\n"
+    code += f"print(code, sorted(set({(COMPILER, *TRAINING)!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 []", done.stderr
+
+
 def test_the_preview_is_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

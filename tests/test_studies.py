@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import records
 import yaml
-from claims_tables import bounds, read_record
+from claims_tables import TABLES, Found, Record, bounds, read_record
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_runs import made_config, made_metric, made_run
 from marks import STARTED, Mark, open_marks, said_of, sign
@@ -59,10 +59,14 @@ def test_runs_of_a_group_go_together(name: str) -> None:
     for batch in group.runs:
         for place, run in enumerate(batch.of):
             if place == 0 or run not in seen:
-                check_fit(typed(compose(shlex.split(f"{group.common} {run} {batch.also}"))))
+                beside = " ".join(f"{key}=." for key in group.beside)
+                check_fit(typed(compose(shlex.split(f"{group.common} {run} {batch.also} {beside}"))))
             seen.add(run)
+    assert bool(group.of) != bool(seen)
     for question in group.asked_afterwards:
-        assert question.data["dataset"] == compose(group.overrides()[0])["names"]["dataset"]
+        assert set(group.of) <= GROUPS.keys()
+        if question.data:
+            assert question.data["dataset"] == compose(group.overrides()[0])["names"]["dataset"]
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -275,3 +279,36 @@ def test_a_record_of_one_seed_has_no_interval_and_no_tie() -> None:
     assert record.shown("a", ACCURACY) == "50.0"
     assert record.shown("b", ACCURACY) == record.start("a", ACCURACY) == "-"
     assert bounds({"mean": 1.0, "low": 0.5, "high": 1.5, "n": 3}) == Interval(1.0, 0.5, 1.5, 3)
+
+
+def test_architectures_are_compared_by_width_by_order_and_by_layer() -> None:
+    """Of three tasks on a network of two stages and one of three, where the second task is not yet recorded."""
+    accuracy = {  # task, network, width -> linear accuracy; of the first layer a tenth less
+        ("jigsaw", "deep", 1): 0.5, ("jigsaw", "deep", 2): 0.6, ("jigsaw", "flat", 1): 0.3, ("jigsaw", "flat", 2): 0.2,
+        ("rotation", "deep", 1): 0.4, ("rotation", "deep", 2): 0.3, ("rotation", "flat", 1): 0.2,
+        ("rotation", "flat", 2): 0.4, ("exemplar", "deep", 1): 0.1, ("exemplar", "deep", 2): 0.2,
+        ("exemplar", "flat", 1): 0.1,
+    }  # fmt: skip
+    first = Column(title="layer -3", evaluator="layers", metric="accuracy", condition={"layer": -3}, times=100)
+    columns = (ACCURACY, first, replace(first, title="layer -2", condition={"layer": -2}))
+    cells = {}
+    for (task, network, width), value in accuracy.items():
+        label = f"{task} {network} {width}"
+        start = Interval(0.1, 0.1, 0.1, 3)
+        cells[label, "linear"] = Found(Interval(value, value - 0.01, value + 0.01, 3), start, None, task == "jigsaw")
+        for column in columns[1:] if network == "deep" else columns[2:]:
+            cells[label, column.title] = cells[label, "linear"]._replace(own=Interval(value - 0.1, 0, 1, 3))
+    values = {
+        f"{task} {network} {width}": {"objective": task, "backbone": network, "backbone.widening": width}
+        for task, network, width in accuracy
+    }
+    by_width, orders, by_layer = TABLES["architectures"](Record((), values, columns, cells, ())).split("\n\n")
+    assert "| jigsaw | deep | 50.0 ± 1.0 = | 10.0 ± 0.0 | 60.0 ± 1.0 = | 10.0 ± 0.0 | +10.0 |" in by_width
+    assert "| rotation | flat | 20.0 ± 1.0 | 10.0 ± 0.0 | 40.0 ± 1.0 | 10.0 ± 0.0 | +20.0 |" in by_width
+    assert "| exemplar | flat | 10.0 ± 1.0 | 10.0 ± 0.0 | - | - | - |" in by_width
+    assert "| deep | 1 | jigsaw, rotation, exemplar | - | 1.00 |" in orders
+    assert "| flat | 2 | rotation, jigsaw | - | - |" in orders
+    assert by_layer.splitlines()[0] == "| network, width 2 | task | layer 1 | layer 2 |"
+    assert "| deep | jigsaw | 50.0 ± 50.0 | 50.0 ± 50.0 |" in by_layer
+    assert "| flat | rotation | 30.0 ± 50.0 | - |" in by_layer
+    assert "| flat | random start | 10.0 ± 0.0 | - |" in by_layer

@@ -2,8 +2,8 @@
 
     python -m scripts.benchmarks TOPIC [options]   # from the root of the repository; TOPIC --help lists the options
 
-`simclr` and `text` compare with libraries of the extra `benchmark` (lightly, transformers). Both run on a GPU where
-there is one, and need --steps 1000 there.
+`simclr`, `peers` and `text` compare with libraries of the extra `benchmark` (lightly, timm, transformers); `peers` also
+with stable-pretraining, where that is installed. They run on a GPU where there is one, and need --steps 1000 there.
 """
 
 import argparse
@@ -14,7 +14,9 @@ from . import (
     checkpoints,
     growth,
     identity,
+    memory,
     objectives,
+    peers,
     precision,
     probe,
     simclr,
@@ -40,6 +42,7 @@ class Topic(Protocol):
 
 TOPICS: Mapping[str, Topic] = {
     "simclr": simclr,
+    "peers": peers,
     "text": text,
     "words": words,
     "objectives": objectives,
@@ -50,6 +53,7 @@ TOPICS: Mapping[str, Topic] = {
     "identity": identity,
     "sweep": sweep,
     "growth": growth,
+    "memory": memory,
     "video": video,
 }
 

@@ -1,7 +1,8 @@
 """time and memory of a whole process against how much it is given, with exponents
 
-Images of 3 x 32 x 32 in one file and in shards, tokens of a text, runs in a comparison, seeds in a sweep. A process of
-images or text trains for ten steps. An exponent of 1 says that what comes on top of the smallest size grows with size.
+Images of 3 x 32 x 32 in one file, memory-mapped and in shards, tokens of a text, runs in a comparison, seeds in a
+sweep. A process of images or text trains for ten steps. An exponent of 1 says that what comes on top of the smallest
+size grows with size. Pages of files that are mapped count as memory, and the system can take them back at any time.
 """
 
 import argparse
@@ -42,7 +43,8 @@ class Process(NamedTuple):
     """What a process took."""
 
     seconds: float
-    megabytes: float  # at its peak
+    megabytes: float  # at its peak, with the pages of files that it has mapped
+    own: float  # megabytes at their peak without these, as seen every 20 ms; 0 where the system does not say
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -55,22 +57,23 @@ def measure(arguments: argparse.Namespace) -> None:
     images = [size for size in (10_000, 30_000, 100_000, 300_000) if size <= arguments.largest]
     kinds: dict[str, tuple[Callable[[Path, int], list[str]], Sequence[int]]] = {
         "images in one file, in memory": (arrays, images),
+        "images in memory-mapped files": (mapped, images),
         "images in shards": (shards, images),
         "tokens of a text": (text, [100_000, 1_000_000, 10_000_000]),
         "runs in a comparison": (comparison, [10, 100, 1000, 3000]),
         "seeds in a sweep, checked": (seeds, [10, 100, 1000, 3000]),
     }
-    shown = Table("", "size", "seconds", "MB", title=f"whole processes, median of {arguments.rounds} rounds")
+    shown = Table(
+        "", "size", "seconds", "MB", "MB without files", title=f"whole processes, median of {arguments.rounds} rounds"
+    )
     for kind, (made, sizes) in kinds.items():
         if arguments.only not in kind:
             continue
         found = {size: taken(made, size, arguments.rounds) for size in sizes}
         for size, each in found.items():
-            shown.add_row(kind, f"{size:,}", f"{each.seconds:.1f}", f"{each.megabytes:,.0f}")
-        for name in Process._fields:
-            shown.add_row(
-                kind, f"exponent of {name}", exponent({n: getattr(each, name) for n, each in found.items()}), ""
-            )
+            shown.add_row(kind, f"{size:,}", f"{each.seconds:.1f}", f"{each.megabytes:,.0f}", f"{each.own:,.0f}")
+        columns = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+        shown.add_row(kind, "exponent", *map(exponent, columns))
     Console().print(shown)
 
 
@@ -84,11 +87,24 @@ def taken(made: Callable[[Path, int], list[str]], size: int, rounds: int) -> Pro
 
 # A small process starts the large one: memory at the peak counts what the starting process had when it did.
 LAUNCH = """
-import os, subprocess, sys, time
+import os, subprocess, sys, threading, time
 begun = time.monotonic()
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+ended, own = threading.Event(), [0]
+def watch():
+    while not ended.wait(0.02):
+        try:
+            with open(f"/proc/{child.pid}/status") as status:
+                own.extend(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+        except OSError:
+            pass
+watching = threading.Thread(target=watch)
+watching.start()
 _, status, used = os.wait4(child.pid, 0)
-print(os.waitstatus_to_exitcode(status), time.monotonic() - begun, used.ru_maxrss / 1024)
+seconds = time.monotonic() - begun
+ended.set()
+watching.join()
+print(os.waitstatus_to_exitcode(status), seconds, used.ru_maxrss / 1024, max(own) / 1024)
 """
 
 
@@ -96,10 +112,10 @@ def process(words: Sequence[str], folder: str) -> Process:
     """Run `python -m` with words in a folder. Raises CalledProcessError where it fails."""
     command = [sys.executable, "-S", "-c", LAUNCH, sys.executable, "-m", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    code, seconds, megabytes = map(float, done.stdout.split())
+    code, *used = map(float, done.stdout.split())
     if code:
         raise subprocess.CalledProcessError(int(code), words)
-    return Process(seconds, megabytes)
+    return Process(*used)
 
 
 def exponent(found: dict[int, float]) -> str:
@@ -119,6 +135,15 @@ def arrays(folder: Path, size: int) -> list[str]:
     images |= {f"y_{name}": np.arange(n) % 10 for name, n in parts.items()}
     np.savez(folder / "images.npz", **images)
     return ["ssl_runner", "dataset=arrays", "dataset.path=images.npz", *STEPS]
+
+
+def mapped(folder: Path, size: int) -> list[str]:
+    draw = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for name, count in {"train": size, "val": 1000, "test": 1000}.items():
+        np.save(folder / "images" / f"x_{name}.npy", draw.integers(0, 256, (count, 3, 32, 32), np.uint8))
+        np.save(folder / "images" / f"y_{name}.npy", np.arange(count) % 10)
+    return ["ssl_runner", "dataset=arrays", "dataset.path=images", *STEPS]
 
 
 def shards(folder: Path, size: int) -> list[str]:

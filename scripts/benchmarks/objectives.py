@@ -5,8 +5,10 @@ On made images of 3 x 32 x 32.
 
 import argparse
 import statistics
+from collections.abc import Callable
 from functools import partial
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +18,7 @@ from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import option_classes
 from ssl_runner.config.schema import typed
 
-from .shared import rates
+from .shared import MACHINE, counted, machine_rate, rates, share
 from .step import Step
 
 BATCH = 256
@@ -31,7 +33,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> None:
     steps, rounds = arguments.steps, arguments.rounds
     shown = Table(
-        "objective", "backbone", "examples/s", "encoder alone", "ratio",
+        "objective", "backbone", "examples/s", "encoder alone", "ratio", "encoder's FLOPs",
+        "share of the machine's rate", "of the encoder alone",
         title=f"batches of {BATCH} of 3 x 32 x 32, {steps} steps, median of {rounds} rounds",
     )  # fmt: skip
     for name, cls in option_classes("objective").items():
@@ -39,10 +42,17 @@ def measure(arguments: argparse.Namespace) -> None:
         if found is None:
             continue
         backbone, step = found
-        both = rates({"whole": partial(step.whole, steps), "encoder": partial(step.encoder, steps)}, rounds)
+        what: dict[str, Callable[[int], float]] = {"whole": step.whole, "encoder": step.encoder}
+        both = rates(
+            {**{key: partial(act, steps) for key, act in what.items()}, MACHINE: partial(machine_rate, torch.float32)},
+            rounds,
+        )
         whole, alone = (statistics.median(both[key]) for key in ("whole", "encoder"))
         ratio = statistics.median(a / b for a, b in zip(both["whole"], both["encoder"], strict=True))
-        shown.add_row(name, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}")
+        flops = {key: counted(partial(act, 1)) / step.count for key, act in what.items()}
+        shares = (f"{share(both[key], flops[key], both[MACHINE]):.2f}" for key in what)
+        part = flops["encoder"] / flops["whole"]
+        shown.add_row(name, backbone, f"{whole:,.0f}", f"{alone:,.0f}", f"{ratio:.2f}", f"{part:.2f}", *shares)
     Console().print(shown)
 
 

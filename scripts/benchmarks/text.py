@@ -20,7 +20,17 @@ from ssl_runner.interfaces import TextSpec
 from ssl_runner.runtime.devices import device_of
 from ssl_runner.training import precision
 
-from .shared import loaded, loop_rate, print_rates, rates, trainer_rate
+from .shared import (
+    MACHINE,
+    loaded,
+    loop_rate,
+    machine_rate,
+    print_rates,
+    rates,
+    step_flops,
+    trainer_flops,
+    trainer_rate,
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +53,16 @@ def measure(arguments: argparse.Namespace) -> None:
             "ssl_runner": partial(ours, config, data),
             "transformers": partial(hugging_face, config, data),
         }
-        title = f"{objective}, {backbone}, batch {batch} x {length}, vocabulary {spec.vocabulary:,}; tokens/s"
-        print_rates(title, rates(what, arguments.rounds), "ssl_runner")
+        dtype = dtype_of(config, data)
+        what[MACHINE] = partial(machine_rate, dtype)
+        steps = {
+            "ssl_runner": trainer_flops(config, data),
+            "transformers": step_flops(hugging_face_loop(config, data)[0]),
+        }
+        flops = {name: count / (batch * spec.length) for name, count in steps.items()}
+        kind = precision.name(dtype)
+        title = f"{objective}, {backbone}, batch {batch} x {length}, vocabulary {spec.vocabulary:,}, {kind}; tokens/s"
+        print_rates(title, rates(what, arguments.rounds), "ssl_runner", flops)
 
 
 def ours(config: Config, data: DataModule) -> float:
@@ -52,8 +70,19 @@ def ours(config: Config, data: DataModule) -> float:
     return trainer_rate(config, data) * cast(TextSpec, data.spec).length
 
 
+def dtype_of(config: Config, data: DataModule) -> torch.dtype:
+    """The precision of both: what is decided goes by the types of modules, and those of others are not known."""
+    return precision.decide(config.trainer.precision, device_of("auto"), fresh(config, data)).dtype
+
+
 def hugging_face(config: Config, data: DataModule) -> float:
-    """Tokens/s of a plain loop over Hugging Face's model of the same sizes, with the data in memory.
+    """Tokens/s of the plain loop."""
+    length = cast(TextSpec, data.spec).length
+    return config.batch_size * length * loop_rate(*hugging_face_loop(config, data), int(config.budget.amount))
+
+
+def hugging_face_loop(config: Config, data: DataModule) -> tuple[Callable[[], Tensor], torch.optim.Optimizer]:
+    """A plain loop over Hugging Face's model of the same sizes, with the data in memory: a loss, and what it trains.
 
     Its BERT normalizes after each block rather than before, and once more the embedding rather than the output: as many
     norms. Hidden tokens are drawn by two tensor operations, cheaper than its collator.
@@ -62,8 +91,7 @@ def hugging_face(config: Config, data: DataModule) -> float:
     masked = config.names["objective"] == "bert"
     device = device_of("auto")
     model = (_bert(config, spec) if masked else _gpt(config, spec)).to(device).train()
-    ours_alike = fresh(config, data)  # what is decided goes by the types of modules, and its own are not known
-    dtype = precision.decide(config.trainer.precision, device, ours_alike).dtype
+    dtype = dtype_of(config, data)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     windows = data.examples("pretrain").data
 
@@ -76,7 +104,7 @@ def hugging_face(config: Config, data: DataModule) -> float:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             return model(input_ids=x, labels=labels).loss
 
-    return config.batch_size * spec.length * loop_rate(loss_of, optimizer, int(config.budget.amount))
+    return loss_of, optimizer
 
 
 def _bert(config: Config, spec: TextSpec) -> Any:

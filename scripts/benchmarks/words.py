@@ -24,7 +24,7 @@ from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.evaluation.text.word_similarity import WordSimilarity
 from ssl_runner.interfaces import DataSpec, Encoder, TextSpec
 
-from .shared import loaded, pretrained, print_rates
+from .shared import MACHINE, loaded, machine_rate, pretrained, print_rates, trainer_flops
 
 THEIRS = "gensim, 2 workers"
 
@@ -39,8 +39,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> None:
     judge = WordSimilarity(pairs={"wordsim353": arguments.pairs}, restrict=None, case="fold")
     for objective in ("skip_gram", "cbow"):
-        found: dict[str, list[float]] = {"ssl_runner": [], THEIRS: []}
-        quality: dict[str, list[float]] = {name: [] for name in found}
+        found: dict[str, list[float]] = {"ssl_runner": [], THEIRS: [], MACHINE: []}
+        quality: dict[str, list[float]] = {"ssl_runner": [], THEIRS: []}
         for seed in range(arguments.rounds):
             config = _config(objective, arguments.epochs, seed, arguments.overrides)
             data = loaded(config)
@@ -52,12 +52,14 @@ def measure(arguments: argparse.Namespace) -> None:
             found["ssl_runner"].append(trained.rate * count / data.spec.size)
             seconds, theirs = gensim_vectors(config, data.spec, texts)
             found[THEIRS].append(count * arguments.epochs / seconds)
+            found[MACHINE].append(machine_rate(torch.float32))
             for name, encoder in zip(quality, (model.encoder, theirs), strict=True):
                 spearman, coverage = _judged(judge, encoder, data, seed)
                 quality[name].append(spearman)
         vocabulary = cast(TextSpec, data.spec).vocabulary
         title = f"{objective}, {count:,} words, {arguments.epochs} epochs, vocabulary {vocabulary:,}; words/s"
-        print_rates(title, found, "ssl_runner")
+        flops = {"ssl_runner": trainer_flops(config, data) / config.batch_size * data.spec.size / count}
+        print_rates(title, found, "ssl_runner", flops)  # gensim's are not counted by torch
         _print_quality(quality, coverage)
 
 

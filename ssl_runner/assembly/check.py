@@ -1,6 +1,6 @@
 """The last checks of a config before any download: constructors, and one step on fake examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +41,7 @@ def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str
     unfit = unfit_evaluations(config, spec)
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
     for name, each in made.items():
-        if isinstance(each, Evaluator):
-            files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+        files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
     try:
         return {key: fingerprint(named) for key, named in files.items()}
     except OSError as error:
@@ -94,12 +93,13 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
         )
     schedule(config)
     loggers(config, RunContext(Path(config.output), Path(config.output), "", (), "", config.seed))
-    evaluations(config, spec)
+    evaluators = evaluations(config, spec).evaluators
     if config.start is not None and is_exported(config.start):
         check_vocabulary(config.start, spec)
     model = objective(config, spec, config.start, "files")
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
+    check_encoder(evaluators, model.encoder, spec)
     if further is not None:
         further(spec)
     if model.trains:
@@ -154,6 +154,19 @@ def check_layers(config: Config, model: Encoder, spec: DataSpec) -> None:
         for name, layer in asked.items()
         if layer not in known
     ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_encoder(evaluators: Mapping[str, Evaluator], model: Encoder, spec: DataSpec) -> None:
+    """Raise ConfigError unless the encoder, in eval mode, suits the settings of evaluators."""
+    problems = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for each in evaluators.values():
+            try:
+                each.check_encoder(model, spec)
+            except ValueError as error:
+                problems.append(str(error))
     if problems:
         raise ConfigError(problems)
 

@@ -47,6 +47,7 @@ def export_encoder(folder: Path, model: Encoder, node: Mapping[str, Any], spec: 
         }
         _write(folder / "tokens.json", json.dumps(tokens))
         fields |= {name: dict(fields[name]) for name in ("tokens", "words", "characters")}
+    fields.pop("linear", None)  # how vectors were made: no encoder needs it
     about: dict[str, Any] = {"backbone": dict(model.rebuilt(node)), "spec": {"_target_": _target(spec), **fields}}
     if isinstance(model, TextEncoder):
         about["reach"] = model.reach

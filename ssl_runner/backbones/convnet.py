@@ -3,15 +3,16 @@
 import math
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from ssl_runner.interfaces import Features, ImageSpec, MapEncoder
+from ssl_runner.backbones.staged import Staged
+from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 
 Norm = Literal["batch", "group"]
 
 
-class ConvNet(MapEncoder):
+class ConvNet(Staged):
     """Stages of a 3 x 3 convolution, 2 x 2 max-pooling, normalization and ReLU, one per width.
 
     Each stage halves the resolution (rounded up). `pooled` is the mean over the grid; `layers` that of each stage.
@@ -25,23 +26,9 @@ class ConvNet(MapEncoder):
             raise ValueError(f"backbone.widths is {list(widths)}; it must list at least one width, each at least 1")
         self.dim = widths[-1]
         self.normalize = Normalize(spec.channels)
+        self.stem = nn.Identity()
         pairs = zip([spec.channels, *widths[:-1]], widths, strict=True)
         self.stages = nn.ModuleList(_stage(n_in, n_out, norm) for n_in, n_out in pairs)
-
-    def map(self, x: Tensor) -> Tensor:
-        x = self.normalize(x)
-        for stage in self.stages:
-            x = stage(x)
-        return x
-
-    def forward(self, x: Tensor, *, layers: bool = False) -> Features:
-        x = self.normalize(x)
-        pooled = []
-        for stage in self.stages:
-            x = stage(x)
-            if layers:
-                pooled.append(x.mean((2, 3)))
-        return Features(x.flatten(2).mT, x.mean((2, 3)), tuple(pooled))
 
 
 def _stage(n_in: int, n_out: int, norm: Norm) -> nn.Sequential:

@@ -95,6 +95,7 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
     from ssl_runner.commands.run import JUDGED, report, show
     from ssl_runner.interfaces import TextEncoder, TextSpec
     from ssl_runner.results.result import INITIAL, PRETRAINED, RANDOM_START, write_result
+    from ssl_runner.runtime.devices import device_of
 
     result = finished(folder)
     if result is None:
@@ -108,12 +109,14 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
     node = export.about_encoder(export.encoder_folder(folder))["backbone"]
     config = replace(config, backbone=node, start_from=None)
     own = typed({**plain, "backbone": node, "start_from": None})
-    check.evaluations(config, spec)
+    evaluators = check.evaluations(config, spec).evaluators
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))
         check_length(spec, known, cast(TextEncoder, encoder))
         spec = replace(spec, vocabulary=known.vocabulary)  # until it is read, its vocabulary is what was set
     check.check_layers(config, encoder, spec)
+    device_of(config.trainer.accelerator)
+    check.check_encoder(evaluators, encoder, spec)
 
     # What computes is imported after the refusals: Lightning takes seconds.
     from ssl_runner.commands.evaluations import bare, evaluate
@@ -229,14 +232,36 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
             on = DataRef(dataset=names["dataset"], own=own and not settings, settings=settings)
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
-        suited = compose([f"evaluation={domain}"], "evaluate")
-        taken |= {key: suited[key] for key in ("evaluation", "unfit")}
+        taken |= suited(asked, domain)
+    if asked["trainer"]["devices"] != 1:
+        said = f"trainer.devices is {asked['trainer']['devices']}; ssl-evaluate computes on one device: leave it out"
+        raise ConfigError([said])
     if asked["seed"] is not None:
         taken["seed"] = asked["seed"]
     unknown = set(asked) - set(taken) - {"run", "seed", "names", "domain", "logger", "dataset"}
     if unknown:
         raise ConfigError([f"{key}: no such key of ssl-evaluate" for key in sorted(unknown)])
     return typed(plain | taken | {"names": names}), on
+
+
+def suited(asked: Mapping[str, Any], domain: str) -> dict[str, Any]:
+    """`evaluation` and `unfit` of the set for a domain, as they were asked for of the set for images.
+
+    Raises ConfigError for a setting of an evaluation that this set does not have.
+    """
+    images, found = compose(["evaluation=image"], "evaluate"), compose([f"evaluation={domain}"], "evaluate")
+    removed = images["evaluation"].keys() - asked["evaluation"].keys()
+    chosen = {name: node for name, node in found["evaluation"].items() if name not in removed}
+    changed = {name: node for name, node in asked["evaluation"].items() if node != images["evaluation"].get(name)}
+    if absent := [name for name in changed if name not in found["evaluation"]]:
+        raise ConfigError(
+            [
+                f"evaluation.{name}: it is not among those of {domain} data: choose evaluation=[{name}]"
+                for name in absent
+            ]
+        )
+    unfit = found["unfit"] if asked["unfit"] == images["unfit"] else asked["unfit"]
+    return {"evaluation": chosen | changed, "unfit": unfit}
 
 
 def in_its_file(dataset: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.evaluate import finished_run
 from ssl_runner.commands.help import Command
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.schema import typed
 from ssl_runner.results.result import Result, Run
 from ssl_runner.runtime.terminal import say
 
@@ -39,9 +40,13 @@ COMMAND = Command(
             "ssl-export run=outputs/stl10-simclr-resnet18/s0-1a2b3c4d5e format=torchvision",
             "of a ResNet with a large stem: weights for torchvision.models.resnet18",
         ),
+        (
+            "ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e format=features",
+            "the features of all its examples, as data of another run: dataset=features dataset.run=...",
+        ),
     ),
 )
-FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface")
+FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface", "features")
 CARD = "README.md"
 
 
@@ -73,9 +78,13 @@ def export(asked: dict[str, Any]) -> Path:
         encoder, spec = load.exported_encoder(folder), exports.exported_spec(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    programs.check(format, encoder)
+    if format != "features":
+        programs.check(format, encoder)
     output = folder / "export" / format if asked["output"] is None else Path(str(asked["output"])).expanduser()
     output.mkdir(parents=True, exist_ok=True)
+    if format == "features":
+        write_features(encoder, plain, output)
+        return output
     with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as scratch:
         part = Path(scratch)
         verified = programs.write(format, encoder, spec, part)
@@ -93,6 +102,28 @@ def export(asked: dict[str, Any]) -> Path:
     more = f"; {format} initialized {', '.join(untrained)}, which they do not use" if untrained else ""
     say(f"{said} {about.verdict}{more}", sys.stdout)
     return output
+
+
+def write_features(encoder: "Encoder", plain: dict[str, Any], output: Path) -> None:
+    """Write the features of all examples of a run's data to a file, for `dataset=features`. Raises ConfigError."""
+    from ssl_runner.assembly import construct, load
+    from ssl_runner.data.vectors import features
+    from ssl_runner.evaluation.any.subject import FrozenSubject
+    from ssl_runner.runtime.devices import device_of
+
+    config = typed(plain)
+    source, _ = construct.source(config)
+    data = load.load_data(config, source)
+    device = device_of(config.trainer.accelerator)
+    subject = FrozenSubject(
+        encoder.to(device), data, seed=config.seed, device=device, batch_size=config.batch_size, blocks=False
+    )
+    found = {split: subject.features(split) for split in features.SPLITS}
+    part = output / f".part-{features.FILE}"
+    features.write(part, found, data.spec.class_names)
+    os.replace(part, output / features.FILE)
+    counts = ", ".join(f"{len(each.label)} of {split}" for split, each in found.items())
+    say(f"{output / features.FILE}: {encoder.dim} features an example ({counts})", sys.stdout)
 
 
 def complete(result: Result, plain: dict[str, Any]) -> Result:

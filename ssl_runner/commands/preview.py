@@ -35,15 +35,18 @@ def task(cfg: DictConfig) -> Answer:
 
     from ssl_runner.assembly import check, construct
     from ssl_runner.data.any.tensors import Splits
-    from ssl_runner.figures import Passages
-    from ssl_runner.reporting.plots import passages_text, save_figure
-    from ssl_runner.training.task_figures import spread, task_figure
 
     source, _ = check.validate(replace(config, batch_size=min(config.batch_size, 2)))  # a picture needs no whole batch
     try:
         data = Splits(source)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
+
+    # What draws is imported after the refusals.
+    from ssl_runner.figures import Passages
+    from ssl_runner.reporting.plots import passages_text, save_figure
+    from ssl_runner.training.task_figures import spread, task_figure
+
     model = construct.objective(config, data.spec)
     torch.manual_seed(config.seed)
     figure = task_figure(model, spread(data, "val", 8, torch.device("cpu")), data.spec, predict=False)

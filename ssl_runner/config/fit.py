@@ -118,9 +118,9 @@ def objectives(config: Config) -> Iterator[tuple[str, Mapping[str, Any], type[An
 
 def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
     """The evaluations that are incompatible with the data or the objective: name -> reason."""
-    from ssl_runner.interfaces import Inspection, Masked
+    from ssl_runner.interfaces import Inspection
 
-    objective, source = (locate(node["_target_"]) for node in (config.objective, config.dataset))
+    objective = locate(config.objective["_target_"])
     why = {}
     for name, node in config.evaluation.items():
         cls = locate(node["_target_"])
@@ -137,9 +137,33 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
         elif cls.needs_labels and spec.classes == 1:
             only = f" ({spec.class_names[0]})" if spec.class_names else ""
             why[name] = f"it needs several classes, and dataset={config.names.get('dataset', '?')} has one{only}"
-        elif cls.needs_masks and not issubclass(source, Masked):
-            why[name] = f"it needs masks, and dataset={config.names.get('dataset', '?')} has none"
+        elif lacking := _lacking(cls, config, spec):
+            why[name] = lacking
     return why
+
+
+def _lacking(cls: type[Any], config: Config, spec: "DataSpec") -> str:
+    """What an `Evaluator` needs of dataset and backbone and does not find; "" where it finds all."""
+    from ssl_runner.interfaces import Boxed, ImageSpec, Masked, Tagged
+
+    source, backbone = locate(config.dataset["_target_"]), locate(config.backbone["_target_"])
+    dataset = f"dataset={config.names.get('dataset', '?')}"
+    if cls.needs_masks and not issubclass(source, Masked):
+        return f"it needs masks, and {dataset} has none"
+    images = spec if isinstance(spec, ImageSpec) else None
+    for needs, kind, what, names in (
+        (cls.needs_boxes, Boxed, "boxes", images and images.box_names),
+        (cls.needs_tags, Tagged, "labels of several classes per image", images and images.tag_names),
+    ):
+        if needs and not names:
+            may = fitting("dataset", partial(is_kind, wanted=kind))
+            return f"it needs {what}, and {dataset} has none; datasets that may have them: {may}"
+    if not issubclass(backbone, cls.encoders):
+        return (
+            f"it needs {' or '.join(each.kind for each in cls.encoders)}; backbone={config.names.get('backbone', '?')} "
+            f"is {backbone.kind}"
+        )
+    return ""
 
 
 def partners(group: str, cls: type[Any]) -> dict[str, list[str]]:

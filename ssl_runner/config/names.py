@@ -176,6 +176,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "trainer.checkpoints": 1,
     "trainer.skip_nonfinite": 0,
     "torch.optim.Adagrad.fused": False,
+    "ssl_runner.backbones.resnet.ResNet.last_relu": True,
+    "ssl_runner.backbones.resnet.ResNet.widening": 4,
     "ssl_runner.data.arrays.Arrays.channel_axis": None,
     "ssl_runner.data.arrays.Arrays.clip": False,
     "ssl_runner.data.arrays.Arrays.range": None,
@@ -211,6 +213,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "ssl_runner.objectives.mae.MAE.target": "pixels",
     "ssl_runner.objectives.self_distillation.SelfDistillation.exported": "student",
     "ssl_runner.objectives.supervised.Supervised.views": None,
+    "ssl_runner.objectives.vae.VAE.posterior": {TARGET: "ssl_runner.losses.posteriors.Gaussian"},
     "ssl_runner.evaluation.few_label_finetune.FewLabelFineTune.views": None,
     "ssl_runner.evaluation.finetune.FineTune.views": None,
     "ssl_runner.evaluation.geometry.Geometry.spectrum": [4, 100],  # the metrics of these three keys are new

@@ -155,6 +155,15 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     def fill_in(self, x: Masked) -> Tensor:
         return self.predict(x).tokens
 
+    def pseudo_log_likelihood(self, tokens: Tensor) -> Tensor:
+        count, length = tokens.shape
+        each = torch.eye(length, dtype=torch.bool, device=tokens.device)
+        text = torch.where(each, self.special.mask, tokens[:, None])  # (B, T, T): a copy for each token
+        states = self.encoder(text.flatten(0, 1)).tokens.view(count, length, length, -1)
+        hidden = states.diagonal(dim1=1, dim2=2).transpose(1, 2)  # (B, T, D)
+        scores = self.scores(self.transform(hidden), self.encoder.embedding)
+        return -token_nll(scores, tokens, self.special.pad).masked_fill(self.special.among(tokens), 0.0)
+
     def _scores(self, states: Tensor, places: Tensor) -> Tensor:
         """(B, T, D) and (B, K) -> (B, K, V); for unused slots those of position 0."""
         return self.scores(self.transform(gather_places(states, places.long().clamp(min=0))), self.encoder.embedding)

@@ -44,12 +44,11 @@ class ELMo(Objective[Tensor, Neighbors]):
         return t, Neighbors(t[:, 1:], t[:, :-1].masked_fill(t[:, 1:] == self.pad, self.pad))
 
     def loss(self, x: Tensor, y: Neighbors) -> Loss:
-        onward, back = self.encoder(x).tokens.chunk(2, dim=2)
         padding = torch.arange(len(self.softmax.bias), device=x.device) == self.pad
         bias = self.softmax.bias.masked_fill(padding, -torch.inf)
         forward, backward = (
             mean_nll(states, self.softmax.weight, bias, target, self.pad)
-            for states, target in zip((onward[:, :-1], back[:, 1:]), y, strict=True)
+            for states, target in zip(self._states(x), y, strict=True)
         )
         return Loss(forward + backward, {"forward": forward.detach(), "backward": backward.detach()})
 
@@ -70,8 +69,13 @@ class ELMo(Objective[Tensor, Neighbors]):
 
     def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T - 1, V) each: of the token after each but the last, and of the token before each but the first."""
+        onward, back = self._states(x)
+        return self._score(onward), self._score(back)
+
+    def _states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T - 1, D / 2) each: read onward, of every token but the last; read back, of every one but the first."""
         onward, back = self.encoder(x).tokens.chunk(2, dim=2)
-        return self._score(onward[:, :-1]), self._score(back[:, 1:])
+        return onward[:, :-1], back[:, 1:]
 
     def _score(self, states: Tensor) -> Tensor:
         """(..., D / 2) -> (..., V); padding has -inf."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective
-from ssl_runner.losses.precision import wide
+from ssl_runner.losses.posteriors import Posterior
 from ssl_runner.losses.reconstruction import bernoulli_nll
-from ssl_runner.losses.variational import gaussian_kl, gaussian_nll, reparameterized
+from ssl_runner.losses.variational import gaussian_nll
 from ssl_runner.nn.decoders import ConvDecoder
 
 ACTIVE = 0.01  # the variance of a latent's mean over examples above which it is in use; Burda et al. 2016
@@ -17,7 +17,7 @@ ACTIVE = 0.01  # the variance of a latent's mean over examples above which it is
 
 class Seen(NamedTuple):
     image: Tensor  # (B, C, H, W)
-    noise: Tensor  # (B, L) standard normal: which code is drawn from q(z | x)
+    noise: Tensor  # (B, S, L) standard normal: which codes are drawn from q(z | x)
 
 
 class VAE(Objective[Seen, Tensor]):
@@ -27,7 +27,8 @@ class VAE(Objective[Seen, Tensor]):
         q(z | x) = N(m(f(x)), s(f(x))^2),   loss = E_q[-log p(y | z)] + w KL(q(z | x) || N(0, I))      nats per image
 
     w rises linearly from 0 to `beta` over the part `warmup` of the budget. With w = 1 the loss is -ELBO, logged as
-    `elbo` for any w: log p(y) is at least that.
+    `elbo` for any w: log p(y) is at least that. `posterior` gives q another family (`losses.posteriors`): a mixture, or
+    a normal distribution of each example by itself.
 
     Kingma, Welling 2014, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114; beta: Higgins et al. 2017,
     "beta-VAE", https://openreview.net/forum?id=Sy2fzU9gl; annealing: Bowman et al. 2016, "Generating Sentences from a
@@ -55,6 +56,7 @@ class VAE(Objective[Seen, Tensor]):
         beta: float,
         warmup: float,
         decoder_widths: list[int],
+        posterior: Posterior,
     ) -> None:
         super().__init__()
         if latent < 1:
@@ -76,22 +78,23 @@ class VAE(Objective[Seen, Tensor]):
         self.latent = latent
         self.beta = beta
         self.warmup = warmup
-        self.code = nn.Linear(encoder.dim, 2 * latent)  # means, then logarithms of variances
+        self.family = posterior
+        self.code = nn.Linear(encoder.dim, posterior.width(latent))  # means, then logarithms of variances
         self.decoder = ConvDecoder(latent, (spec.channels, spec.height, spec.width), widths=decoder_widths)
         self.register_buffer("weight", torch.tensor(0.0 if warmup else float(beta)))
         self.register_buffer("log_variance", 2 * torch.tensor(deviation or 1.0).log(), persistent=False)
 
     def split(self, batch: Batch) -> tuple[Seen, Tensor]:
         """y (B, C, H, W) in [0, 1]."""
-        noise = torch.randn(len(batch.data), self.latent, device=batch.data.device)
+        noise = torch.randn(len(batch.data), self.family.draws, self.latent, device=batch.data.device)
         y = torch.bernoulli(batch.data) if self.likelihood == "bernoulli" else batch.data
         return Seen(batch.data, noise), y
 
     def loss(self, x: Seen, y: Tensor) -> Loss:
-        mean, log_variance = self._code(x)
-        error = self._nll(self.decoder(reparameterized(mean, log_variance, x.noise)), y).mean()
-        kl = gaussian_kl(mean, log_variance).sum(dim=1).mean()
+        code = self._code(x)
+        error, kl = (each.mean() for each in self.family.bound(code, x.noise, y, self._nll))
         with torch.no_grad():
+            mean, _ = self.family.moments(code)
             logs = {
                 "elbo": -(error + kl),
                 "reconstruction_nll": error.detach(),
@@ -120,7 +123,7 @@ class VAE(Objective[Seen, Tensor]):
         return {"pixels": "all", "corruption": "none", "amount": 0.0}
 
     def encode(self, x: Seen) -> Tensor:
-        return self._code(x)[0]
+        return self.family.moments(self._code(x))[0]
 
     def decode(self, z: Tensor) -> Tensor:
         output = self.decoder(z).float()
@@ -133,26 +136,25 @@ class VAE(Objective[Seen, Tensor]):
         return {"family": self.likelihood} | ({} if self.deviation is None else {"deviation": self.deviation})
 
     def posterior(self, x: Seen) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self._code(x)
-        return mean, (0.5 * log_variance).exp()
+        return self.family.moments(self._code(x))
 
     def log_weights(self, x: Seen, y: Tensor, samples: int) -> Tensor:
-        mean, log_variance = self._code(x)
+        code = self.family.refined(self._code(x), x.noise, y, self._nll)
         weights = []
         for _ in range(samples):  # one draw of the whole batch at once: all of them would not fit into memory
-            z = reparameterized(mean, log_variance, torch.randn_like(mean))
+            z = self.family.draw(code, torch.randn_like(x.noise[:, 0]))
             prior = gaussian_nll(torch.zeros_like(z), z, torch.zeros_like(z)).sum(dim=1)
-            posterior = gaussian_nll(mean, z, log_variance).sum(dim=1)
-            weights.append(posterior - prior - self._nll(self.decoder(z), y))
+            weights.append(-self.family.log_density(code, z) - prior - self._nll(z, y))
         return torch.stack(weights)
 
-    def _code(self, x: Seen) -> tuple[Tensor, Tensor]:
-        """(B, L) and (B, L) float32: mean and log variance of q(z | x)."""
-        mean, log_variance = wide(self.code(self.encoder(x.image).pooled)).chunk(2, dim=1)
-        return mean, log_variance
+    def _code(self, x: Seen) -> Tensor:
+        """(B, width): the parameters of q(z | x), as the network gives them."""
+        code: Tensor = self.code(self.encoder(x.image).pooled)
+        return code
 
-    def _nll(self, output: Tensor, y: Tensor) -> Tensor:
+    def _nll(self, z: Tensor, y: Tensor) -> Tensor:
         """(B,) nats per image: -log p(y | z)."""
+        output = self.decoder(z)
         if self.likelihood == "bernoulli":
             return bernoulli_nll(output, y).flatten(1).sum(dim=1)
         return gaussian_nll(output, y, self.log_variance).flatten(1).sum(dim=1)

@@ -231,7 +231,7 @@ def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
         panels.setdefault(metric if slash and part in ("train", "val") else name, []).append(name)
     steps = [row["step"] for row in rows if "step" in row]
     rows = [row for row in rows if "step" in row]
-    return {
+    return _bound(steps, rows) | {
         panel: Lines(
             x=steps,
             y={_part(name, panel): [row.get(name, math.nan) for row in rows] for name in sorted(panels[panel])},
@@ -239,6 +239,26 @@ def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
             y_label="",
         )
         for panel in sorted(panels, key=lambda panel: (panel != "loss", panel.startswith("lr")))
+    }
+
+
+def _bound(steps: Sequence[float], rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
+    """log p = ELBO + KL by step, of an objective that logs all three in training; the KL is the band between."""
+    log_p, elbo, kl = (
+        [row.get(f"train/{name}", math.nan) for row in rows] for name in ("log_p", "elbo", "kl_to_posterior")
+    )
+    if not all(any(map(math.isfinite, values)) for values in (log_p, elbo, kl)):
+        return {}
+    return {
+        "log p = ELBO + KL": Lines(
+            x=steps,
+            y={"ELBO": elbo, "log p": log_p},
+            x_label="step",
+            y_label="nats per example",
+            low={"ELBO": elbo},
+            high={"ELBO": [bound + gap for bound, gap in zip(elbo, kl, strict=True)]},
+            note="The band is KL(q || posterior), computed by itself: it ends at log p.",
+        )
     }
 
 

@@ -40,6 +40,9 @@ SMALLER = {  # parameters that cost time and change no promise
     "vit_tiny": {"depth": 2},
     "vit_small": {"depth": 2},
     "resnet34": {"depth": 18},
+    "resnet50_v2": {"depth": 14, "last_relu": False},
+    "revnet50": {"depth": 26, "last_relu": False, "widening": 1},
+    "vgg19_bn": {"widening": 1, "depth": 11},
 }
 IMAGES = {"gray 28": (1, 28, 28), "color 32": (3, 32, 32), "color 64": (3, 64, 64), "gray 32 x 64": (1, 32, 64)}
 CLIPS = {"gray clips": (4, 1, 16, 16), "color clips": (4, 3, 16, 32)}
@@ -47,9 +50,17 @@ SPECS = {**IMAGES, **CLIPS, "vectors": (2, 8)}
 FEWER = {  # large ones are not tried at every size, others read no images, or square ones alone
     "huggingface_vit": ["gray 28", "color 32"],
     "mlp": ["vectors"],
+    "mixture": ["gray 28", "vectors"],
+    "mixture_network": ["color 32", "vectors"],
+    "resnet14": ["gray 28"],
+    "resnet14_v2": ["gray 28", "gray 32 x 64"],
     "resnet18": ["gray 28", "color 32"],
     "resnet34": ["color 32"],
     "resnet50": ["color 32"],
+    "resnet50_v2": ["color 32"],
+    "revnet14": ["gray 28", "gray 32 x 64"],
+    "revnet50": ["color 32"],
+    "vgg19_bn": ["gray 28", "color 32"],
     "vit_small": ["color 32"],
     "r3d18": ["gray clips"],
     "r2plus1d18": ["color clips"],

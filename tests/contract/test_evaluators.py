@@ -21,7 +21,9 @@ from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import (
     Batch,
     Bounds,
+    Boxes,
     Contrasts,
+    Decomposes,
     Encoder,
     Evaluator,
     Examples,
@@ -31,7 +33,9 @@ from ssl_runner.interfaces import (
     ImageSpec,
     Inspection,
     Loss,
+    MapEncoder,
     Objective,
+    Parts,
     Reconstructs,
     Subject,
 )
@@ -49,6 +53,8 @@ SMALLER = {  # numbers that cost time and change no promise
     "mutual_information": {"candidates": [2, 8]},
     "layers": {"steps": 30},
     "likelihood": {"samples": 3},
+    "detection": {"epochs": 1, "batch_size": 24, "width": 8},
+    "detection_finetune": {"epochs": 1, "batch_size": 24, "width": 8},
 }
 
 
@@ -58,6 +64,8 @@ def class_of(name: str) -> type[Evaluator | Inspection]:
 
 
 def build(name: str, **changes: Any) -> Any:
+    if getattr(class_of(name), "needs_boxes", False) and name in ("detection", "detection_finetune"):
+        pytest.importorskip("pycocotools", reason="pycocotools is not installed, which matches boxes")
     return construct(changed(node_of(name), SMALLER.get(name, {}) | changes))
 
 
@@ -68,10 +76,13 @@ OF_IMAGES = [name for name in SINGLE if issubclass(ImageSpec, class_of(name).rea
 
 
 class Images:
-    """Noise; an image's class brightens one of its rows."""
+    """Noise; an image's class brightens one of its rows, which is its box too, and its only tag."""
 
     def __init__(self) -> None:
-        self.spec = ImageSpec(channels=3, height=8, width=8, classes=3, class_names=("a", "b", "c"))
+        names = ("a", "b", "c")
+        self.spec = ImageSpec(
+            channels=3, height=8, width=8, classes=3, class_names=names, box_names=names, tag_names=names
+        )
         g = torch.Generator().manual_seed(0)
         self.splits = {}
         for split, n in {"train": 48, "val": 24, "test": 30}.items():
@@ -83,8 +94,17 @@ class Images:
     def examples(self, split: str) -> Examples:
         return self.splits[split]
 
+    def boxes(self, split: str) -> Boxes:
+        n = len(self.splits[split].data)
+        row = 2 * (torch.arange(n) % 3)
+        corners = torch.stack([torch.zeros(n), row / 8, torch.ones(n), (row + 1) / 8], dim=1)
+        return Boxes(torch.arange(n), corners, row // 2, torch.zeros(n, dtype=torch.bool))
 
-class Net(Encoder):
+    def tags(self, split: str) -> Tensor:
+        return nn.functional.one_hot(torch.arange(len(self.splits[split].data)) % 3, 3).to(torch.int8)
+
+
+class Net(MapEncoder):
     """BatchNorm, dropout, and two blocks."""
 
     kind = "a test's encoder"
@@ -94,6 +114,9 @@ class Net(Encoder):
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
         self.second = nn.Conv2d(4, 5, 3)
+
+    def map(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
 
     def forward(self, x: Tensor, *, layers: bool = False) -> Features:
         first = self.first(x)
@@ -146,12 +169,19 @@ class Copy(Objective[Tensor, Tensor]):
     def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
         return -(self.encode(x).mean(dim=1) - torch.randn(samples, len(y))).square()
 
+    def family(self) -> str:
+        return "none"
+
+    def decompose(self, x: Tensor, y: Tensor, samples: int) -> Parts:
+        kl = torch.rand(samples, len(y)).mean(dim=0)
+        return Parts(self.encode(x).mean(dim=1), self.encode(x).mean(dim=1) - kl, kl)
+
     def critic(self, x: Tensor) -> Tensor:
         z = self.encoder(x).pooled
         return z @ z.T
 
 
-PROTOCOLS = (Bounds, Contrasts, Generates, Reconstructs)
+PROTOCOLS = (Bounds, Contrasts, Decomposes, Generates, Reconstructs)
 
 
 def subject(encoder: Encoder) -> FrozenSubject:

@@ -28,10 +28,12 @@ from ssl_runner.interfaces import (
     ClipEncoder,
     CountEncoder,
     FrameEncoder,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -50,7 +52,8 @@ from ssl_runner.testing.objectives import (  # noqa: F401
     test_what_shows_a_collapse_is_logged_and_has_not_come,
 )
 
-BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]}
+BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
+            "vq": ["backbone.widths=[8,16,16]"]}  # fmt: skip
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
     CausalEncoder: ["backbone=gpt_tiny", "backbone.depth=1"],
@@ -115,6 +118,8 @@ def config(name: str) -> Config:
     if issubclass(TextSpec, hints["spec"]) and hints["spec"] is TextSpec:
         data = made_text.overrides()
         backbone = READERS.get(hints["encoder"], ["backbone=bert_tiny", "backbone.depth=1"])
+    elif hints["spec"] is VectorSpec:
+        data, backbone = ["dataset=linear_gaussian"], ["backbone=mlp", "backbone.widths=[16]"]
     elif hints["spec"] is VideoSpec:
         data, backbone = CLIPS, OF_MAPS if name == "next_frame" else WATCHERS[hints["encoder"]]
     else:
@@ -123,6 +128,8 @@ def config(name: str) -> Config:
             ["dataset=halves" if pairs else "dataset=fake_images"],
             BACKBONE.get(name, ["backbone.widths=[8,16]"]),
         )
+        if hints["encoder"] is MixtureEncoder:
+            backbone = ["backbone=mixture", "backbone.components=4"]
     return typed(composed([*SMALL, *data, f"objective={name}", *backbone]))
 
 

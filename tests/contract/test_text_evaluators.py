@@ -34,6 +34,7 @@ from ssl_runner.interfaces import (
     Finding,
     Inspection,
     Objective,
+    PredictsHidden,
     PredictsNext,
     TextSpec,
     Writes,
@@ -48,6 +49,7 @@ OBJECTIVES = {  # who can do what an inspection asks for
     Writes: ["objective=text_vae", "backbone=bert_tiny", "backbone.depth=1", "dataset.example=sentence"],
 }
 OBJECTIVES[Bounds] = OBJECTIVES[Writes]
+OBJECTIVES[PredictsNext | PredictsHidden] = OBJECTIVES[PredictsNext]
 SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no promise
     "linear": {"steps": 30},
     "few_label": {"steps": 30, "per_class": [1], "fractions": [0.1, 1.0]},
@@ -71,7 +73,11 @@ SMALLER: dict[str, dict[str, Any]] = {  # numbers that cost time and change no p
     "sentence_pair_finetune": {"epochs": 1},
     "text_samples": {"samples": 2, "length": 8, "prompt": "The cat"},
     "text_interpolation": {"examples": 20, "pairs": 2, "samples": 2},
+    "prompting": {"words": {"0": "moon", "1": "king"}, "examples": [0, 1], "shortened": 0.9, "draws": 2},
+    "sts_tasks": {"folders": {"made": "STS"}},
+    "text_layers": {"epochs": 1, "least_steps": 5, "resamples": 10, "tasks": ["tags", "spans"]},
     "word_map": {"skip": 5},
+    "word_translation": {"seeds": 12, "questions": 4, "words": 4},
     "likelihood": {"samples": 3, "examples": 20},
 }
 
@@ -109,6 +115,12 @@ def files() -> Path:
     for split in ("dev", "test"):
         rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
         (folder / f"sts-{split}.csv").write_text("".join(f"g\tf\ty\t0\t{s}\t{a}\t{b}\n" for a, b, s in rows))
+    vectors = "".join(f"{word} {draw.random()} {draw.random()} {draw.random()}\n" for word in made_text.words())
+    (folder / "vectors.txt").write_text(vectors)
+    (folder / "STS").mkdir()
+    rows = [(made_text.sentence(draw), made_text.sentence(draw), draw.randint(0, 5)) for _ in range(20)]
+    (folder / "STS" / "STS.input.made.txt").write_text("".join(f"{a}\t{b}\n" for a, b, _ in rows))
+    (folder / "STS" / "STS.gs.made.txt").write_text("".join(f"{s}\n" for *_, s in rows))
     articles: list[dict[str, Any]] = []
     for _ in range(8):
         context = " ".join(made_text.sentence(draw) for _ in range(3))
@@ -116,6 +128,8 @@ def files() -> Path:
         asked: dict[str, Any] = {"id": str(len(articles)), "question": "who is it ?"}
         asked["answers"] = [{"text": answer, "answer_start": context.index(answer)}]
         articles.append({"title": "a", "paragraphs": [{"context": context, "qas": [asked]}]})
+    pairs = [{"sentence_good": a, "sentence_bad": f"{b} {a}", "linguistics_term": b} for a in texts[:6] for b in "xy"]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     (folder / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
     for task in ("CoLA", "STS-B"):
         (folder / task).mkdir()
@@ -129,8 +143,12 @@ def files() -> Path:
 
 def evaluator(name: str, **changes: Any) -> Any:
     node = dict(NODES[name])
-    if node.get("path") == "???":
+    if node.get("path", "") in ("???", None):
         node["path"] = str(files() / "squad.json" if name.startswith("span_qa") else files())
+    if node.get("other") == "???":
+        node["other"] = str(files() / "vectors.txt")
+    if node.get("benchmark") == "???":
+        node["benchmark"] = str(files())
     return construct.construct(changed(node, SMALLER.get(name, {}) | changes))
 
 
@@ -234,8 +252,9 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "analogies", "masked_words", "neighbors", "perplexity", "senses", "sentence_pair", "span_qa", "sts", "tagging",
-    "text_classification", "text_interpolation", "text_samples", "word_similarity",
+    "analogies", "masked_words", "minimal_pairs", "neighbors", "perplexity", "prompting", "senses", "sentence_pair",
+    "span_qa", "sts", "sts_tasks", "tagging", "text_classification", "text_interpolation", "text_samples",
+    "word_similarity",
 ])  # fmt: skip
 def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""

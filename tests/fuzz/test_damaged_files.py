@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import made_boxes
 import made_text
 import made_video
 import numpy as np
@@ -130,6 +131,49 @@ def arrays(folder: Path) -> Kind:
     ]  # fmt: skip
     read = dataset("dataset=arrays", "dataset.path=DIR/arrays.npz")
     return Kind(["arrays.npz"], read, 60, [("arrays.npz", content) for content in wrong])
+
+
+def boxes(folder: Path) -> Kind:
+    """Those of VOC's layout."""
+    made_boxes.write_voc(folder / "voc", {"train": range(6), "val": range(6, 9), "test": range(9, 12)})
+    file = "voc/Annotations/001.xml"
+    things = made_boxes.objects(1)
+    whole = made_boxes.annotation(things)
+    wrong = [
+        made_boxes.annotation(things, size=(0, 16)), made_boxes.annotation([("red", 9, 9, 2, 2)]), "<a/>", "",
+        made_boxes.annotation([("red", 1, 1, 99, 2)]), whole.replace("<xmin>", "<xmin>nan"), whole.replace("red", ""),
+        whole.replace("<xmax>", "<xmax>inf"), whole.replace("<width>", "<width>1e3"), made_boxes.annotation([]),
+    ]  # fmt: skip
+    read = dataset("dataset=voc", "dataset.root=DIR/voc", "dataset.cache=DIR/cache", "dataset.size=16")
+    files = [file, "voc/ImageSets/Main/train.txt", "voc/JPEGImages/001.png"]
+    return Kind(files, read, 45, [(file, text.encode()) for text in wrong])
+
+
+def coco_boxes(folder: Path) -> Kind:
+    """Those of COCO's json."""
+    made_boxes.write_voc(folder / "coco", {"train": range(12)})
+    things = [(number, each) for number in range(12) for each in made_boxes.objects(number)]
+    width, height = made_boxes.SIZE
+    whole: dict[str, Any] = {
+        "images": [{"id": n, "file_name": f"{n:03}.png", "width": width, "height": height} for n in range(12)],
+        "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}],
+        "annotations": [
+            {"image_id": n, "category_id": 1 + (name == "blue"), "bbox": [left - 1, top - 1, 3, 3]}
+            for n, (name, left, top, *_) in things
+        ],
+    }
+    (folder / "coco" / "train.json").write_text(json.dumps(whole))
+    values: tuple[Any, ...] = (None, 3, "x", [], {}, [1], [{}], [None], {"a": 1})
+    wrong = [json.dumps(whole | {key: value}).encode() for key in whole for value in values]
+    for kind, key in (("images", "width"), ("images", "file_name"), ("annotations", "bbox"), ("categories", "name")):
+        others: tuple[Any, ...] = (None, -1, [1], "x", 1e400, {})
+        for value in others:
+            wrong.append(json.dumps(whole | {kind: [whole[kind][0] | {key: value}, *whole[kind][1:]]}).encode())
+    read = dataset(
+        "dataset=coco", "dataset.root=DIR/coco", "dataset.train=train.json", "dataset.test=null",
+        "dataset.train_folder=JPEGImages", "dataset.cache=DIR/cache", "dataset.size=16",
+    )  # fmt: skip
+    return Kind(["coco/train.json"], read, 40, [("coco/train.json", content) for content in wrong])
 
 
 def mnist(folder: Path) -> Kind:
@@ -364,8 +408,8 @@ def configs(folder: Path) -> Kind:
 
 
 KINDS = (
-    images, shards, arrays, mnist, videos, corpora, tables, pairs, downloads, encoders, text_encoders, checkpoints,
-    results, configs,
+    images, shards, arrays, boxes, coco_boxes, mnist, videos, corpora, tables, pairs, downloads, encoders,
+    text_encoders, checkpoints, results, configs,
 )  # fmt: skip
 
 

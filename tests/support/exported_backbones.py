@@ -10,7 +10,16 @@ from ssl_runner.assembly import construct
 from ssl_runner.config.compose import compose
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.signatures import locate
-from ssl_runner.interfaces import CountEncoder, DataSpec, Encoder, ImageSpec, TextSpec, VectorSpec, VideoSpec
+from ssl_runner.interfaces import (
+    CountEncoder,
+    DataSpec,
+    Encoder,
+    ImageSpec,
+    NumericSpec,
+    TextSpec,
+    VectorSpec,
+    VideoSpec,
+)
 from ssl_runner.nn.normalize import Normalize
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
@@ -22,11 +31,15 @@ SMALLER: dict[str, dict[str, Any]] = {
     "bert_small": {"depth": 1},
     "gpt_small": {"depth": 1},
     "resnet34": {"depth": 18},
+    "resnet50_v2": {"depth": 14},
+    "revnet50": {"depth": 14},
+    "vgg19_bn": {"widening": 1, "depth": 11},
 }
-SPECS: dict[type[DataSpec], DataSpec] = {
+SPECS: dict[Any, DataSpec] = {
     ImageSpec: ImageSpec(channels=3, height=32, width=32),
     VideoSpec: VideoSpec(frames=4, channels=1, height=16, width=16),
     VectorSpec: VectorSpec(count=2, width=8),
+    NumericSpec: ImageSpec(channels=3, height=8, width=8),
     TextSpec: TextSpec(length=12, vocabulary=30, size=8),
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any, get_type_hints
 
 import made_text
@@ -25,10 +26,12 @@ from ssl_runner.interfaces import (
     DataSpec,
     FrameEncoder,
     ImageSpec,
+    MixtureEncoder,
     Objective,
     PatchEncoder,
     TextSpec,
     TubeEncoder,
+    VectorSpec,
     VideoSpec,
     WordEncoder,
 )
@@ -45,6 +48,7 @@ BACKBONES: dict[type, list[str]] = {
     BiCausalEncoder: ["backbone=bilstm", "backbone.width=16", "backbone.dropout=0"],
     WordEncoder: ["backbone=word_vectors", "backbone.width=16"],
     CountEncoder: ["backbone=ngram"],
+    MixtureEncoder: ["backbone=mixture", "backbone.components=3"],
 }
 SMALL = {  # what would be slow, or is as long as the batch
     "cpc": ["objective.patch=8", "objective.stride=2", "objective.jitter=0"],
@@ -54,6 +58,7 @@ SMALL = {  # what would be slow, or is as long as the batch
     "exemplar_triplet": ["objective.ranks=all"],
     "moco": ["objective.queue=20"],
     "simclr": ["objective.ranks=all"],
+    "vq": ["objective.decoder_widths=[16,8]", "objective.codes=7"],
     "glove": ["objective.entries=4096"],
     "sum": ["objective.parts.simclr.ranks=all"],
 }
@@ -71,6 +76,7 @@ CASES |= {
     "bert with next sentence": [*CASES["bert"], "objective.next_sentence=1"],
     "mae with patches as they are": [*CASES["mae"], "objective.target=pixels"],
     "free holes": [*CASES["inpainting"], "objective.hole=free"],
+    "rotation on revnet": ["objective=rotation", "backbone=revnet14", "backbone.depth=26"],
     "sum by uncertainty": [
         "objective=sum",
         "objective/parts=[inpainting,moco,vae]",
@@ -78,7 +84,20 @@ CASES |= {
         "objective.parts.moco.queue=20",
     ],
     "skip_gram with softmax": [*CASES["skip_gram"], "objective/output=softmax"],
-}
+    "gaussian_mixture with full covariances": [*CASES["gaussian_mixture"], "backbone.covariance=full"],
+    "gaussian_mixture with mean_field": [*CASES["gaussian_mixture"], "objective/inference=mean_field"],
+    **{
+        f"{name} with {posterior}": [*CASES[name], f"objective/posterior={posterior}"]
+        for name, posterior in product(("vae", "vector_vae"), ("mixture", "per_example", "score_function"))
+    },
+    **{
+        f"gaussian_mixture with {inference}": [
+            *CASES["gaussian_mixture"], f"objective/inference={inference}", "backbone=mixture_network",
+            "backbone.widths=[8]", "backbone.components=3",
+        ]
+        for inference in ("amortized", "black_box")
+    },
+}  # fmt: skip
 CASES |= {
     f"bert with {path.stem}": [*CASES["bert"], f"optimizer={path.stem}"]
     for path in sorted((conf_dir() / "optimizer").glob("*.yaml"))
@@ -95,6 +114,9 @@ def spec_and_data(reads: type[DataSpec], *, equal: bool) -> tuple[DataSpec, list
         if not equal:
             data[torch.arange(25) >= 25 - torch.arange(COUNT)[:, None]] = PAD
         return text, made_text.overrides(), data
+    if reads is VectorSpec:
+        vectors = VectorSpec(count=1, width=8, size=64)
+        return vectors, ["dataset=linear_gaussian"], vectors.fake(COUNT)
     if reads is VideoSpec:
         clips = VideoSpec(frames=16, channels=3, height=16, width=16, classes=3, size=64)
         about = ["dataset=moving_digits", "dataset.color=true", "dataset.frames=16", "dataset.side=16"]
@@ -115,9 +137,11 @@ def made(case: str, *, norm: str = "batch", equal: bool = False) -> tuple[Object
         TextSpec: ["backbone=bert_tiny", "backbone.depth=1", "backbone.dropout=0"],
         VideoSpec: BACKBONES[FrameEncoder],
         ImageSpec: ["backbone.widths=[8,16]"],
+        VectorSpec: ["backbone=mlp", "backbone.widths=[8,16]"],
     }
-    backbone = BACKBONES.get(hints["encoder"], usual[type(spec)])
-    of = [word.partition("widths")[0] for word in backbone if "widths" in word]
+    named = any(word.startswith("backbone=") for word in words)
+    backbone = [] if named else BACKBONES.get(hints["encoder"], usual[type(spec)])
+    of = [word.partition("widths")[0] for word in backbone if "widths" in word and type(spec) is not VectorSpec]
     backbone = [*backbone, *(f"{key}norm={norm}" for key in of)]
     config = typed(composed(["evaluation=[]", "logger=none", *about, *backbone, *words]))
     other = None

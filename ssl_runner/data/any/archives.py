@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
 TIMES = 100  # a whole may be so many times as large as what is packed: texts and images reach 3 to 30, bombs 1000
 FREE = 2**28  # bytes that any archive may hold besides
@@ -31,7 +31,7 @@ def check_size(unpacked: int, packed: int) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .zip or .tar.gz into a folder.
+    """Unpack a .zip, .tar or .tar.gz into a folder.
 
     Paths outside of the folder (absolute, or with "..") are refused, in a .zip placed inside. Links, devices and pipes
     are refused; so is an archive with more than `MOST_MEMBERS` members, or one that unpacks to more than `TIMES` times
@@ -53,9 +53,12 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 def _untar(archive: Path, folder: Path) -> None:
-    """Unpack a .tar.gz as a stream, so that no byte is unpacked twice, and none beyond the limit."""
+    """Unpack a .tar or .tar.gz as a stream, so that no byte is unpacked twice, and none beyond the limit."""
     size = archive.stat().st_size
-    with gzip.open(archive) as file, tarfile.open(fileobj=cast(IO[bytes], _Counted(file, size)), mode="r|") as members:
+    with (
+        _uncompressed(archive) as file,
+        tarfile.open(fileobj=cast(IO[bytes], _Counted(file, size)), mode="r|") as members,
+    ):
         for number, member in enumerate(members):
             if number >= MOST_MEMBERS:
                 raise ValueError(f"it has more members than the limit, {MOST_MEMBERS}")
@@ -71,10 +74,14 @@ def _untar(archive: Path, folder: Path) -> None:
             members.extract(member, folder, filter="data")
 
 
+def _uncompressed(archive: Path) -> IO[bytes] | gzip.GzipFile:
+    return archive.open("rb") if archive.suffix == ".tar" else gzip.open(archive)
+
+
 class _Counted:
     """A file that is read up to the limit of `check_size`."""
 
-    def __init__(self, file: BinaryIO | gzip.GzipFile, packed: int) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, packed: int) -> None:
         self.file = file
         self.packed = packed
         self.count = 0

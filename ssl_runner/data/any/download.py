@@ -19,7 +19,7 @@ TIMEOUT = 15  # seconds without an answer or a byte
 
 
 class Remote(NamedTuple):
-    """A file to download; an archive (.zip, .tar.gz) is unpacked in its folder."""
+    """A file to download; an archive (.zip, .tar, .tar.gz) is unpacked in its folder."""
 
     path: str  # under the root
     urls: tuple[str, ...]  # tried one after the other
@@ -49,7 +49,7 @@ def fetch_files(files: Sequence[Remote], root: Path) -> None:
                 path = own
             else:
                 _first_of(file, path)
-            if path.name.endswith((".zip", ".tar.gz")):
+            if path.name.endswith((".zip", ".tar", ".tar.gz")):
                 unpack(path, (folder / file.path).parent)
                 (folder / file.path).unlink(missing_ok=True)
 

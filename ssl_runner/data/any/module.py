@@ -20,15 +20,20 @@ from ssl_runner.data.any.tensors import (
 )
 from ssl_runner.interfaces import (
     Batch,
+    Boxed,
+    Boxes,
     DataSource,
     DataSpec,
     Examples,
     ImageSpec,
     Masked,
+    OfTasks,
     OfVideos,
     Paired,
     SplitName,
     Streams,
+    Tagged,
+    Task,
     TextSpec,
     VectorSpec,
     VideoSpec,
@@ -82,10 +87,31 @@ class DataModule(pl.LightningDataModule):
             raise ValueError("these data have no masks")
         return self.source.masks(split)
 
+    def boxes(self, split: SplitName) -> Boxes:
+        """`Boxed.boxes`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, Boxed):
+            raise ValueError("these data have no boxes")
+        return self.source.boxes(split)
+
+    def tags(self, split: SplitName) -> Tensor:
+        """`Tagged.tags`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, Tagged):
+            raise ValueError("these data have no labels of several classes per image")
+        return self.source.tags(split)
+
     def videos(self, split: SplitName) -> Tensor | None:
         """`OfVideos.videos`; None of a source of other examples."""
         self._load()
         return self.source.videos(split) if isinstance(self.source, OfVideos) else None
+
+    def tasks(self, split: SplitName) -> Sequence[Task]:
+        """`OfTasks.tasks`, of a source that has them. Raises ValueError for another."""
+        self._load()
+        if not isinstance(self.source, OfTasks):
+            raise ValueError("these data have no tasks")
+        return self.source.tasks(split)
 
     def others(self, split: SplitName) -> Tensor:
         """`Paired.others`, of a source that has them. Raises ValueError for another."""
@@ -121,7 +147,7 @@ class DataModule(pl.LightningDataModule):
 
     def fingerprint(self, splits: Sequence[SplitName] | None = None) -> str:
         """16 hexadecimal digits that change with any pixel, token or label of any split, or of `splits`, and with the
-        range of pixels."""
+        range of pixels, and with any box."""
         return self.fingerprints(splits)[0]
 
     def fingerprints(self, *chosen: Sequence[SplitName] | None) -> list[str]:
@@ -133,13 +159,22 @@ class DataModule(pl.LightningDataModule):
             if isinstance(self.spec, ImageSpec) and not self.spec.plain:
                 whole.update(repr([float(end) for end in self.spec.range]).encode())
             for name, examples in sorted(self._load().items()):
+                if splits is not None and name not in splits:
+                    continue
                 others = (self.others(name),) if self.spec.other is not None else ()
-                for part in (*examples, *others) if splits is None or name in splits else ():
+                for part in (*examples, *others):
                     if id(part) not in known:
                         known[id(part)] = _digest(part)
                     whole.update(name.encode() + known[id(part)])
+                for part in self._boxes(name):
+                    whole.update(name.encode() + _digest(part))
             found.append(whole.hexdigest()[:16])
         return found
+
+    def _boxes(self, split: SplitName) -> Sequence[Tensor]:
+        """What else is known of the images of a split: none of data without boxes."""
+        boxed = isinstance(self.source, Boxed) and isinstance(self.spec, ImageSpec) and self.spec.box_names
+        return self.boxes(split) if boxed else ()
 
     def train_dataloader(self) -> Any:
         """A DataLoader, or the replacement of a streaming source."""

@@ -53,8 +53,13 @@ def rest_of(n: int, fraction: float) -> int:
 
 def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
     """`stratified`, with the examples themselves: (rest, held), copies."""
-    rest, held = (Examples(*(part[index] for part in examples)) for index in stratified(examples.label, fraction, seed))
+    rest, held = (at(examples, index) for index in stratified(examples.label, fraction, seed))
     return rest, held
+
+
+def at(examples: Examples, index: Tensor) -> Examples:
+    """A copy of those at the places `index`."""
+    return Examples(*(part[index] for part in examples))
 
 
 def grouped(labels: Tensor, groups: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -10,16 +10,22 @@ from typing import IO, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssl_runner.data.any.archives import check_size
 from ssl_runner.data.any.labels import in_order, say_if_alone, some
-from ssl_runner.data.any.splits import hold_out, rest_of
+from ssl_runner.data.any.splits import rest_of, stratified
 from ssl_runner.data.images.decode import DIM, check_ends, check_range, likely_white
-from ssl_runner.interfaces import Contents, DataSource, Examples, ImageSpec, SplitName, Stored
+from ssl_runner.interfaces import Boxes, Contents, DataSource, Examples, ImageSpec, SplitName, Stored
 
 MEND = "np.unique(y, return_inverse=True)[1] numbers them"
 SHAPES = "(n, H, W), (n, H, W, C) or (n, C, H, W)"
-ARRAYS = ("x_train", "x_val", "x_test", "y_train", "y_val", "y_test", "label_names")
+PARTS: tuple[SplitName, ...] = ("train", "val", "test")
+SHARES = "boxes must be floats in [0, 1]: left and right divided by the image's width, top and bottom by its height"
+ARRAYS = (
+    "x_train", "x_val", "x_test", "y_train", "y_val", "y_test", "boxes_train", "boxes_val", "boxes_test", "label_names",
+)  # fmt: skip
+ROUNDED = 1e-5  # by which the sides of a box, shares of an image's, may lie outside of [0, 1]
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
 STORED: Mapping[tuple[str, int], Stored] = {  # kind and bytes of a type in a file -> type in which it is kept
     ("u", 1): "uint8",
@@ -30,23 +36,46 @@ STORED: Mapping[tuple[str, int], Stored] = {  # kind and bytes of a type in a fi
     ("f", 8): "float32",
 }
 RANGES: Mapping[Stored, tuple[float, float]] = {"uint8": (0, 255), "uint16": (0, 2**16 - 1)}  # of the others unknown
+CHUNK_BYTES = 2**24  # of images that are read together
 
 ChannelAxis = Literal["first", "last"]
 
 
 class _Contents(NamedTuple):
-    parts: list[str]  # of "train", "val", "test": those that are there
-    train: int  # images of train
+    sizes: Mapping[SplitName, int]  # images of those of "train", "val", "test" that are there
     shape: tuple[int, ...]  # of one image, as stored
     stored: Stored
     axis: int | None  # of the channels in it; None: gray without a channel axis
     labels: Mapping[str, np.ndarray]  # part -> (n,) int64; empty: unlabeled
     classes: int
     names: tuple[str, ...]  # of the classes; empty: they are called by their numbers
+    boxes: Mapping[str, np.ndarray]  # part -> (n, 4) float32; empty: no boxes
+
+    @property
+    def box_names(self) -> tuple[str, ...]:
+        """A box has the class of its image."""
+        if not self.boxes:
+            return ()
+        return self.names or tuple(map(str, range(self.classes))) or ("object",)
+
+    @property
+    def parts(self) -> list[SplitName]:
+        return list(self.sizes)
+
+
+class _Chosen(NamedTuple):
+    """The images of a part of the file that make a split."""
+
+    part: SplitName
+    places: Tensor | None  # (m,) int64, in the part, ascending; None: all
+    label: Tensor  # (m,) int64
 
 
 class Arrays(DataSource):
     """`x_train` and `x_test`, optionally `x_val`; `y_...` for all or none of them; optionally `label_names`.
+
+    `boxes_...`, for all or none: (n, 4), a box an image, which has its class: left, top, right, bottom as shares of its
+    width and height, in [0, 1]. One without an area, which rounding may leave, is ignored (`Boxes.ignored`).
 
     They are the arrays of one .npz file, or .npy files of these names in a folder, which are memory-mapped. One .npy
     file holds unlabeled images, of which test is held out.
@@ -83,6 +112,7 @@ class Arrays(DataSource):
         self.test_fraction = test_fraction
         self.val_fraction = val_fraction
         self.split_seed = split_seed
+        self._boxes: dict[SplitName, Boxes] = {}
 
     @property
     def spec(self) -> ImageSpec:
@@ -96,6 +126,8 @@ class Arrays(DataSource):
             range=self._range(found.stored),
             classes=found.classes,
             class_names=found.names,
+            box_names=found.box_names,
+            one_box=bool(found.boxes),
             size=self._size(found),
         )
 
@@ -113,23 +145,48 @@ class Arrays(DataSource):
         return self._size(self._contents())
 
     def load(self) -> Mapping[SplitName, Examples]:
+        """Images are read a few at a time, and copied once, to where they stay; a mapped file of channels first that is
+        a whole split is not copied."""
         found = self._contents()
+        chosen = self._chosen(found)
+        data: dict[SplitName, Tensor] = {}
+        ends: list[float] = []  # the least and the greatest value of each few images
         try:
             with _opened(self.path) as arrays:
-                images = {part: arrays.read(f"x_{part}") for part in found.parts}
+                for part in found.parts:
+                    wanted = {split: each.places for split, each in chosen.items() if each.part == part}
+                    data |= _read(arrays, f"x_{part}", found, wanted, ends)
         except DAMAGE as error:
             raise ValueError(f"dataset.path {self.path} is damaged: {error}") from error
-        self._check_values(images, found.stored)
-        splits = {part: self._examples(images[part], found, part) for part in found.parts}
-        train = splits["train"]
-        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if part not in splits:
-                train, splits[part] = hold_out(train, fraction, self.split_seed)
-        return {"pretrain": train, "train": train, "val": splits["val"], "test": splits["test"]}
+        self._check_values(ends, found.stored)
+        if found.boxes:
+            self._boxes = {split: _boxes_of(found, chosen[split]) for split in PARTS}
+            self._boxes["pretrain"] = self._boxes["train"]
+        train, val, test = (Examples(data[split], chosen[split].label) for split in PARTS)
+        return {"pretrain": train, "train": train, "val": val, "test": test}
+
+    def boxes(self, split: SplitName) -> Boxes:
+        if split not in self._boxes:
+            raise ValueError(f"dataset.path {self.path} has no boxes (boxes_train, boxes_test)")
+        return self._boxes[split]
+
+    def _chosen(self, found: _Contents) -> dict[SplitName, _Chosen]:
+        """Which images are train, val and test: parts of the file, or held out of its train."""
+        chosen: dict[SplitName, _Chosen] = {
+            part: _Chosen(part, None, _label(found.labels.get(part), found.sizes[part])) for part in found.parts
+        }
+        held_out: tuple[tuple[SplitName, float], ...] = (("test", self.test_fraction), ("val", self.val_fraction))
+        for split, fraction in held_out:
+            if split not in chosen:
+                _, places, label = chosen["train"]
+                there = torch.arange(len(label)) if places is None else places
+                for name, few in zip(("train", split), stratified(label, fraction, self.split_seed), strict=True):
+                    chosen[name] = _Chosen("train", there[few], label[few])
+        return chosen
 
     def _size(self, found: _Contents) -> int:
         """Examples of train after what is held out."""
-        size = found.train
+        size = found.sizes["train"]
         for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if part not in found.parts:
                 size = rest_of(size, fraction)
@@ -145,10 +202,9 @@ class Arrays(DataSource):
             )
         return RANGES[stored]
 
-    def _check_values(self, images: Mapping[str, np.ndarray], stored: Stored) -> None:
+    def _check_values(self, ends: Sequence[float], stored: Stored) -> None:
         """Raise ValueError for values outside of the range, and for images that are black, or nearly so."""
         where = f"{self.path} (dataset.path)"
-        ends = [float(end) for x in images.values() for end in (x.min(), x.max())]
         low, high = min(ends), max(ends)
         if not all(map(math.isfinite, ends)):
             raise ValueError(f"the images in {where} have values that are no finite numbers (nan or inf): replace them")
@@ -173,13 +229,6 @@ class Arrays(DataSource):
                 f"their values go from {low:g} to {high:g}"
             )
 
-    def _examples(self, x: np.ndarray, found: _Contents, part: str) -> Examples:
-        data = torch.from_numpy(x.astype(found.stored, copy=False))
-        data = data.unsqueeze(1) if found.axis is None else data.movedim(1 + found.axis, 1)
-        y = found.labels.get(part)
-        label = torch.full((len(x),), -1) if y is None else torch.from_numpy(y)
-        return Examples(data.contiguous(), label)
-
     def _contents(self) -> _Contents:
         """Headers, labels and names, without images. Raises ValueError for everything that `load` could not use."""
         alone = self.path.suffix.lower() == ".npy" and self.path.is_file()
@@ -200,6 +249,24 @@ class Arrays(DataSource):
             raise ValueError(f"dataset.path {self.path}: {error}") from error
 
 
+def _boxes_of(found: _Contents, chosen: _Chosen) -> Boxes:
+    """Those of the images of a split."""
+    corners = found.boxes[chosen.part]
+    return _as_boxes(corners if chosen.places is None else corners[chosen.places.numpy()], chosen.label)
+
+
+def _as_boxes(corners: np.ndarray, label: torch.Tensor) -> Boxes:
+    """Those without an area are ignored."""
+    ignored = torch.from_numpy(_flat(corners))
+    return Boxes(torch.arange(len(corners)), torch.from_numpy(corners), label.clamp_min(0), ignored)
+
+
+def _flat(corners: np.ndarray) -> np.ndarray:
+    """(n, 4) -> (n,): which boxes have no area."""
+    found: np.ndarray = (corners[:, 0] == corners[:, 2]) | (corners[:, 1] == corners[:, 3])
+    return found
+
+
 class _Files:
     """The arrays of a folder, or of one file of images, memory-mapped."""
 
@@ -217,6 +284,12 @@ class _Files:
     def read(self, name: str) -> np.ndarray:
         whole: np.ndarray = np.load(self.files[name], mmap_mode="c", allow_pickle=False)
         return whole
+
+    mapped = read
+
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """The array, a few of its first dimension at a time."""
+        return _few_at_once(self.read(name))
 
 
 class _Archive:
@@ -240,6 +313,27 @@ class _Archive:
             if file.read(1):  # to the end, where the checksum is compared
                 raise ValueError(f"{name} is longer than its header says")
             return whole
+
+    def mapped(self, name: str) -> None:
+        """There is none."""
+
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """The array, a few of its first dimension at a time, of which one alone is in memory."""
+        with self.archive.open(f"{name}.npy") as file:
+            (n, *shape), transposed, dtype = _prefix(cast(IO[bytes], file))
+            if transposed:  # the first dimension is the last in the file
+                yield from _few_at_once(self.read(name))
+                return
+            each = dtype.itemsize * math.prod(shape)
+            step = _images_at_once(each)
+            for first in range(0, n, step):
+                count = min(step, n - first)
+                content = file.read(count * each)
+                if len(content) < count * each:
+                    raise ValueError(f"{name} is truncated")
+                yield np.frombuffer(content, dtype).reshape(count, *shape)
+            if file.read(1):  # to the end, where the checksum is compared
+                raise ValueError(f"{name} is longer than its header says")
 
 
 @contextmanager
@@ -266,9 +360,7 @@ def arrays_expected(path: Path) -> str:
 
 def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a file of `length` bytes, without reading its values."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, _, dtype = _prefix(file)
     if (
         not dtype.hasobject and dtype.itemsize * math.prod(shape) > length - file.tell()
     ):  # it would be allocated before it is read
@@ -276,8 +368,67 @@ def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], n
     return shape, dtype
 
 
+def _prefix(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape of the array in a file, whether its dimensions are in reverse order there, and its type."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, transposed, dtype = read(file)
+    return shape, transposed, dtype
+
+
+def _images_at_once(each: int) -> int:
+    """How many images of so many bytes are read together."""
+    return max(1, CHUNK_BYTES // max(each, 1))
+
+
+def _few_at_once(whole: np.ndarray) -> Iterator[np.ndarray]:
+    step = _images_at_once(whole[:1].nbytes)
+    return (whole[first : first + step] for first in range(0, len(whole), step))
+
+
+def _read(
+    arrays: _Files | _Archive,
+    name: str,
+    found: _Contents,
+    wanted: Mapping[SplitName, Tensor | None],
+    ends: list[float],
+) -> dict[SplitName, Tensor]:
+    """The images of an array at the places `wanted` of each split (None: all), (m, C, H, W). `ends` gets the least and
+    the greatest value of each few images of it, wanted or not."""
+    whole = arrays.mapped(name)
+    kept: dict[SplitName, Tensor] = {}
+    if whole is not None and whole.dtype == found.stored and found.axis in (None, 0) and whole.flags.c_contiguous:
+        as_it_is = torch.from_numpy(whole if found.axis == 0 else whole[:, None])
+        kept = {split: as_it_is for split, index in wanted.items() if index is None}
+    shape = _channels_first(found.shape, found.axis)
+    dtype = getattr(torch, found.stored)
+    filled = {
+        split: torch.empty(arrays.header(name)[0][0] if index is None else len(index), *shape, dtype=dtype)
+        for split, index in wanted.items()
+        if split not in kept
+    }
+    first = 0
+    for chunk in arrays.chunks(name):
+        ends += (float(chunk.min()), float(chunk.max()))
+        for split, into in filled.items():
+            _fill(into.numpy(), chunk, first, wanted[split], found.axis)
+        first += len(chunk)
+    return kept | filled
+
+
+def _fill(into: np.ndarray, chunk: np.ndarray, first: int, index: Tensor | None, axis: int | None) -> None:
+    """Copy the images of `chunk`, which are those of an array from `first` on, that are at the places `index` of it."""
+    images = chunk[:, None] if axis is None else np.moveaxis(chunk, 1 + axis, 1)
+    with np.errstate(over="ignore"):  # of float64; where a value must not be that large it is refused afterwards
+        if index is None:
+            into[first : first + len(chunk)] = images
+            return
+        begin, end = torch.searchsorted(index, torch.tensor([first, first + len(chunk)])).tolist()
+        into[begin:end] = images[index[begin:end].numpy() - first]
+
+
 class _Images(NamedTuple):
-    sizes: dict[str, int]  # part -> images
+    sizes: dict[SplitName, int]  # part -> images
     shape: tuple[int, ...]  # of one, as stored
     stored: Stored
 
@@ -294,9 +445,9 @@ def _images(
                 f"{name} is object: Python objects are not read, since they can execute code; save it as "
                 f"numbers or strings ({name}.astype(str))"
             )
-    sizes = {}
+    sizes: dict[SplitName, int] = {}
     shape, first = headers["x_train"][0][1:], headers["x_train"][1]
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         if f"x_{part}" not in headers:
             continue
         whole, dtype = headers[f"x_{part}"]
@@ -322,20 +473,55 @@ def _check_images(name: str, whole: tuple[int, ...], dtype: np.dtype, shape: tup
 def _understood(images: _Images, small: Mapping[str, np.ndarray], channel_axis: ChannelAxis | None) -> _Contents:
     sizes, shape, stored = images
     axis = _channel_axis(shape, channel_axis)
-    given = {part: _labels(small[f"y_{part}"], n, part) for part, n in sizes.items() if f"y_{part}" in small}
+    given: dict[str, np.ndarray] = {
+        part: _labels(small[f"y_{part}"], n, part) for part, n in sizes.items() if f"y_{part}" in small
+    }
     if given and len(given) < len(sizes):
         lacking = ", ".join(f"y_{part}" for part in sizes if part not in given)
         raise ValueError(f"there is no {lacking}; give labels for all splits or for none")
     named = _label_names(small["label_names"]) if "label_names" in small else ()
+    boxes = _boxes(small, sizes)
     if not given:
-        return _Contents(list(sizes), sizes["train"], shape, stored, axis, {}, 0, ())
+        return _Contents(sizes, shape, stored, axis, {}, 0, (), boxes)
     if len({y.dtype.kind for y in given.values()}) > 1:
         raise ValueError("labels are strings in one split and integers in another; they must be of one type")
     labels, names = _by_text(given, named) if given["train"].dtype.kind == "U" else _by_number(given, named)
     classes = len(names) if names else 1 + max(int(y.max()) for y in labels.values())
     if "val" not in sizes and len(np.unique(labels["train"])) == sizes["train"] > 1:
         raise ValueError("every label of y_train is unique: labels must name classes, not number the images")
-    return _Contents(list(sizes), sizes["train"], shape, stored, axis, labels, classes, names)
+    return _Contents(sizes, shape, stored, axis, labels, classes, names, boxes)
+
+
+def _boxes(small: Mapping[str, np.ndarray], sizes: Mapping[SplitName, int]) -> dict[str, np.ndarray]:
+    """The boxes of each part, (n, 4) float32; {} if there are none."""
+    given = [part for part in sizes if f"boxes_{part}" in small]
+    if given and len(given) < len(sizes):
+        lacking = ", ".join(f"boxes_{part}" for part in sizes if part not in given)
+        raise ValueError(f"there is no {lacking}; give boxes for all splits or for none")
+    return {part: _box_array(small[f"boxes_{part}"], f"boxes_{part}", sizes[part]) for part in given}
+
+
+def _box_array(boxes: np.ndarray, name: str, n: int) -> np.ndarray:
+    """Raises ValueError for boxes that are no shares of an image's sides, that lie outside or end before they begin."""
+    if boxes.dtype.kind != "f":
+        raise ValueError(f"{name} is {boxes.dtype}; {SHARES}")
+    if boxes.shape != (n, 4):
+        raise ValueError(f"{name} is {boxes.shape}; it must be ({n}, 4), a box an image: left, top, right, bottom")
+    outside = ~((boxes >= -ROUNDED) & (boxes <= 1 + ROUNDED)).all(axis=1)  # nan too
+    if outside.any():
+        place = int(outside.argmax())
+        raise ValueError(f"{name}[{place}] is {boxes[place].tolist()}, which lies outside of its image; {SHARES}")
+    clipped: np.ndarray = boxes.astype(np.float32).clip(0, 1)
+    turned = (clipped[:, 0] > clipped[:, 2]) | (clipped[:, 1] > clipped[:, 3])
+    if turned.any():
+        place = int(turned.argmax())
+        raise ValueError(
+            f"{name}[{place}] is {boxes[place].tolist()}, which ends before it begins: the order is left, top, right, "
+            "bottom"
+        )
+    if _flat(clipped).all():
+        raise ValueError(f"no box of {name} has an area: the order is left, top, right, bottom")
+    return clipped
 
 
 def _labels(y: np.ndarray, n: int, part: str) -> np.ndarray:
@@ -408,6 +594,11 @@ def _by_number(
                 "in the order of train"
             )
     return {part: np.searchsorted(values, y) for part, y in given.items()}, tuple(map(str, values.tolist()))
+
+
+def _label(y: np.ndarray | None, n: int) -> Tensor:
+    """(n,) int64; -1 where there are none."""
+    return torch.full((n,), -1) if y is None else torch.from_numpy(y)
 
 
 def _channel_axis(shape: tuple[int, ...], stated: ChannelAxis | None) -> int | None:

@@ -43,6 +43,7 @@ class Decoding(NamedTuple):
     depth: int | None = None
     bits: int = 8  # of a value as it is kept, 8 or 16
     range: tuple[float, float] | None = None  # of images of floats
+    whole: bool = False  # scaled to the square as a whole, rather than its center square cut out
 
     @property
     def stored(self) -> Stored:
@@ -55,7 +56,7 @@ class Decoding(NamedTuple):
     def identity(self) -> list[Any]:
         """For the name of a cache: settings of later versions only where they are set."""
         later = [self.bits, self.range] if (self.bits, self.range) != (8, None) else []
-        return [self.size, self.channels, self.depth, *later]
+        return [self.size, self.channels, self.depth, *later, *(["whole"] if self.whole else [])]
 
 
 class Picture(NamedTuple):
@@ -244,7 +245,8 @@ def reason(error: Exception) -> str:
 
 
 def decode(file: "Path | BinaryIO | Image.Image", how: Decoding) -> Picture:
-    """An image upright, the shorter side resized to `how.size`, the center cut out; transparency is dropped.
+    """An image upright, the shorter side resized to `how.size`, the center cut out (with `how.whole` both sides are
+    resized, and nothing is cut off); transparency is dropped.
 
     `how.depth`: bit depth of gray images of more than 8 bits, whose highest value becomes white; None: 16. With
     `how.bits` 16 all shades of these are kept; color images of 16 bits are read by their upper 8, and refused where 16
@@ -309,22 +311,29 @@ def _shares(image: "Image.Image", ends: tuple[float, float] | None) -> np.ndarra
 
 def _fitted_deep(shares: np.ndarray, how: Decoding) -> np.ndarray:
     """A gray image (H, W) in [0, 1] -> (C, S, S), with 16 bits."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     image = Image.fromarray((shares * how.white).astype(np.float32))
-    fitted = np.asarray(ImageOps.fit(image, (how.size, how.size), Image.Resampling.BICUBIC))
+    fitted = np.asarray(_to_square(image, how))
     kept = np.rint(fitted.clip(0, how.white)).astype(np.uint16)
     return np.broadcast_to(kept, (how.channels, how.size, how.size))
 
 
 def _fitted(image: "Image.Image", how: Decoding) -> np.ndarray:
     """An image of 8 bits -> (C, S, S)."""
-    from PIL import Image, ImageOps
-
     colors = image.convert("RGB" if how.channels == 3 else "L")
-    fitted = np.asarray(ImageOps.fit(colors, (how.size, how.size), Image.Resampling.BICUBIC))
+    fitted = np.asarray(_to_square(colors, how))
     pixels = fitted.reshape(how.size, how.size, how.channels).transpose(2, 0, 1)
     return pixels if how.bits == 8 else pixels.astype(np.uint16) * 257  # 255 becomes 65535
+
+
+def _to_square(image: "Image.Image", how: Decoding) -> "Image.Image":
+    from PIL import Image, ImageOps
+
+    side = (how.size, how.size)
+    if how.whole:
+        return image.resize(side, Image.Resampling.BICUBIC)
+    return ImageOps.fit(image, side, Image.Resampling.BICUBIC)
 
 
 def _upper_bytes(image: "Image.Image") -> bool:

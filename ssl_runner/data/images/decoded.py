@@ -81,8 +81,16 @@ class DecodedImages:
         self.workers = settings["workers"]
         self.split_seed = settings["split_seed"]
 
-    def spec(self, counts: Mapping[SplitName, int], names: tuple[str, ...], classes: int | None = None) -> ImageSpec:
-        """`counts`: images of the splits that are not held out; `classes`: their number where they have no names."""
+    def spec(
+        self,
+        counts: Mapping[SplitName, int],
+        names: tuple[str, ...],
+        classes: int | None = None,
+        box_names: tuple[str, ...] = (),
+        one_box: bool = False,
+    ) -> ImageSpec:
+        """`counts`: images of the splits that are not held out; `classes`: their number where they have no names;
+        `box_names`: the classes of boxes, which are tags too; `one_box`: whether no image has several."""
         size = counts["train"]
         for part, fraction in self.fractions.items():
             if part not in counts:
@@ -95,6 +103,9 @@ class DecodedImages:
             range=(0, self.how.white),
             classes=len(names) if classes is None else classes,
             class_names=names,
+            box_names=box_names,
+            one_box=one_box,
+            tag_names=box_names,
             size=size,  # less what is broken, if that is skipped
         )
 

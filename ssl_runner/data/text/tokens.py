@@ -109,6 +109,14 @@ def train_tokenizer(lines: Iterable[str], *, tokens: Tokens, words: Words, vocab
     return tokenizer.to_str()
 
 
+def word_tokenizer(words: Sequence[str]) -> str:
+    """A tokenizer that knows these words, separated by spaces; their ids follow those of special tokens."""
+    known = {word: place for place, word in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token=UNK_NAME))
+    tokenizer.pre_tokenizer = _pre_tokenizer("words", "spaces")
+    return tokenizer.to_str()
+
+
 def _model(tokens: Tokens) -> models.Model:
     match tokens:
         case "wordpiece":

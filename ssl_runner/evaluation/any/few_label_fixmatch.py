@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ssl_runner.evaluation.any.few_label_finetune import FewLabelFineTune
 from ssl_runner.evaluation.any.few_label_self_training import about_pseudo_labels, check_threshold, confidences
 from ssl_runner.evaluation.any.subject import seeded
-from ssl_runner.evaluation.any.tuning import Classifier, Recipe, Start, check_views, descend
+from ssl_runner.evaluation.any.tuning import Classifier, Recipe, Start, check_views, minimize
 from ssl_runner.interfaces import DataSpec, Examples, Subject, Views
 
 
@@ -82,7 +82,7 @@ class FewLabelFixMatch(FewLabelFineTune):
 
         with seeded(subject.seed):
             network = Classifier(copy.deepcopy(start.encoder), start.features, spec.classes).to(device)
-            descend(network, self.recipe, len(labeled.label), loss_at)
+            minimize(network, self.recipe, len(labeled.label), loss_at)
         confidence, label = confidences(network, subject, self.recipe.batch_size)
         about = about_pseudo_labels(confidence >= self.threshold, label, train.label)
         return network, {"steps": self.recipe.steps(len(labeled.label)), **about}

@@ -32,7 +32,7 @@ class Layers(Evaluator):
         found: dict[int, list[Metric]] = {}
         chosen, measured = {}, {}
         for layer in range(-1, -_count(subject) - 1, -1):
-            features = {split: subject.features(split, str(layer)) for split in ("train", *TOLD)}
+            features = {split: subject.features(split, str(layer)) for split in TOLD}
             fit = fit_probe(subject, str(layer), self.grid)
             logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
             of_layer = {"condition": {"layer": layer}}

@@ -21,7 +21,7 @@ class LinearProbe(Evaluator):
         self.grid.check("evaluation.linear.grid")
 
     def __call__(self, subject: Subject) -> Finding:
-        features = {split: subject.features(split, self.layer) for split in ("train", *TOLD)}
+        features = {split: subject.features(split, self.layer) for split in TOLD}
         device = subject.device
         fit = fit_probe(subject, self.layer, self.grid)
         logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
@@ -32,7 +32,7 @@ class LinearProbe(Evaluator):
                 terms={"method": "linear probe", "features": "standardized by train"},
                 chosen=fit.chosen,
                 measured={
-                    "width": features["train"].data.shape[1],
+                    "width": len(fit.mean),
                     "at the grid's edge": ", ".join(fit.at_edge),
                     **sizes(subject, "train", *TOLD),
                     "seed": subject.seed,

@@ -157,17 +157,19 @@ def train(
         value = loss_of(network(x), y)
         return value if also is None else value + also(x)
 
-    descend(network, recipe, len(examples.label), loss_at)
+    minimize(network, recipe, len(examples.label), loss_at)
 
 
-def descend(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tensor], Tensor]) -> None:
-    """Take the steps of a recipe on `n` examples, in place: AdamW, each epoch in an order of its own.
+def minimize(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tensor], Tensor]) -> None:
+    """Minimize a loss over `n` examples, in place.
 
-    `loss_at`: the places of a batch's examples, (B,) int64 on the CPU, -> the loss to minimize, (). Raises ValueError
-    where it is no longer a number.
+    `loss_at`: the places of a batch's examples, (B,) int64 on the CPU, -> the loss, (). AdamW (no decay of biases and
+    norms), each epoch in an order of its own, warm-up over a tenth of the steps, cosine decay to 0. Raises ValueError
+    where the loss is no longer a number.
     """
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    moved = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in moved if p.ndim > 1]
+    others = [p for p in moved if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
     size, steps = min(recipe.batch_size, n), recipe.steps(n)

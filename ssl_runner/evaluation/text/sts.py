@@ -1,5 +1,6 @@
 """Semantic textual similarity: cosine of sentence vectors, compared with human scores."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -23,7 +24,7 @@ from ssl_runner.evaluation.text.reading import (
     text_spec,
     trimmed,
 )
-from ssl_runner.interfaces import Finding, SplitName, Subject, TextSpec
+from ssl_runner.interfaces import Finding, Subject, TextSpec
 from ssl_runner.results.metrics import Protocol
 
 DECIMALS = 6  # of a cosine: what float32 cannot tell apart has the same rank
@@ -58,7 +59,9 @@ class SentenceSimilarity(OfFiles):
             similarity = {split: bag.answer(rows) for split, rows in texts.items()}
             control = {"control": bag.said}
         else:
-            similarity = {split: self._cosines(subject, spec, split) for split in texts}
+            similarity = {
+                split: pair_cosines(subject, spec, pairs, self.layer, self.pooler) for split, pairs in texts.items()
+            }
         score = self.pairs.label
         metrics = [each for split in TOLD for each in score_metrics(similarity[split], score[split], split)]
         return Finding(
@@ -78,14 +81,16 @@ class SentenceSimilarity(OfFiles):
             ),
         )
 
-    def _cosines(self, subject: Subject, spec: TextSpec, split: SplitName) -> Tensor:
-        """(n,) float64"""
-        a, b = (
-            sentence_vectors(subject, encode_texts(spec, [(text,) for text in column]), self.layer, self.pooler)
-            for column in zip(*self.pairs.texts[split], strict=True)
-        )
-        cosine = F.cosine_similarity(a.double(), b.double(), dim=1)
-        return cosine.round(decimals=DECIMALS)
+
+def pair_cosines(
+    subject: Subject, spec: TextSpec, pairs: Sequence[tuple[str, ...]], layer: str, pooler: Pooler
+) -> Tensor:
+    """(n,) float64: the cosine of the two sentence vectors of each pair."""
+    a, b = (
+        sentence_vectors(subject, encode_texts(spec, [(text,) for text in column]), layer, pooler)
+        for column in zip(*pairs, strict=True)
+    )
+    return F.cosine_similarity(a.double(), b.double(), dim=1).round(decimals=DECIMALS)
 
 
 def sentence_vectors(subject: Subject, ids: Tensor, layer: str, pooler: Pooler) -> Tensor:

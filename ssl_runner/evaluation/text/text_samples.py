@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ssl_runner.evaluation.any.subject import evaluating, seeded
-from ssl_runner.evaluation.text.tokens import readable
+from ssl_runner.evaluation.text.tokens import beginning, readable
 from ssl_runner.figures import Passages
 from ssl_runner.interfaces import DataSpec, Finding, Inspection, PredictsNext, Subject, TextSpec
 from ssl_runner.nn.tokens import tokenizer_fingerprint
@@ -62,7 +62,7 @@ class TextSamples(Inspection):
         spec, test = cast(TextSpec, subject.data.spec), subject.data.examples("test").data
         tokenizer, special = Tokenizer.from_str(spec.tokenizer), spec.special
         prompt = tokenizer.encode(self.prompt, add_special_tokens=False).ids
-        begin = [*_beginning(spec, test), *prompt] or [int(test[0, 0])]
+        begin = [*beginning(spec, test), *prompt] or [int(test[0, 0])]
         tokens = torch.tensor([begin] * self.samples, device=subject.device)
         with evaluating(model), seeded(subject.seed), torch.inference_mode():
             for _ in range(self.length):
@@ -94,17 +94,6 @@ class TextSamples(Inspection):
                 )
             },
         )
-
-
-def _beginning(spec: TextSpec, test: Tensor) -> list[int]:
-    """What stands before a text in `test` (n, T): [CLS] of a row; of running text the end of a sentence, or that of a
-    document, if the corpus has any that something follows; else nothing."""
-    if int(test[0, 0]) == spec.special.cls:
-        return [spec.special.cls]
-    for each in (spec.special.eos, spec.special.sep):
-        if each is not None and (not spec.counts or spec.counts[each] > 1):  # the only one ends the corpus
-            return [each]
-    return []
 
 
 def limited(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

@@ -30,6 +30,26 @@ def token_counts(subject: Subject) -> Tensor:
     return counts
 
 
+def beginning(spec: TextSpec, rows: Tensor) -> list[int]:
+    """What precedes a text in a corpus, of which `rows` (n, T) are examples: [CLS] of a sentence or document; in
+    running text the end of a sentence, or that of a document, if the corpus has any that something follows; else
+    nothing."""
+    if int(rows[0, 0]) == spec.special.cls:
+        return [spec.special.cls]
+    for each in (spec.special.eos, spec.special.sep):
+        if each is not None and (not spec.counts or spec.counts[each] > 1):  # the only one ends the corpus
+            return [each]
+    return []
+
+
+def ending(spec: TextSpec, begin: list[int]) -> list[int]:
+    """What follows a sentence in a corpus whose texts begin with `begin`: [SEP], the end of a sentence, or nothing that
+    is marked."""
+    if begin == [spec.special.cls]:
+        return [spec.special.sep]
+    return begin if begin == [spec.special.eos] else []
+
+
 def readable(tokenizer: Tokenizer, ids: Sequence[int], special: SpecialTokens) -> str:
     """Token ids as text, each sentence decoded for itself; special tokens are omitted."""
     sentences: list[list[int]] = [[]]

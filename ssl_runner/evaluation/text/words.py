@@ -4,6 +4,7 @@ V words, E width of their vectors.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_runner.interfaces import Subject, TextEncoder, TextSpec
+from ssl_runner.interfaces import SpecialTokens, Subject, TextEncoder, TextSpec
 
 Case = Literal["fold", "exact"]
 
@@ -35,13 +36,27 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
     spec, encoder = subject.data.spec, subject.encoder
     if not isinstance(spec, TextSpec) or not isinstance(encoder, TextEncoder):
         raise ValueError("evaluations of words need text: these data have no vocabulary")
-    known = ~spec.special.among(torch.arange(spec.vocabulary))
-    if spec.starts:
-        known &= torch.tensor(spec.starts)
-    counts = torch.tensor(spec.counts or [0] * spec.vocabulary)
-    ids = counts.argsort(descending=True, stable=True)
+    table = encoder.embedding.weight.detach().to(subject.device)
+    return named(table, spec.tokenizer, spec.special, spec.counts, spec.starts, restrict=restrict, case=case)
+
+
+def named(
+    table: Tensor,
+    tokenizer: str,
+    special: SpecialTokens,
+    counts: Sequence[int],
+    starts: Sequence[bool],
+    *,
+    restrict: int | None,
+    case: Case,
+) -> Words:
+    """The words of a table of token embeddings (vocabulary, E); `counts` and `starts` as a `TextSpec` has them."""
+    known = ~special.among(torch.arange(len(table)))
+    if starts:
+        known &= torch.tensor(starts)
+    ids = torch.tensor(counts or [0] * len(table)).argsort(descending=True, stable=True)
     ids = ids[known[ids]][:restrict]
-    read = Tokenizer.from_str(spec.tokenizer)
+    read = Tokenizer.from_str(tokenizer)
     names: list[str] = []
     rows: list[int] = []
     places: dict[str, int] = {}
@@ -51,7 +66,7 @@ def words_of(subject: Subject, *, restrict: int | None, case: Case) -> Words:
             places[folded(name, case)] = len(names)
             names.append(name)
             rows.append(row)
-    vectors = encoder.embedding.weight.detach()[torch.tensor(rows, dtype=torch.long)].to(subject.device)
+    vectors = table[torch.tensor(rows, dtype=torch.long, device=table.device)]
     return Words(names, F.normalize(vectors.float(), dim=1), places)
 
 

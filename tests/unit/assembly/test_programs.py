@@ -217,6 +217,30 @@ def test_a_resnet_is_written_for_torchvision_and_verified(tmp_path: Path) -> Non
     assert {file.name for file in tmp_path.iterdir()} == {"model.safetensors", "config.json"}
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_a_vgg_is_written_for_torchvision_and_verified(tmp_path: Path) -> None:
+    spec = ImageSpec(channels=3, height=64, width=32)
+    encoder = exported("vgg19_bn", spec, widening=8, connected=0)
+    verified = programs.write("torchvision", encoder, spec, tmp_path)
+    assert verified.difference <= programs.TOLERANCE
+    about = json.loads((tmp_path / "config.json").read_text())
+    assert (about["architecture"], about["part"]) == ("vgg11_bn", "features")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"depth": 26}, "backbone.depth=26, and torchvision has no such network"),
+        ({"depth": 18, "widening": 1}, "backbone.widening=1, and torchvision has 4 alone"),
+        ({"depth": 18, "last_relu": False}, "backbone.last_relu=false, and torchvision has a ReLU there"),
+    ],
+)
+def test_forms_of_a_resnet_that_torchvision_does_not_have_are_refused(changes, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"this network has {problem}"):
+        exported("resnet50", LARGE, **changes).save_for_library(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [

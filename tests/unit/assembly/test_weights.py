@@ -37,7 +37,7 @@ TIMM: dict[str, Any] = {
 
 def resnet() -> ResNet:
     torch.manual_seed(0)
-    return ResNet(SPEC, depth=18, stem="large").eval()
+    return ResNet(SPEC, depth=18, widening=4, stem="large", last_relu=True).eval()
 
 
 def torchvision_resnet() -> nn.Module:

@@ -97,7 +97,8 @@ def test_every_image_backbone_can_be_chosen(name):
 
 
 def test_no_image_backbone_is_forgotten():
-    ours = {"convnet", "resnet18", "resnet34", "resnet50", "vit_micro", "vit_small", "vit_tiny"}
+    ours = {"convnet", "vgg19_bn", "revnet14", "revnet50", "vit_micro", "vit_small", "vit_tiny"}
+    ours |= {f"resnet{depth}" for depth in ("14", "14_v2", "18", "34", "50", "50_v2")}
     assert set(IMAGES) == ours | {"huggingface", "huggingface_vit", "timm", "timm_vit", "torchvision"}
 
 

@@ -1,5 +1,6 @@
 """ssl-evaluate: the control that it makes anew, and the data that it is asked about, as a shell asks."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +15,17 @@ import yaml
 from torch import Tensor
 from undrawn import undrawn
 
-from ssl_runner.assembly import construct, export
+from ssl_runner.assembly import check, construct, export
 from ssl_runner.assembly.load import load_data
 from ssl_runner.commands import evaluate, evaluations
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
+from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import typed
 from ssl_runner.config.signatures import locate
-from ssl_runner.interfaces import Encoder, ImageSpec, TextSpec, VectorSpec, VideoSpec
+from ssl_runner.interfaces import Encoder, ImageSpec, NumericSpec, TextSpec, VectorSpec, VideoSpec
 from ssl_runner.reporting.protocols import elsewhere
 from ssl_runner.results.address import Address
 from ssl_runner.results.result import (
@@ -36,11 +38,21 @@ from ssl_runner.results.result import (
 )
 
 BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
-SHALLOWER = {"vit_tiny": 1, "vit_small": 1, "vivit_tiny": 1, "bert_small": 1, "gpt_small": 1, "resnet34": 18}
+SHALLOWER = {
+    "vit_tiny": 1,
+    "vit_small": 1,
+    "vivit_tiny": 1,
+    "bert_small": 1,
+    "gpt_small": 1,
+    "resnet34": 18,
+    "resnet50_v2": 14,
+    "revnet50": 14,
+}
 DATA = {
     ImageSpec: ["dataset=fake_images", "dataset.height=16", "dataset.width=16", "dataset.examples=40"],
     VideoSpec: ["dataset=moving_digits", "dataset.clips=20", "dataset.val_clips=8", "dataset.test_clips=8"],
     VectorSpec: ["dataset=correlated_gaussians"],
+    NumericSpec: ["dataset=correlated_gaussians"],
 }
 
 
@@ -208,3 +220,40 @@ def test_a_setting_of_the_runs_own_data_is_not_taken_away(
     with pytest.raises(SystemExit):
         command("dataset=moving_digits", "~dataset.label")
     assert capsys.readouterr().err.startswith("error: ~dataset.label: ")
+
+
+def merged(*words: str, domain: str = "digits") -> Mapping[str, Any]:
+    """The evaluations of a run on such data, asked for by words of a command line."""
+    plain = compose(["dataset=fake_images", f"domain={domain}"])
+    config, _ = evaluate.merge(plain, compose([*words, "run=folder"], "evaluate"), Path("folder"))
+    return {"unfit": config.unfit, **config.evaluation}
+
+
+def test_settings_of_the_default_evaluations_hold_where_the_data_have_a_set_of_their_own() -> None:
+    plain = merged()
+    assert plain == merged("evaluation=image")
+    assert merged("evaluation.knn.k=3") == {**plain, "knn": {**plain["knn"], "k": 3}}
+    assert merged("unfit=refuse") == {**plain, "unfit": "refuse"}
+    assert merged("~evaluation.knn") == {name: node for name, node in plain.items() if name != "knn"}
+    with pytest.raises(ConfigError, match=r"evaluation\.projection: it is not among those of .* data: choose"):
+        evaluate.suited(compose(["evaluation.projection.layer=-1"], "evaluate"), "words")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluation.knn.k=0"], "evaluation.knn.k is 0; it must be at least 1"),
+        (["evaluation.linear.grid.learning_rates=[]"], "evaluation.linear.grid.learning_rates"),
+        (["trainer.devices=2"], "trainer.devices is 2; ssl-evaluate computes on one device: leave it out"),
+        (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps is 0"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_with_the_default_evaluations(words: list[str], said: str) -> None:
+    plain = compose(["dataset=fake_images"])
+
+    def asked() -> None:
+        config, _ = evaluate.merge(plain, compose([*words, "run=folder"], "evaluate"), Path("folder"))
+        check.evaluations(config, construct.source(config)[1])
+
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        asked()

@@ -373,3 +373,19 @@ def test_an_example_of_special_tokens_alone_asks_for_nothing():
 def test_what_cannot_be_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         model(**wrong)
+
+
+def test_pseudo_log_likelihoods_against_a_loop_that_hides_one_token_after_the_other():
+    objective = model().eval()
+    tokens = sentences(6).data[:, :9]
+    with torch.no_grad():
+        found = objective.pseudo_log_likelihood(tokens)
+        for b, n in torch.cartesian_prod(torch.arange(6), torch.arange(9)).tolist():
+            if tokens[b, n] in (PAD, UNK, CLS, SEP):
+                assert found[b, n] == 0
+                continue
+            text = tokens[b : b + 1].clone()
+            text[0, n] = MASK
+            states = objective.transform(objective.encoder(text).tokens[0, n])
+            scores = objective.scores(states, objective.encoder.embedding)
+            assert found[b, n].item() == pytest.approx(scores.log_softmax(0)[tokens[b, n]].item(), abs=1e-5)

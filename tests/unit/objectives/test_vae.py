@@ -8,11 +8,13 @@ from scipy.stats import norm
 from torch import Tensor
 
 from ssl_runner.interfaces import Batch, Bounds, Encoder, Features, Generates, ImageSpec, Predicts, Reconstructs
+from ssl_runner.losses.posteriors import Gaussian
 from ssl_runner.objectives.vae import VAE, Seen
 
 SPEC = ImageSpec(channels=1, height=4, width=4)
 SETTINGS = {
     "latent": 2, "likelihood": "gaussian", "deviation": 0.5, "beta": 1.0, "warmup": 0.0, "decoder_widths": [4],
+    "posterior": Gaussian(),
 }  # fmt: skip
 BERNOULLI = {"likelihood": "bernoulli", "deviation": None}
 
@@ -51,7 +53,7 @@ def test_the_loss_by_hand(likelihood: str) -> None:
     total = nll_sum = kl_sum = 0.0
     for i in range(6):
         code = model.code(x.image[i].flatten()).tolist()
-        z = [code[j] + math.exp(code[2 + j] / 2) * x.noise[i, j].item() for j in range(2)]
+        z = [code[j] + math.exp(code[2 + j] / 2) * x.noise[i, 0, j].item() for j in range(2)]
         output = model.decoder(torch.tensor([z]))[0].flatten().tolist()
         target = y[i].flatten().tolist()
         if likelihood == "gaussian":
@@ -85,7 +87,7 @@ def test_the_bounds_lie_around_the_truth() -> None:
         elbo, weighted = weights.mean(dim=0), weights.logsumexp(dim=0) - math.log(4000)
         mean, deviation = model.posterior(x)
         # the same codes in one batch, the KL analytic
-        many = Seen(x.image.repeat(4000, 1, 1, 1), torch.randn(24000, 1))
+        many = Seen(x.image.repeat(4000, 1, 1, 1), torch.randn(24000, 1, 1))
         analytic = model.loss(many, y.repeat(4000, 1, 1, 1)).logs["elbo"]
     assert (elbo < weighted).all()
     assert (elbo < truth).all()

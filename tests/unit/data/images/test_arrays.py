@@ -1,3 +1,5 @@
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ from ssl_runner.assembly.export import exported_spec
 from ssl_runner.commands.run import run
 from ssl_runner.config.compose import compose
 from ssl_runner.config.request import RunRequest
+from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.images.arrays import Arrays
-from ssl_runner.interfaces import ImageSpec
+from ssl_runner.interfaces import Boxed, ImageSpec
 from ssl_runner.results.result import read_result
 
 CIFAR = Path(__file__).parents[4] / "../shared/data/cifar10/cifar10_lossless_4000_1000.npz"
@@ -143,6 +146,50 @@ def test_without_labels_it_is_unlabeled(tmp_path) -> None:
     own = source(save(tmp_path, {name: array for name, array in plain().items() if name.startswith("x_")}))
     assert own.spec.classes == 0
     assert set(own.load()["train"].label.tolist()) == {-1}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(8, 6), (8, 6, 3), (3, 8, 6)])
+def test_images_are_read_a_few_at_a_time(tmp_path, monkeypatch, shape: tuple[int, ...], order) -> None:
+    """What is kept is what a whole read, and val and test held out of it, would give."""
+    monkeypatch.setattr("ssl_runner.data.images.arrays.CHUNK_BYTES", 3 * math.prod(shape))
+    x, label = pixels(20, *shape), torch.arange(20) % 4
+    np.save(tmp_path / "x_train.npy", np.asarray(x, order=order))
+    np.save(tmp_path / "y_train.npy", label.numpy())
+    first = (x[:, None] if len(shape) == 2 else np.moveaxis(x, 1 + shape.index(3), 1)).copy()
+    rest, val = stratified(label, 0.2, seed=0)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for each in ("x_train", "y_train"):
+        np.save(alone / f"{each.replace('train', 'test')}.npy", np.load(tmp_path / f"{each}.npy"))
+        (tmp_path / f"{each}.npy").rename(alone / f"{each}.npy")
+    packed = save(tmp_path, {file.stem: np.load(file) for file in alone.iterdir()})
+    for path in (alone, packed):
+        splits = source(path).load()
+        for split, places in {"train": rest, "pretrain": rest, "val": val, "test": torch.arange(20)}.items():
+            assert torch.equal(splits[split].data, torch.from_numpy(first)[places])
+            assert torch.equal(splits[split].label, label[places])
+            assert splits[split].data.is_contiguous()
+        assert splits["train"].data is splits["pretrain"].data
+
+
+def test_test_and_then_val_are_held_out_of_one_file(tmp_path) -> None:
+    x = pixels(20, 8, 6)
+    np.save(tmp_path / "x.npy", x)
+    splits = source(tmp_path / "x.npy").load()
+    first, test = stratified(torch.full((20,), -1), 0.2, seed=0)
+    rest, val = stratified(torch.full((16,), -1), 0.2, seed=0)
+    for split, places in {"train": first[rest], "val": first[val], "test": test}.items():
+        assert np.array_equal(splits[split].data.numpy(), x[places.numpy()][:, None])
+
+
+def test_one_bright_value_far_into_a_file_is_seen(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("ssl_runner.data.images.arrays.CHUNK_BYTES", 100)
+    x = np.zeros((20, 8, 6), np.float32)
+    x[17, 3, 3] = 2
+    path = save(tmp_path, {"x_train": x, "x_test": x[:4]})
+    with pytest.raises(ValueError, match="values from 0 to 2"):
+        source(path, range=(0, 1)).load()
 
 
 def test_the_spec_reads_no_image(tmp_path) -> None:
@@ -409,3 +456,64 @@ def test_a_run_on_bands_of_floats_is_evaluated_and_exported(tmp_path) -> None:
     assert (spec.channels, spec.stored, spec.range, spec.class_names) == (5, "float32", (0, 10_000), ("sea", "town"))
     assert load_encoder(folder)(torch.rand(2, 5, 8, 8)).pooled.shape == (2, 8)
     assert "Images of 5 channels are drawn as the mean of their channels." in (folder / "report.html").read_text()
+
+
+def with_boxes() -> dict[str, np.ndarray]:
+    """The box of image i begins at i / 20, in both directions."""
+    start = {"train": np.arange(10) / 20, "test": np.arange(4) / 20}
+    return plain() | {f"boxes_{part}": np.stack([x, x, x + 0.5, x + 0.25], 1) for part, x in start.items()}
+
+
+def test_boxes_stay_with_their_images(tmp_path: Path) -> None:
+    """Through what is held out of train."""
+    arrays = with_boxes()
+    arrays["y_test"] = np.array([0, 1, 1, 0])
+    arrays["boxes_train"][3, 2] = arrays["boxes_train"][3, 0]  # no area, as rounding may leave it
+    for part, n in (("train", 10), ("test", 4)):
+        arrays[f"x_{part}"][:, 0, 0, 0] = np.arange(n)
+    found = source(save(tmp_path, arrays))
+    assert isinstance(found, Boxed)
+    assert found.spec.box_names == ("0", "1")
+    splits = found.load()
+    for part, examples in splits.items():
+        boxes = found.boxes(part)
+        number = examples.data[:, 0, 0, 0]
+        assert boxes.image.tolist() == list(range(len(number)))
+        assert torch.allclose(boxes.corners[:, 1], number / 20)
+        assert torch.equal(boxes.label, examples.label)
+        assert torch.equal(boxes.ignored, (number == 3) & (part not in ("test",)))
+    assert sorted(splits["train"].data[:, 0, 0, 0].tolist() + splits["val"].data[:, 0, 0, 0].tolist()) == list(
+        range(10)
+    )
+
+
+def test_boxes_without_labels_are_of_one_class(tmp_path: Path) -> None:
+    arrays = {name: array for name, array in with_boxes().items() if not name.startswith("y_")}
+    assert source(save(tmp_path, arrays)).spec.box_names == ("object",)
+    none = source(save(tmp_path, plain()))
+    assert none.spec.box_names == ()
+    none.load()
+    with pytest.raises(ValueError, match=r"has no boxes \(boxes_train, boxes_test\)"):
+        none.boxes("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: None, "there is no boxes_test; give boxes for all splits or for none"),
+        (lambda b: b[:, :3], r"boxes_test is \(4, 3\); it must be \(4, 4\), a box an image: left, top, right, bottom"),
+        (
+            lambda b: (8 * b).astype(int),
+            r"boxes_test is int64; boxes must be floats in \[0, 1\]: left and right divided",
+        ),
+        (lambda b: b + 0.6, r"boxes_test\[0\] is .*, which lies outside of its image; boxes must be floats in"),
+        (lambda b: b * np.nan, r"boxes_test\[0\] is .*, which lies outside of its image"),
+        (lambda b: b[:, [2, 1, 0, 3]], r"boxes_test\[0\] is .*, which ends before it begins: the order is left, top"),
+        (lambda b: b[:, [0, 1, 0, 3]], "no box of boxes_test has an area: the order is left, top, right, bottom"),
+    ],
+)
+def test_wrong_boxes_are_refused(tmp_path: Path, change: Callable[[np.ndarray], np.ndarray | None], said: str) -> None:
+    arrays = with_boxes()
+    changed = change(arrays.pop("boxes_test"))
+    with pytest.raises(ValueError, match=said):
+        source(save(tmp_path, arrays if changed is None else arrays | {"boxes_test": changed})).check()
