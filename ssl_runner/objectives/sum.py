@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective
+from ssl_runner.losses.precision import wide
 from ssl_runner.results import metrics
 
 Parts = tuple[Any, ...]  # an entry for each part, in the order of their names
@@ -79,7 +80,7 @@ class Sum(Objective[Parts, Parts]):
     def loss(self, x: Parts, y: Parts) -> Loss:
         tasks = self.combined()
         found = {name: task.loss(*each) for (name, task), *each in zip(tasks.items(), x, y, strict=True)}
-        losses = torch.stack([each.value.float() for each in found.values()])
+        losses = torch.stack([wide(each.value) for each in found.values()])
         weights = self._weights(losses)
         value = (weights * losses).sum()
         logs: dict[str, Tensor] = {f"{name}_loss": each.value.detach() for name, each in found.items()}
