@@ -33,15 +33,11 @@ COMMAND = Command(
             "a program for onnxruntime, with its model card",
         ),
         (
-            "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=torch_export output=encoder",
-            "a program for torch.export.load, in a folder of its own",
-        ),
-        (
             "ssl-export run=outputs/stl10-simclr-resnet18/s0-1a2b3c4d5e format=torchvision",
             "of a ResNet with a large stem: weights for torchvision.models.resnet18",
         ),
         (
-            "ssl-export run=outputs/simclr-mnist_5k/s0-1a2b3c4d5e format=features",
+            "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=features",
             "the features of all its examples, as data of another run: dataset=features dataset.run=...",
         ),
     ),

@@ -10,7 +10,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ssl_runner.config.names import TARGET
-from ssl_runner.config.paths import conf_dirs, groups, options
+from ssl_runner.config.paths import PARTS, conf_dirs, groups, options
 from ssl_runner.config.plain_yaml import Parser
 
 COMMENT = re.compile(r"""^((?:[^'"#]|'[^']*'|"[^"]*"|(?<=\S)#)*?)(?<!\S)#\s?(.*)$""")  # a # within quotes is none
@@ -97,6 +97,8 @@ def option(group: str, name: str) -> Document:
     keys: dict[str, Key] = {}
     if own.package != "_global_":
         for above, part, _ in own.includes:
+            if above in PARTS:  # a set of named parts, each of which is documented as an option of another group
+                continue
             keys |= {key.name: key for key in option(above, part).keys}
     for key in own.keys:
         known = keys.get(key.name)
