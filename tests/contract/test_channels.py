@@ -1,5 +1,6 @@
 """Every objective of images learns from images of any number of channels, or says that it needs color."""
 
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import libraries
@@ -7,7 +8,7 @@ import pytest
 import torch
 import yaml
 from composed import composed
-from objective_cases import BACKBONES
+from objective_cases import BACKBONES, SMALL
 
 from ssl_runner.assembly import check, construct
 from ssl_runner.assembly.construct import objective
@@ -16,7 +17,7 @@ from ssl_runner.config.paths import conf_dir
 from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
 from ssl_runner.data.any.tensors import fake_batch
-from ssl_runner.interfaces import ImageSpec, PatchEncoder
+from ssl_runner.interfaces import ImageSpec, MixtureEncoder, PatchEncoder
 from ssl_runner.training.task_figures import task_pictures
 
 NEED_COLOR = {"colorization"}
@@ -35,10 +36,10 @@ OBJECTIVES = sorted(
 
 
 def config(name: str, channels: int, *more: str) -> Config:
-    patches = get_type_hints(target(name).__init__)["encoder"] is PatchEncoder
-    backbone = BACKBONES[PatchEncoder] if patches else ["backbone.widths=[8,16]"]
+    encoder = get_type_hints(target(name).__init__)["encoder"]
+    backbone = BACKBONES[encoder] if encoder in (PatchEncoder, MixtureEncoder) else ["backbone.widths=[8,16]"]
     data = ["dataset=fake_images", f"dataset.channels={channels}", "dataset.classes=2"]
-    words = ["evaluation=[]", "logger=none", *data, f"objective={name}", *backbone, *more]
+    words = ["evaluation=[]", "logger=none", *data, f"objective={name}", *backbone, *SMALL.get(name, []), *more]
     return typed(composed(words))
 
 
@@ -47,6 +48,8 @@ def config(name: str, channels: int, *more: str) -> Config:
 def test_every_objective_takes_any_number_of_channels(name: str, channels: int) -> None:
     made = config(name, channels, "domain=bands")
     spec = ImageSpec(channels=channels, height=32, width=32, classes=2, stored="float32", range=(-1, 2))
+    if target(name).reads_pairs:
+        spec = replace(spec, other=spec)
     if name in NEED_COLOR:
         with pytest.raises(ConfigError, match=rf"images have {channels} channels?; objective={name} needs red, green"):
             objective(made, spec)

@@ -38,8 +38,8 @@ class Gap(Inspection):
             nats = partial(Metric, unit=Unit.NATS, split=split)
             metrics += [
                 nats(name="log_p", value=parts.log_p.mean().item(), better=Better.HIGHER, headline=True),
-                nats(name="elbo", value=parts.elbo.mean().item(), better=Better.HIGHER),
-                nats(name="kl_to_posterior", value=parts.kl.mean().item(), better=Better.LOWER, headline=True),
+                nats(name="elbo", value=parts.elbo.mean().item(), better=Better.HIGHER, headline=True),
+                nats(name="kl_to_posterior", value=parts.kl.mean().item(), better=Better.LOWER),
             ]
             if data is not None:
                 metrics.append(nats(name="log_p_data", value=data, better=Better.NEITHER))
