@@ -256,8 +256,9 @@ np.savez(f"{sys.argv[2]}/all.npz", x_train=x, y_train=y, x_test=x + 10, y_test=y
 def test_every_corpus_of_a_group_can_be_made() -> None:
     for group in GROUPS.values():
         assert group.corpus in ("", *corpora.MADE)
-        assert ("outputs/corpora/" in group.common) == bool(group.corpus)
-        assert f"outputs/corpora/{group.corpus}" in group.common or not group.corpus
+        words = " ".join(word for line in group.overrides() for word in line)
+        assert ("outputs/corpora/" in words) == bool(group.corpus)
+        assert f"outputs/corpora/{group.corpus}" in words or not group.corpus
         for question in group.asked_afterwards:
             assert question.corpus in ("", *corpora.MADE)
             assert ("outputs/corpora/" in " ".join(question.settings)) == bool(question.corpus)

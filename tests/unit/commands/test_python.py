@@ -118,7 +118,9 @@ def test_what_a_run_holds(whole: ssl_runner.Run) -> None:
     run = ssl_runner.load_run(str(whole.folder))
     assert run.result.pretraining.steps == 8
     assert run.config["batch_size"] == 32
-    assert set(run.metrics) == {"knn.accuracy", "knn.accuracy[split=val]"}
+    assert {"knn.accuracy", "knn.accuracy[split=val]"} <= set(run.metrics)
+    assert all(address.startswith("knn.") for address in run.metrics)
+    assert (run.folder / "predictions" / "knn-pretrained.csv").is_file()
     assert run.metrics_of("random_start") == {}
     assert not run.encoder.training
     features, labels = run.features("test")
@@ -227,7 +229,7 @@ def test_without_pandas_a_comparison_says_what_to_install(
         (["objective=rotatoin"], "objective=rotatoin: no such option; did you mean rotation?"),
         (["objective.x=1"], "objective.x: no such key"),
         (["batch_size=0"], "batch_size is 0"),
-        (["seed=0,1"], "Ambiguous value"),
+        (["seed=0,1"], "seed=0,1 are several values: add -m"),
         (["sweep=seeds"], "call ssl_runner.sweep with them"),
         (["check=true"], "check=true runs nothing: call ssl_runner.check"),
         (["objective=mae"], "objective=mae needs a patch encoder"),
