@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_runner.interfaces import ClipEncoder, Encoder, MapEncoder, PatchEncoder, TextEncoder, TubeEncoder
+from ssl_runner.interfaces import (
+    ClipEncoder,
+    Encoder,
+    MapEncoder,
+    MixtureEncoder,
+    PatchEncoder,
+    Published,
+    TextEncoder,
+    TubeEncoder,
+)
 
 PARTS = ("stages", "blocks")  # what a network calls the list of its blocks (CONTRIBUTING.md, On several devices)
 
@@ -35,7 +44,7 @@ def _cells(encoder: Encoder, x: Tensor, layer: int, count: int) -> Tensor:
     if blocks is None or count + layer >= len(blocks) - 1:  # after the last block a norm may follow
         return encoder.map(x) if isinstance(encoder, MapEncoder | ClipEncoder) else encoder(x).tokens
     found: list[Tensor] = []
-    hook = blocks[count + layer].register_forward_hook(lambda _, __, output: found.append(output))
+    hook = blocks[count + layer].register_forward_hook(lambda _, __, output: found.append(_whole(output)))
     try:
         encoder(x)
     finally:
@@ -43,9 +52,15 @@ def _cells(encoder: Encoder, x: Tensor, layer: int, count: int) -> Tensor:
     return _of_clips(encoder, x, found[0]) if isinstance(encoder, ClipEncoder) else found[0]
 
 
+def _whole(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The output of a block; that of a reversible one is two halves of the channels."""
+    return output if isinstance(output, Tensor) else torch.cat(output, dim=1)
+
+
 def _blocks(encoder: Encoder, count: int) -> nn.ModuleList:
     """The blocks behind `Features.layers`, of which the last may stand for what pools over time."""
-    for part in encoder.modules():
+    # A library may call other things so, and blocks of a mixture are no blocks of positions.
+    for part in () if isinstance(encoder, Published | MixtureEncoder) else encoder.modules():
         for name, child in part.named_children():
             if name in PARTS and isinstance(child, nn.ModuleList) and len(child) in (count, count - 1):
                 return child

@@ -24,7 +24,7 @@ from ssl_runner.config.schema import Config, typed
 from ssl_runner.config.signatures import locate
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.evaluation.any.controls import BagOfWords
-from ssl_runner.interfaces import ImageSpec, PatchEncoder, SpecialTokens, TextSpec
+from ssl_runner.interfaces import ImageSpec, MixtureEncoder, Paired, PatchEncoder, SpecialTokens, TextSpec
 from ssl_runner.views.image import ImageViews
 
 FAKE = ["dataset=fake_images", "logger=none", "evaluation=[]"]
@@ -129,10 +129,12 @@ TEXT = {axis: [option for option in options if reads(axis, option) is TextSpec] 
 REQUIRED = {  # settings that have no default
     option: ["dataset.path=somewhere.csv"]
     for option in (
-        "arrays", "huggingface", "huggingface_text", "image_folder", "image_table", "text_file", "text_folder",
-        "text_pairs", "text_table", "video_folder",
+        "arrays", "captions", "huggingface", "huggingface_text", "illustrations", "image_folder", "image_table",
+        "paired_texts", "text_file", "text_folder", "text_pairs", "text_table", "video_folder",
     )
 } | {
+    "features": ["dataset.run=somewhere"],
+    "paired_images": ["dataset.path=here", "dataset.other_path=there"],
     "torchvision": ["dataset.name=SVHN"],
     "webdataset": [f"dataset.{split}={split}.tar" for split in ("train", "val", "test")],
 }  # fmt: skip
@@ -142,13 +144,20 @@ def fits(dataset: str, backbone: str, objective: str) -> bool:
     given = reads("dataset", dataset)
     wanted = get_type_hints(target("objective", objective).__init__)["encoder"]
     read = all(issubclass(given, reads(*option)) for option in (("backbone", backbone), ("objective", objective)))
-    return read and issubclass(target("backbone", backbone), wanted)
+    pairs = not target("objective", objective).reads_pairs or issubclass(target("dataset", dataset), Paired)
+    return read and pairs and issubclass(target("backbone", backbone), wanted)
+
+
+FIRST = {target("backbone", each): each for each in reversed(AXES["backbone"])}  # of each class
 
 
 @pytest.mark.parametrize("objective", AXES["objective"])
 @pytest.mark.parametrize(
     "backbone",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each in libraries.SMALLER)) for each in AXES["backbone"]],
+    [
+        each if each in FIRST.values() and each not in libraries.SMALLER else pytest.param(each, marks=pytest.mark.slow)
+        for each in AXES["backbone"]
+    ],
 )
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
     libraries.needs(backbone)
@@ -156,11 +165,16 @@ def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: st
     chosen = put_together(*(made_text.overrides() if text else []), objective=objective, backbone=backbone)
     chosen.backbone.update({"depth": 1} if backbone.startswith(("vit", "bert", "gpt")) else {})
     chosen.backbone.update(libraries.SMALLER.get(backbone, {}))
-    if issubclass(target("backbone", backbone), PatchEncoder) and objective in (
-        "swav",
-        "dino",
-    ):  # such a backbone reads images of one size
+    of_one_size = issubclass(target("backbone", backbone), PatchEncoder | MixtureEncoder)
+    if of_one_size and objective in ("swav", "dino"):
         chosen.objective["small_views"]["size"] = None
+    if objective == "vq" and backbone == "vgg19_bn":
+        chosen.objective["decoder_widths"] = [8] * 5  # as often as it halves the sides
+    if objective == "gaussian_mixture" and backbone == "mixture_network":
+        by_network = composed(
+            [*FAKE, f"backbone={backbone}", f"objective={objective}", "objective/inference=amortized"]
+        )
+        chosen.objective["inference"] = by_network["objective"]["inference"]
     if fits("text_file" if text else "fake_images", backbone, objective):
         check.validate(chosen)
     else:

@@ -24,6 +24,7 @@ from ssl_runner.interfaces import (
     Features,
     ImageSpec,
     MapEncoder,
+    MixtureEncoder,
     PatchEncoder,
     Published,
     TextEncoder,
@@ -314,6 +315,13 @@ def case(request: pytest.FixtureRequest) -> tuple[LoadedEncoder, Tensor]:
     return loaded(spec, encoder=network), x
 
 
+def last_alone(network: Encoder) -> bool:
+    """Whether only the last layer has a vector for each position."""
+    if isinstance(network, TextEncoder):
+        return False
+    return isinstance(network, Published | MixtureEncoder)
+
+
 def test_each_layer_has_features_of_examples_and_positions(case: tuple[LoadedEncoder, Tensor]) -> None:
     """Their mean over positions is the layer's pooled vector, but where an order of frames is read."""
     encoder, x = case
@@ -324,7 +332,7 @@ def test_each_layer_has_features_of_examples_and_positions(case: tuple[LoadedEnc
     for layer in range(-count, count):
         pooled = encoder.features(x, layer=layer)
         torch.testing.assert_close(pooled, expected.layers[layer], rtol=1e-5, atol=1e-5)
-        if isinstance(network, Published) and layer not in (-1, count - 1):
+        if last_alone(network) and layer not in (-1, count - 1):
             with pytest.raises(ValueError, match="shows the positions of its last layer alone"):
                 encoder.features(x, layer=layer, per="position")
             continue
@@ -350,7 +358,7 @@ def test_positions_on_a_grid_lie_row_by_row(case: tuple[LoadedEncoder, Tensor]) 
         with pytest.raises(ValueError, match=r"the positions of .* form none; ask for per='position'"):
             encoder.features(x, per="grid")
         return
-    for layer in (-1,) if isinstance(network, Published) else (0, -1):
+    for layer in (-1,) if last_alone(network) else (0, -1):
         grid = encoder.features(x, layer=layer, per="grid")
         positions = encoder.features(x, layer=layer, per="position")
         assert grid.ndim == (5 if isinstance(network, ClipEncoder) else 4)
