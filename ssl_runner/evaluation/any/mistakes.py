@@ -21,7 +21,7 @@ def figures_of(predictions: Predictions, data: Data) -> dict[str, Figure]:
     places = mistakes(predictions, DRAWN)
     shown = _shown(predictions, places, data) if len(places) else None
     if shown is not None:
-        found["most confident mistakes"] = shown
+        found["mistakes" if np.isnan(predictions.probability).all() else "most confident mistakes"] = shown
     return found
 
 
@@ -61,7 +61,8 @@ def _shown(predictions: Predictions, places: np.ndarray, data: Data) -> Figure |
         + ("" if np.isnan(predictions.probability[place]) else f" ({100 * predictions.probability[place]:.0f}%)")
         for place in places
     ]
-    note = "Test examples that were given a wrong class, those of the highest probability first."
+    note = "Test examples that were given a wrong class"
+    note += "." if np.isnan(predictions.probability).all() else ", those of the highest probability first."
     if predictions.texts:
         return Passages({"text": [predictions.texts[place] for place in places], "class": said}, note)
     if not isinstance(data.spec, ImageSpec | VideoSpec):

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.scores import class_metrics, score_metrics
 from ssl_runner.evaluation.any.subject import TOLD
@@ -13,7 +16,8 @@ from ssl_runner.evaluation.text.data import TextSet, cut_share, encode_texts
 from ssl_runner.evaluation.text.heads import Answer, fit_probe, is_control, tuned_answer, whole
 from ssl_runner.evaluation.text.reading import reading, text_spec
 from ssl_runner.interfaces import Finding, Subject, TextSpec
-from ssl_runner.results.metrics import Metric, Protocol
+from ssl_runner.results.metrics import Metric, Protocol, Split
+from ssl_runner.results.predictions import Predictions
 
 
 def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, grid: Grid) -> Finding:
@@ -60,15 +64,17 @@ def control_finding(subject: Subject, spec: TextSpec, texts: TextSet, terms: Map
 
 
 def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: Answer, protocol: Protocol) -> Finding:
-    """Metrics on test and val. Of classes: `scores.class_metrics`, in [0, 1]; of scores: `scores.score_metrics`."""
+    """Metrics on test and val. Of classes: `scores.class_metrics`, in [0, 1], and predictions; of scores:
+    `scores.score_metrics`."""
     metrics: list[Metric] = []
+    said: list[Predictions] = []
     for split in TOLD:
         predicted, label = answer(texts.texts[split]), texts.label[split]
-        metrics += (
-            class_metrics(predicted, label, texts.label["train"], len(texts.classes), split)
-            if texts.classes
-            else score_metrics(predicted, label, split)
-        )
+        if texts.classes:
+            metrics += class_metrics(predicted, label, texts.label["train"], len(texts.classes), split)
+            said.append(predictions(texts, split, predicted))
+        else:
+            metrics += score_metrics(predicted, label, split)
     about = {
         "classes": len(texts.classes),
         **{f"{split} examples": len(label) for split, label in texts.label.items()},
@@ -76,4 +82,12 @@ def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: An
         "seed": subject.seed,
     }
     terms = {**protocol.terms, "files": texts.fingerprint}
-    return Finding(metrics, replace(protocol, terms=terms, measured={**protocol.measured, **about}))
+    protocol = replace(protocol, terms=terms, measured={**protocol.measured, **about})
+    return Finding(metrics, protocol, predictions=said)
+
+
+def predictions(texts: TextSet, split: Split, predicted: Tensor) -> Predictions:
+    """The classes, (n,) int64, that the texts of a split were given; answers have no probability."""
+    label = texts.label[split].numpy()
+    shown = [" | ".join(row) for row in texts.texts[split]]
+    return Predictions(split, label, predicted.numpy(), np.full(len(label), np.nan), texts.classes, shown)

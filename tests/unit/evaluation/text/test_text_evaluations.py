@@ -597,3 +597,14 @@ def test_an_auxiliary_loss_needs_a_causal_encoder_and_is_a_term(tmp_path):
         encoder = GPT(text_spec(), dim=8, depth=1, heads=2, mlp_ratio=1.0, norm="layer", dropout=0.0, positions=None)
         found = ask(name, tmp_path, encoder, auxiliary=0.5, epochs=1)
         assert all(math.isfinite(each.value) for each in found.metrics)
+
+
+@pytest.mark.parametrize("name", ["text_classification", "sentence_pair"])
+def test_what_each_text_was_given_is_kept(name, tmp_path):
+    found = ask(name, tmp_path, Same(text_spec()))
+    assert [each.split for each in found.predictions] == ["test", "val"]
+    said = found.predictions[0]
+    right = (said.label == said.predicted).mean()
+    assert right == pytest.approx(value(found, "accuracy"))
+    assert len(said.texts) == len(said.label)
+    assert set(said.label) <= set(range(len(said.names)))
