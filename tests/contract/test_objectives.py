@@ -106,6 +106,12 @@ def config_on(name: str, network: str) -> Config:
         )
     )  # fmt: skip
     chosen.backbone.update(settings)
+    if name == "vq":
+        spec = construct.source(chosen)[1]
+        side = construct.encoder(chosen.backbone, spec).map(spec.to_input(spec.fake(1))).shape[-1]
+        chosen.objective["decoder_widths"] = [8] * (
+            (spec.width // side).bit_length() - 1
+        )  # as often as the network halves the sides
     if issubclass(backbone, PatchEncoder) and name in ("dino", "swav"):
         chosen.objective["small_views"]["size"] = None  # it reads images of one size
     return chosen
