@@ -86,8 +86,8 @@ def on_libraries() -> list[str]:
         backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
         reads = get_type_hints(backbone.__init__)["spec"]
         for name in TRAINED:
-            if (network, name) in libraries.TOO_SMALL:
-                continue
+            if (network, name) in libraries.TOO_SMALL or (reads is TextSpec and target(name).reads_pairs):
+                continue  # the second: pairs of texts are read from files
             hints = get_type_hints(target(name).__init__)
             if issubclass(backbone, hints["encoder"]) and issubclass(reads, hints["spec"]):
                 found.append(f"{name}{ON}{network}")
@@ -99,12 +99,9 @@ def config_on(name: str, network: str) -> Config:
     libraries.needs(option)
     backbone = locate(yaml.safe_load((conf_dir() / "backbone" / f"{option}.yaml").read_text())["_target_"])
     text = get_type_hints(backbone.__init__)["spec"] is TextSpec
-    chosen = typed(
-        composed(
-            [*SMALL, *(made_text.overrides() if text else ["dataset=fake_images"]), f"objective={name}",
-             f"backbone={option}"]
-        )
-    )  # fmt: skip
+    images = ["dataset=halves" if target(name).reads_pairs else "dataset=fake_images"]
+    data = made_text.overrides() if text else images
+    chosen = typed(composed([*SMALL, *data, f"objective={name}", f"backbone={option}"]))
     chosen.backbone.update(settings)
     if name == "vq":
         spec = construct.source(chosen)[1]
