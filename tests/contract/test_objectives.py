@@ -28,6 +28,7 @@ from ssl_runner.interfaces import (
     ClipEncoder,
     CountEncoder,
     FrameEncoder,
+    ImageSpec,
     MixtureEncoder,
     Objective,
     PatchEncoder,
@@ -105,6 +106,7 @@ def config_on(name: str, network: str) -> Config:
     chosen.backbone.update(settings)
     if name == "vq":
         spec = construct.source(chosen)[1]
+        assert isinstance(spec, ImageSpec)
         side = construct.encoder(chosen.backbone, spec).map(spec.to_input(spec.fake(1))).shape[-1]
         chosen.objective["decoder_widths"] = [8] * (
             (spec.width // side).bit_length() - 1
