@@ -25,7 +25,7 @@ from ssl_runner.reporting.comparison_figures import (
     say_value,
     setting_name,
 )
-from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves, read_about
+from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
 from ssl_runner.reporting.protocols import apart, elsewhere, quantity
 from ssl_runner.reporting.rows import (
     NOTHING,
@@ -47,6 +47,7 @@ from ssl_runner.results.result import (
     Evaluation,
     ResultError,
     Run,
+    read_about,
     read_metrics,
     read_result,
     write_atomically,

@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from PIL import Image
 
 from ssl_runner.figures import Bars, Clips, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
-from ssl_runner.results.result import write_atomically
+from ssl_runner.results.result import own_name, write_atomically
 
 WIDTH = 4.1  # inches
 DPI = 200
@@ -187,8 +187,7 @@ def save_figure(
     JSON. The figure of another evaluation is not replaced: then a part of `owner` is appended to the name. `Clips` also
     give an animated `name`.gif. Returns the path of the PNG. `Passages` give only `name`.txt, whose path is returned.
     """
-    if owner and read_about(folder / f"{name}.json").get("owner", owner) != owner:
-        name = f"{name}-{owner[:8]}"
+    name = own_name(folder, name, owner)
     about = {"title": title, "note": figure.note, "kind": type(figure).__name__.lower(), "order": order}
     about |= {"owner": owner, "subject": subject}
     if isinstance(figure, Passages):
@@ -199,15 +198,6 @@ def save_figure(
     write_atomically(folder / "dark" / f"{name}.png", draw(figure, DARK))
     write_atomically(folder / f"{name}.json", json.dumps(about, ensure_ascii=False) + "\n")
     return write_atomically(folder / f"{name}.png", draw(figure, LIGHT))
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """The JSON of a figure from `save_figure`; empty if it cannot be read."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def passages_text(figure: Passages) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_runner.results.metrics import Split
-from ssl_runner.results.result import write_atomically
+from ssl_runner.results.result import own_name, write_atomically
 
 FOLDER = "predictions"  # of a run
 
@@ -50,18 +50,10 @@ def write_predictions(folder: Path, name: str, found: Sequence[Predictions], own
     `owner`: the evaluation (`Evaluation.owner`), which is in `name`.json. The files of another evaluation are not
     replaced: then a part of `owner` is appended to the name.
     """
-    if _owner(folder / f"{name}.json", owner) != owner:
-        name = f"{name}-{owner[:8]}"
+    name = own_name(folder, name, owner)
     write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
     write_atomically(folder / f"{name}-confusion.csv", _confusion_table(found))
     return write_atomically(folder / f"{name}.csv", _table(found))
-
-
-def _owner(path: Path, unknown: str) -> str:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["owner"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return unknown
 
 
 def _table(found: Sequence[Predictions]) -> str:

@@ -145,6 +145,22 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON beside a figure or a table, which says what it shows; empty if it cannot be read."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def own_name(folder: Path, name: str, owner: str) -> str:
+    """`name`, with a part of `owner` (`Evaluation.owner`) appended where `name`.json is another evaluation's, so that
+    its files are not replaced."""
+    other = owner and read_about(folder / f"{name}.json").get("owner", owner) != owner
+    return f"{name}-{owner[:8]}" if other else name
+
+
 def plain_result(result: Result) -> dict[str, Any]:
     """A result as the JSON values that `result.json` holds. Raises TypeError for a value that JSON has no form for."""
     return {"schema": SCHEMA, **to_plain(asdict(result))}

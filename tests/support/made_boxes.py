@@ -8,6 +8,21 @@ from PIL import Image
 
 COLORS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 SIZE = (24, 16)  # width, height
+SETTINGS: dict[str, object] = {  # of a dataset of boxes, whatever its layout
+    "classes": None,
+    "outside": "refuse",
+    "without_boxes": "refuse",
+    "size": 8,
+    "channels": 3,
+    "depth": None,
+    "bits": 8,
+    "range": None,
+    "on_broken": "refuse",
+    "workers": 2,
+    "test_fraction": 0.25,
+    "val_fraction": 0.25,
+    "split_seed": 0,
+}
 
 Object = tuple[str, int, int, int, int]  # class; first column and row, last column and row, from 1
 

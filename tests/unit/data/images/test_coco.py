@@ -7,26 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from made_boxes import PARTS, SIZE, objects, write_voc
+from made_boxes import PARTS, SETTINGS, SIZE, objects, write_voc
 
 from ssl_runner.data.images.coco import COCO
 from ssl_runner.data.images.voc import VOC
-
-SETTINGS = {
-    "classes": None,
-    "outside": "refuse",
-    "without_boxes": "refuse",
-    "size": 8,
-    "channels": 3,
-    "depth": None,
-    "bits": 8,
-    "range": None,
-    "on_broken": "refuse",
-    "workers": 2,
-    "test_fraction": 0.25,
-    "val_fraction": 0.25,
-    "split_seed": 0,
-}
 
 
 def make(root: Path, **changes: object) -> COCO:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_boxes import PARTS, SIZE, annotation, objects, write_voc
+from made_boxes import PARTS, SETTINGS, SIZE, annotation, objects, write_voc
 
 from ssl_runner.data.any.download import Remote
 from ssl_runner.data.any.module import DataModule
@@ -17,27 +17,8 @@ from ssl_runner.testing.datasets import *  # noqa: F403
 
 
 def make(root: Path, **changes: object) -> VOC:
-    settings = {
-        "root": str(root),
-        "year": 2007,
-        "download": False,
-        "origin": 1,
-        "classes": None,
-        "outside": "refuse",
-        "without_boxes": "refuse",
-        "size": 8,
-        "channels": 3,
-        "depth": None,
-        "bits": 8,
-        "range": None,
-        "on_broken": "refuse",
-        "cache": str(root.parent / "cache"),
-        "workers": 2,
-        "test_fraction": 0.25,
-        "val_fraction": 0.25,
-        "split_seed": 0,
-    }
-    return VOC(**{**settings, **changes})
+    own = {"root": str(root), "cache": str(root.parent / "cache"), "year": 2007, "download": False, "origin": 1}
+    return VOC(**{**SETTINGS, **own, **changes})
 
 
 @pytest.fixture
