@@ -36,7 +36,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/reporting/exports.py": {"markup that is escaped": ["escaped"]},
     "ssl_runner/reporting/plots.py": {
         "SVG as matplotlib writes it": ["draw_svg", "_suit_page"],
-        "words of a caption": ["_fit"],
+        "words of a caption": ["_across"],
         "columns of metrics.csv, named as wandb has them: part/metric": ["loss_curves", "_part"],
     },
     "ssl_runner/results/result.py": {"a last line without its end": ["read_metrics"]},
