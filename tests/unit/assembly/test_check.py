@@ -166,7 +166,7 @@ def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: st
     chosen.backbone.update({"depth": 1} if backbone.startswith(("vit", "bert", "gpt")) else {})
     chosen.backbone.update(libraries.SMALLER.get(backbone, {}))
     of_one_size = issubclass(target("backbone", backbone), PatchEncoder | MixtureEncoder)
-    if of_one_size and objective in ("swav", "dino"):
+    if of_one_size and objective in ("swav", "dino", "lejepa"):
         chosen.objective["small_views"]["size"] = None
     if objective == "vq" and backbone == "vgg19_bn":
         chosen.objective["decoder_widths"] = [8] * 5  # as often as it halves the sides
