@@ -57,6 +57,7 @@ def refused(*overrides: str) -> str:
         (["batch_size=1"], "batch_size is 1; a contrastive loss needs other examples"),
         (["objective.views.crop_scale=[0.5,1.5]"], "objective.views.crop_scale"),
         (["objective.projector=[]"], "objective.projector is []"),
+        (["trainer.chunk=8"], "trainer.chunk is 8, and backbone=convnet normalizes over the batch"),
         (["objective=rotation", "dataset.width=24"], "images are 32 x 24; objective=rotation needs square ones"),
         (["objective=mae", "backbone=vit_micro", "backbone.patch=5"], "backbone.patch"),
         (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
