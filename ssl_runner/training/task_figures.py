@@ -43,12 +43,9 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
     reader = Reader(spec)
     rows: dict[str, Sequence[str]] = {"example": [reader(ids) for ids in batch.data.tolist()]}
     for part in _parts(objective, batch, predict):
-        if isinstance(part.task, TellsInText) and part.role == "x":
-            rows |= _rows_of_text(part, reader)  # its first tensor is text
-            rows = {name: row for name, row in rows.items() if name != "example"}
-        elif isinstance(part.task, TellsInText):
-            said = part.task.passages(part.x, part.value, reader)
-            rows |= {f"{part.name}, {what}": texts for what, texts in said.items()}
+        if isinstance(part.task, TellsInText):
+            rows |= _told_in_text(part, part.task, reader)
+            rows.pop("example", None)
         else:
             rows |= _rows_of_text(part, reader)
     if any(row == rows.get("example") for name, row in rows.items() if name != "example"):
@@ -56,6 +53,16 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
     ends = "" if spec.special.eos is None else f"{EOS} the end of a sentence, "
     said = f"{MASK} a hidden token, {ends}{SEP} the end of a segment or document"
     return Passages(rows, f"{said}, {UNK} a word that the vocabulary lacks.")
+
+
+def _told_in_text(part: "Part", task: TellsInText, reader: "Reader") -> dict[str, Sequence[str]]:
+    """x, y or what is predicted, as the objective shows them; x as its text, where the objective does not show it."""
+    if part.role == "x":
+        said = task.passages(part.x, part.y, reader)
+        own = {what: texts for what, texts in said.items() if what[0] == "x"}
+        return own or _rows_of_text(part, reader)
+    said = task.passages(part.x, part.value, reader)
+    return {f"{part.name}{what[1:]}": texts for what, texts in said.items() if what[0] == "y"}
 
 
 def _rows_of_text(part: "Part", reader: "Reader") -> dict[str, Sequence[str]]:
@@ -138,7 +145,8 @@ class Part(NamedTuple):
     role: str  # "x", "y", "predicted"
     task: Objective[Any, Any]
     x: Any
-    value: Any
+    y: Any
+    value: Any  # that of its role
     count: int  # examples
 
 
@@ -172,7 +180,9 @@ def _parts(objective: Objective, batch: Batch, predict: bool) -> list[Part]:
             said = {"x": its_x, "y": its_y}
             if predict and isinstance(task, Predicts):
                 said["predicted"] = task.predict(its_x)
-            parts += [Part(f"{role}{name}", role, task, its_x, each, len(batch.data)) for role, each in said.items()]
+            parts += [
+                Part(f"{role}{name}", role, task, its_x, its_y, each, len(batch.data)) for role, each in said.items()
+            ]
     objective.train(training)
     return parts
 
