@@ -163,6 +163,7 @@ TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer 
 
 ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior; not part of an identity at this value
     "control": "none",
+    "extend": None,
     "sweep": {
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
         "pruner": "median", "monitor": "val/knn_accuracy", "engine": "local", "jobs": None, "settings": None,
