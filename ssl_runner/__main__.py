@@ -33,9 +33,10 @@ COMMAND = Command(
 
 def task(cfg: DictConfig) -> Answer:
     from ssl_runner.config.names import older_names
+    from ssl_runner.assembly.extension import extending
     from ssl_runner.config.request import RunRequest
 
-    request = RunRequest.composed(cfg)
+    request = extending(RunRequest.composed(cfg))
     for older, now in older_names(OmegaConf.to_container(cfg, resolve=False)):
         say(f"note: {older} is called {now} now; the older name works until 1.0")
     from ssl_runner.commands.run import answered

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_runner.assembly.extension import run_of, with_run
 from ssl_runner.commands.answers import Parser, Refused, answering, asked, refuse
 from ssl_runner.commands.explain import explained
 from ssl_runner.commands.help import Command, help_text
@@ -166,6 +167,8 @@ def perform(
 
     from ssl_runner.config.loader import application, compose_line, of_hydra, parsed
 
+    if not multirun and run_of(words) is not None:
+        words, _ = loader.words_now(name, with_run(words))
     cfg, are_several = compose_line(loader, name, words, multirun)
     lines = list(zip(parsed(words), words, strict=True))
     if are_several and several is None:

@@ -107,8 +107,8 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
         raise ConfigError([str(error)]) from error
     # The encoder is in the run's folder: of what it began with, no file is needed any more.
     node = export.about_encoder(export.encoder_folder(folder))["backbone"]
-    config = replace(config, backbone=node, start_from=None)
-    own = typed({**plain, "backbone": node, "start_from": None})
+    config = replace(config, backbone=node, start_from=None, extend=None)
+    own = typed({**plain, "backbone": node, "start_from": None, "extend": None})
     evaluators = check.evaluations(config, spec).evaluators
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))

@@ -166,6 +166,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "pretrain_examples": None,
     "yes": False,
     "sweep.ask": False,
+    "extend": None,
     "sweep": {
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
         "pruner": "median", "monitor": "val/knn_accuracy", "ask": False, "engine": "local", "jobs": None,

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from ssl_runner.config import identity
 from ssl_runner.config.schema import Config, typed
 
+AXES = ("dataset", "objective", "backbone")
 CONTENTS = "contents"  # the key of the fingerprints of files; configs of older versions lack it
 
 
@@ -61,6 +62,13 @@ class RunRequest:
     def folder(self) -> Path:
         """The run's folder."""
         return self.own_folder if self.older is None else self.older
+
+    @property
+    def described(self) -> str:
+        """The options of its main axes, as the command line says them."""
+        names = self.config.names
+        control = "" if self.config.control == "none" else f" control={self.config.control}"
+        return " ".join(f"{axis}={names.get(axis, '?')}" for axis in AXES) + control
 
     @property
     def name(self) -> str:

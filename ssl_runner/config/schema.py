@@ -108,6 +108,7 @@ class Config:
     controls: list[Literal["random_start", "initial", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
+    extend: str | None
     output: str = field(metadata=key(identity=False))
     resume: Literal["auto", "never", "must"] = field(metadata=key(identity=False))
     check: bool = field(metadata=key(identity=False))

@@ -117,6 +117,8 @@ def pretrain(
         config.control,
         settings.skip_nonfinite,
     )
+    if reached is not None and not reached.path.is_relative_to(folder):  # of the run that this one extends
+        module.batches_per_epoch = batches
     if settings.compile:
         model.encoder.compile()
 
