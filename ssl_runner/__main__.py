@@ -32,8 +32,8 @@ COMMAND = Command(
 
 
 def task(cfg: DictConfig) -> Answer:
-    from ssl_runner.config.names import older_names
     from ssl_runner.assembly.extension import extending
+    from ssl_runner.config.names import older_names
     from ssl_runner.config.request import RunRequest
 
     request = extending(RunRequest.composed(cfg))

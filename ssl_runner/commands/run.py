@@ -43,8 +43,8 @@ from ssl_runner.results.address import address
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import (
     INITIAL,
-    PRETRAINED,
     METRICS,
+    PRETRAINED,
     RANDOM_START,
     REPORT,
     UNTRAINED,
@@ -63,8 +63,8 @@ from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
-from ssl_runner.runtime.terminal import Terminal, shown
 from ssl_runner.runtime.signals import Stopped
+from ssl_runner.runtime.terminal import Terminal, shown
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
