@@ -26,6 +26,7 @@ from ssl_runner.interfaces import (
     TextSpec,
 )
 from ssl_runner.loggers.interface import RunContext
+from ssl_runner.nn.recompute import normalizes_over_batch, outermost
 
 
 def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
@@ -106,6 +107,7 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     if config.start is not None and is_exported(config.start):
         check_vocabulary(config.start, spec)
     model = objective(config, spec, config.start, "files")
+    check_chunk(config, model)
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
     check_encoder(evaluators, model.encoder, spec)
@@ -117,6 +119,18 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
         untrained = f"objective={config.names.get('objective')} trains nothing"
         raise ConfigError([f"control is shuffled_target, and {untrained}: set control=none"])
     return found, spec
+
+
+def check_chunk(config: Config, model: Objective) -> None:
+    """Raise ConfigError if encoders are to read a part of the batch at a time, and normalize over it."""
+    if config.trainer.chunk is not None and any(map(normalizes_over_batch, outermost(model))):
+        raise ConfigError(
+            [
+                f"trainer.chunk is {config.trainer.chunk}, and backbone={config.names.get('backbone')} normalizes over "
+                "the batch, which then would be over a part of it: set backbone.norm=group where the backbone has it, "
+                "choose a Transformer, or set trainer.chunk=null"
+            ]
+        )
 
 
 def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:

@@ -179,6 +179,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "trainer.checkpoint_steps": None,
     "trainer.checkpoints": 1,
     "trainer.skip_nonfinite": 0,
+    "trainer.chunk": None,
+    "trainer.recompute": "none",
     "torch.optim.Adagrad.fused": False,
     "ssl_runner.backbones.resnet.ResNet.last_relu": True,
     "ssl_runner.backbones.resnet.ResNet.widening": 4,

@@ -44,6 +44,8 @@ class Trainer:
     accumulate: int = field(metadata=key(least=1))
     clip_norm: float | None = field(metadata=key(above=0))
     compile: bool
+    chunk: int | None = field(metadata=key(least=1, identity=False))
+    recompute: Literal["none", "blocks"] = field(metadata=key(identity=False))
     log_every_n_steps: int = field(metadata=key(least=1, identity=False))
     validations: int = field(metadata=key(least=0))
     val_batches: int = field(metadata=key(least=1))
@@ -167,6 +169,12 @@ def clashes(config: Config) -> Iterator[str]:
         yield (
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
             "the monitor runs at each validation: set trainer.validations to 1 or more"
+        )
+    less = [key for key in ("chunk", "recompute") if getattr(config.trainer, key) not in (None, "none")]
+    if config.trainer.compile and less:
+        yield (
+            f"trainer.compile is true, and trainer.{less[0]} is {getattr(config.trainer, less[0])}; these do not go "
+            "together: set one of them"
         )
     if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
         yield "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"
