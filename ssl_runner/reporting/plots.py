@@ -524,6 +524,7 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
         axes.set_xscale("log")
     if figure.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     _mark(axes, x)
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
