@@ -59,6 +59,7 @@ class Lines(NamedTuple):
     high: Mapping[str, Sequence[float]] = {}
     references: Mapping[str, Sequence[float]] = {}  # drawn thin; one named like a curve has its color
     points: Mapping[str, Sequence[Point]] = {}  # name of a curve -> the single results behind it
+    log_y: bool = False
 
 
 class Bars(NamedTuple):

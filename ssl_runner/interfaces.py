@@ -795,6 +795,17 @@ class Writes(Protocol):
 
 
 @runtime_checkable
+class Quantizes(Protocol):
+    """An objective that turns an image into a grid of discrete codes, and such a grid into an image."""
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, h, w) int64: the code of each cell, from 0."""
+
+    def program(self) -> Mapping[str, Tensor]:
+        """What `nn.code_decoder.CodeDecoder` needs to make images of codes."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """An objective with latent codes z ~ N(0, I), whose posterior q(z | x) gives a lower bound on log p(y)."""
 

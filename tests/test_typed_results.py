@@ -60,6 +60,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     },
     "scripts/corpora.py": {"a text's paragraphs": ["halves"], "a file's lines": ["stsb_same"]},
     "scripts/methods_run.py": {"words of a command line": ["same_seed"]},
+    "ssl_runner/reporting/payoff.py": {"dotted keys of a config": ["_network", "_way", "_is_start"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
     "ssl_runner/commands/cli.py": {
         "messages of Hydra, and its words": ["explain", "hydra_main"],

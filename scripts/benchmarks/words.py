@@ -116,8 +116,9 @@ def _same_quality(
         spearman, _ = _judged(judge, encoder, data, config.seed)
         best = max(best, spearman)
         if spearman >= goal:
-            return f"seed {config.seed}: gensim reaches {goal:.3f} in {epochs} epochs, {seconds:.1f} s; ours: {ours:.1f} s"
-    return f"seed {config.seed}: gensim has at most {best:.3f} in up to {epochs} epochs, {seconds:.1f} s; ours: {ours:.1f} s"
+            break
+    what = f"reaches {goal:.3f} in" if best >= goal else f"has at most {best:.3f} in up to"
+    return f"seed {config.seed}: gensim {what} {epochs} epochs, {seconds:.1f} s; ours: {ours:.1f} s"
 
 
 def _judged(judge: WordSimilarity, encoder: Encoder, data: DataModule, seed: int) -> tuple[float, float]:

@@ -12,7 +12,9 @@ from ssl_runner.assembly.export import exported_spec
 from ssl_runner.assembly.weights import is_exported, named_files, start_files
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit, unfit_evaluations
+from ssl_runner.config.identity import of_no_use
 from ssl_runner.config.schema import Config
+from ssl_runner.data.any.splits import check_part
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.interfaces import (
     DataSource,
@@ -88,6 +90,13 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     check_fit(config)
     found, spec = source(config)
     count = found.count()
+    wanted = None if of_no_use({"objective": config.objective}) else config.pretrain_examples
+    if wanted is not None and count is not None:
+        try:
+            check_part(wanted, count)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+    count = wanted or count
     if count is not None and config.batch_size > count:
         raise ConfigError(
             [f"batch_size is {config.batch_size}; it must be at most {count}, the number of pretraining examples"]

@@ -70,6 +70,7 @@ class Sweep:
     metric: str
     pruner: Literal["none", "median"]
     monitor: str
+    ask: bool
     engine: Literal["local", "submitit", "ray"]
     jobs: int | None = field(metadata=key(least=1))
     settings: dict[str, Any] | None
@@ -101,6 +102,7 @@ class Config:
     trainer: Trainer
     budget: Budget
     seed: int = field(metadata=key(least=0))
+    pretrain_examples: int | None = field(metadata=key(least=1))
     batch_size: int = field(metadata=key(least=1))
     control: Literal["none", "shuffled_target"]
     controls: list[Literal["random_start", "initial", "pixels", "bag_of_words"]]
@@ -110,6 +112,7 @@ class Config:
     resume: Literal["auto", "never", "must"] = field(metadata=key(identity=False))
     check: bool = field(metadata=key(identity=False))
     sweep: Sweep = field(metadata=key(identity=False))
+    yes: bool = field(metadata=key(identity=False))
     names: dict[str, str] = field(
         metadata=key(identity=False)
     )  # the chosen option of each axis, for messages and folders

@@ -18,6 +18,8 @@ from ssl_runner.figures import Bars, Dots, HeatMap, Lines, Point
 from ssl_runner.figures import Drawn as Figure
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
+from ssl_runner.reporting.payoff import figure as payoff_figure
+from ssl_runner.reporting.payoff import payoffs
 from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
 from ssl_runner.reporting.rows import label, show, show_interval
 from ssl_runner.results.address import Address
@@ -86,7 +88,11 @@ class Place(NamedTuple):
 def comparison_figures(comparison: Comparison, links: Mapping[Path, str] | None = None) -> list[Panel]:
     """All pictures of a comparison, the most informative first. `links`: a run's folder -> the URL of its report."""
     groups = _groups(comparison, links or {})
-    panels: list[Panel] = []
+    panels = [
+        Panel(re.sub(r"[^a-z0-9]+", "-", f"pretraining-pays-on-{dataset}".lower()), "Where pretraining pays", drawn)
+        for dataset, found in payoffs(comparison).items()
+        if (drawn := payoff_figure(dataset, found)) is not None
+    ]
     for make in (_of_main_column, _over_conditions, _training, _ranks, _of_other_columns):
         for group in groups:
             for title, figure in make(group):

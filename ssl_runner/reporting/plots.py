@@ -459,6 +459,8 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
     x = np.asarray(figure.x, dtype=float)
     if figure.log_x:
         axes.set_xscale("log")
+    if figure.log_y:
+        axes.set_yscale("log")
     _mark(axes, x)
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
