@@ -41,7 +41,7 @@ class IBOT(Objective[MaskedViews, Tensor]):
     teacher, the moving average of both, with a center and a temperature each for images and patches. An image is masked
     with probability `mask_probability`, in rectangles that cover a share of it from `mask_ratio`.
     Zhou, Wei, Wang, Shen, Xie, Yuille, Kong 2022, "iBOT: Image BERT Pre-Training with Online Tokenizer",
-    https://arxiv.org/abs/2111.07832, section 3, eq. 3 and 4.
+    https://arxiv.org/abs/2111.07832, section 3.
     Differs from the paper: mean features in place of a class token; what is learned for masked places is a patch of
     pixels (`nn.mask_patch`); no small crops; a small head; the last layer learns from the first step on; the weight
     decay is constant.
