@@ -126,7 +126,6 @@ def run(request: RunRequest) -> Path:
     return folder
 
 
-@contextmanager
 def tell_of_others(request: RunRequest, note: str, console: Console) -> None:
     """Print what is to be said of an older run, and of a finished one that differs in its budget alone, which is
     smaller."""
@@ -154,6 +153,7 @@ def naming_step(folder: Path) -> Iterator[None]:
         raise Stopped(number, 0 if found is None else found.step) from stop
 
 
+@contextmanager
 def noting_failure(folder: Path) -> Iterator[None]:
     """Have the status of a run say why it failed, if it does; what is said of an attempt before is removed."""
     if (before := read_status(folder)) is not None and before.failed:
