@@ -31,6 +31,7 @@ from ssl_runner.assembly.places import (
 )
 from ssl_runner.commands.answers import about_run
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.commands.waiting import waiting
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import mentions_older
@@ -43,8 +44,8 @@ from ssl_runner.results.address import address
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import (
     INITIAL,
-    PRETRAINED,
     METRICS,
+    PRETRAINED,
     RANDOM_START,
     REPORT,
     UNTRAINED,
@@ -63,8 +64,8 @@ from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
-from ssl_runner.runtime.terminal import Terminal, shown
 from ssl_runner.runtime.signals import Stopped
+from ssl_runner.runtime.terminal import Terminal, shown
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
@@ -126,7 +127,6 @@ def run(request: RunRequest) -> Path:
     return folder
 
 
-@contextmanager
 def tell_of_others(request: RunRequest, note: str, console: Console) -> None:
     """Print what is to be said of an older run, and of a finished one that differs in its budget alone, which is
     smaller."""
@@ -154,6 +154,7 @@ def naming_step(folder: Path) -> Iterator[None]:
         raise Stopped(number, 0 if found is None else found.step) from stop
 
 
+@contextmanager
 def noting_failure(folder: Path) -> Iterator[None]:
     """Have the status of a run say why it failed, if it does; what is said of an attempt before is removed."""
     if (before := read_status(folder)) is not None and before.failed:
@@ -199,7 +200,8 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     """Pretrain and evaluate in the run's folder; the result is written last."""
     # The data, and the initial objective.
     started = datetime.now(UTC)
-    data = load_data(request.config, source)
+    with waiting(console):
+        data = load_data(request.config, source)
     if any(f"dataset.{setting}" not in request.config.contents for setting in source.contents()):  # just downloaded
         begun_in = request.folder
         request = with_contents(request, source, data.spec)
@@ -208,7 +210,8 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         if request.config.resume != "never":
             check_unchanged(request)
     config, folder = request.config, request.folder
-    model = fresh(config, data)
+    with waiting(console):  # statistics of the data are taken
+        model = fresh(config, data)
     introduce(config, model, data, console)
 
     # The folder, with the checkpoint of an earlier session if there is one.
@@ -230,10 +233,10 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         pretraining, cost = pretrain(request, model, data, loggers, reached, console)
         leave()  # only this process continues
         export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
+        pretraining = replace(pretraining, extends=extension.about(config))
         result, failures = judge(request, model, data, console, started, pretraining, cost)
         loggers.log_summary(summary(result.results))
         loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
-        pretraining = replace(pretraining, extends=extension.about(config))
         success = True
     finally:
         loggers.finish(success)

@@ -32,7 +32,7 @@ from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.signals import STOPPED, requeue
 from ssl_runner.runtime.terminal import Terminal
-from ssl_runner.sweeps.board import Board, outcome_table
+from ssl_runner.sweeps.board import Board, print_outcomes
 from ssl_runner.sweeps.engines.choose import engine
 from ssl_runner.sweeps.engines.interface import Work
 from ssl_runner.sweeps.engines.settings import check_settings
@@ -209,8 +209,9 @@ def work(
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    comparison = summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
-    console.print(outcome_table(outcomes, len(done)))
+    failed = [f"{each.job.label}: {each.why}" for each in outcomes if each.state == "failed"]
+    comparison = summarize(folder, [*done, *(each.job for each in outcomes)], failed, config, console)
+    print_outcomes(console, outcomes, len(done))
     if isinstance(source, Guided):
         console.print(source.best())
     if code:
