@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Column, Comparison, Setting
@@ -54,6 +55,7 @@ from ssl_runner.results.result import (
 )
 from ssl_runner.results.values import text
 
+HEAD, BODY = "<!-- read again -->", "<!-- under way -->"  # where `live` puts what still runs into a comparison
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
 
@@ -119,7 +121,7 @@ def write_report(folder: Path) -> Path:
     config = folder / "config.yaml"
     rows = result_rows(result)
     page = (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -145,6 +147,12 @@ def write_comparison(
 
     `problems`: a line for each run that was left out, besides what the comparison notes itself.
     """
+    page = comparison_page(path, comparison, title, problems)
+    return write_atomically(path, page.replace(HEAD, "", 1).replace(BODY, "", 1))
+
+
+def comparison_page(path: Path, comparison: Comparison, title: str, problems: Sequence[str] = ()) -> str:
+    """The page of `write_comparison`, with the marks `HEAD` and `BODY`."""
     runs = [run for setting in comparison.settings for run in setting.runs.values()]
     links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
     links = {folder: link for folder, link in links.items() if link}
@@ -153,8 +161,8 @@ def write_comparison(
         Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"figure-{place}"))
         for place, panel in enumerate(panels[:MOST_FIGURES])
     ]
-    page = (
-        _environment()
+    return (
+        templates()
         .get_template("compare.html.j2")
         .render(
             title=title,
@@ -182,7 +190,6 @@ def write_comparison(
             problems=[*comparison.problems, *problems],
         )
     )
-    return write_atomically(path, page)
 
 
 def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) -> list[Column]:
@@ -212,7 +219,8 @@ def _seconds(setting: Setting) -> str:
     return NOTHING if seconds is None else duration(seconds.mean)
 
 
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """What renders the templates of pages."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ssl_runner.reporting", "."),
         autoescape=True,
@@ -238,6 +246,8 @@ def _environment() -> jinja2.Environment:
         "colors": {"light": LIGHT, "dark": DARK},
         "LONG_PROTOCOL": LONG_PROTOCOL,
         "LONG_TABLE": LONG_TABLE,
+        "BODY": Markup(BODY),
+        "HEAD": Markup(HEAD),
         "NOTHING": NOTHING,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,
