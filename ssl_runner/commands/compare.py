@@ -150,7 +150,7 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
         say(f"drawing {options.html}")
         from ssl_runner.reporting.page import write_comparison  # jinja2 and matplotlib: only where asked for
 
-        write_comparison(options.html, comparison)
+        write_comparison(options.html, comparison, best_first=options.sort is None)
     for path, write in texts:
         if path == "-" and options.json != "-":
             print(plain(write()), end="")

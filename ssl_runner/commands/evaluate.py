@@ -233,6 +233,7 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
             known = plain["dataset"] if own else in_its_file(names["dataset"])
             settings = set_otherwise(known, taken["dataset"])
             on = DataRef(dataset=names["dataset"], own=own and not settings, settings=settings)
+            taken["pretrain_examples"] = None  # of the run's own data
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         taken |= suited(asked, domain)

@@ -31,7 +31,7 @@ from ssl_runner.interfaces import (
     TextSpec,
     VideoSpec,
 )
-from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.plots import LEAST_DRAWN, save_figure
 from ssl_runner.results.metrics import DataRef, Precision
 from ssl_runner.results.predictions import FOLDER as PREDICTIONS
 from ssl_runner.results.predictions import write_predictions
@@ -202,7 +202,13 @@ def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluat
 
 
 def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
-    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
+    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject. Curves of fewer
+    points than make a line are not drawn: their numbers are metrics."""
+    drawn = {
+        subject: figure
+        for subject, figure in drawn.items()
+        if not isinstance(figure, Lines) or len(figure.x) >= LEAST_DRAWN
+    }
     lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
     if len(lines) > 1:
         first = next(iter(lines.values()))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
@@ -27,6 +27,7 @@ from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import Config
 from ssl_runner.reporting.comparison import Comparison, compare
 from ssl_runner.reporting.exports import summary, table
+from ssl_runner.reporting.payoff import payoffs, sentence
 from ssl_runner.reporting.tables import comparison_tables, headlines
 from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
@@ -35,11 +36,15 @@ from ssl_runner.runtime.terminal import Terminal
 from ssl_runner.sweeps.board import Board, print_outcomes
 from ssl_runner.sweeps.engines.choose import engine
 from ssl_runner.sweeps.engines.interface import Work
+from ssl_runner.sweeps.engines.local import Local
 from ssl_runner.sweeps.engines.settings import check_settings
 from ssl_runner.sweeps.live import LivePage, Watchers
 from ssl_runner.sweeps.plan import Axes, Composer, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from ssl_runner.commands.estimate import Estimate
 
 MOST_REHEARSED = 100  # settings that are checked on fake examples in advance; others when they start
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
@@ -56,12 +61,14 @@ class Swept(NamedTuple):
     outcomes: Sequence[Outcome] = ()  # of all runs that are not waiting, with those that were finished before
     comparison: Comparison | None = None  # of the finished runs, if there are any
     planned: int = 0
-    checked: bool = False  # with `check` nothing was run
+    checked: bool = False  # with `check`, or before `yes`, nothing was run
+    hours: float | None = None  # that the remaining runs would take, where that was asked
 
     def answer(self) -> dict[str, Any]:
         """What --json says of it."""
         if self.checked:
-            return {"valid": True, "planned": self.planned, "finished": len(self.outcomes)}
+            hours = {} if self.hours is None else {"hours": round(self.hours, 3)}
+            return {"valid": True, "planned": self.planned, "finished": len(self.outcomes), **hours}
         runs = [
             {
                 "label": each.job.label,
@@ -104,6 +111,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     if config.sweep.search == "optuna":
         source: Source = Guided(composer, axes, config, folder)
         done: list[RunRequest] = []
+        missing = []
         for label, problem in rehearse([example]).values():
             raise ConfigError([f"{label}: {problem}"])
     else:
@@ -127,11 +135,25 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     if config.check:
         console.print(f"valid: {len(jobs) or config.sweep.trials} runs, {len(done)} of them finished")
         return Swept(folder, 0, before(done), planned=len(jobs) or config.sweep.trials, checked=True)
+    if config.sweep.ask and not config.yes and source.waiting():
+        cost = estimated(config, missing or [example], source, console)
+        return Swept(folder, 0, before(done), planned=len(jobs) or config.sweep.trials, checked=True, hours=cost.hours)
     with locked(folder) if config.sweep.search == "optuna" else nullcontext():
         swept = work(config, axes, source, jobs, done, arguments, console)
     if swept.code == STOPPED and (queued := requeue()):
         console.print(queued)
     return swept
+
+
+def estimated(config: Config, jobs: Sequence[RunRequest], source: Source, console: Console) -> "Estimate":
+    """Print what the remaining runs will cost, and how they are begun."""
+    from ssl_runner.commands.estimate import estimate
+
+    console.print("estimating: a few steps of each kind of run")
+    here = Local(WORK, config.sweep.jobs, source.waiting(), config.trainer.accelerator)  # whatever engine is set
+    found = estimate(jobs, source.waiting(), here.slots, here.threads)
+    console.print(f"{found}; nothing was begun: add yes=true", soft_wrap=True)
+    return found
 
 
 def before(done: Sequence[RunRequest]) -> list[Outcome]:
@@ -280,6 +302,8 @@ def summarize(
         return None
     comparison = compare(runs)
     console.print(*comparison_tables(comparison, console.width))
+    for dataset, found in payoffs(comparison).items():
+        console.print(sentence(dataset, found), soft_wrap=True)
     write_comparison(folder / PAGE, comparison, folder.name, failed)
     console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:

@@ -163,10 +163,14 @@ TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer 
 
 ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior; not part of an identity at this value
     "control": "none",
+    "pretrain_examples": None,
+    "yes": False,
+    "sweep.ask": False,
     "extend": None,
     "sweep": {
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
-        "pruner": "median", "monitor": "val/knn_accuracy", "engine": "local", "jobs": None, "settings": None,
+        "pruner": "median", "monitor": "val/knn_accuracy", "ask": False, "engine": "local", "jobs": None,
+        "settings": None,
     },
     "start_file": {"source": None, "license": None, "prefix": None, "matched": 1.0, "mean": None, "std": None},
     "trainer.monitor_examples": 0,
@@ -176,6 +180,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "trainer.checkpoint_steps": None,
     "trainer.checkpoints": 1,
     "trainer.skip_nonfinite": 0,
+    "trainer.chunk": None,
+    "trainer.recompute": "none",
     "torch.optim.Adagrad.fused": False,
     "ssl_runner.backbones.resnet.ResNet.last_relu": True,
     "ssl_runner.backbones.resnet.ResNet.widening": 4,

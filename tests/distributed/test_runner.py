@@ -182,6 +182,7 @@ def test_two_processes_leave_what_one_does(two: tuple[Path, str], tmp_path: Path
     assert said.count("pretraining 100%") == 1
 
 
+@pytest.mark.slow
 def test_torchrun_does_the_same(two: tuple[Path, str], tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ssl_runner")
     done = call(command(tmp_path, launcher=launcher))

@@ -214,7 +214,7 @@ def test_out_of_memory_names_what_takes_it(
     assert error.endswith(
         "step 4 is saved; the same command resumes from there. Lower batch_size (32), and raise "
         "trainer.accumulate (1) by the same factor to keep the examples per step; trainer.precision=bfloat16 "
-        "(now float32) halves the memory of activations\n"
+        "(now float32) halves the memory of activations, and trainer.recompute=blocks keeps few of them\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 

@@ -52,9 +52,9 @@ class Layers(Evaluator):
             ),
             {
                 "accuracy by depth": Lines(
-                    x=range(1, len(found) + 1),
+                    x=list(reversed(found)),
                     y={"accuracy": [accuracy_of(found[layer], "test") for layer in reversed(found)]},
-                    x_label="block, from the input",
+                    x_label="layer: a block, counted from the output",
                     y_label="accuracy on test",
                     note="A linear classifier on the frozen output of each block.",
                 )
