@@ -31,6 +31,7 @@ from ssl_runner.assembly.places import (
 )
 from ssl_runner.commands.answers import about_run
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.commands.waiting import waiting
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import mentions_older
@@ -199,7 +200,8 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
     """Pretrain and evaluate in the run's folder; the result is written last."""
     # The data, and the initial objective.
     started = datetime.now(UTC)
-    data = load_data(request.config, source)
+    with waiting(console):
+        data = load_data(request.config, source)
     if any(f"dataset.{setting}" not in request.config.contents for setting in source.contents()):  # just downloaded
         begun_in = request.folder
         request = with_contents(request, source, data.spec)
@@ -208,7 +210,8 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         if request.config.resume != "never":
             check_unchanged(request)
     config, folder = request.config, request.folder
-    model = fresh(config, data)
+    with waiting(console):  # statistics of the data are taken
+        model = fresh(config, data)
     introduce(config, model, data, console)
 
     # The folder, with the checkpoint of an earlier session if there is one.
@@ -230,10 +233,10 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         pretraining, cost = pretrain(request, model, data, loggers, reached, console)
         leave()  # only this process continues
         export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
+        pretraining = replace(pretraining, extends=extension.about(config))
         result, failures = judge(request, model, data, console, started, pretraining, cost)
         loggers.log_summary(summary(result.results))
         loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
-        pretraining = replace(pretraining, extends=extension.about(config))
         success = True
     finally:
         loggers.finish(success)

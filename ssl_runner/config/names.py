@@ -206,6 +206,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "ssl_runner.data.web_shards.WebShards.class_names": None,
     "ssl_runner.data.web_shards.WebShards.depth": None,
     "ssl_runner.data.web_shards.WebShards.range": None,
+    "ssl_runner.loggers.wandb_run.WandbRun.examples": False,
     "ssl_runner.losses.rules.InfoNCE.prior": 0.0,
     "ssl_runner.losses.rules.InfoNCE.learn_temperature": False,
     "ssl_runner.objectives.contrastive_views.ContrastiveViews.positives": {

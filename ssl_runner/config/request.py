@@ -66,12 +66,15 @@ class RunRequest:
     @property
     def described(self) -> str:
         """The options of its main axes, as the command line says them."""
-        names = self.config.names
-        control = "" if self.config.control == "none" else f" control={self.config.control}"
-        return " ".join(f"{axis}={names.get(axis, '?')}" for axis in AXES) + control
+        return described(self.config.names, self.config.control)
 
     @property
     def name(self) -> str:
         """What loggers call the run."""
         names, control = self.config.names, identity.control_suffix(self.config)
         return self.label or f"{names.get('objective')}-{names.get('dataset')}{control}-s{self.config.seed}"
+
+
+def described(names: Mapping[str, Any], control: str) -> str:
+    """The options of the main axes, as the command line says them: "dataset=mnist objective=mae backbone=vit_micro"."""
+    return " ".join(f"{axis}={names.get(axis, '?')}" for axis in AXES) + f" control={control}" * (control != "none")
