@@ -496,6 +496,8 @@ class PatchEncoder(Encoder):
     kind: ClassVar[str] = "a patch encoder (images, can encode a subset of patches)"
     patch: int  # side of a patch, pixels
     grid: tuple[int, int]  # patches down, patches across; N = their product
+    prefix: int = 0  # tokens that its blocks have before those of patches (a class token, registers)
+    any_size: ClassVar[bool] = False  # whether it reads images of other sizes, too, which patches fill
 
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:

@@ -178,6 +178,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "torch.optim.Adagrad.fused": False,
     "ssl_runner.backbones.resnet.ResNet.last_relu": True,
     "ssl_runner.backbones.resnet.ResNet.widening": 4,
+    "ssl_runner.backbones.vit.ViT.drop_path": 0.0,
+    "ssl_runner.backbones.vit.ViT.pool": "mean",
     "ssl_runner.data.arrays.Arrays.channel_axis": None,
     "ssl_runner.data.arrays.Arrays.clip": False,
     "ssl_runner.data.arrays.Arrays.range": None,

@@ -14,7 +14,7 @@ BATCH = Batch(torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(0
 
 def mae(**settings: object) -> MAE:
     torch.manual_seed(0)
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     given = {"ratio": 0.75, "mask": "random", "target": "pixels"} | settings
     return MAE(encoder, SPEC, decoder_dim=16, decoder_depth=1, decoder_heads=2, **given)
 
@@ -46,7 +46,7 @@ def test_the_shade_and_contrast_of_a_patch_do_not_change_its_normalized_loss() -
 
 def test_a_patch_of_one_value_has_no_deviation() -> None:
     spec = ImageSpec(channels=1, height=4, width=4)
-    encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0)
+    encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     settings = {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     MAE(encoder, spec, target="pixels", **settings)
     with pytest.raises(ValueError, match=r"objective\.target is normalized, and a patch of a single value"):

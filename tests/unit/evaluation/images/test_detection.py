@@ -118,7 +118,7 @@ def test_maps_of_stages_and_of_patches():
     assert torch.equal(three, net.map(x))
     assert torch.equal(maps_of(net, x, 1)[0], three)
     assert all(not stage._forward_hooks for stage in net.stages)
-    vit = ViT(SPEC, patch=8, dim=16, depth=1, heads=2, mlp_ratio=2.0).eval()
+    vit = ViT(SPEC, patch=8, dim=16, depth=1, heads=2, mlp_ratio=2.0, pool="mean", drop_path=0.0).eval()
     (grid,) = maps_of(vit, x, 1)
     assert grid.shape == (2, 16, 4, 4)
     assert torch.equal(grid[:, :, 1, 2], vit(x).tokens[:, 6])

@@ -40,7 +40,7 @@ class Sparse:
 
 def masked_autoencoder(ratio: float = 0.75) -> MAE:
     torch.manual_seed(0)
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=2, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=2, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     decoder = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     return MAE(encoder, SPEC, ratio=ratio, mask="random", target="pixels", **decoder)
 
