@@ -718,8 +718,13 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         """
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
+        """Parameter groups: "params", and optionally "lr_scale", and "scheduled": False for a learning rate that stays
+        at its peak. One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def frozen(self, progress: float) -> Sequence[nn.Parameter]:
+        """Parameters that do not move in a step at `progress`: of the budget, in [0, 1]. None by default."""
+        return ()
 
 
 @runtime_checkable

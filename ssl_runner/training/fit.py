@@ -115,6 +115,7 @@ def pretrain(
         config.seed,
         config.control,
         settings.skip_nonfinite,
+        settings.weight_decay_end,
     )
     if settings.compile:
         model.encoder.compile()

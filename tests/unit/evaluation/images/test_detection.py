@@ -70,7 +70,14 @@ def subject(encoder: Encoder) -> FrozenSubject:
 
 
 def evaluator(cls: type[Detection] = Detection, **changes: Any) -> Detection:
-    recipe = {"epochs": 1, "least_steps": 1, "batch_size": 8, "learning_rate": 0.002, "weight_decay": 0.0}
+    recipe = {
+        "epochs": 1,
+        "least_steps": 1,
+        "batch_size": 8,
+        "learning_rate": 0.002,
+        "weight_decay": 0.0,
+        "layer_decay": 1.0,
+    }
     settings = {"detector": "faster_rcnn", "size": None, "levels": 1, "width": 16, "mirror": True, "pictures": 2}
     inner = {name: changes.pop(name) for name in list(changes) if name in recipe}
     return cls(recipe=Recipe(**recipe | inner), **settings | changes)
