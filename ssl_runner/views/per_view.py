@@ -23,7 +23,7 @@ class PerView(Views):
         one, other = self.first(x), self.second(x)
         if one.shape[1:] != other.shape[1:]:
             raise ValueError(
-                f"objective.views.first gives views of {tuple(one.shape[2:])} and objective.views.second of "
-                f"{tuple(other.shape[2:])}: set both sizes alike"
+                f"objective.views.first gives views of {tuple(one.shape[3:])} and objective.views.second of "
+                f"{tuple(other.shape[3:])}: set both sizes alike"
             )
         return torch.cat((one, other))
