@@ -57,6 +57,9 @@ class Trainer:
     checkpoint_steps: int | None = field(metadata=key(least=1, identity=False))
     checkpoints: int = field(metadata=key(least=1, identity=False))
     skip_nonfinite: int = field(metadata=key(least=0, identity=False))
+    lr_batch: int | None = field(metadata=key(least=1))
+    layer_decay: float = field(metadata=key(above=0))
+    weight_decay_end: float | None = field(metadata=key(least=0))
 
 
 @dataclass(frozen=True)

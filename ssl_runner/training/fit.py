@@ -116,6 +116,7 @@ def pretrain(
         config.seed,
         config.control,
         settings.skip_nonfinite,
+        settings.weight_decay_end,
     )
     if reached is not None and not reached.path.is_relative_to(folder):  # of the run that this one extends
         module.batches_per_epoch = batches

@@ -116,7 +116,12 @@ def learn_mix(subject: Subject, mix: LayerMix, unit: Unit, asked: Asked, classes
     layers = [Reader(encoder, str(-place), unit) for place in range(len(mix.weight), 0, -1)]
     stack = torch.stack([read(subject, each, asked) for each in layers], dim=1)
     recipe = Recipe(
-        epochs=1, least_steps=grid.steps, batch_size=grid.batch_size, learning_rate=MIX_RATE, weight_decay=0.0
+        epochs=1,
+        least_steps=grid.steps,
+        batch_size=grid.batch_size,
+        learning_rate=MIX_RATE,
+        weight_decay=0.0,
+        layer_decay=1.0,
     )
     with seeded(subject.seed):
         network = Classifier(nn.Identity(), stack.mean(dim=1), classes, ReadMix(mix)).to(subject.device)
