@@ -83,8 +83,8 @@ ALLOWED = {  # file: what is read there -> in which functions
     "scripts/results.py": {"a heading, of which an anchor is made": ["link"]},
     "scripts/study.py": {"a tag of YAML": ["_Loader"]},
     "scripts/wandb_report.py": {
-        "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_blocks"],
-        "an address of wandb: entity/project": ["report"],
+        "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_panels"],
+        "an address of wandb: entity/project": ["report", "workspace", "_runs"],
     },
 }  # fmt: skip
 

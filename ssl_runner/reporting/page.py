@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.axes import Axis
@@ -61,6 +62,7 @@ from ssl_runner.results.result import (
 )
 from ssl_runner.results.values import text
 
+HEAD, BODY = "<!-- read again -->", "<!-- under way -->"  # where `live` puts what still runs into a comparison
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
 SAME = 1e-6  # a relative difference of a curve's values that is rounding
@@ -128,7 +130,7 @@ def write_report(folder: Path) -> Path:
     curves, told, curves_note = _curves(folder / METRICS)
     config = folder / "config.yaml"
     page = (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -164,6 +166,14 @@ def write_comparison(
     settings are ranked by the first figure in which one is better, or by the one that a search was after; else they
     keep their order.
     """
+    page = comparison_page(path, comparison, title, problems, best_first)
+    return write_atomically(path, page.replace(HEAD, "", 1).replace(BODY, "", 1))
+
+
+def comparison_page(
+    path: Path, comparison: Comparison, title: str, problems: Sequence[str] = (), best_first: bool = True
+) -> str:
+    """The page of `write_comparison`, with the marks `HEAD` and `BODY`."""
     runs = [run for setting in comparison.settings for run in setting.runs.values()]
     links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
     links = {folder: link for folder, link in links.items() if link}
@@ -172,8 +182,8 @@ def write_comparison(
     history = search_figures(comparison, search, links) if search else []
     drawn = _drawings(panels[:MOST_FIGURES], "figure")
     by_dataset = datasets(comparison)
-    page = (
-        _environment()
+    return (
+        templates()
         .get_template("compare.html.j2")
         .render(
             title=title,
@@ -201,7 +211,6 @@ def write_comparison(
             problems=[*comparison.problems, *problems],
         )
     )
-    return write_atomically(path, page)
 
 
 def _drawings(panels: Sequence[Panel], name: str) -> list[Drawing]:
@@ -264,7 +273,8 @@ def _operations(setting: Setting) -> str:
     return NOTHING if found is None else _typeset(flops(found.mean))
 
 
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """What renders the templates of pages."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ssl_runner.reporting", "."),
         autoescape=True,
@@ -292,6 +302,8 @@ def _environment() -> jinja2.Environment:
         "colors": {"light": LIGHT, "dark": DARK},
         "LONG_PROTOCOL": LONG_PROTOCOL,
         "LONG_TABLE": LONG_TABLE,
+        "BODY": Markup(BODY),
+        "HEAD": Markup(HEAD),
         "NOTHING": NOTHING,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,

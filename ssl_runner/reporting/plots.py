@@ -310,7 +310,7 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     ]  # fmt: skip
     rows_height = len(bands) * sum(h + title_height + 0.08 for h in heights.values())
     height = rows_height + sum(sum(each.values()) for each in below) - 0.08 + 2 * margin
-    canvas = Canvas(figsize=(WIDTH, height))
+    canvas, axes = _inches(height)
     top = height - margin
     for band, room in zip(bands, below, strict=True):
         for name, row in figure.rows.items():
@@ -318,7 +318,7 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
             top -= title_height + heights[name]
             for place, column in enumerate(each for each in band if each < len(row)):
                 left = margin + place * (side + gap)
-                _picture(canvas, (left / WIDTH, top / height, side / WIDTH, heights[name] / height), row[column], theme)
+                _picture(axes, (left, top, side, heights[name]), row[column], theme.grid)
                 for line, words in enumerate(captions[name][column] if column < len(captions[name]) else ()):
                     at = top - 0.12 - line_height * line
                     _write(canvas, left + side / 2, at, words, CAPTION, theme.ink, height, align="center")
@@ -326,13 +326,24 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     return canvas
 
 
-def _picture(canvas: Canvas, place: tuple[float, float, float, float], pixels: np.ndarray, theme: Theme) -> None:
-    axes = canvas.add_axes(place)
-    axes.imshow(pixels.astype(float).clip(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    axes.set_xticks([], [])
-    axes.set_yticks([], [])
-    for spine in axes.spines.values():
-        spine.set(color=theme.grid, linewidth=0.6)
+def _inches(height: float) -> tuple[Canvas, Axes]:
+    """A canvas `WIDTH` wide, and one pair of axes over all of it, in inches: for pictures at places of one's own."""
+    canvas = Canvas(figsize=(WIDTH, height))
+    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
+    axes.set_axis_off()
+    return canvas, axes
+
+
+def _picture(axes: Axes, place: tuple[float, float, float, float], pixels: np.ndarray, frame: str = "") -> None:
+    """Draw pixels at left, bottom, width, height in inches; with a frame of a color, if one is given."""
+    left, bottom, width, height = place
+    shown = axes.imshow(
+        pixels.astype(float).clip(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto",
+        extent=(left, left + width, bottom, bottom + height), clip_on=False,
+    )  # fmt: skip
+    shown.set_clip_path(None)
+    if frame:
+        axes.add_patch(Rectangle((left, bottom), width, height, fill=False, color=frame, linewidth=0.6, clip_on=False))
 
 
 def _across(captions: Iterable[Sequence[str]], columns: int) -> int:
@@ -359,7 +370,7 @@ def _strips(figure: Clips, theme: Theme) -> Canvas:
     below = {name: 0.02 + line_height * max(map(len, lines), default=0) for name, lines in captions.items()}
     strips = sum(h + title_height + below.get(name, 0.0) for name, h in heights.items())
     height = count * (strips + 0.1) - 0.1 + 2 * margin
-    canvas = Canvas(figsize=(WIDTH, height))
+    canvas, axes = _inches(height)
     top = height - margin
     for clip in range(count):
         for name, row in figure.rows.items():
@@ -368,10 +379,7 @@ def _strips(figure: Clips, theme: Theme) -> Canvas:
             shown = np.linspace(0, len(row[clip]) - 1, min(frames, len(row[clip]))).round().astype(int)
             for place, frame in enumerate(shown):
                 left = margin + place * (side + gap) + between * (0 < figure.gap <= frame)
-                axes = canvas.add_axes((left / WIDTH, top / height, side / WIDTH, heights[name] / height))
-                pixels = row[clip, frame].astype(float).clip(0, 1)
-                axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-                axes.set_axis_off()
+                _picture(axes, (left, top, side, heights[name]), row[clip, frame])
             for line, words in enumerate(captions[name][clip] if name in captions else ()):
                 _write(canvas, margin, top - 0.11 - line_height * line, words, TEXT - 2, theme.ink, height)
             top -= below.get(name, 0.0)
@@ -516,6 +524,7 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
         axes.set_xscale("log")
     if figure.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     _mark(axes, x)
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
