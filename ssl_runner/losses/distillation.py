@@ -53,7 +53,7 @@ def masked_entropy(target: Tensor, log_p: Tensor, masked: Tensor) -> Tensor:
 
         loss = - mean over i of mean over masked n of sum_k target_ink log p_ink
 
-    An example without any costs nothing, and counts. Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832, eq. 2.
+    An example without any costs nothing, and counts. Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832.
     """
     costs = -(target * log_p).sum(dim=-1) * masked
     return (costs.sum(dim=1) / masked.sum(dim=1).clamp_min(1)).mean()

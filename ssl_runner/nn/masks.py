@@ -50,8 +50,7 @@ def keep_outside_blocks(count: int, grid: tuple[int, int], kept: int, device: to
 def hide_blocks(count: int, grid: tuple[int, int], ratio: tuple[float, float], device: torch.device) -> Tensor:
     """Hide rectangles, of each image a share drawn uniformly from `ratio`, one place at least: (count, N) bool.
 
-    Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832, section 4.1, with the rectangles of
-    `keep_outside_blocks`.
+    Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832, with the rectangles of `keep_outside_blocks`.
     """
     places = grid[0] * grid[1]
     low, high = ratio

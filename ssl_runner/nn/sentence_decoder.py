@@ -13,7 +13,7 @@ class SentenceDecoder(nn.Module):
     """Decode a text autoregressively by a causal Transformer that attends to one vector, that of the sentence.
 
     Attention to a single key gives its value, whatever the query: so each block reads its input plus a linear layer of
-    the vector. Wang, Reimers, Gurevych 2021 (TSDAE), https://arxiv.org/abs/2104.06979, section 3.1. Token vectors are
+    the vector. Wang, Reimers, Gurevych 2021 (TSDAE), https://arxiv.org/abs/2104.06979, section 3. Token vectors are
     the encoder's, to read and to score; positions are learned.
     """
 

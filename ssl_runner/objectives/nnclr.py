@@ -26,7 +26,7 @@ class NNCLR(Objective[Tensor, Tensor]):
     z = g(f(.)) encoder and projector, q the predictor, n(.) the nearest of the last `queue` embeddings of first views;
     negatives are the q of the batch's other images. No gradient reaches n.
     Dwibedi, Aytar, Tompson, Sermanet, Zisserman 2021, "With a Little Help from My Friends: Nearest-Neighbor Contrastive
-    Learning of Visual Representations", https://arxiv.org/abs/2104.14548, section 3.2, eq. 3 and 4.
+    Learning of Visual Representations", https://arxiv.org/abs/2104.14548, section 3.2.
     Differs from the paper: AdamW by default in place of LARS; a narrower projector of two layers and no BatchNorm after
     the last; a queue for small data, which must be well below the number of images; both views pass through the network
     in one call, so that BatchNorm's statistics are over both.

@@ -21,8 +21,8 @@ class TSDAE(Objective[Tensor, Tensor]):
     Wang, Reimers, Gurevych 2021, "TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised
     Sentence Embedding Learning", https://arxiv.org/abs/2104.06979, section 3.
     Differs from the paper: encoder and decoder share the token vectors, there all weights, and both start from BERT
-    (here: `start_from`, for the encoder); the pooled vector is the mean of tokens, which the paper compares with the
-    first token's (0.1 points apart there). `objective=denoising_text` is the form with a recurrent decoder.
+    (here: `start_from`, for the encoder); the pooled vector is the mean of tokens. `objective=denoising_text` has a
+    recurrent decoder.
     """
 
     encoder: TextEncoder

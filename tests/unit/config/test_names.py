@@ -21,6 +21,7 @@ from ssl_runner.config.loader import Loader
 from ssl_runner.config.names import (
     ADDED,
     NESTED,
+    RECIPE,
     RENAMED,
     RESPELLED,
     TARGET,
@@ -264,7 +265,7 @@ def flattened(node: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluator's node as an older version had it."""
     inner = {key: value for each in node.values() if isinstance(each, dict) for key, value in each.items()}
     own = {key: value for key, value in node.items() if not isinstance(value, dict)}
-    return {key: value for key, value in inner.items() if key != "least_steps"} | own
+    return {key: value for key, value in inner.items() if key not in added(RECIPE.target)} | own
 
 
 def test_an_older_key_beside_its_node_says_what_was_meant() -> None:
