@@ -208,7 +208,8 @@ def test_a_command_does_what_its_page_says(
     if any(part in command.line for part in ELSEWHERE):
         if tool in ROOTS and "--plugin" not in words:
             composable = [re.sub(r"=([^\[\]{}()'\",]+),.*", r"=\1", word) for word in words if word != "-m"]
-            compose([word for word in composable if "(" not in word], ROOTS[tool])
+            untrained = tool == "ssl-evaluate" and any(word.startswith("backbone=") for word in words)
+            compose([word for word in composable if "(" not in word], "config" if untrained else ROOTS[tool])
     elif tool == "ssl-run":
         called(tool, [*words, "check=true", "logger=csv", f"output={tmp_path}"], capfd)
         if not several:
