@@ -166,7 +166,9 @@ def label_free() -> dict[str, Any]:
     """The section about figures without labels: over the runs of docs/runs/, not a sweep of its own."""
     groups = read_studies(Group, "methods")
     records = {name: methods.records_of(name) for name, group in groups.items() if not group.of}
-    return section(read_ranking(), records, {name: group.title for name, group in groups.items()})
+    reading = RECORDS / "label_free.md"
+    found = reading.read_text(encoding="utf-8").strip() if reading.exists() else ""
+    return section(read_ranking(), records, {name: group.title for name, group in groups.items()}) | {"found": found}
 
 
 def main() -> None:

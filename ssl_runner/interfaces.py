@@ -496,6 +496,8 @@ class PatchEncoder(Encoder):
     kind: ClassVar[str] = "a patch encoder (images, can encode a subset of patches)"
     patch: int  # side of a patch, pixels
     grid: tuple[int, int]  # patches down, patches across; N = their product
+    prefix: int = 0  # tokens that its blocks have before those of patches (a class token, registers)
+    any_size: ClassVar[bool] = False  # whether it reads images of other sizes, too, which patches fill
 
     @abstractmethod
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
@@ -716,8 +718,13 @@ class Objective(nn.Module, ABC, Generic[X, Y]):
         """
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups: "params", and optionally "lr_scale". One by default; two with an adversary."""
+        """Parameter groups: "params", and optionally "lr_scale", and "scheduled": False for a learning rate that stays
+        at its peak. One by default; two with an adversary."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def frozen(self, progress: float) -> Sequence[nn.Parameter]:
+        """Parameters that do not move in a step at `progress`: of the budget, in [0, 1]. None by default."""
+        return ()
 
 
 @runtime_checkable
@@ -734,6 +741,31 @@ class Predicts(Protocol):
 
     def predict(self, x: Any) -> Any:
         """The expected or most probable y, in the form of y."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """An objective that says y in words, for pictures of its task."""
+
+    def tell(self, y: Any) -> Sequence[str]:
+        """The answer to each of B examples: "270 degrees", "backwards"; views and clips are counted from 1."""
+
+
+@runtime_checkable
+class TellsInText(Protocol):
+    """An objective of text that shows x and y better than as rows of tokens: hidden words in their gaps, a word apart
+    from those around it."""
+
+    def passages(self, x: Any, y: Any, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
+        """What y (or what is predicted of it) says of each of B examples, by what it is. `read`: ids as text."""
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """An objective whose x is an image put together of pieces."""
+
+    def apart(self, x: Any) -> Tensor:
+        """(B, C, H, W) in [0, 1]: x with gaps between its pieces, to be looked at."""
 
 
 @runtime_checkable

@@ -142,7 +142,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i, path in enumerate(paths)
         ]
         (folder / name).write_text("\n".join([f"file,label{extra}", *rows]) + "\n")
-    sizes = {"train": 60, "test": 20}
+    sizes = {"train": 300, "test": 40}  # a batch is of 256
     arrays = {f"x_{part}": images(n) for part, n in sizes.items()}
     arrays |= {f"y_{part}": np.arange(n) % 2 for part, n in sizes.items()}
     np.savez(folder / "images.npz", **arrays)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from ssl_runner.assembly import extension
 from ssl_runner.assembly.construct import construct, loggers, objective, optimizer, schedule, source
 from ssl_runner.assembly.contents import fingerprint
 from ssl_runner.assembly.export import exported_spec
@@ -45,8 +46,9 @@ def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
     for name, each in made.items():
         files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+    extends = {} if config.extend is None else {extension.KEY: extension.fingerprint(config.extend)}
     try:
-        return {key: fingerprint(named) for key, named in files.items()}
+        return {key: fingerprint(named) for key, named in files.items()} | extends
     except OSError as error:
         raise ConfigError([f"{error.filename} cannot be read: {error.strerror}"]) from error
 

@@ -26,8 +26,9 @@ from ssl_runner.interfaces import (
     TextSpec,
 )
 from ssl_runner.loggers.interface import Loggers, RunContext
+from ssl_runner.nn.depth import rate_scales
 from ssl_runner.nn.normalize import Normalize
-from ssl_runner.training.optim import Schedule, decay_groups
+from ssl_runner.training.optim import Schedule, decay_groups, scaled_groups
 
 TAKE_SPARSE = ("torch.optim.Adagrad", "torch.optim.SGD", "torch.optim.SparseAdam")  # unless fused or with weight decay
 
@@ -240,9 +241,23 @@ def optimizer(config: Config, model: Objective) -> torch.optim.Optimizer:
                 ]
             )
     try:
-        return construct(config.optimizer, params=decay_groups(model.groups()))
+        return construct(config.optimizer, params=decay_groups(_scaled(config, model)))
     except ConfigError as error:  # torch's own messages name no key
         raise ConfigError([p if p.startswith("optimizer") else f"optimizer: {p}" for p in error.problems]) from error
+
+
+def _scaled(config: Config, model: Objective) -> list[dict[str, Any]]:
+    """The objective's parameter groups, with the scales of learning rates that the trainer's settings add."""
+    settings, groups = config.trainer, model.groups()
+    if settings.layer_decay != 1:
+        try:
+            groups = scaled_groups(groups, rate_scales(model.encoder, settings.layer_decay))
+        except ValueError as error:
+            raise ConfigError([f"trainer.layer_decay is {settings.layer_decay}, and {error}: set it to 1"]) from error
+    if settings.lr_batch is None:
+        return groups
+    factor = config.batch_size * settings.accumulate / settings.lr_batch
+    return [{**group, "lr_scale": group.get("lr_scale", 1.0) * factor} for group in groups]
 
 
 def schedule(config: Config) -> Schedule:

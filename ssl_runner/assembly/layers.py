@@ -44,7 +44,8 @@ def _cells(encoder: Encoder, x: Tensor, layer: int, count: int) -> Tensor:
     if blocks is None or count + layer >= len(blocks) - 1:  # after the last block a norm may follow
         return encoder.map(x) if isinstance(encoder, MapEncoder | ClipEncoder) else encoder(x).tokens
     found: list[Tensor] = []
-    hook = blocks[count + layer].register_forward_hook(lambda _, __, output: found.append(_whole(output)))
+    before = next((part.prefix for part in encoder.modules() if isinstance(part, PatchEncoder)), 0)  # a class token
+    hook = blocks[count + layer].register_forward_hook(lambda _, __, output: found.append(_whole(output)[:, before:]))
     try:
         encoder(x)
     finally:

@@ -9,7 +9,7 @@ from ssl_runner.backbones.staged import Staged
 from ssl_runner.interfaces import ImageSpec
 from ssl_runner.nn.normalize import Normalize
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "group", "none"]
 
 
 class ConvNet(Staged):
@@ -32,8 +32,10 @@ class ConvNet(Staged):
 
 
 def _stage(n_in: int, n_out: int, norm: Norm) -> nn.Sequential:
-    conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+    conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=norm == "none")
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.MaxPool2d(2, ceil_mode=True), _norm(norm, n_out), nn.ReLU(inplace=True))
 
 
@@ -43,4 +45,6 @@ def _norm(norm: Norm, width: int) -> nn.Module:
             return nn.BatchNorm2d(width)
         case "group":
             return nn.GroupNorm(math.gcd(width, 8), width)
-    raise ValueError(f"backbone.norm is {norm!r}; it must be batch or group")
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"backbone.norm is {norm!r}; it must be batch, group or none")

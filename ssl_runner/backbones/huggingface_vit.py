@@ -13,6 +13,7 @@ from ssl_runner.backbones.vit import suitable_patch
 from ssl_runner.interfaces import Features, ImageSpec, Origin, PatchEncoder
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.patches import gather_places
+from ssl_runner.nn.positions import resized
 from ssl_runner.nn.published import WeightSettings, adapt_channels
 
 TYPES = ("vit", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers")  # positions are added before the blocks
@@ -124,8 +125,4 @@ def _interpolated(places: Tensor, side: int) -> Tensor:
     """(1, P + N, D): positions for a grid of side x side, as transformers does it; those of P class tokens stay."""
     before = int((places.shape[1]) ** 0.5)
     first, grid = places[:, : places.shape[1] - before**2], places[:, places.shape[1] - before**2 :]
-    if before == side:
-        return places
-    grid = grid.unflatten(1, (before, before)).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid.float(), size=(side, side), mode="bicubic", align_corners=False)
-    return torch.cat((first, grid.flatten(2).mT), dim=1)
+    return torch.cat((first, resized(grid[0], (before, before), (side, side))[None]), dim=1)

@@ -1,14 +1,18 @@
 """The Vision Transformer."""
 
 import math
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Features, ImageSpec, PatchEncoder
 from ssl_runner.nn.normalize import Normalize
 from ssl_runner.nn.patches import gather_places, patchify
-from ssl_runner.nn.positions import sincos_2d
+from ssl_runner.nn.positions import resized, sincos_2d
 from ssl_runner.nn.transformer import Transformer
+
+Pool = Literal["mean", "class"]
 
 SIDE = 8  # patches along the shorter side that `patch: null` aims at
 LARGEST = 16  # pixels; the largest patch that `patch: null` chooses
@@ -17,20 +21,32 @@ MOST = 16  # patches along the shorter side above which `patch: null` refuses to
 
 
 class ViT(PatchEncoder):
-    """A Transformer over patches of an image of one fixed size, with fixed 2-D sine-cosine positions.
+    """A Transformer over patches of an image, with fixed 2-D sine-cosine positions.
 
     Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; positions and initialization as in He et al. 2021 (MAE),
     https://arxiv.org/abs/2111.06377: all weights Xavier, uniform, all biases 0.
-    Differs from the papers: there is no class token; `pooled` is the mean of the tokens that are encoded.
+    `pool: class` puts a learned token before the patches, whose output is `pooled`, as in the papers; `pool: mean` has
+    no such token, and `pooled` is the mean of the tokens that are encoded. Positions of images of another size than
+    that which the encoder was built for are interpolated (`nn.positions.resized`).
 
     `patch: null` takes, among the sizes up to 16 pixels that divide height and width, the one that gives nearest to 8
     patches along the shorter side: 28 -> 4, 32 -> 4, 64 -> 8, 96 -> 12, 224 -> 16.
     """
 
+    any_size = True
     positions: Tensor  # (N, D)
 
     def __init__(
-        self, spec: ImageSpec, *, dim: int, depth: int, heads: int, patch: int | None, mlp_ratio: float
+        self,
+        spec: ImageSpec,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        patch: int | None,
+        mlp_ratio: float,
+        pool: Pool,
+        drop_path: float,
     ) -> None:
         super().__init__()
         if dim < 4 or dim % 4:
@@ -41,8 +57,11 @@ class ViT(PatchEncoder):
             raise ValueError(f"backbone.depth is {depth}; it must be at least 1")
         if round(dim * mlp_ratio) < 1:
             raise ValueError(f"backbone.mlp_ratio is {mlp_ratio}; it must be above 0")
+        if pool not in ("mean", "class"):
+            raise ValueError(f"backbone.pool is {pool!r}; it must be mean or class")
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"backbone.drop_path is {drop_path}; it must lie in [0, 1) (DINO: 0.1)")
         self.dim = dim
-        self.size = (spec.height, spec.width)
         self.patch = choose_patch(spec.height, spec.width) if patch is None else patch
         fits = divisors(math.gcd(spec.height, spec.width))
         if self.patch not in fits:
@@ -56,25 +75,40 @@ class ViT(PatchEncoder):
         nn.init.xavier_uniform_(self.embed.weight)
         nn.init.zeros_(self.embed.bias)
         self.register_buffer("positions", sincos_2d(dim, self.grid), persistent=False)
-        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio)
+        self.transformer = Transformer(dim, depth, heads, mlp_ratio=mlp_ratio, drop_path=drop_path)
+        self.register_parameter("class_token", None)
+        if pool == "class":
+            self.prefix = 1
+            self.class_token = nn.Parameter(torch.empty(dim))
+            nn.init.normal_(self.class_token, std=0.02)
 
     def forward(self, x: Tensor, keep: Tensor | None = None, *, layers: bool = False) -> Features:
-        if tuple(x.shape[2:]) != self.size:
-            height, width = self.size
+        tokens = self._embed(x, keep)
+        if layers:
+            outputs = self.transformer.layers(tokens)
+            pooled = tuple(self._pooled(output) for output in outputs)
+            return Features(outputs[-1][:, self.prefix :], pooled[-1], pooled)
+        tokens = self.transformer(tokens)
+        return Features(tokens[:, self.prefix :], self._pooled(tokens))
+
+    def _embed(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """What the blocks read: the class token, if there is one, and the patches, or those of `keep`."""
+        if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise ValueError(
-                f"the images are of {x.shape[2]} x {x.shape[3]} pixels; the encoder was built for {height} x {width}"
+                f"the images are of {x.shape[2]} x {x.shape[3]} pixels; the encoder reads sides that are multiples of "
+                f"{self.patch} pixels (backbone.patch)"
             )
         patches = patchify(self.normalize(x), self.patch)
-        positions = self.positions
+        positions = resized(self.positions, self.grid, (x.shape[2] // self.patch, x.shape[3] // self.patch))
         if keep is not None:
             patches, positions = gather_places(patches, keep), positions[keep]
         tokens = self.embed(patches) + positions
-        if layers:
-            outputs = self.transformer.layers(tokens)
-            means = tuple(output.mean(1) for output in outputs)
-            return Features(outputs[-1], means[-1], means)
-        tokens = self.transformer(tokens)
-        return Features(tokens, tokens.mean(1))
+        if self.class_token is None:
+            return tokens
+        return torch.cat((self.class_token.to(tokens.dtype).expand(len(x), 1, -1), tokens), dim=1)
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(1) if self.class_token is None else tokens[:, 0]
 
 
 def divisors(n: int) -> list[int]:

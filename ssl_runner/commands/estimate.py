@@ -32,7 +32,7 @@ from ssl_runner.runtime.terminal import Terminal
 STEPS = 3, 13  # of pretraining, twice: what starts it takes time once
 BY_STEPS = (FewLabelFineTune, FewLabelFixMatch)  # evaluations that take longer in proportion to their steps
 TUNED = 5  # steps of fine-tuning, and twice as many
-ALIKE = ("seed", "pretrain_examples", "output", "sweep", "yes", "names", "contents")  # change no run's duration
+ALIKE = ("seed", "output", "sweep", "yes", "names", "contents")  # change no run's duration
 
 
 class Estimate(NamedTuple):
@@ -64,11 +64,17 @@ def estimate(jobs: Sequence[RunRequest], runs: int, slots: int, threads: int) ->
     total = 0.0
     with _threads(threads):
         for job in jobs:
-            kind = json.dumps({k: v for k, v in job.plain.items() if k not in ALIKE}, sort_keys=True, default=str)
+            kind = _kind(job)
             if kind not in known:
                 known[kind] = seconds_of(job.config)
             total += known[kind]
     return Estimate(runs, total / len(jobs) * runs, slots, time.monotonic() - begun)
+
+
+def _kind(job: RunRequest) -> str:
+    """Equal for runs that take as long: of how many examples there are, epochs alone depend."""
+    alike = ALIKE if job.config.budget.unit == "epochs" else (*ALIKE, "pretrain_examples")
+    return json.dumps({k: v for k, v in job.plain.items() if k not in alike}, sort_keys=True, default=str)
 
 
 @contextmanager

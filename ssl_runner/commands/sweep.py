@@ -33,11 +33,12 @@ from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.signals import STOPPED, requeue
 from ssl_runner.runtime.terminal import Terminal
-from ssl_runner.sweeps.board import Board, outcome_table
+from ssl_runner.sweeps.board import Board, print_outcomes
 from ssl_runner.sweeps.engines.choose import engine
 from ssl_runner.sweeps.engines.interface import Work
 from ssl_runner.sweeps.engines.local import Local
 from ssl_runner.sweeps.engines.settings import check_settings
+from ssl_runner.sweeps.live import LivePage, Watchers
 from ssl_runner.sweeps.plan import Axes, Composer, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
@@ -219,20 +220,27 @@ def work(
             settings.settings or {},
             folder,
         )
-        console.print(f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once")
+        console.print(
+            f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once; "
+            f"{folder / PAGE} shows how far they are",
+            soft_wrap=True,
+        )
+        page = LivePage(folder / PAGE, folder.name, done, runner.slots)
         try:
             with Board(console, total, len(done), runner.slots) as board:
-                outcomes = run_jobs(source, runner, board, folder, folder.name)
+                outcomes = run_jobs(source, runner, Watchers(board, page), folder, folder.name)
         except Interrupted as stop:
             outcomes, left, code = stop.outcomes, stop.left, 128 + stop.signal
         finally:
             runner.close()
+            page.close()
     else:
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    comparison = summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
-    console.print(outcome_table(outcomes, len(done)))
+    failed = [f"{each.job.label}: {each.why}" for each in outcomes if each.state == "failed"]
+    comparison = summarize(folder, [*done, *(each.job for each in outcomes)], failed, config, console)
+    print_outcomes(console, outcomes, len(done))
     if isinstance(source, Guided):
         console.print(source.best())
     if code:
@@ -280,7 +288,9 @@ def write_sweep(
     write_atomically(folder / SWEEP, yaml.safe_dump(about, sort_keys=False, width=120))
 
 
-def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> Comparison | None:
+def summarize(
+    folder: Path, jobs: Sequence[RunRequest], failed: Sequence[str], config: Config, console: Console
+) -> Comparison | None:
     """Compare all finished runs, if there are any: in the terminal, as a page, and as a separate run in wandb."""
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.loggers.wandb_sweep import log_comparison
@@ -294,7 +304,7 @@ def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console:
     console.print(*comparison_tables(comparison, console.width))
     for dataset, found in payoffs(comparison).items():
         console.print(sentence(dataset, found), soft_wrap=True)
-    write_comparison(folder / PAGE, comparison, title=folder.name)
+    write_comparison(folder / PAGE, comparison, folder.name, failed)
     console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:
         pictures = save_comparison_figures(folder / "figures", comparison)

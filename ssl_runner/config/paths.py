@@ -1,12 +1,14 @@
 """Locations of config files, and safe file names."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 
 FLOORS = {"evaluation": ("any", "images", "text", "video")}  # groups whose options lie in folders by what they read
+FOLDERS = ("experiment",)  # groups whose options may lie in folders, which are part of their names: cifar10/simclr
 PARTS = {"objective/parts": "objective"}  # groups of named parts -> the group whose options can be one
 
 
@@ -26,7 +28,14 @@ def options(group: str) -> dict[str, Path]:
     folders = [conf / group for conf in conf_dirs().values()]
     places = [folder / floor for folder in folders for floor in ("", *FLOORS.get(group, ()))]
     files = {path.stem: path for place in reversed(places) for path in place.glob("*.yaml")}
+    if group in FOLDERS:
+        files |= {name: path for folder in folders for name, path in _below(folder)}
     return dict(sorted(files.items()))
+
+
+def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The options in folders within that of a group, named with them."""
+    return ((path.relative_to(folder).with_suffix("").as_posix(), path) for path in folder.glob("*/*.yaml"))
 
 
 def option_class(group: str, option: str) -> str | None:
@@ -43,6 +52,8 @@ def groups() -> list[str]:
 
 def _groups(conf: Path) -> set[str]:
     floors = {f"{group}/{floor}" for group, names in FLOORS.items() for floor in names}
+    within = [path for group in FOLDERS for path in (conf / group).glob("*/*.yaml")]
+    floors |= {path.parent.relative_to(conf).as_posix() for path in within}
     return {path.parent.relative_to(conf).as_posix() for path in conf.rglob("*.yaml")} - floors
 
 
@@ -69,7 +80,8 @@ def check_plugins() -> None:
 
 def _in(conf: Path, group: str) -> list[str]:
     """The names of the options that a folder has of a group."""
-    return [path.stem for floor in ("", *FLOORS.get(group, ())) for path in (conf / group / floor).glob("*.yaml")]
+    own = [path.stem for floor in ("", *FLOORS.get(group, ())) for path in (conf / group / floor).glob("*.yaml")]
+    return own + [name for name, _ in _below(conf / group) if group in FOLDERS]
 
 
 def file_name(text: str) -> str:

@@ -57,6 +57,9 @@ class Trainer:
     checkpoint_steps: int | None = field(metadata=key(least=1, identity=False))
     checkpoints: int = field(metadata=key(least=1, identity=False))
     skip_nonfinite: int = field(metadata=key(least=0, identity=False))
+    lr_batch: int | None = field(metadata=key(least=1))
+    layer_decay: float = field(metadata=key(above=0))
+    weight_decay_end: float | None = field(metadata=key(least=0))
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Config:
     controls: list[Literal["random_start", "initial", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
+    extend: str | None
     output: str = field(metadata=key(identity=False))
     resume: Literal["auto", "never", "must"] = field(metadata=key(identity=False))
     check: bool = field(metadata=key(identity=False))

@@ -31,6 +31,13 @@ def maker_loss(made: Tensor) -> Tensor:
     return -F.softplus(made).mean()
 
 
+@float32
+def non_saturating_loss(made: Tensor) -> Tensor:
+    """(B,) logits of generated images -> () - log D(made), nats per image: it has the fixed points of `maker_loss`, and
+    a gradient where the judge is sure. Goodfellow et al. 2014, section 3."""
+    return F.softplus(-made).mean()
+
+
 def held(judge: nn.Module, x: Tensor) -> Tensor:
     """`judge(x)` with its parameters held constant: gradients reach only x."""
     fixed = {name: value.detach() for name, value in judge.named_parameters()}

@@ -7,26 +7,31 @@ from typing import Literal
 from torch import Tensor, nn
 
 Norm = Literal["batch", "layer", "none"]
+LastNorm = Literal["none", "batch", "affine"]
+Activation = Literal["relu", "gelu"]
 
 
 class MLP(nn.Module):
-    """Linear layers with a normalization and a ReLU between them: (B, widths[0]) -> (B, widths[-1]).
+    """Linear layers with a normalization and a ReLU, or GELU, between them: (B, widths[0]) -> (B, widths[-1]).
 
-    `norm` follows every layer but the last; `last_norm="batch"` adds a batch normalization without scale and shift
-    after the last one, as the projector of SimSiam has it. Linear layers before a batch normalization have no bias: it
-    would be subtracted again. Weights: Kaiming, normal, fan-in; biases: zero.
+    `norm` follows every layer but the last; `last_norm` adds a batch normalization after the last one: without scale
+    and shift ("batch"), as the projector of SimSiam has it, or with both ("affine"). Linear layers before a batch
+    normalization have no bias: it would be subtracted again. Weights: Kaiming, normal, fan-in; biases: zero.
     """
 
-    def __init__(self, widths: Sequence[int], *, norm: Norm, last_norm: Literal["batch", "none"] = "none") -> None:
+    def __init__(
+        self, widths: Sequence[int], *, norm: Norm, last_norm: LastNorm = "none", activation: Activation = "relu"
+    ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"the widths of an MLP are {list(widths)}; at least two are needed, each at least 1")
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths[:-1]):
-            layers += [_linear(n_in, n_out, bias=norm != "batch", gain="relu"), *_norm(norm, n_out), nn.ReLU()]
+            between = nn.ReLU() if activation == "relu" else nn.GELU()
+            layers += [_linear(n_in, n_out, bias=norm != "batch", gain="relu"), *_norm(norm, n_out), between]
         layers.append(_linear(widths[-2], widths[-1], bias=last_norm == "none", gain="linear"))
-        if last_norm == "batch":
-            layers.append(nn.BatchNorm1d(widths[-1], affine=False))
+        if last_norm != "none":
+            layers.append(nn.BatchNorm1d(widths[-1], affine=last_norm == "affine"))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def sincos(places: Tensor, dim: int) -> Tensor:
@@ -47,6 +48,18 @@ def sincos_grid(dim: int, grid: tuple[int, ...]) -> Tensor:
         case (times, down, across):
             return sincos_3d(dim, (times, down, across))
     raise ValueError(f"a grid of {len(grid)} axes has no position embeddings; it must have 2 or 3")
+
+
+def resized(positions: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor:
+    """Position embeddings of a grid, row-major, for another grid: (N, D) -> (N', D), by bicubic interpolation.
+
+    As Dosovitskiy et al. 2020 (ViT), https://arxiv.org/abs/2010.11929, section 3.2, for images of another size, and
+    Caron et al. 2021 (DINO) for small crops. The same tensor where the grids are equal.
+    """
+    if grid == to:
+        return positions
+    cells = positions.T.reshape(1, -1, *grid).float()
+    return F.interpolate(cells, size=to, mode="bicubic", align_corners=False)[0].flatten(1).T.to(positions.dtype)
 
 
 def _of_grid(dim: int, grid: tuple[int, ...]) -> Tensor:

@@ -77,10 +77,29 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).flatten(2))
 
 
+class DropPath(nn.Module):
+    """Leave out what a branch adds, for each example with probability `share`, in training: (B, ...) -> (B, ...).
+
+    What stays is divided by 1 - `share`. Huang, Sun, Liu, Sedra, Weinberger 2016, "Deep Networks with Stochastic
+    Depth", https://arxiv.org/abs/1603.09382 (there the other branch is scaled in evaluation instead).
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.share == 0 or not self.training:
+            return x
+        kept = torch.rand(len(x), device=x.device) >= self.share
+        return x * (kept.to(x.dtype) / (1 - self.share)).view(-1, *[1] * (x.ndim - 1))
+
+
 class Block(nn.Module):
     """Attention and a two-layer perceptron (GELU), each added to its input and reading it through a norm.
 
-    `dropout`: the share of what each of the two adds that is dropped in training. `seen`, `rows`: see `Attention`.
+    `dropout`: the share of what each of the two adds that is dropped in training; `drop_path`: the probability with
+    which either adds nothing to an example. `seen`, `rows`: see `Attention`.
     """
 
     def __init__(
@@ -92,6 +111,7 @@ class Block(nn.Module):
         causal: bool = False,
         norm: Norm = "layer",
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         hidden = round(dim * mlp_ratio)
@@ -101,7 +121,7 @@ class Block(nn.Module):
         self.attention = Attention(dim, heads, causal=causal)
         self.norm2 = norm_of(norm, dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Sequential(nn.Dropout(dropout), DropPath(drop_path)) if drop_path else nn.Dropout(dropout)
 
     def forward(self, x: Tensor, seen: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         added = self.drop(self.attention(self.norm1(x), seen, rows))
@@ -112,7 +132,8 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """`depth` blocks and a last norm: (B, N, D) -> (B, N, D). `causal`: token n sees only tokens <= n.
 
-    Initialization: `init_linear`. `seen`, `rows`: see `Attention`.
+    `drop_path`: that of the last block; it rises linearly from 0 in the first. Initialization: `init_linear`. `seen`,
+    `rows`: see `Attention`.
     """
 
     def __init__(
@@ -125,12 +146,22 @@ class Transformer(nn.Module):
         causal: bool = False,
         norm: Norm = "layer",
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"the Transformer's depth is {depth}; it must be at least 1")
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio, causal=causal, norm=norm, dropout=dropout) for _ in range(depth)
+            Block(
+                dim,
+                heads,
+                mlp_ratio,
+                causal=causal,
+                norm=norm,
+                dropout=dropout,
+                drop_path=drop_path * place / max(depth - 1, 1),
+            )
+            for place in range(depth)
         )
         self.norm = norm_of(norm, dim)
         self.apply(init_linear)

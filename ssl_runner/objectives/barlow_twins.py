@@ -7,7 +7,7 @@ from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Vi
 from ssl_runner.losses.distillation import output_std
 from ssl_runner.losses.redundancy import barlow_twins, cross_correlation
 from ssl_runner.nn.gather import gather
-from ssl_runner.nn.mlp import MLP, check_widths
+from ssl_runner.nn.mlp import MLP, Norm, check_widths
 from ssl_runner.views.pairs import two_views
 
 
@@ -25,7 +25,14 @@ class BarlowTwins(Objective[Tensor, Tensor]):
     """
 
     def __init__(
-        self, encoder: Encoder, spec: ImageSpec, *, views: Views, projector: list[int], off_diagonal: float
+        self,
+        encoder: Encoder,
+        spec: ImageSpec,
+        *,
+        views: Views,
+        projector: list[int],
+        projector_norm: Norm,
+        off_diagonal: float,
     ) -> None:
         super().__init__()
         check_widths("projector", projector)
@@ -33,7 +40,7 @@ class BarlowTwins(Objective[Tensor, Tensor]):
             raise ValueError(f"objective.off_diagonal is {off_diagonal}; it must be above 0 (paper: 0.005)")
         self.encoder = encoder
         self.views = views
-        self.projector = MLP([encoder.dim, *projector], norm="batch")
+        self.projector = MLP([encoder.dim, *projector], norm=projector_norm)
         self.off_diagonal = off_diagonal
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:

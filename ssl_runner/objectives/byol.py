@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ssl_runner.interfaces import Batch, DataSpec, Encoder, Loss, Objective, Views
 from ssl_runner.losses.distillation import cosine, output_std
-from ssl_runner.nn.ema import EMA, check_momentum, cosine_momentum
-from ssl_runner.nn.mlp import MLP, check_widths
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
+from ssl_runner.nn.mlp import MLP, LastNorm, Norm, check_widths
 from ssl_runner.views.pairs import two_views
 
 
@@ -23,8 +23,8 @@ class BYOL(Objective[Tensor, Tensor]):
     Grill, Strub, Altche, Tallec, Richemond et al. 2020, "BYOL Your Own Latent: A New Approach to Self-Supervised
     Learning", https://arxiv.org/abs/2006.07733.
     Differs from the paper: AdamW by default in place of LARS; both views pass through the network in one call, so that
-    BatchNorm's statistics are over both; both are drawn by the same recipe. As in the paper the target's BatchNorm uses
-    the statistics of the batch.
+    BatchNorm's statistics are over both; both are drawn by the same recipe (objective/views=byol: each by its own). As
+    in the paper the target's BatchNorm uses the statistics of the batch.
     """
 
     def __init__(
@@ -34,19 +34,23 @@ class BYOL(Objective[Tensor, Tensor]):
         *,
         views: Views,
         projector: list[int],
+        projector_norm: Norm,
+        projector_last_norm: LastNorm,
         predictor: list[int],
         momentum: float,
+        momentum_schedule: MomentumSchedule,
     ) -> None:
         super().__init__()
         check_widths("projector", projector)
-        check_momentum("momentum", momentum)
+        check_momentum("momentum", momentum, momentum_schedule)
         self.encoder = encoder
         self.views = views
-        self.projector = MLP([encoder.dim, *projector], norm="batch")
+        self.projector = MLP([encoder.dim, *projector], norm=projector_norm, last_norm=projector_last_norm)
         self.predictor = MLP([projector[-1], *predictor, projector[-1]], norm="batch")
         self.target_encoder = EMA(self.encoder)
         self.target_projector = EMA(self.projector)
         self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x, y (B, C, h, w), or those of other data."""
@@ -61,6 +65,6 @@ class BYOL(Objective[Tensor, Tensor]):
         return Loss(4 - 4 * similarity, logs)  # each of two terms is 2 - 2 cosine
 
     def after_step(self, carries: Sequence[None], progress: float) -> None:
-        momentum = cosine_momentum(self.momentum, progress)
+        momentum = momentum_at(self.momentum_schedule, self.momentum, progress)
         self.target_encoder.update(self.encoder, momentum)
         self.target_projector.update(self.projector, momentum)

@@ -11,7 +11,7 @@ from ssl_runner.losses.contrastive import hard_weights, sampled, watched
 from ssl_runner.losses.rules import Rule, check_similarity
 from ssl_runner.losses.similarity import Similarity, SimilarityName
 from ssl_runner.nn.gather import gather, rank, ranks
-from ssl_runner.nn.mlp import MLP
+from ssl_runner.nn.mlp import MLP, LastNorm, Norm
 from ssl_runner.nn.positives import Positives
 from ssl_runner.nn.queue import Queue
 
@@ -56,6 +56,8 @@ class ContrastiveViews(Objective[Tensor, Origin]):
         *,
         views: Views,
         projector: list[int],
+        projector_norm: Norm,
+        projector_last_norm: LastNorm,
         similarity: SimilarityName,
         loss: Rule,
         positives: Positives,
@@ -77,7 +79,7 @@ class ContrastiveViews(Objective[Tensor, Origin]):
             raise ValueError(f"objective.queue is {queue}; it must be 0 (none) or a number of keys to keep")
         self.encoder = encoder
         self.views = views
-        self.projector = MLP([encoder.dim, *projector], norm="batch")
+        self.projector = MLP([encoder.dim, *projector], norm=projector_norm, last_norm=projector_last_norm)
         check_similarity(loss, similarity)
         self.similarity = Similarity(similarity, projector[-1])
         self.rule = loss

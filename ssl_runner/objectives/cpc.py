@@ -36,9 +36,9 @@ class CPC(Objective[Tensor, Tensor]):
         encoder: MapEncoder,
         spec: ImageSpec,
         *,
-        patch: int,
-        stride: int,
-        jitter: int,
+        patch: float,
+        stride: float,
+        jitter: float,
         context_dim: int,
         context_depth: int,
         nearest: int,
@@ -46,13 +46,7 @@ class CPC(Objective[Tensor, Tensor]):
         negatives: int,
     ) -> None:
         super().__init__()
-        if stride < 1 or not stride <= patch <= min(spec.height, spec.width):
-            raise ValueError(
-                f"objective.patch is {patch} and objective.stride {stride}; patches must be at least as wide as the "
-                f"stride, and fit into images of {spec.height} x {spec.width} pixels"
-            )
-        if jitter < 0:
-            raise ValueError(f"objective.jitter is {jitter}; it must be 0 pixels (none) or more")
+        patch, stride, jitter = _pixels(patch, stride, jitter, spec)
         if context_dim < 1 or context_depth < 1:
             raise ValueError(
                 f"objective.context_dim is {context_dim} and objective.context_depth {context_depth}; both must be at "
@@ -126,6 +120,28 @@ class CPC(Objective[Tensor, Tensor]):
         here = self.target.repeat(count, 1)
         pos, neg = torch.cat((here, torch.zeros_like(other)), dim=1), torch.cat((~here, other), dim=1)
         return Loss(info_nce(sim, pos, neg), watched(sim.detach(), sim.detach(), pos, neg))
+
+
+def _pixels(patch: float, stride: float, jitter: float, spec: ImageSpec) -> tuple[int, int, int]:
+    """The side of a patch, the stride and the jitter in pixels. Raises ValueError."""
+    shorter = min(spec.height, spec.width)
+    if jitter < 0:
+        raise ValueError(f"objective.jitter is {jitter}; it must be 0 pixels (none) or more")
+    side = _whole("patch", patch, shorter)
+    step = _whole("stride", stride, side)
+    if step < 1 or not step <= side <= shorter:
+        raise ValueError(
+            f"objective.patch is {patch} and objective.stride {stride}; patches must be at least as wide as the "
+            f"stride, and fit into images of {spec.height} x {spec.width} pixels"
+        )
+    return side, step, _whole("jitter", jitter, side)
+
+
+def _whole(key: str, value: float, of: int) -> int:
+    """Pixels: `value` itself, or below 1 that part `of` a number of pixels, rounded."""
+    if value >= 1 and value != int(value):
+        raise ValueError(f"objective.{key} is {value}; it must be a whole number of pixels, or a part below 1")
+    return round(value * of) if value < 1 else int(value)
 
 
 @float32

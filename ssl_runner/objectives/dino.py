@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
 from ssl_runner.losses.assignment import perplexity
 from ssl_runner.losses.distillation import cross_view_entropy, entropy
-from ssl_runner.nn.ema import EMA, check_momentum, cosine_momentum
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.gather import mean_over_ranks
-from ssl_runner.nn.mlp import MLP, check_widths
-from ssl_runner.nn.prototypes import Prototypes
+from ssl_runner.nn.mlp import MLP, Activation, Norm, check_widths
+from ssl_runner.nn.prototypes import Prototypes, check_share
 from ssl_runner.views.crops import multi_crop
 from ssl_runner.views.mismatch import mismatch, misplaced
 
@@ -29,8 +29,9 @@ class DINO(Objective[Tensor, Tensor]):
     along (section 5.2 there).
     Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, "Emerging Properties in Self-Supervised Vision
     Transformers", https://arxiv.org/abs/2104.14294.
-    Differs from the paper: a convolutional network by default; a small head, with BatchNorm and ReLU in place of GELU;
-    the last layer learns from the first step on; the weight decay is constant. As in the paper the teacher's BatchNorm
+    The paper's recipe is in settings: backbone=vit_small with `pool: class` and drop paths, `projector_norm: none`,
+    `activation: gelu`, `freeze_last`, objective/views=dino, and `trainer.weight_decay_end`.
+    Differs from the paper: a convolutional network by default; a small head. As in the paper the teacher's BatchNorm
     uses the statistics of the batch.
     """
 
@@ -43,19 +44,23 @@ class DINO(Objective[Tensor, Tensor]):
         spec: ImageSpec,
         *,
         views: Views,
-        small_views: Views,
+        small_views: Views | None,
         projector: list[int],
+        projector_norm: Norm,
+        activation: Activation,
         prototypes: int,
+        freeze_last: float,
         student_temperature: float,
         teacher_temperature: tuple[float, float],
         temperature_warmup: float,
         momentum: float,
+        momentum_schedule: MomentumSchedule,
         center_momentum: float,
         exported: Literal["teacher", "student"],
     ) -> None:
         super().__init__()
         check_widths("projector", projector)
-        check_momentum("momentum", momentum)
+        check_momentum("momentum", momentum, momentum_schedule)
         check_momentum("center_momentum", center_momentum)
         if not student_temperature > 0:
             raise ValueError(f"objective.student_temperature is {student_temperature}; it must be above 0 (paper: 0.1)")
@@ -64,15 +69,13 @@ class DINO(Objective[Tensor, Tensor]):
                 f"objective.teacher_temperature is {list(teacher_temperature)}; both, the first and the last, must be "
                 "above 0 (paper: 0.04, 0.07)"
             )
-        if not 0 <= temperature_warmup <= 1:
-            raise ValueError(
-                f"objective.temperature_warmup is {temperature_warmup}; it is a fraction of the budget "
-                "and must lie in [0, 1]"
-            )
+        check_share("temperature_warmup", temperature_warmup)
+        check_share("freeze_last", freeze_last)
         self.encoder = encoder
         self.views = views
         self.small_views = small_views
-        self.head = nn.Sequential(MLP([encoder.dim, *projector], norm="batch"), Prototypes(projector[-1], prototypes))
+        mlp = MLP([encoder.dim, *projector], norm=projector_norm, activation=activation)
+        self.head = nn.Sequential(mlp, Prototypes(projector[-1], prototypes))
         self.teacher_encoder = EMA(self.encoder)
         self.teacher_head = EMA(self.head)
         self.register_buffer("center", torch.zeros(prototypes))
@@ -80,7 +83,9 @@ class DINO(Objective[Tensor, Tensor]):
         self.student_temperature = student_temperature
         self.temperatures = teacher_temperature
         self.temperature_warmup = temperature_warmup
+        self.freeze_last = freeze_last
         self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
         self.center_momentum = center_momentum
         self.kept = exported
         self._warm(0.0)
@@ -88,6 +93,10 @@ class DINO(Objective[Tensor, Tensor]):
     @property
     def exported(self) -> Encoder:
         return self.teacher_encoder.module if self.kept == "teacher" else self.encoder
+
+    def frozen(self, progress: float) -> Sequence[nn.Parameter]:
+        """The prototypes, at first."""
+        return [self.head[1].weight] if progress < self.freeze_last else []
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (V, B, C, h, w), y (V', B, C, H, W)."""
@@ -98,7 +107,7 @@ class DINO(Objective[Tensor, Tensor]):
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         count = y.shape[1]
-        features = [self.encoder(crops.flatten(0, 1)).pooled for crops in (y, x)]  # a call for each size
+        features = [self.encoder(crops.flatten(0, 1)).pooled for crops in (y, x) if len(crops)]  # one per size
         scores = self.head(torch.cat(features)).unflatten(0, (-1, count))  # (V' + V, B, K)
         taught = self.teacher_head(self.teacher_encoder(y.flatten(0, 1)).pooled).unflatten(0, (-1, count))
         target = ((taught - self.center) / self.teacher_temperature).softmax(dim=-1)
@@ -113,7 +122,7 @@ class DINO(Objective[Tensor, Tensor]):
 
     def after_step(self, carries: Sequence[Tensor], progress: float) -> None:
         """`carries` (K,) each: the mean of the teacher's scores over this rank's batch."""
-        momentum = cosine_momentum(self.momentum, progress)
+        momentum = momentum_at(self.momentum_schedule, self.momentum, progress)
         self.teacher_encoder.update(self.encoder, momentum)
         self.teacher_head.update(self.head, momentum)
         self.center.lerp_(mean_over_ranks(torch.stack(list(carries)).mean(dim=0)), 1 - self.center_momentum)

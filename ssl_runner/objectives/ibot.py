@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, PatchEncoder, Views
 from ssl_runner.losses.assignment import perplexity
 from ssl_runner.losses.distillation import cross_view_entropy, entropy, masked_entropy
-from ssl_runner.nn.ema import EMA, check_momentum, cosine_momentum
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.mask_patch import MaskPatch
 from ssl_runner.nn.masks import hide_blocks
@@ -67,12 +67,13 @@ class IBOT(Objective[MaskedViews, Tensor]):
         patch_temperature: tuple[float, float],
         temperature_warmup: float,
         momentum: float,
+        momentum_schedule: MomentumSchedule,
         center_momentum: float,
         exported: Literal["teacher", "student"],
     ) -> None:
         super().__init__()
         check_widths("projector", projector)
-        check_momentum("momentum", momentum)
+        check_momentum("momentum", momentum, momentum_schedule)
         check_momentum("center_momentum", center_momentum)
         _check_mask(mask_probability, mask_ratio, patch_weight)
         if not student_temperature > 0:
@@ -103,6 +104,7 @@ class IBOT(Objective[MaskedViews, Tensor]):
         self.first_and_last = (teacher_temperature, patch_temperature)
         self.temperature_warmup = temperature_warmup
         self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
         self.center_momentum = center_momentum
         self.kept = exported
         self.patch = encoder.patch
@@ -157,7 +159,7 @@ class IBOT(Objective[MaskedViews, Tensor]):
 
     def after_step(self, carries: Sequence[Centers], progress: float) -> None:
         """`carries`: the mean scores of the teacher over this rank's batches."""
-        momentum = cosine_momentum(self.momentum, progress)
+        momentum = momentum_at(self.momentum_schedule, self.momentum, progress)
         self.teacher_encoder.update(self.encoder, momentum)
         self.teacher_head.update(self.head, momentum)
         for place, center in enumerate((self.image_center, self.patch_center)):

@@ -10,7 +10,7 @@ from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Pa
 from ssl_runner.losses.distillation import output_std
 from ssl_runner.losses.features import smooth_error, standardized
 from ssl_runner.nn.blocks import as_many, block_size, check_range, covered, place_blocks
-from ssl_runner.nn.ema import EMA, check_momentum
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.patches import gather_places, patchify, unpatchify
 from ssl_runner.nn.predictor import PlacePredictor
 
@@ -58,6 +58,7 @@ class IJEPA(Objective[Context, Targets]):
         predictor_depth: int,
         predictor_heads: int,
         momentum: float,
+        momentum_schedule: MomentumSchedule,
         exported: Literal["teacher", "student"],
     ) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class IJEPA(Objective[Context, Targets]):
         check_range("target_scale", target_scale, 1)
         check_range("target_ratio", target_ratio, torch.inf)
         check_range("context_scale", context_scale, 1)
-        check_momentum("momentum", momentum)
+        check_momentum("momentum", momentum, momentum_schedule)
         if encoder.grid[0] * encoder.grid[1] < 4:
             raise ValueError(
                 f"the backbone's grid is {encoder.grid[0]} x {encoder.grid[1]} patches; a context and blocks need 4 at "
@@ -82,6 +83,7 @@ class IJEPA(Objective[Context, Targets]):
         self.target_ratio = target_ratio
         self.context_scale = context_scale
         self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
         self.kept = exported
         self.patch = encoder.patch
         self.grid = encoder.grid
@@ -117,4 +119,4 @@ class IJEPA(Objective[Context, Targets]):
         return Loss(smooth_error(found, target), logs)
 
     def after_step(self, carries: Sequence[None], progress: float) -> None:
-        self.teacher.update(self.encoder, self.momentum + (1 - self.momentum) * progress)
+        self.teacher.update(self.encoder, momentum_at(self.momentum_schedule, self.momentum, progress))

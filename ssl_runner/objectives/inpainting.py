@@ -1,13 +1,13 @@
 """Inpainting: predict the content of a hole in an image (context encoder)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective
-from ssl_runner.losses.adversarial import held, judge_loss, maker_loss
+from ssl_runner.losses.adversarial import held, judge_loss, maker_loss, non_saturating_loss
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import GridDecoder
 from ssl_runner.nn.gather import divisor
@@ -35,6 +35,8 @@ class Inpainting(Objective[Context, Tensor]):
     https://arxiv.org/abs/1604.07379, eq. 1 to 3. As there the judge sees the whole of F(x), not the hole alone and not
     its surroundings, and the bottleneck is fully connected channel by channel, followed by a 1 x 1 convolution.
 
+    `fooling: non_saturating` has -log D(F(x)) in the place of log(1 - D(F(x))), as the authors' code; `clamp` shows the
+    judge F(x) cut to [0, 1], as images are, so that it cannot tell them apart by values that no image has.
     Differs from the paper: the judge's loss is not multiplied by w (for Adam that only changes epsilon's part); no
     border of the hole is weighted more; free shapes are blobs of smooth noise, not outlines of objects; the judge is
     normalized by groups of channels, not over the batch; what is hidden is mid-gray, not the mean of the data.
@@ -50,6 +52,8 @@ class Inpainting(Objective[Context, Tensor]):
         blocks: int,
         decoder_widths: list[int],
         adversary: float,
+        fooling: Literal["minimax", "non_saturating"],
+        clamp: bool,
         judge_widths: list[int],
         judge_lr_scale: float,
     ) -> None:
@@ -77,6 +81,8 @@ class Inpainting(Objective[Context, Tensor]):
                 f"{spec.width}: set it larger"
             )
         self.adversary = adversary
+        self.fooling = non_saturating_loss if fooling == "non_saturating" else maker_loss
+        self.clamp = clamp
         self.judge_lr_scale = judge_lr_scale
         self.encoder = encoder
         self.decoder = GridDecoder((spec.channels, spec.height, spec.width), widths=decoder_widths)
@@ -92,9 +98,10 @@ class Inpainting(Objective[Context, Tensor]):
         error = (squared_error(drawn, y) * x.hole).sum() / (divisor(x.hole.sum()) * y.shape[1])
         if self.judge is None:
             return Loss(error)
-        real, made = self.judge(torch.cat((y, drawn.detach().to(y.dtype)))).chunk(2)
+        shown = drawn.clamp(0, 1) if self.clamp else drawn
+        real, made = self.judge(torch.cat((y, shown.detach().to(y.dtype)))).chunk(2)
         judged = judge_loss(real, made)
-        fooling = maker_loss(held(self.judge, drawn))
+        fooling = self.fooling(held(self.judge, shown))
         logs = {
             "reconstruction": error.detach(),
             "fooling": fooling.detach(),

@@ -11,6 +11,8 @@ from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
 from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random, places_of
 from ssl_runner.nn.patches import deviation, gather_places, patchify, unpatchify
+from ssl_runner.views.image import ImageViews
+from ssl_runner.views.pair import NOTHING
 
 GRID_RATIO = 0.75  # what `mask: grid` hides, where both sides of the grid are even
 
@@ -34,7 +36,9 @@ class MAE(Objective[Visible, Hidden]):
     is hidden is drawn place by place (random), in rectangles (block), or all but every second patch of every second row
     (grid). He, Chen, Xie, Li, Dollar, Girshick 2022, "Masked Autoencoders Are Scalable Vision Learners",
     https://arxiv.org/abs/2111.06377, section 4.1 and figure 6.
-    Differs from the paper: the features are the mean of the patch tokens, without a class token; no random crops. With
+    `crop_scale` and `flip` change images in training, as in the paper; by default they are as they come. A class token
+    (backbone.pool=class) is encoded beside the visible patches, and not decoded.
+    Differs from the paper: by default the features are the mean of the patch tokens, without a class token. With
     normalized targets nothing says the mean and deviation of a hidden patch: `predict` draws it with those of all
     visible pixels of the image.
     """
@@ -47,6 +51,8 @@ class MAE(Objective[Visible, Hidden]):
         ratio: float,
         mask: Literal["random", "block", "grid"],
         target: Literal["pixels", "normalized"],
+        crop_scale: tuple[float, float],
+        flip: float,
         decoder_dim: int,
         decoder_depth: int,
         decoder_heads: int,
@@ -71,6 +77,8 @@ class MAE(Objective[Visible, Hidden]):
                 "objective.target is normalized, and a patch of a single value has no standard deviation: set "
                 "objective.target=pixels, or backbone.patch to 2 or more"
             )
+        shown = NOTHING | {"crop_scale": crop_scale, "crop_ratio": (3 / 4, 4 / 3), "flip": flip}
+        self.views = ImageViews(**shown) if flip or crop_scale != (1, 1) else None
         self.encoder = encoder
         self.ratio = ratio
         self.mask = mask
@@ -87,7 +95,7 @@ class MAE(Objective[Visible, Hidden]):
         )
 
     def split(self, batch: Batch) -> tuple[Visible, Hidden]:
-        image = batch.data
+        image = batch.data if self.views is None or not self.training else self.views(batch.data)[0]
         keep = self._keep(len(image), image.device)
         hidden = self._hidden(keep)
         patches = patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5)

@@ -96,14 +96,22 @@ class Sum(Objective[Parts, Parts]):
 
     def groups(self) -> list[dict[str, Any]]:
         """Those of all parts, one for each scale of the learning rate; the encoder is in the first that names it."""
-        found: dict[float, list[nn.Parameter]] = {1.0: [] if self.log_variance is None else [self.log_variance]}
+        own = [] if self.log_variance is None else [self.log_variance]
+        found: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): own}
         known: set[int] = set()
         for task in self.combined().values():
             for group in task.groups():
                 new = [each for each in group["params"] if id(each) not in known]
                 known |= {id(each) for each in new}
-                found.setdefault(group.get("lr_scale", 1.0), []).extend(new)
-        return [{"params": params, "lr_scale": scale} for scale, params in found.items() if params]
+                found.setdefault((group.get("lr_scale", 1.0), group.get("scheduled", True)), []).extend(new)
+        made = [
+            {"params": params, "lr_scale": scale} | ({} if scheduled else {"scheduled": False})
+            for (scale, scheduled), params in found.items()
+        ]
+        return [group for group in made if group["params"]]
+
+    def frozen(self, progress: float) -> Sequence[nn.Parameter]:
+        return [each for task in self.combined().values() for each in task.frozen(progress)]
 
     def _weights(self, losses: Tensor) -> Tensor:
         """(P,): of the parts, as learned or as set."""

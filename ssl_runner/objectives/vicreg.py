@@ -7,7 +7,7 @@ from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Vi
 from ssl_runner.losses.distillation import output_std
 from ssl_runner.losses.redundancy import vicreg_terms
 from ssl_runner.nn.gather import gather
-from ssl_runner.nn.mlp import MLP, check_widths
+from ssl_runner.nn.mlp import MLP, Norm, check_widths
 from ssl_runner.views.pairs import two_views
 
 
@@ -31,6 +31,7 @@ class VICReg(Objective[Tensor, Tensor]):
         *,
         views: Views,
         projector: list[int],
+        projector_norm: Norm,
         invariance: float,
         variance: float,
         covariance: float,
@@ -42,7 +43,7 @@ class VICReg(Objective[Tensor, Tensor]):
                 raise ValueError(f"objective.{key} is {value}; it is a weight, 0 or more (paper: 25, 25, 1)")
         self.encoder = encoder
         self.views = views
-        self.projector = MLP([encoder.dim, *projector], norm="batch")
+        self.projector = MLP([encoder.dim, *projector], norm=projector_norm)
         self.invariance = invariance
         self.variance = variance
         self.covariance = covariance

@@ -10,7 +10,7 @@ from ssl_runner.interfaces import Batch, Encoder, Loss, Objective, TubeEncoder, 
 from ssl_runner.losses.distillation import output_std
 from ssl_runner.losses.features import absolute_error, standardized
 from ssl_runner.nn.blocks import as_many, block_size, check_range, covered, place_blocks
-from ssl_runner.nn.ema import EMA, check_momentum
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.masks import repeat_in_time
 from ssl_runner.nn.patches import gather_places, tubify, untubify
 from ssl_runner.nn.predictor import PlacePredictor
@@ -59,6 +59,7 @@ class VJEPA(Objective[Contexts, Hidden]):
         predictor_depth: int,
         predictor_heads: int,
         momentum: float,
+        momentum_schedule: MomentumSchedule,
         exported: Literal["teacher", "student"],
     ) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class VJEPA(Objective[Contexts, Hidden]):
         check_range("short_scale", short_scale, 1)
         check_range("long_scale", long_scale, 1)
         check_range("block_ratio", block_ratio, torch.inf)
-        check_momentum("momentum", momentum)
+        check_momentum("momentum", momentum, momentum_schedule)
         if encoder.grid[1] * encoder.grid[2] < 2:
             raise ValueError(
                 "the backbone has one place a frame, and hides places at all times: set backbone.patch to half of the "
@@ -81,6 +82,7 @@ class VJEPA(Objective[Contexts, Hidden]):
         self.masks = list(zip(blocks, (short_scale, long_scale), strict=True))
         self.block_ratio = block_ratio
         self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
         self.kept = exported
         self.tube = encoder.tube
         self.grid = encoder.grid
@@ -113,7 +115,7 @@ class VJEPA(Objective[Contexts, Hidden]):
         return Loss(torch.stack(errors).mean(), logs)
 
     def after_step(self, carries: Sequence[None], progress: float) -> None:
-        self.teacher.update(self.encoder, self.momentum + (1 - self.momentum) * progress)
+        self.teacher.update(self.encoder, momentum_at(self.momentum_schedule, self.momentum, progress))
 
     def _mask(self, count: int, number: int, scale: tuple[float, float], device: torch.device) -> tuple[Tensor, Tensor]:
         """Places that are kept (count, K) and hidden (count, M), by `number` rectangles of one size a batch."""

@@ -171,8 +171,12 @@ def sentence(dataset: str, found: Sequence[Payoff]) -> str:
         own = f" on {each.examples:,} examples" if each.examples else ""
         parts.append(f"{way}{own} {_pays(each)}")
     fewest = min(min(each.gains) for each in found)
-    begins = [f"{said} ({way})" for way in most if (said := _begins(found, way, fewest))]
-    start = f"; with {fewest:,} labels it pays {', '.join(begins)}" if begins else ""
+    begins: dict[str, list[str]] = {}
+    for way in most:
+        begins.setdefault(_begins(found, way, fewest), []).append(way)
+    begins.pop("", None)
+    said = ", ".join(f"{' and '.join(ways)} {start}" for start, ways in begins.items())
+    start = f"; with {fewest:,} labels it pays by {said}" if said else ""
     return f"Does pretraining pay on {dataset}? Against training on the labels alone, {'; '.join(parts)}{start}."
 
 
@@ -210,7 +214,7 @@ def _begins(found: Sequence[Payoff], way: str, labels: int) -> str:
     if at.at == 0:
         return f"from {sizes[0]:,} examples on, the fewest that were tried{bounds}"
     if at.at == math.inf:
-        return f"at none of the numbers of examples that were tried{bounds}"
+        return f"with none of the numbers of examples that were tried{bounds}"
     return f"from {_rounded(at.at):,} examples on{bounds}"
 
 

@@ -116,7 +116,10 @@ def pretrain(
         config.seed,
         config.control,
         settings.skip_nonfinite,
+        settings.weight_decay_end,
     )
+    if reached is not None and not reached.path.is_relative_to(folder):  # of the run that this one extends
+        module.batches_per_epoch = batches
     if settings.compile:
         model.encoder.compile()
 

@@ -1,7 +1,7 @@
 """Parameter groups, LARS, and schedules as functions of progress in [0, 1]."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,19 @@ def decay_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         ):
             if chosen:
                 split.append({"params": chosen, "lr_scale": 1.0, **rest, **extra})
+    return split
+
+
+def scaled_groups(groups: Iterable[dict[str, Any]], scales: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
+    """Split each parameter group by the factors of its parameters' learning rates; those without one have 1."""
+    split = []
+    for group in groups:
+        rest = {key: value for key, value in group.items() if key != "params"}
+        found: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            found.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+        for scale, chosen in found.items():
+            split.append(rest | {"params": chosen, "lr_scale": rest.get("lr_scale", 1.0) * scale})
     return split
 
 
@@ -51,18 +64,29 @@ class LARS(Optimizer):
         m <- momentum m + lr r g',   w <- w - m
 
     So |lr r g'| = lr trust |w| is what a step adds to m; where gradients keep their direction m grows to 1 / (1 -
-    momentum) times that.
+    momentum) times that. `clip`: r is min(trust |w| / |g'| / lr, 1), so that lr is the greatest rate of a layer,
+    and steps of layers with small gradients are those of SGD (as LARC in libraries, and solo-learn).
 
     You, Gitman, Ginsburg 2017, https://arxiv.org/abs/1708.03888.
     """
 
-    def __init__(self, params: Iterable[Any], *, lr: float, momentum: float, weight_decay: float, trust: float) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        trust: float,
+        clip: bool,
+    ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("trust", trust)):
             if value < 0:
                 raise ValueError(f"optimizer.{name} is {value}; it must not be negative")
         if not 0 <= momentum < 1:
             raise ValueError(f"optimizer.momentum is {momentum}; it must lie in [0, 1)")
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "clip": clip}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure=None):  # type: ignore[override]  # torch's own signature is overloaded
@@ -78,6 +102,8 @@ class LARS(Optimizer):
                 if p.ndim > 1:
                     weight, slope = p.norm(), gradient.norm()
                     ratio = group["trust"] * weight / slope
+                    if group.get("clip") and group["lr"] > 0:  # a checkpoint may be older than this setting
+                        ratio = (ratio / group["lr"]).clamp_max(1)
                     gradient = gradient * torch.where((weight > 0) & (slope > 0), ratio, torch.ones_like(ratio))
                 state = self.state[p]
                 if "momentum" not in state:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -124,6 +125,27 @@ class DivergedError(Exception):
         self.seen = seen
 
 
+class Rate:
+    """The learning rate and the weight decay of a parameter group over a run."""
+
+    def __init__(self, group: Mapping[str, Any], decay_end: float | None) -> None:
+        self.peak: float = group["lr"] * group["lr_scale"]
+        self.scheduled: bool = group.get("scheduled", True)
+        self.first: float = group.get("weight_decay", 0.0)
+        self.last = decay_end
+        self.decays = decay_end is not None and self.first > 0  # norms and biases are not decayed
+
+    def lr(self, factor: float) -> float:
+        """`factor`: of the peak, by the schedule."""
+        return self.peak * factor if self.scheduled else self.peak
+
+    def weight_decay(self, progress: float) -> float:
+        """Half a cosine from the first to the last, as in Caron et al. 2021 (DINO), https://arxiv.org/abs/2104.14294."""
+        if self.last is None:
+            return self.first
+        return self.last + (self.first - self.last) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
 class Before(NamedTuple):
     """State that a step changes before the optimizer runs, as it was at the start of the step."""
 
@@ -139,7 +161,7 @@ class Pretrainer(pl.LightningModule):
 
     `skip_nonfinite`: the number of steps with a non-finite loss or gradient that are skipped before DivergedError is
     raised. With 0 steps are not checked, which would synchronize with the device: only `check` and the reading of the
-    logs find a divergence.
+    logs find a divergence. `decay_end`: the weight decay at the end of the budget; None: it stays.
     """
 
     def __init__(
@@ -152,6 +174,7 @@ class Pretrainer(pl.LightningModule):
         seed: int,
         control: Literal["none", "shuffled_target"],
         skip_nonfinite: int,
+        decay_end: float | None = None,
     ) -> None:
         super().__init__()
         self.objective = objective
@@ -161,7 +184,7 @@ class Pretrainer(pl.LightningModule):
         self.clock = clock
         self.seed = seed
         self.control = control
-        self.peaks = [group["lr"] * group["lr_scale"] for group in optimizer.param_groups]
+        self.rates = [Rate(group, decay_end) for group in optimizer.param_groups]
         self.tally = {"train": Tally(), "val": Tally()}
         self.carries: list[Any] = []  # of the batches of the current step
         self.examples = 0
@@ -172,6 +195,7 @@ class Pretrainer(pl.LightningModule):
         self.phase: Literal["between", "computing", "moving"] = (
             "between"  # "between" steps, "computing" gradients, "moving" weights
         )
+        self.batches_per_epoch: int | None = None  # where the checkpoint was written at the end of another run's budget
         self._at = 1, 0  # the current step and epoch
         self._left_out = False  # whether the current step is skipped
         self._share = 1.0  # the factor of a batch's loss in its step
@@ -201,9 +225,12 @@ class Pretrainer(pl.LightningModule):
         self._at = self.trainer.global_step + 1, self.trainer.current_epoch
         self._share = share(batch_idx, int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches)
         torch.manual_seed(step_seed(self.seed, self.global_rank, self.batches))
-        factor = self.schedule(self.clock.progress(self.trainer.global_step + 0.5))
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
+        progress = self.clock.progress(self.trainer.global_step + 0.5)
+        factor = self.schedule(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate.lr(factor)
+            if rate.decays:
+                group["weight_decay"] = rate.weight_decay(progress)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._loss(batch)
@@ -215,6 +242,8 @@ class Pretrainer(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.phase = "moving"
+        for parameter in self.objective.frozen(self.progress):
+            parameter.grad = None
         self._left_out = self.skip_nonfinite > 0 and not self._step_is_finite()
         if self._left_out:
             self._leave_out()
@@ -318,12 +347,29 @@ class Pretrainer(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = tensors_now(checkpoint["state_dict"])  # an older version may have written it
+        if self.batches_per_epoch is not None:
+            go_on_within(checkpoint["loops"]["fit_loop"], checkpoint["budget"]["batches"], self.batches_per_epoch)
         self.clock.spent = checkpoint["budget"]["seconds"]
         self.examples = checkpoint["budget"]["examples"]
         self.batches = checkpoint["budget"]["batches"]
         sums = {name: value.to(self.device) for name, value in checkpoint["tally"]["sums"].items()}
         self.tally["train"].sums, self.tally["train"].count = sums, checkpoint["tally"]["count"]
         self.skipped = checkpoint.get("skipped", 0)
+
+
+def go_on_within(loop: dict[str, Any], done: int, batches: int) -> None:
+    """Set Lightning's counters to those between two batches, `done` batches after the start, of `batches` an epoch.
+
+    Where a budget ends, Lightning counts its epoch as ended; a run that goes on from there would leave the rest of it
+    out.
+    """
+    epoch, place = divmod(done, batches)
+    for counts in (loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]):
+        counts.update(dict.fromkeys(("ready", "started"), epoch + 1), processed=epoch, completed=epoch)
+    progress = loop["epoch_loop.batch_progress"]
+    for name, count in (("total", done), ("current", place)):
+        progress[name] = dict.fromkeys(progress[name], count)
+    progress["is_last_batch"] = False
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.accuracies import accuracies
 from ssl_runner.evaluation.any.subject import (
     TOLD,
@@ -25,6 +26,7 @@ from ssl_runner.evaluation.any.subject import (
     within_reach,
 )
 from ssl_runner.interfaces import DataSpec, Encoder, Examples, Subject, Views
+from ssl_runner.nn.depth import rate_scales
 from ssl_runner.results.metrics import Metric, Split
 
 WARMUP = 0.1  # of the steps, linear
@@ -39,6 +41,7 @@ class Recipe:
     batch_size: int  # examples; all where there are fewer
     learning_rate: float  # at its peak
     weight_decay: float
+    layer_decay: float  # learning rate of each block of the encoder, as a multiple of the next one's
 
     def check(self, key: str) -> None:
         """Raise ValueError for numbers out of range; `key`: that of the recipe, "evaluation.glue.recipe"."""
@@ -52,6 +55,8 @@ class Recipe:
                 raise ValueError(f"{key}.{name} is {value}; it must be at least {least}")
         if self.learning_rate <= 0:
             raise ValueError(f"{key}.learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"{key}.layer_decay is {self.layer_decay}; it must lie in (0, 1]; 1: all layers alike")
 
     def steps(self, n: int) -> int:
         """Batches in all, of `n` examples. Whole batches only: BatchNorm cannot train on one example."""
@@ -167,19 +172,15 @@ def minimize(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tens
     norms), each epoch in an order of its own, warm-up over a tenth of the steps, cosine decay to 0. Raises ValueError
     where the loss is no longer a number.
     """
-    moved = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in moved if p.ndim > 1]
-    others = [p for p in moved if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
     size, steps = min(recipe.batch_size, n), recipe.steps(n)
     network.train()
-    for step in range(steps):
+    for step in tracked(range(steps), "training"):
         place = step % (n // size)
         if place == 0:
             order = torch.randperm(n)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * pace((step + 1) / steps)
+            group["lr"] = group["scale"] * recipe.learning_rate * pace((step + 1) / steps)
         loss = loss_at(order[place * size : (place + 1) * size])
         optimizer.zero_grad()
         loss.backward()
@@ -188,6 +189,26 @@ def minimize(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tens
         raise ValueError(
             f"fine-tuning diverged (the loss is {loss.item()}); set a learning_rate below {recipe.learning_rate}"
         )
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """The parameters that learn, by the scale of their learning rate and whether they are decayed. Raises ValueError
+    where layers cannot be told apart."""
+    scales: dict[nn.Parameter, float] = {}
+    if recipe.layer_decay != 1:
+        try:
+            scales = rate_scales(getattr(network, "encoder", network), recipe.layer_decay)
+        except ValueError as error:
+            raise ValueError(f"the recipe's layer_decay is {recipe.layer_decay}, and {error}: set it to 1") from error
+    found: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            found.setdefault((parameter.ndim <= 1, scales.get(parameter, 1.0)), []).append(parameter)
+    decay = recipe.weight_decay
+    return [
+        {"params": found[plain, scale], "weight_decay": 0.0 if plain else decay, "scale": scale}
+        for plain, scale in sorted(found)
+    ]
 
 
 def pace(progress: float) -> float:

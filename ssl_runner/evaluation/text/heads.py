@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
 from ssl_runner.evaluation.any.subject import evaluating, seeded, within_reach
@@ -115,7 +116,12 @@ def learn_mix(subject: Subject, mix: LayerMix, unit: Unit, asked: Asked, classes
     layers = [Reader(encoder, str(-place), unit) for place in range(len(mix.weight), 0, -1)]
     stack = torch.stack([read(subject, each, asked) for each in layers], dim=1)
     recipe = Recipe(
-        epochs=1, least_steps=grid.steps, batch_size=grid.batch_size, learning_rate=MIX_RATE, weight_decay=0.0
+        epochs=1,
+        least_steps=grid.steps,
+        batch_size=grid.batch_size,
+        learning_rate=MIX_RATE,
+        weight_decay=0.0,
+        layer_decay=1.0,
     )
     with seeded(subject.seed):
         network = Classifier(nn.Identity(), stack.mean(dim=1), classes, ReadMix(mix)).to(subject.device)
@@ -195,7 +201,7 @@ def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Ten
 def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
     """(n, ...) on the CPU: outputs of a network in eval mode."""
     with evaluating(network), torch.inference_mode():
-        parts = [network(part.long().to(device)).float().cpu() for part in ids.split(BATCH)]
+        parts = [network(part.long().to(device)).float().cpu() for part in tracked(ids.split(BATCH), "texts")]
     return torch.cat(parts)
 
 

@@ -91,7 +91,16 @@ def test_all_patches_are_the_tokens_of_the_library(name: str) -> None:
 def test_mae_encodes_only_what_it_keeps(name: str) -> None:
     encoder = vit(name)
     objective = MAE(
-        encoder, SPEC, ratio=0.75, mask="random", target="pixels", decoder_dim=16, decoder_depth=1, decoder_heads=2
+        encoder,
+        SPEC,
+        ratio=0.75,
+        mask="random",
+        target="pixels",
+        crop_scale=(1, 1),
+        flip=0.0,
+        decoder_dim=16,
+        decoder_depth=1,
+        decoder_heads=2,
     )
     lengths: list[int] = []
     blocks = encoder.net.encoder.layer if hasattr(encoder.net, "encoder") else encoder.net.layers

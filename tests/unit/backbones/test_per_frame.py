@@ -22,7 +22,7 @@ def image(kind: str) -> ConvNet | ViT:
     torch.manual_seed(0)
     if kind == "map":
         return ConvNet(IMAGE, widths=[4, 6], norm="group")
-    return ViT(IMAGE, dim=8, depth=2, heads=2, patch=4, mlp_ratio=2.0)
+    return ViT(IMAGE, dim=8, depth=2, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
 
 
 def encoder(kind: str = "map", pool: str = "mean") -> PerFrame:

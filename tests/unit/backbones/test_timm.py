@@ -87,7 +87,16 @@ def test_the_kept_patches_see_each_other_and_the_class_and_register_tokens_alone
 def test_mae_encodes_only_what_it_keeps() -> None:
     encoder = vit("vit_small_patch14_reg4_dinov2")
     objective = MAE(
-        encoder, SPEC, ratio=0.75, mask="random", target="pixels", decoder_dim=16, decoder_depth=1, decoder_heads=2
+        encoder,
+        SPEC,
+        ratio=0.75,
+        mask="random",
+        target="pixels",
+        crop_scale=(1, 1),
+        flip=0.0,
+        decoder_dim=16,
+        decoder_depth=1,
+        decoder_heads=2,
     )
     lengths: list[int] = []
     encoder.net.blocks[0].register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))

@@ -1,14 +1,17 @@
 import pytest
 import torch
 
-from ssl_runner.backbones.vit import ViT, choose_patch
+from ssl_runner.assembly.layers import positions_of
+from ssl_runner.backbones.vit import Pool, ViT, choose_patch
 from ssl_runner.interfaces import ImageSpec
+from ssl_runner.nn.patches import patchify
+from ssl_runner.nn.positions import resized
 
 
-def vit(height: int = 12, width: int = 16, patch: int | None = 4, channels: int = 3) -> ViT:
+def vit(height: int = 12, width: int = 16, patch: int | None = 4, channels: int = 3, pool: Pool = "mean") -> ViT:
     torch.manual_seed(0)
     spec = ImageSpec(channels=channels, height=height, width=width)
-    return ViT(spec, dim=16, depth=3, heads=2, patch=patch, mlp_ratio=2.0)
+    return ViT(spec, dim=16, depth=3, heads=2, patch=patch, mlp_ratio=2.0, pool=pool, drop_path=0.0)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +42,12 @@ def test_a_patch_that_does_not_divide_the_image_is_refused_with_those_that_do(pa
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("dim", 18), ("dim", 0), ("heads", 3), ("heads", 0), ("depth", 0), ("mlp_ratio", 0.0)]
+    ("key", "value"),
+    [("dim", 18), ("dim", 0), ("heads", 3), ("heads", 0), ("depth", 0), ("mlp_ratio", 0.0), ("drop_path", 1.0)],
 )
 def test_impossible_sizes_are_refused_by_name(key, value):
-    settings = {"dim": 16, "depth": 3, "heads": 2, "patch": 4, "mlp_ratio": 2.0} | {key: value}
+    settings = {"dim": 16, "depth": 3, "heads": 2, "patch": 4, "mlp_ratio": 2.0, "pool": "mean", "drop_path": 0.0}
+    settings[key] = value
     with pytest.raises(ValueError, match=rf"^backbone\.{key} is {value};"):
         ViT(ImageSpec(channels=3, height=12, width=16), **settings)
 
@@ -80,9 +85,27 @@ def test_positions_belong_to_places_not_to_the_order():
     assert (torch.cdist(tokens, tokens) + torch.eye(12)).min() > 1e-3
 
 
-def test_images_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="16 x 12 pixels; the encoder was built for 12 x 16"):
-        vit()(torch.rand(1, 3, 16, 12))
+def test_images_of_another_size_get_interpolated_positions():
+    encoder, x = vit(), torch.rand(2, 3, 8, 8)
+    other = vit(8, 8)
+    other.positions = resized(encoder.positions, (3, 4), (2, 2))
+    torch.testing.assert_close(encoder(x).tokens, other(x).tokens)
+    with pytest.raises(ValueError, match="16 x 13 pixels; the encoder reads sides that are multiples of 4 pixels"):
+        encoder(torch.rand(1, 3, 16, 13))
+
+
+def test_a_class_token_stands_before_the_patches():
+    plain, encoder, x = vit(), vit(pool="class"), torch.rand(2, 3, 12, 16)
+    assert encoder.class_token is not None
+    assert sum(p.numel() for p in encoder.parameters()) == sum(p.numel() for p in plain.parameters()) + 16
+    read = torch.cat((encoder.class_token.expand(2, 1, 16), plain.embed(patchify(x, 4)) + plain.positions), dim=1)
+    seen = plain.transformer(read)
+    features = encoder(x, layers=True)
+    torch.testing.assert_close(features.pooled, seen[:, 0])
+    torch.testing.assert_close(features.tokens, seen[:, 1:])
+    assert torch.equal(features.layers[-1], features.pooled)
+    assert encoder(x, torch.tensor([[6, 0]] * 2)).tokens.shape == (2, 2, 16)
+    assert positions_of(encoder, x, -2, 3).shape == (2, 12, 16)
 
 
 def test_it_runs_in_half_precision():
@@ -95,6 +118,13 @@ def test_it_runs_in_half_precision():
 def test_sizes_are_those_of_deit(dim, depth, heads, millions):
     with torch.device("meta"):
         encoder = ViT(
-            ImageSpec(channels=3, height=224, width=224), dim=dim, depth=depth, heads=heads, patch=16, mlp_ratio=4.0
+            ImageSpec(channels=3, height=224, width=224),
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            patch=16,
+            mlp_ratio=4.0,
+            pool="mean",
+            drop_path=0.0,
         )
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.2)

@@ -21,6 +21,7 @@ from ssl_runner.config.loader import Loader
 from ssl_runner.config.names import (
     ADDED,
     NESTED,
+    RECIPE,
     RENAMED,
     RESPELLED,
     TARGET,
@@ -31,7 +32,7 @@ from ssl_runner.config.names import (
     older_names,
 )
 from ssl_runner.config.paths import options
-from ssl_runner.config.schema import Config, Trainer, typed
+from ssl_runner.config.schema import Config, Sweep, Trainer, typed
 from ssl_runner.config.signatures import locate, parameters
 
 GROUPS = sorted((Path(__file__).parents[3] / "docs" / "runs").glob("*.jsonl"))
@@ -123,8 +124,8 @@ def test_every_name_of_now_is_there() -> None:
             assert option in options(group)
         elif key[0].isupper():
             locate(names.name_now(name))
-        elif owner in ("", "trainer"):
-            assert key in {"": Config, "trainer": Trainer}[owner].__annotations__, name
+        elif owner in ("", "trainer", "sweep"):
+            assert key in {"": Config, "trainer": Trainer, "sweep": Sweep}[owner].__annotations__, name
         elif owner == "evaluation":
             assert key in options(owner)
         elif owner.rpartition(".")[2][0].isupper():
@@ -264,7 +265,7 @@ def flattened(node: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluator's node as an older version had it."""
     inner = {key: value for each in node.values() if isinstance(each, dict) for key, value in each.items()}
     own = {key: value for key, value in node.items() if not isinstance(value, dict)}
-    return {key: value for key, value in inner.items() if key != "least_steps"} | own
+    return {key: value for key, value in inner.items() if key not in added(RECIPE.target)} | own
 
 
 def test_an_older_key_beside_its_node_says_what_was_meant() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_runner.nn.ema import EMA, check_momentum, cosine_momentum
+from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 
 
 def network() -> nn.Sequential:
@@ -73,11 +73,15 @@ def test_batch_norm_keeps_statistics_of_its_own_batches_in_training_only() -> No
     assert target.module[1].num_batches_tracked == 1
 
 
-def test_the_momentum_rises_by_half_a_cosine() -> None:
-    # 1 - 0.04 (1 + cos(pi / 3)) / 2 = 0.97
-    assert cosine_momentum(0.96, 1 / 3) == pytest.approx(0.97)
-    assert cosine_momentum(0.96, 0) == pytest.approx(0.96)
-    assert cosine_momentum(0.96, 1) == 1
+@pytest.mark.parametrize(
+    ("schedule", "third", "end"), [("cosine", 0.97, 1.0), ("linear", 0.96 + 0.04 / 3, 1.0), ("constant", 0.96, 0.96)]
+)
+def test_the_momentum_follows_its_schedule(schedule: MomentumSchedule, third: float, end: float) -> None:
+    assert momentum_at(schedule, 0.96, 0) == pytest.approx(0.96)
+    assert momentum_at(schedule, 0.96, 1 / 3) == pytest.approx(third)  # cosine: 1 - 0.04 (1 + cos(pi / 3)) / 2
+    assert momentum_at(schedule, 0.96, 1) == pytest.approx(end)
+    with pytest.raises(ValueError, match=r"objective\.momentum_schedule is 'step'"):
+        check_momentum("momentum", 0.9, "step")
 
 
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])

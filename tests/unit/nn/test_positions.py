@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ssl_runner.nn.positions import sincos, sincos_2d, sincos_3d
+from ssl_runner.nn.positions import resized, sincos, sincos_2d, sincos_3d
 
 
 def test_values_by_hand():
@@ -53,3 +53,11 @@ def test_widths_that_six_does_not_divide_are_refused(dim):
 def test_an_odd_width_is_refused():
     with pytest.raises(ValueError, match="width of position embeddings is 5; it must be a multiple of 2"):
         sincos(torch.arange(3), 5)
+
+
+def test_resizing_keeps_a_grid_of_the_same_size_and_means_of_a_plane():
+    plane = torch.stack([torch.arange(4.0).repeat_interleave(6), torch.arange(6.0).repeat(4)], dim=1)  # row, column
+    assert resized(plane, (4, 6), (4, 6)) is plane
+    smaller = resized(plane, (4, 6), (2, 3)).view(2, 3, 2)
+    torch.testing.assert_close(smaller[:, :, 0].mean(1), torch.tensor([0.5, 2.5]), atol=0.1, rtol=0)
+    torch.testing.assert_close(smaller[:, 1, 1], torch.tensor([2.5, 2.5]))

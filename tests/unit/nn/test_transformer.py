@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ssl_runner.nn.transformer import Attention, Block, DyT, Transformer, norm_of
+from ssl_runner.nn.transformer import Attention, Block, DropPath, DyT, Transformer, norm_of
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -171,3 +171,15 @@ def test_attention_on_a_cpu_is_computed_in_float32(causal, monkeypatch):
     torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0)
     rounded.float().square().sum().backward()
     assert all(p.grad.isfinite().all() for p in attention.parameters())
+
+
+def test_a_dropped_path_adds_nothing_and_a_kept_one_more():
+    torch.manual_seed(0)
+    path, x = DropPath(0.25), torch.ones(4000, 2, 3)
+    assert path.eval()(x) is x
+    dropped = path.train()(x)
+    assert set(dropped.flatten(1).sum(1).tolist()) == {0.0, 8.0}  # 6 / 0.75
+    assert (dropped[:, 0, 0] == 0).float().mean() == pytest.approx(0.25, abs=0.03)
+    transformer = Transformer(8, 3, 2, mlp_ratio=2.0, drop_path=0.4)
+    shares = [[part.share for part in block.modules() if isinstance(part, DropPath)] for block in transformer.blocks]
+    assert shares == [[], [0.2], [0.4]]

@@ -22,7 +22,7 @@ class Pair(Views):
 def objective(off_diagonal: float = 0.02) -> BarlowTwins:
     torch.manual_seed(0)
     encoder = ConvNet(SPEC, widths=[4, 8], norm="batch")
-    return BarlowTwins(encoder, SPEC, views=Pair(), projector=[6, 5], off_diagonal=off_diagonal)
+    return BarlowTwins(encoder, SPEC, views=Pair(), projector=[6, 5], projector_norm="batch", off_diagonal=off_diagonal)
 
 
 def test_the_loss_is_that_of_the_two_views_correlation() -> None:

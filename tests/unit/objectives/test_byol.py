@@ -22,7 +22,8 @@ class Pair(Views):
 
 def bootstrap(**changed: object) -> BYOL:
     torch.manual_seed(0)
-    settings = {"views": Pair(), "projector": [6, 5], "predictor": [7], "momentum": 0.9} | changed
+    settings = {"views": Pair(), "projector": [6, 5], "predictor": [7], "momentum": 0.9, "projector_norm": "batch",
+                "projector_last_norm": "none", "momentum_schedule": "cosine"} | changed  # fmt: skip
     return BYOL(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings)
 
 

@@ -62,6 +62,8 @@ def family(**changes: object) -> ContrastiveViews:
     settings = {
         "views": Noisy(),
         "projector": [4],
+        "projector_norm": "batch",
+        "projector_last_norm": "none",
         "similarity": "cosine",
         "loss": InfoNCE(temperature=0.5, learn_temperature=False, prior=0.0),
         "positives": Augmentation(),

@@ -39,7 +39,7 @@ SETTINGS = {
 }
 
 
-def task(**changes: int) -> CPC:
+def task(**changes: float) -> CPC:
     torch.manual_seed(0)
     return CPC(Mean(), ImageSpec(channels=2, height=16, width=13), **SETTINGS | changes)
 
@@ -136,3 +136,10 @@ def test_without_negatives_of_other_images_those_of_its_own_are_left() -> None:
 def test_what_is_refused(change: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         task(**change)
+
+
+def test_sizes_as_parts_of_the_image_and_of_the_patch() -> None:
+    given = task(patch=0.5, stride=0.5, jitter=0.4)  # of 13 pixels: 6; of these 3, and 2
+    assert (given.patch, given.grid, given.jitter) == (6, task().grid, 2)
+    with pytest.raises(ValueError, match=r"objective\.patch is 6\.5; it must be a whole number of pixels"):
+        task(patch=6.5)

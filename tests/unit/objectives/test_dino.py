@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from small_runs import do
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_runner import load_encoder
 from ssl_runner.backbones.convnet import ConvNet
-from ssl_runner.interfaces import Batch, ImageSpec, Views
+from ssl_runner.backbones.vit import ViT
+from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Views
 from ssl_runner.objectives.dino import DINO
 from ssl_runner.runtime import checkpoint_files
 
@@ -32,14 +33,15 @@ class Corners(Views):
         return torch.stack((x[:, :, :4, :4], x[:, :, 4:, :4], x[:, :, 4:, 4:]))
 
 
-def objective(**changed: object) -> DINO:
+def objective(encoder: Encoder | None = None, **changed: object) -> DINO:
     torch.manual_seed(0)
     settings = {
         "views": Mirrored(), "small_views": Corners(), "projector": [6, 5], "prototypes": 4,
         "student_temperature": 0.3, "teacher_temperature": (0.1, 0.2), "temperature_warmup": 0.5, "momentum": 0.8,
-        "center_momentum": 0.9, "exported": "teacher",
+        "center_momentum": 0.9, "exported": "teacher", "projector_norm": "batch", "activation": "relu",
+        "freeze_last": 0.0, "momentum_schedule": "cosine",
     }  # fmt: skip
-    return DINO(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings | changed)
+    return DINO(encoder or ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings | changed)
 
 
 def drawn(model: DINO) -> tuple[Tensor, Tensor]:
@@ -163,6 +165,18 @@ def test_the_center_takes_what_all_images_share_out_of_the_target() -> None:
         centered = model.loss(x, y)
     assert certain.logs["teacher_entropy"] < centered.logs["teacher_entropy"] - 0.1
     assert centered.logs["teacher_entropy"].item() == pytest.approx(math.log(4), rel=1e-5)
+
+
+def test_the_papers_head_on_a_vision_transformer_with_small_crops() -> None:
+    torch.manual_seed(0)
+    encoder = ViT(SPEC, dim=8, depth=2, heads=2, patch=4, mlp_ratio=2.0, pool="class", drop_path=0.1)
+    settings = {"projector_norm": "none", "activation": "gelu", "freeze_last": 0.25, "momentum_schedule": "linear"}
+    model = objective(encoder, **settings)
+    x, y = drawn(model)
+    assert torch.isfinite(model.loss(x, y).value)
+    kinds = [type(part) for part in model.head[0].layers]
+    assert kinds == [nn.Linear, nn.GELU, nn.Linear]
+    assert [len(model.frozen(progress)) for progress in (0.0, 0.24, 0.25)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ def objective(**changed: object) -> IBOT:
     settings = {
         "views": Mirrored(), "mask_probability": 0.5, "mask_ratio": (0.2, 0.6), "patch_weight": 2.0,
         "projector": [6, 5], "prototypes": 4, "student_temperature": 0.3, "teacher_temperature": (0.1, 0.2),
-        "patch_temperature": (0.15, 0.25), "temperature_warmup": 0.5, "momentum": 0.8, "center_momentum": 0.9,
-        "exported": "teacher",
+        "patch_temperature": (0.15, 0.25), "temperature_warmup": 0.5, "momentum": 0.8, "momentum_schedule": "cosine",
+        "center_momentum": 0.9, "exported": "teacher",
     }  # fmt: skip
-    return IBOT(ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0), SPEC, **settings | changed)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
+    return IBOT(encoder, SPEC, **settings | changed)
 
 
 def move(model: IBOT) -> None:

@@ -19,9 +19,10 @@ def objective(**changed: object) -> IJEPA:
     torch.manual_seed(0)
     settings = {
         "targets": 3, "target_scale": (0.15, 0.2), "target_ratio": (0.75, 1.5), "context_scale": (0.85, 1.0),
-        "predictor_dim": 16, "predictor_depth": 2, "predictor_heads": 2, "momentum": 0.9, "exported": "teacher",
+        "predictor_dim": 16, "predictor_depth": 2, "predictor_heads": 2, "momentum": 0.9,
+        "momentum_schedule": "linear", "exported": "teacher",
     }  # fmt: skip
-    encoder = ViT(SPEC, dim=20, depth=1, heads=2, patch=4, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=20, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     return IJEPA(encoder, SPEC, **settings | changed)
 
 

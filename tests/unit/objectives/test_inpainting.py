@@ -15,7 +15,7 @@ def inpainting(encoder: Encoder | None = None, **settings: object) -> Inpainting
     torch.manual_seed(0)
     given = {
         "hole": "center", "part": 0.25, "blocks": 3, "decoder_widths": [16, 8], "adversary": 0.1,
-        "judge_widths": [8, 16], "judge_lr_scale": 0.1,
+        "judge_widths": [8, 16], "judge_lr_scale": 0.1, "fooling": "minimax", "clamp": False,
     }  # fmt: skip
     return Inpainting(encoder or ConvNet(SPEC, widths=[8, 16], norm="group"), SPEC, **(given | settings))
 
@@ -72,6 +72,17 @@ def test_each_player_has_the_gradient_of_its_own_backward_pass() -> None:
         torch.testing.assert_close(p.grad, -gradient)  # it ascends
 
 
+def test_a_maker_that_does_not_saturate_and_a_judge_that_sees_images() -> None:
+    task = inpainting(fooling="non_saturating", clamp=True)
+    x, y = task.split(batch())
+    with torch.no_grad():
+        task.decoder.last.bias.fill_(2.0)  # drawn values above 1, as no image has them
+        shown = task.decoder(task.bottleneck(task.encoder(x.image).tokens)).clamp(0, 1)
+        made = task.judge(shown)
+        found = task.loss(x, y).logs
+    assert found["fooling"].item() == pytest.approx(-torch.log(made.sigmoid()).mean().item(), rel=1e-4)
+
+
 def test_one_optimizer_with_two_groups_moves_as_two_optimizers() -> None:
     together, apart = inpainting().double(), inpainting().double()
     x, y = together.split(batch())
@@ -122,7 +133,7 @@ def test_the_bottleneck_is_connected_channel_by_channel() -> None:
 
 
 def test_patch_encoders_can_fill_holes_too() -> None:
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     task = inpainting(encoder)
     assert encoder.training
     task.loss(*task.split(batch())).value.backward()

@@ -14,8 +14,8 @@ BATCH = Batch(torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(0
 
 def mae(**settings: object) -> MAE:
     torch.manual_seed(0)
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0)
-    given = {"ratio": 0.75, "mask": "random", "target": "pixels"} | settings
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
+    given = {"ratio": 0.75, "mask": "random", "target": "pixels", "crop_scale": (1, 1), "flip": 0.0} | settings
     return MAE(encoder, SPEC, decoder_dim=16, decoder_depth=1, decoder_heads=2, **given)
 
 
@@ -46,8 +46,9 @@ def test_the_shade_and_contrast_of_a_patch_do_not_change_its_normalized_loss() -
 
 def test_a_patch_of_one_value_has_no_deviation() -> None:
     spec = ImageSpec(channels=1, height=4, width=4)
-    encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0)
-    settings = {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
+    encoder = ViT(spec, dim=16, depth=1, heads=2, patch=1, mlp_ratio=2.0, pool="mean", drop_path=0.0)
+    shown = {"crop_scale": (1, 1), "flip": 0.0}
+    settings = shown | {"ratio": 0.75, "mask": "random", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     MAE(encoder, spec, target="pixels", **settings)
     with pytest.raises(ValueError, match=r"objective\.target is normalized, and a patch of a single value"):
         MAE(encoder, spec, target="normalized", **settings)
@@ -100,3 +101,10 @@ def test_a_ratio_must_hide_some_and_leave_some(ratio: float) -> None:
 def test_a_grid_has_one_ratio() -> None:
     with pytest.raises(ValueError, match=r"objective\.ratio is 0\.6; objective\.mask=grid keeps one of every four"):
         mae(mask="grid", ratio=0.6)
+
+
+def test_images_are_cropped_and_mirrored_in_training_alone() -> None:
+    objective = mae(crop_scale=(0.2, 0.5), flip=0.5)
+    assert not torch.equal(objective.split(BATCH)[1].image, BATCH.data)
+    assert torch.equal(objective.eval().split(BATCH)[1].image, BATCH.data)
+    assert torch.equal(mae().split(BATCH)[1].image, BATCH.data)

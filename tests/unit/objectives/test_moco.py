@@ -30,6 +30,12 @@ def contrast(**changed: object) -> MoCo:
         "views": Pair(),
         "loss": InfoNCE(temperature=TEMPERATURE, learn_temperature=False, prior=0.0),
         "projector": [6, 5],
+        "projector_norm": "none",
+        "projector_last_norm": "none",
+        "predictor": [],
+        "predictor_last_norm": "none",
+        "symmetric": False,
+        "momentum_schedule": "constant",
         "queue": 8,
         "momentum": 0.9,
     } | changed
@@ -118,10 +124,32 @@ def test_accuracy_is_whether_the_key_is_nearest() -> None:
     assert objective.loss(x, x.flip(3)).logs["accuracy"].item() == 0
 
 
+def test_each_view_is_a_query_and_the_keys_of_the_batch_are_the_negatives() -> None:
+    """MoCo v3, up to its factor of 4 temperature, with its heads."""
+    objective = contrast(
+        symmetric=True, queue=0, predictor=[7], projector_norm="batch", projector_last_norm="batch",
+        predictor_last_norm="batch", momentum_schedule="cosine",
+    ).eval()  # fmt: skip
+    move(objective)
+    x, y = objective.split(batch())
+    losses = []
+    with torch.no_grad():
+        for seen, other in ((x, y), (y, x)):
+            q = objective.predictor(objective.projector(objective.encoder(seen).pooled))
+            k = objective.key_projector(objective.key_encoder(other).pooled)
+            scores = F.normalize(q, dim=1) @ F.normalize(k, dim=1).T / TEMPERATURE
+            losses.append(F.cross_entropy(scores, torch.arange(5)))
+        found = objective.loss(x, y)
+    assert found.value.item() == pytest.approx(sum(losses).item() / 2, rel=1e-5)
+    before = copy.deepcopy(list(objective.key_projector.parameters()))
+    objective.after_step([found.carry], 1.0)  # where half a cosine ends at a momentum of 1
+    assert all(torch.equal(a, b) for a, b in zip(before, objective.key_projector.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"queue": 0}, r"objective\.queue is 0"),
+        ({"queue": -1}, r"objective\.queue is -1"),
         ({"momentum": 1.5}, r"objective\.momentum is 1\.5"),
         ({"projector": []}, r"objective\.projector is \[\]"),
     ],

@@ -63,7 +63,8 @@ def test_it_is_nt_xent(pooler: str) -> None:
 def test_it_is_the_contrastive_family_on_text() -> None:
     ours = task()
     family = ContrastiveViews(
-        ours.encoder, SPEC, views=Repeat(views=2), projector=[4], similarity="cosine", loss=InfoNCE(**INFO_NCE),
+        ours.encoder, SPEC, views=Repeat(views=2), projector=[4], projector_norm="batch",
+        projector_last_norm="none", similarity="cosine", loss=InfoNCE(**INFO_NCE),
         positives=Augmentation(), negatives=None, hardness=0.0, queue=0, ranks="own",
     )  # fmt: skip
     family.projector = ours.projector

@@ -14,7 +14,7 @@ BATCH = Batch(torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(0
 
 def simmim(**changed: object) -> SimMIM:
     torch.manual_seed(0)
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     return SimMIM(encoder, SPEC, **{"ratio": 0.6, "unit": 2} | changed)
 
 
@@ -46,7 +46,7 @@ def test_squares_are_masked_whole() -> None:
 def test_no_unit_is_two_patches_on_even_grids_else_one() -> None:
     assert simmim(unit=None).unit == 2
     odd = ImageSpec(channels=1, height=28, width=28)
-    encoder = ViT(odd, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0)
+    encoder = ViT(odd, dim=16, depth=1, heads=2, patch=4, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     assert SimMIM(encoder, odd, ratio=0.6, unit=None).unit == 1
 
 

@@ -22,7 +22,10 @@ class Pair(Views):
 def objective() -> SimSiam:
     torch.manual_seed(0)
     encoder = ConvNet(SPEC, widths=[4, 8], norm="batch")
-    return SimSiam(encoder, SPEC, views=Pair(), projector=[6, 5], predictor=[3])
+    return SimSiam(
+        encoder, SPEC, views=Pair(), projector=[6, 5], predictor=[3], projector_last_norm="batch",
+        predictor_rate="scheduled",
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def objective(**changed: object) -> SwAV:
     torch.manual_seed(0)
     settings = {
         "views": Mirrored(), "small_views": Corners(), "projector": [6, 5], "prototypes": 3, "temperature": 0.2,
-        "epsilon": 0.1, "iterations": 2,
+        "epsilon": 0.1, "iterations": 2, "scale_prototypes": "read", "freeze_prototypes": 0.0, "queue": 0,
+        "queue_start": 0.0,
     }  # fmt: skip
     return SwAV(ConvNet(SPEC, widths=[4, 8], norm="batch"), SPEC, **settings | changed)
 
@@ -117,6 +118,37 @@ def test_one_prototype_for_all_shows_in_the_logs() -> None:
         logs = model.loss(x, y).logs
     assert logs["prototypes_in_use"].item() == pytest.approx(1)
     assert logs["output_std"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_queue_joins_the_assignment_once_it_starts() -> None:
+    """With a queue of as many as the batch, which hold the batch itself, the assignment is what it is without."""
+    plain, model = objective().eval(), objective(queue=6, queue_start=0.5).eval()
+    x, y = drawn(model)
+    found = model.loss(x, y)
+    assert found.value.item() == pytest.approx(plain.loss(x, y).value.item(), rel=1e-5)
+    other = torch.randn(2, 6, 5)
+    model.after_step([other], 0.4)
+    assert model.loss(x, y).value.item() == found.value.item()  # it is filled, and does not take part yet
+    model.after_step([other], 0.6)
+    with torch.no_grad():
+        scores = torch.stack([torch.tensor(cosines(model, crop)) for crop in y])
+        held = torch.nn.functional.normalize(other, dim=2) @ model.prototypes.weight.T
+        both = torch.cat((scores, held), dim=1)
+        code = torch.tensor([assign(each) for each in both.tolist()])[:, :6]
+    torch.testing.assert_close(model._assign(scores, torch.zeros(2, 6, 5)), code, rtol=1e-4, atol=1e-5)
+
+
+def test_prototypes_scaled_after_a_step_and_frozen_at_first() -> None:
+    model = objective(scale_prototypes="step", freeze_prototypes=0.1)
+    x, y = drawn(model)
+    same = model.loss(x, y).value
+    with torch.no_grad():
+        model.prototypes.weight.mul_(3)
+        assert model.loss(x, y).value != same  # lengths count
+    model.after_step([None], 0.0)
+    torch.testing.assert_close(model.loss(x, y).value, same)
+    assert model.frozen(0.05) == [model.prototypes.weight]
+    assert model.frozen(0.1) == []
 
 
 @pytest.mark.parametrize(

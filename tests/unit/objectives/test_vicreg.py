@@ -23,7 +23,7 @@ class Pair(Views):
 def objective(**weights: float) -> VICReg:
     torch.manual_seed(0)
     encoder = ConvNet(SPEC, widths=[4, 8], norm="batch")
-    return VICReg(encoder, SPEC, views=Pair(), projector=[6, 5], **(WEIGHTS | weights))
+    return VICReg(encoder, SPEC, views=Pair(), projector=[6, 5], projector_norm="batch", **(WEIGHTS | weights))
 
 
 def test_the_terms_are_of_the_two_views_and_weighted() -> None:

@@ -18,7 +18,8 @@ def objective(**changed: object) -> VJEPA:
     torch.manual_seed(0)
     settings = {
         "blocks": (3, 1), "short_scale": (0.15, 0.15), "long_scale": (0.6, 0.7), "block_ratio": (0.75, 1.5),
-        "predictor_dim": 12, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.9, "exported": "teacher",
+        "predictor_dim": 12, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.9,
+        "momentum_schedule": "linear", "exported": "teacher",
     }  # fmt: skip
     encoder = ViViT(SPEC, dim=12, depth=1, heads=2, frames=2, patch=4, mlp_ratio=2.0)
     return VJEPA(encoder, SPEC, **settings | changed)

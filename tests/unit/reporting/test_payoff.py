@@ -72,7 +72,7 @@ def test_it_is_found_in_the_runs() -> None:
     assert found[1].crossing.at == math.inf
     said = sentence(dataset, found)
     assert "rotation on 900 examples pays at all numbers of labels that were tried (10 to 1,000" in said
-    assert "with 10 labels it pays from 100 examples on, the fewest that were tried" in said
+    assert "with 10 labels it pays by rotation from 100 examples on, the fewest that were tried" in said
     lines = figure(dataset, found)
     assert lines.x == [100, 900]
     assert lines.y["rotation"] == pytest.approx([10**1.5, 1000], rel=0.02)

@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_runner.assembly import construct
+from ssl_runner.config.compose import compose
+from ssl_runner.config.schema import typed
 from ssl_runner.training.optim import (
     LARS,
     Constant,
@@ -13,6 +16,7 @@ from ssl_runner.training.optim import (
     WarmupCosine,
     decay_groups,
     lay_out,
+    scaled_groups,
 )
 
 
@@ -58,7 +62,7 @@ def test_lars_against_its_formula() -> None:
     torch.manual_seed(0)
     weight, bias = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(3))
     w, b, m_w, m_b = weight.detach().clone(), bias.detach().clone(), torch.zeros(3, 2), torch.zeros(3)
-    optimizer = LARS([weight, bias], lr=0.1, momentum=0.9, weight_decay=0.01, trust=0.02)
+    optimizer = LARS([weight, bias], lr=0.1, momentum=0.9, weight_decay=0.01, trust=0.02, clip=False)
     for _ in range(3):
         gw, gb = torch.randn(3, 2), torch.randn(3)
         weight.grad, bias.grad = gw.clone(), gb.clone()
@@ -71,10 +75,18 @@ def test_lars_against_its_formula() -> None:
     assert torch.allclose(bias, b, atol=1e-6)
 
 
+def test_clipped_lars_takes_steps_of_sgd_where_gradients_are_small() -> None:
+    large, small = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    large.grad, small.grad = torch.full((2, 2), 10.0), torch.full((2, 2), 0.001)
+    LARS([large, small], lr=0.1, momentum=0.0, weight_decay=0.0, trust=0.02, clip=True).step()
+    assert torch.allclose(large, torch.full((2, 2), 1 - 0.02))  # trust |w| along the gradient
+    assert torch.allclose(small, torch.full((2, 2), 1 - 0.1 * 0.001))
+
+
 def test_lars_leaves_zeros_alone() -> None:
     weight = nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.ones(2, 2)
-    LARS([weight], lr=0.1, momentum=0.0, weight_decay=0.0, trust=0.001).step()
+    LARS([weight], lr=0.1, momentum=0.0, weight_decay=0.0, trust=0.001, clip=False).step()
     assert torch.allclose(weight, torch.full((2, 2), -0.1))  # a norm of 0 gives no ratio: a plain step
 
 
@@ -95,3 +107,17 @@ def test_a_state_of_another_layout_is_laid_out_as_its_parameter() -> None:
         ends.append(weight.detach())
         assert optimizer.state[weight]["exp_avg"].stride() == weight.stride()
     torch.testing.assert_close(ends[0], ends[1])
+
+
+def test_groups_are_split_by_the_scales_of_their_parameters() -> None:
+    a, b, c = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+    split = scaled_groups([{"params": [a, b, c], "lr_scale": 0.5}], {a: 0.25, c: 0.25})
+    assert [(group["params"], group["lr_scale"]) for group in split] == [([a, c], 0.125), ([b], 0.5)]
+
+
+def test_the_trainer_scales_the_learning_rate_by_the_batch_and_the_layer() -> None:
+    words = ["dataset=fake_images", "backbone=vit_micro", "backbone.depth=2", "objective=mae", "batch_size=64"]
+    config = typed(compose([*words, "trainer.accumulate=2", "trainer.lr_batch=256", "trainer.layer_decay=0.5"]))
+    spec = construct.source(config)[1]
+    groups = construct.optimizer(config, construct.objective(config, spec)).param_groups
+    assert {group["lr_scale"] for group in groups} == {0.5 * 0.5**depth for depth in range(4)}

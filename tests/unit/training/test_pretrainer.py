@@ -1,11 +1,15 @@
 """Budgets, seeds and running means."""
 
+import math
+
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader
 
 from ssl_runner.config.schema import Budget
-from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, another
-from ssl_runner.training.optim import Constant
+from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, VectorSpec, another
+from ssl_runner.training.optim import Constant, Linear
 from ssl_runner.training.pretrainer import Clock, Pretrainer, Tally, step_seed, total_steps
 
 
@@ -99,3 +103,42 @@ def test_another_is_a_cycle_without_a_fixed_point(count: int) -> None:
         place, steps = chosen[place], steps + 1
     assert steps == count
     assert another(1, torch.device("cpu")).tolist() == [0]
+
+
+class Freezes(Remembers):
+    """Keeps its weight where it is for the first half."""
+
+    def frozen(self, progress: float) -> list[torch.nn.Parameter]:
+        return [self.weight] if progress < 0.5 else []
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec, LeafSpec", "ignore:.*no `val_data"
+)
+def test_rates_decays_and_what_is_frozen() -> None:
+    objective = Freezes()
+    groups = [
+        {"params": [objective.weight], "lr_scale": 2.0, "weight_decay": 0.1},
+        {"params": [torch.nn.Parameter(torch.zeros(1))], "lr_scale": 1.0, "scheduled": False, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    clock = Clock(Budget("steps", 4), 4)
+    module = Pretrainer(
+        objective, VectorSpec(count=1, width=1), optimizer, Linear(final=0.0), clock, 0, "none", 0, decay_end=0.4
+    )
+    for progress in (0.0, 0.5, 1.0):
+        rates = module.rates
+        assert rates[0].lr(1 - progress) == pytest.approx(0.2 * (1 - progress))
+        assert rates[1].lr(1 - progress) == pytest.approx(0.1)
+        assert rates[0].weight_decay(progress) == pytest.approx(0.1 + 0.15 * (1 - math.cos(math.pi * progress)))
+    assert [rate.decays for rate in module.rates] == [True, False]
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=4, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    moved: list[bool] = []
+    setattr(objective, "split", lambda batch: (torch.ones(1, requires_grad=True), torch.zeros(1)))  # noqa: B010
+    setattr(objective, "after_step", lambda *_: moved.append(bool(objective.weight != 0)))  # noqa: B010
+    unread = Batch(torch.zeros(1, 1, 1), torch.zeros(1).long(), torch.zeros(1).long())
+    trainer.fit(module, DataLoader([unread] * 4, batch_size=None))
+    assert moved == [False, False, True, True]

@@ -27,7 +27,7 @@ def convnet() -> Encoder:
 
 
 def vit() -> Encoder:
-    return ViT(SPEC, dim=8, depth=1, heads=1, patch=4, mlp_ratio=1.0)
+    return ViT(SPEC, dim=8, depth=1, heads=1, patch=4, mlp_ratio=1.0, pool="mean", drop_path=0.0)
 
 
 def test_crops_of_two_sizes() -> None:
@@ -36,10 +36,16 @@ def test_crops_of_two_sizes() -> None:
     assert large.shape == (2, 5, 1, 8, 8)
 
 
-def test_an_encoder_of_one_size_gets_one_size() -> None:
+def test_an_encoder_of_one_size_gets_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = vit()
+    small, _ = multi_crop(Corner(3, 4), Corner(2, 8), torch.rand(5, 1, 8, 8), encoder)
+    assert encoder(small[0]).tokens.shape == (5, 1, 8)
+    with pytest.raises(ValueError, match=r"objective\.small_views\.size is 6, and backbone\.patch 4"):
+        multi_crop(Corner(3, 6), Corner(2, 8), torch.rand(5, 1, 8, 8), encoder)
+    monkeypatch.setattr(ViT, "any_size", False)
     with pytest.raises(ValueError, match=r"objective\.small_views\.size is 4 .* set objective\.small_views\.size=null"):
-        multi_crop(Corner(3, 4), Corner(2, 8), torch.rand(5, 1, 8, 8), vit())
-    multi_crop(Corner(3, 8), Corner(2, 8), torch.rand(5, 1, 8, 8), vit())
+        multi_crop(Corner(3, 4), Corner(2, 8), torch.rand(5, 1, 8, 8), encoder)
+    multi_crop(Corner(3, 8), Corner(2, 8), torch.rand(5, 1, 8, 8), encoder)
 
 
 def test_one_large_crop_is_refused() -> None:

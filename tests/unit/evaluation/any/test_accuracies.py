@@ -14,7 +14,7 @@ from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.interfaces import Examples, Finding, OfVideos, VectorSpec
 
-RECIPE = Recipe(epochs=2, least_steps=1, batch_size=20, learning_rate=0.01, weight_decay=0.0)
+RECIPE = Recipe(epochs=2, least_steps=1, batch_size=20, learning_rate=0.01, weight_decay=0.0, layer_decay=1.0)
 GRID = Grid(learning_rates=[0.1], weight_decays=[0.0], steps=10, batch_size=20)
 EVALUATORS = [
     (LinearProbe(layer="pooled", grid=GRID), {}),

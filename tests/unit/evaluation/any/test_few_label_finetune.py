@@ -11,7 +11,14 @@ from ssl_runner.evaluation.any.finetune import FineTune
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune, tuned_accuracies
 from ssl_runner.interfaces import Examples
 
-RECIPE = {"epochs": 2, "least_steps": 7, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
+RECIPE = {
+    "epochs": 2,
+    "least_steps": 7,
+    "batch_size": 16,
+    "learning_rate": 0.03,
+    "weight_decay": 0.01,
+    "layer_decay": 1.0,
+}
 
 
 def tune(fractions=(0.1, 0.5, 1.0), **changes):

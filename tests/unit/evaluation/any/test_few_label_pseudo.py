@@ -12,7 +12,14 @@ from ssl_runner.evaluation.any.few_label_self_training import FewLabelSelfTraini
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, fine_tune
 from ssl_runner.interfaces import Examples, ImageSpec, Views
 
-RECIPE = {"epochs": 2, "least_steps": 7, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
+RECIPE = {
+    "epochs": 2,
+    "least_steps": 7,
+    "batch_size": 16,
+    "learning_rate": 0.03,
+    "weight_decay": 0.01,
+    "layer_decay": 1.0,
+}
 
 
 def self_training(**changes):

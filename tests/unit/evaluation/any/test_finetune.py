@@ -8,7 +8,14 @@ from ssl_runner.evaluation.any.logistic import Grid
 from ssl_runner.evaluation.any.subject import TOLD
 from ssl_runner.evaluation.any.tuning import Recipe
 
-RECIPE = {"epochs": 15, "least_steps": 1, "batch_size": 16, "learning_rate": 0.03, "weight_decay": 0.01}
+RECIPE = {
+    "epochs": 15,
+    "least_steps": 1,
+    "batch_size": 16,
+    "learning_rate": 0.03,
+    "weight_decay": 0.01,
+    "layer_decay": 1.0,
+}
 
 
 def tuning(**changes):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ssl_runner.backbones.convnet import ConvNet
 from ssl_runner.evaluation.any import tuning
 from ssl_runner.evaluation.any.tuning import (
     Classifier,
@@ -16,7 +17,14 @@ from ssl_runner.evaluation.any.tuning import (
 )
 from ssl_runner.interfaces import Examples, Views
 
-RECIPE = {"epochs": 2, "least_steps": 1, "batch_size": 60, "learning_rate": 0.01, "weight_decay": 0.1}
+RECIPE = {
+    "epochs": 2,
+    "least_steps": 1,
+    "batch_size": 60,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "layer_decay": 1.0,
+}
 
 
 def fine_tune(asked, examples, recipe):
@@ -75,7 +83,7 @@ def test_batches_are_whole_and_an_epoch_repeats_no_example(table, n, size, seen)
 @pytest.mark.parametrize("n", [2, 10, 17])
 def test_few_examples_are_learned_through_batch_norm(subject, table, n):
     """Also where a batch of 16 would leave one over, of which BatchNorm has no statistics."""
-    recipe = Recipe(epochs=1, least_steps=150, batch_size=16, learning_rate=0.03, weight_decay=0.0)
+    recipe = Recipe(epochs=1, least_steps=150, batch_size=16, learning_rate=0.03, weight_decay=0.0, layer_decay=1.0)
     network = fine_tune(subject("blocks"), first(table, n), recipe)
     assert all(value.isfinite().all() for value in network.state_dict().values())
     chosen = first(table, n)
@@ -167,3 +175,15 @@ def test_accuracy_is_counted_in_eval_mode_and_leaves_the_mode(subject, table):
 
 def test_pace():
     assert [pace(p) for p in (0.05, 0.1, 0.55, 1.0)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
+
+
+def test_lower_layers_move_less(subject, table):
+    start = ConvNet(table.spec, widths=[4, 4], norm="none")
+    recipe = Recipe(**RECIPE | {"layer_decay": 1e-3, "weight_decay": 0.0, "epochs": 5, "batch_size": 20})
+    network = fine_tune(subject(start), first(table, 40), recipe)
+    moved = [(a - b).abs().max().item() for a, b in zip(network.encoder.parameters(), start.parameters(), strict=True)]
+    assert 0 < max(moved[:2]) < 0.01 * max(moved[2:])  # the first stage, the second
+    with pytest.raises(ValueError, match="a Blocks shows no list of its blocks"):
+        fine_tune(subject("blocks"), first(table, 40), recipe)
+    with pytest.raises(ValueError, match=r"a\.recipe\.layer_decay is 1\.5"):
+        Recipe(**RECIPE | {"layer_decay": 1.5}).check("a.recipe")

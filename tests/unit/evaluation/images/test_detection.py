@@ -70,7 +70,14 @@ def subject(encoder: Encoder) -> FrozenSubject:
 
 
 def evaluator(cls: type[Detection] = Detection, **changes: Any) -> Detection:
-    recipe = {"epochs": 1, "least_steps": 1, "batch_size": 8, "learning_rate": 0.002, "weight_decay": 0.0}
+    recipe = {
+        "epochs": 1,
+        "least_steps": 1,
+        "batch_size": 8,
+        "learning_rate": 0.002,
+        "weight_decay": 0.0,
+        "layer_decay": 1.0,
+    }
     settings = {"detector": "faster_rcnn", "size": None, "levels": 1, "width": 16, "mirror": True, "pictures": 2}
     inner = {name: changes.pop(name) for name in list(changes) if name in recipe}
     return cls(recipe=Recipe(**recipe | inner), **settings | changes)
@@ -118,7 +125,7 @@ def test_maps_of_stages_and_of_patches():
     assert torch.equal(three, net.map(x))
     assert torch.equal(maps_of(net, x, 1)[0], three)
     assert all(not stage._forward_hooks for stage in net.stages)
-    vit = ViT(SPEC, patch=8, dim=16, depth=1, heads=2, mlp_ratio=2.0).eval()
+    vit = ViT(SPEC, patch=8, dim=16, depth=1, heads=2, mlp_ratio=2.0, pool="mean", drop_path=0.0).eval()
     (grid,) = maps_of(vit, x, 1)
     assert grid.shape == (2, 16, 4, 4)
     assert torch.equal(grid[:, :, 1, 2], vit(x).tokens[:, 6])

@@ -40,16 +40,16 @@ class Sparse:
 
 def masked_autoencoder(ratio: float = 0.75) -> MAE:
     torch.manual_seed(0)
-    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=2, mlp_ratio=2.0)
+    encoder = ViT(SPEC, dim=16, depth=1, heads=2, patch=2, mlp_ratio=2.0, pool="mean", drop_path=0.0)
     decoder = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
-    return MAE(encoder, SPEC, ratio=ratio, mask="random", target="pixels", **decoder)
+    return MAE(encoder, SPEC, ratio=ratio, mask="random", target="pixels", crop_scale=(1, 1), flip=0.0, **decoder)
 
 
 def context_encoder() -> Inpainting:
     torch.manual_seed(0)
     encoder = ConvNet(SPEC, widths=[8, 8], norm="batch")
     hole = {"hole": "blocks", "part": 0.3, "blocks": 3}
-    judge = {"adversary": 0.0, "judge_widths": [8], "judge_lr_scale": 0.1}
+    judge = {"adversary": 0.0, "fooling": "minimax", "clamp": False, "judge_widths": [8], "judge_lr_scale": 0.1}
     return Inpainting(encoder, SPEC, decoder_widths=[8, 8], **hole, **judge)
 
 

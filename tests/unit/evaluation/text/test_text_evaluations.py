@@ -101,7 +101,7 @@ def test_the_runs_own_texts_are_read_no_further_either():
     asked.data = Texts(spec, dict.fromkeys(("train", "val", "test"), Examples(data, torch.arange(20) % 2)))
     expected = encoder.eval()(data[:, :9].long()).pooled
     torch.testing.assert_close(asked.features("train").data, expected.detach(), atol=1e-5, rtol=1e-4)
-    recipe = Recipe(epochs=3, least_steps=1, batch_size=20, learning_rate=0.1, weight_decay=0.0)
+    recipe = Recipe(epochs=3, least_steps=1, batch_size=20, learning_rate=0.1, weight_decay=0.0, layer_decay=1.0)
     network = fine_tune(asked, calibrated(asked, recipe), asked.data.examples("train"), recipe).eval()
     with torch.no_grad():
         whole, part = network(data.long()), network(data[:, :9].long())
