@@ -22,15 +22,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import methods
 import yaml
 from claims_tables import TABLES, read_record
+from label_free import read_ranking, section
 from marks import said_of
-from study import ROOT, Claim, Picture, StudyError, check_marks, fill, read_studies
+from methods_run import make_corpus
+from study import ROOT, Claim, Group, Picture, StudyError, check_marks, fill, read_studies
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import compare
 from ssl_runner.reporting.comparison_figures import MOST_FIGURES, comparison_figures
 from ssl_runner.reporting.exports import summary_json
+from ssl_runner.reporting.payoff import payoffs, sentence
 from ssl_runner.reporting.plots import draw, save_figure
 from ssl_runner.reporting.runs import find_runs
 from ssl_runner.reporting.statistics import Interval
@@ -61,6 +65,7 @@ def keep(name: str, folder: Path, claims: Mapping[str, Claim]) -> None:
         "commit": first.git.commit if first.git else "",
         "versions": first.versions,
         "config": {k: v for k, v in first.config.items() if k not in ("names", "output", "logger", "sweep")},
+        "said": [sentence(data, found) for data, found in payoffs(comparison).items()],
         "comparison": found,
     }
     ran = anywhere(yaml.safe_load((folder / "sweep.yaml").read_text())["command"])
@@ -150,10 +155,20 @@ def page(claims: Mapping[str, Claim]) -> str:
                 "open": any(not mark.row() and not mark.columns for mark in record.again),
                 "table": TABLES[claim.table](record),
                 "pictures": [path.name for path in shown if path.exists()],
+                "said": plain.get("said", []),
                 "found": reading.read_text().strip() if reading.exists() else "",
             }
         )
-    return fill("claims.md.jinja", sections=sections)
+    return fill("claims.md.jinja", sections=sections, label_free=label_free())
+
+
+def label_free() -> dict[str, Any]:
+    """The section about figures without labels: over the runs of docs/runs/, not a sweep of its own."""
+    groups = read_studies(Group, "methods")
+    records = {name: methods.records_of(name) for name, group in groups.items() if not group.of}
+    reading = RECORDS / "label_free.md"
+    found = reading.read_text(encoding="utf-8").strip() if reading.exists() else ""
+    return section(read_ranking(), records, {name: group.title for name, group in groups.items()}) | {"found": found}
 
 
 def main() -> None:
@@ -168,6 +183,7 @@ def main() -> None:
     if options.task == "page":
         (ROOT / "docs" / "claims.md").write_text(page(claims), encoding="utf-8")
     elif options.task == "run":
+        make_corpus(claims[options.name].corpus)
         sys.exit(subprocess.call([sys.executable, "-m", "ssl_runner", *claims[options.name].words()], cwd=ROOT))
     elif not (options.folder / "sweep.yaml").is_file():
         parser.error("keep needs the folder of a sweep: outputs/sweeps/<name>")

@@ -11,11 +11,12 @@ from study import Claim, Column, asks
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.exports import pipes
 from ssl_runner.reporting.rows import NOTHING
-from ssl_runner.reporting.statistics import Interval
+from ssl_runner.reporting.statistics import Interval, interval
 from ssl_runner.results import schema1
 from ssl_runner.results.address import Address
 from ssl_runner.results.result import PRETRAINED, RANDOM_START
 
+SECONDS = Column(title="seconds", evaluator="", metric="", decimals=0)
 TIED = " ="  # beside what is the best of its column, or not told apart from it
 
 
@@ -36,6 +37,7 @@ class Record(NamedTuple):
     columns: tuple[Column, ...]  # of the claim
     cells: Mapping[tuple[str, str], Found]  # by a setting's label and a column's title
     again: tuple[Mark, ...]  # of the claim, those that are about runs as old as these
+    seconds: Mapping[str, Interval] = {}  # of pretraining, by a setting's label; of a claim about cost
 
     def at(self, label: str, column: Column) -> Found | None:
         return self.cells.get((label, column.title))
@@ -72,7 +74,12 @@ def read_record(claim: Claim, exported: Mapping[str, Any], columns: tuple[Column
     values = {each["label"]: each["values"] for each in exported["settings"]}
     started = min(run["started"] for setting in exported["settings"] for run in setting["runs"])
     again = tuple(mark for mark in claim.again if started < mark.before)
-    return Record(axes, values, columns, cells, again)
+    seconds = {
+        each["label"]: interval([run["cost"]["seconds"] for run in each["runs"]])
+        for each in exported["settings"]
+        if claim.cost and all(run["cost"]["seconds"] is not None for run in each["runs"])
+    }
+    return Record(axes, values, columns, cells, again, seconds)
 
 
 def exported_address(column: Mapping[str, Any]) -> Address:
@@ -98,6 +105,7 @@ def settings(record: Record) -> str:
     heads = [axis.short for axis in record.axes]
     for column in record.columns:
         heads += [record.head(column.title), *[f"{column.title}, random start"] * (column.title in started)]
+    heads += ["seconds of pretraining"] * bool(record.seconds)
     rows = []
     for label, values in record.values.items():
         row = [str(values.get(axis.key, NOTHING)) for axis in record.axes]
@@ -105,6 +113,8 @@ def settings(record: Record) -> str:
             row.append(record.shown(label, column))
             if column.title in started:
                 row.append(record.start(label, column))
+        took = record.seconds.get(label)
+        row += [NOTHING if took is None else SECONDS.show(took)] * bool(record.seconds)
         rows.append(row)
     return pipes(heads, [False] * len(heads), rows)
 

@@ -12,8 +12,9 @@
 valid.txt and test.txt), 0.9 million words to train on. It is a folder for dataset=text_folder: train/, val/ and test/,
 in each wiki.txt and war_and_peace.txt. Articles are held out as wiki_sample holds them out.
 
-`cifar10_jpeg`: 1,000 training and 200 test images of each class of CIFAR-10, stored as JPEG. `tiny_imagenet`: 200
-training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Each is images.npz, for dataset=arrays.
+`cifar10_jpeg`: 1,000 training and 200 test images of each class of CIFAR-10, stored as JPEG; `cifar10_jpeg_full`: all
+of them. `tiny_imagenet`: 200 training and 40 test images of 50 classes of Tiny ImageNet at 32 x 32 pixels. Each is
+images.npz, for dataset=arrays.
 `tiny_imagenet_boxes` has the same images with their boxes, for evaluation=localization.
 
 `bccd`: 364 images of blood cells with boxes, as published, in the layout of dataset=voc.
@@ -188,6 +189,7 @@ MADE: dict[str, Callable[..., None]] = {
     "halves": halves,
     "wiki_and_war": wiki_and_war,
     "cifar10_jpeg": partial(images, "cifar10", Cut("cifar10.npz", classes=10, train=1000, test=200)),
+    "cifar10_jpeg_full": partial(images, "cifar10", Cut("cifar10.npz", classes=10, train=5000, test=1000)),
     "stsb_same": stsb_same,
     "tiny_imagenet": partial(images, "tiny_imagenet", Cut("tiny_imagenet_32.npz", classes=50, train=200, test=40)),
     "tiny_imagenet_boxes": partial(

@@ -17,11 +17,15 @@ from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, RANDOM_S
 
 TOLD_APART = {  # settings that a row names where runs of its objective differ in them
     "views": "objective/views",
+    "q": "objective/posterior",
+    "inference": "objective/inference",
     "motion": "dataset.motion",
     "frames seen": "objective.frames_seen",
     "predictor": "objective.predictor",
     "error": "objective.error",
     "beta": "objective.beta",
+    "budget": "budget.amount",
+    "learning rate": "optimizer.lr",
     "adversary": "objective.adversary",
 }
 START, SHUFFLED = " - start", " - shuffled"  # the heads of differences

@@ -127,6 +127,8 @@ class Claim:
     table: str = "settings"  # or turned, square, ranks, architectures: see scripts/claims.py
     pictures: tuple[str, ...] = ()  # titles of the comparison's pictures
     picture: Picture | None = None  # drawn from several claims
+    cost: bool = False  # whether its table shows what pretraining took
+    corpus: str = ""  # what it reads from outputs/corpora/, which scripts/corpora.py makes
     again: tuple[Mark, ...] = ()
 
     def words(self) -> list[str]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_runner.commands.cli import Answer, hydra_main
+from ssl_runner.commands.answers import begin
+from ssl_runner.commands.cli import Answer, announce, hydra_main, request_of
 from ssl_runner.commands.help import Command
 from ssl_runner.runtime.terminal import say
 
@@ -32,10 +33,10 @@ COMMAND = Command(
 
 
 def task(cfg: DictConfig) -> Answer:
+    announce(cfg, COMMAND.name)
     from ssl_runner.config.names import older_names
-    from ssl_runner.config.request import RunRequest
 
-    request = RunRequest.composed(cfg)
+    request = request_of(cfg)
     for older, now in older_names(OmegaConf.to_container(cfg, resolve=False)):
         say(f"note: {older} is called {now} now; the older name works until 1.0")
     from ssl_runner.commands.run import answered
@@ -44,6 +45,7 @@ def task(cfg: DictConfig) -> Answer:
 
 
 def several(loader: "Loader", name: str, hydra: list[str], overrides: list[str]) -> Answer:
+    begin("ssl-run: planning the runs")
     from ssl_runner.commands.sweep import sweep
 
     return sweep(loader, name, hydra, overrides).answer()

@@ -4,7 +4,7 @@ Kept apart from `interfaces` so that tables, plots and pages need no torch.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,7 @@ class Lines(NamedTuple):
     high: Mapping[str, Sequence[float]] = {}
     references: Mapping[str, Sequence[float]] = {}  # drawn thin; one named like a curve has its color
     points: Mapping[str, Sequence[Point]] = {}  # name of a curve -> the single results behind it
+    log_y: bool = False
 
 
 class Bars(NamedTuple):
@@ -101,6 +102,16 @@ class Dots(NamedTuple):
     high: Mapping[str, Sequence[float]] = {}
 
 
+class Parallel(NamedTuple):
+    """Parallel coordinates: an upright axis each setting, and a line a trial across them, the best one strong."""
+
+    axes: Mapping[str, Sequence[Any]]  # name -> a value a trial, numbers or words; None: has none
+    best: int  # place of the best trial
+    strength: Sequence[float]  # of each line, in [0, 1]
+    log: Sequence[str] = ()  # names of axes that are logarithmic
+    note: str = ""
+
+
 class Passages(NamedTuple):
     """Short texts, an example after the other: a text a role (x, y, prediction) of each. Shown as text, not drawn."""
 
@@ -108,5 +119,5 @@ class Passages(NamedTuple):
     note: str = ""
 
 
-Drawn = Pictures | Clips | Scatter | Lines | Bars | HeatMap | Dots
+Drawn = Pictures | Clips | Scatter | Lines | Bars | HeatMap | Dots | Parallel
 Figure = Drawn | Passages

@@ -744,6 +744,31 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class Tells(Protocol):
+    """An objective that says y in words, for pictures of its task."""
+
+    def tell(self, y: Any) -> Sequence[str]:
+        """The answer to each of B examples: "270 degrees", "backwards"; views and clips are counted from 1."""
+
+
+@runtime_checkable
+class TellsInText(Protocol):
+    """An objective of text that shows x and y better than as rows of tokens: hidden words in their gaps, a word apart
+    from those around it."""
+
+    def passages(self, x: Any, y: Any, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
+        """What y (or what is predicted of it) says of each of B examples, by what it is. `read`: ids as text."""
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """An objective whose x is an image put together of pieces."""
+
+    def apart(self, x: Any) -> Tensor:
+        """(B, C, H, W) in [0, 1]: x with gaps between its pieces, to be looked at."""
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """An objective that can reconstruct a whole image."""
 
@@ -799,6 +824,17 @@ class Writes(Protocol):
 
     def write(self, z: Tensor) -> Tensor:
         """(n, L) codes -> (n, T) int64: a text per code, by greedy decoding; PAD after its end."""
+
+
+@runtime_checkable
+class Quantizes(Protocol):
+    """An objective that turns an image into a grid of discrete codes, and such a grid into an image."""
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, h, w) int64: the code of each cell, from 0."""
+
+    def program(self) -> Mapping[str, Tensor]:
+        """What `nn.code_decoder.CodeDecoder` needs to make images of codes."""
 
 
 @runtime_checkable

@@ -210,6 +210,7 @@ def test_a_job_s_file_names_no_plugin_and_needs_none(tmp_path: Path) -> None:
     assert json.loads(result.read_text())["versions"]["my_ssl"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_the_example_installed_swept_and_evaluated_again(tmp_path: Path) -> None:
     """As docs/extending.md has it: its options are there in a sweep, an evaluation, a comparison and for an encoder."""
     site, folder = tmp_path / "site", tmp_path / "work"
@@ -264,6 +265,6 @@ def test_a_class_that_keeps_no_contract_fails(tmp_path: Path) -> None:
     code = (EXAMPLE / "my_ssl" / "dots.py").read_text().replace("manual_seed(self.seed)", "manual_seed(torch.seed())")
     options = (EXAMPLE / "my_ssl" / "conf" / "dataset" / "dots.yaml").read_text().replace("my_ssl", "mine")
     package(tmp_path, dots=code, conf__dataset__dots=options)
-    done = command("pytest", "-q", "--ssl-runner-plugin", "mine", folder=tmp_path)
+    done = command("pytest", "-q", "-k", "loading", "--ssl-runner-plugin", "mine", folder=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "test_loading_repeats_and_leaves_the_global_generator[dots]" in done.stdout

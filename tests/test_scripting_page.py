@@ -40,6 +40,7 @@ def commands(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is missing")
 def test_ten_commands(tmp_path: Path, commands: dict[str, str]) -> None:
     place = tmp_path / "place"
@@ -79,6 +80,7 @@ def test_the_page_names_every_key_and_code() -> None:
         assert f"\n| {code} | " in text
 
 
+@pytest.mark.slow
 def test_the_page_about_python(tmp_path: Path) -> None:
     """In a process of its own, as a script without a guard of `__main__`, and with two of its runs in a sweep."""
     pytest.importorskip("pandas")

@@ -46,6 +46,7 @@ from ssl_runner.data.images.arrays import Arrays
 from ssl_runner.data.images.decode import Decoding, decode_bytes
 from ssl_runner.data.images.known_images import KnownImages
 from ssl_runner.data.video.known_videos import hmdb51, kinetics, ucf101
+from ssl_runner.loggers.wandb_run import shows_examples
 from ssl_runner.reporting.runs import find_runs
 from ssl_runner.runtime.job_file import write_job
 from ssl_runner.sweeps.engines.settings import check_settings
@@ -606,8 +607,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_no_secret_of_the_environment_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file that a run leaves, in wandb's folder too."""
+def test_no_secret_of_the_environment_is_written_and_no_example_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file that a run leaves, in wandb's folder too. That one has no example, nor what is predicted of one."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     words = compose([*SMALL, "logger=[wandb,tensorboard]", f"output={tmp_path}"])
     folder = run(RunRequest.of(words))
@@ -619,6 +622,13 @@ def test_no_secret_of_the_environment_is_written(tmp_path: Path, monkeypatch: py
         content = path.read_bytes()
         for name, value in SECRETS.items():
             assert value.encode() not in content, f"{name} is in {path}"
+    sent = [path.read_bytes() for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
+    pictures = [path for path in (folder / "figures").glob("*.png") if shows_examples(path)]
+    predictions = list((folder / "predictions").iterdir())
+    assert pictures
+    assert predictions
+    for path in [*pictures, *predictions]:
+        assert not any(path.read_bytes() in each for each in sent), path
 
 
 @pytest.mark.usefixtures("environment")

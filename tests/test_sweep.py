@@ -231,7 +231,11 @@ def test_what_is_wrong_is_refused_before_anything_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "words"),
     [
-        ("submitit", ["sweep.engine=submitit", "sweep.settings={cluster: local, timeout_min: 5}"]),
+        pytest.param(
+            "submitit",
+            ["sweep.engine=submitit", "sweep.settings={cluster: local, timeout_min: 5}"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(  # it starts a cluster of its own; how jobs are started, watched and judged is tested by submitit
             "ray", ["sweep.engine=ray", "sweep.settings={num_cpus: 3}"], marks=pytest.mark.slow
         ),

@@ -36,7 +36,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "ssl_runner/reporting/exports.py": {"markup that is escaped": ["escaped"]},
     "ssl_runner/reporting/plots.py": {
         "SVG as matplotlib writes it": ["draw_svg", "_suit_page"],
-        "words of a caption": ["_fit"],
+        "words of a caption": ["_across"],
         "columns of metrics.csv, named as wandb has them: part/metric": ["loss_curves", "_part"],
     },
     "ssl_runner/results/result.py": {"a last line without its end": ["read_metrics"]},
@@ -60,6 +60,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     },
     "scripts/corpora.py": {"a text's paragraphs": ["halves"], "a file's lines": ["stsb_same"]},
     "scripts/methods_run.py": {"words of a command line": ["same_seed"]},
+    "ssl_runner/reporting/payoff.py": {"dotted keys of a config": ["_network", "_way", "_is_start"]},
     "ssl_runner/commands/launch.py": {"messages of other libraries": ["is_lost"]},
     "ssl_runner/commands/cli.py": {
         "messages of Hydra, and its words": ["explain", "hydra_main"],
@@ -82,8 +83,8 @@ ALLOWED = {  # file: what is read there -> in which functions
     "scripts/results.py": {"a heading, of which an anchor is made": ["link"]},
     "scripts/study.py": {"a tag of YAML": ["_Loader"]},
     "scripts/wandb_report.py": {
-        "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_blocks"],
-        "an address of wandb: entity/project": ["report"],
+        "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_panels"],
+        "an address of wandb: entity/project": ["report", "workspace", "_runs"],
     },
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_videos_of_a_user(tmp_path: Path) -> None:
 
 
 def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
-    data = ["dataset=moving_digits", "dataset.clips=120", "dataset.val_clips=40", "dataset.test_clips=40"]
+    data = ["dataset=moving_digits", "dataset.clips=40", "dataset.val_clips=20", "dataset.test_clips=20"]
     words = [
         *data, "objective=cpc_video", "objective.block=4", "backbone=per_frame", "backbone.image.widths=[8,16]",
         "evaluation=[linear,knn,few_label,finetune,label_propagation]", "evaluation.few_label.fractions=[0.5,1.0]",

@@ -82,6 +82,23 @@ def test_a_report_shows_the_runs_of_the_group_against_what_was_swept(server: Wan
 
 
 @pytest.mark.skipif(not HAS_PACKAGE, reason="needs wandb-workspaces")
+def test_a_view_of_the_workspace_opens_with_the_panels_of_a_report(server: WandbServer, tmp_path: Path) -> None:
+    done = report(server, tmp_path, "somebody/tests", GROUP, "--workspace")
+    assert done.returncode == 0, done.stderr
+    (view,) = server.views.values()
+    assert view["displayName"] == f"Sweep {GROUP}"
+    section = json.loads(view["spec"])["section"]
+    (runset,) = section["runSets"]
+    assert [(f["key"]["name"], f["value"]) for f in runset["filters"]["filters"][0]["filters"]] == [("group", GROUP)]
+    sections = section["panelBankConfig"]["sections"]
+    assert [(each["name"], each["isOpen"], [p["viewType"] for p in each["panels"]]) for each in sections[:3]] == [
+        ("Results", True, ["Scatter Plot", "Bar Chart"]),
+        ("Curves", True, ["Run History Line Plot"]),
+        ("Comparison", True, ["Weave", "Media Browser"]),
+    ]
+
+
+@pytest.mark.skipif(not HAS_PACKAGE, reason="needs wandb-workspaces")
 @pytest.mark.parametrize(
     ("project", "group", "key", "message"),
     [

@@ -78,10 +78,14 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def taken(made: Callable[[Path, int], list[str]], size: int, rounds: int) -> Process:
-    """The median of what the process took for which `made` writes files of a size and gives the words."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = made(Path(folder), size)
-        found = [process(words, folder) for _ in range(rounds)]
+    """The median of what the process took for which `made` writes files of a size and gives the words.
+
+    Each round has a folder of its own: in that of another its run would be finished.
+    """
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(process(made(Path(folder), size), folder))
     return Process(*(statistics.median(values) for values in zip(*found, strict=True)))
 
 
@@ -174,7 +178,8 @@ def text(folder: Path, size: int) -> list[str]:
     ranks = np.minimum(draw.zipf(1.2, size), WORDS)
     lines = (" ".join(f"w{rank}" for rank in line) for line in np.array_split(ranks, max(1, size // 20)))
     (folder / "text.txt").write_text(".\n".join(lines), encoding="utf-8")
-    words = ["dataset=text_file", "dataset.path=text.txt", "dataset.tokens=words", "dataset.documents=lines"]
+    words = ["dataset=text_file", "dataset.path=text.txt", "dataset.cache=cache"]
+    words += ["dataset.tokens=words", "dataset.documents=lines"]
     return ["ssl_runner", *words, "objective=language_model", "backbone=gpt_tiny", "batch_size=32", *STEPS]
 
 

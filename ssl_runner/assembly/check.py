@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 import torch
 
+from ssl_runner.assembly import extension
 from ssl_runner.assembly.construct import construct, loggers, objective, optimizer, schedule, source
 from ssl_runner.assembly.contents import fingerprint
 from ssl_runner.assembly.export import exported_spec
 from ssl_runner.assembly.weights import is_exported, named_files, start_files
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit, unfit_evaluations
+from ssl_runner.config.identity import of_no_use
 from ssl_runner.config.schema import Config
+from ssl_runner.data.any.splits import check_part
 from ssl_runner.data.any.tensors import fake_batch
 from ssl_runner.interfaces import (
     DataSource,
@@ -24,6 +27,7 @@ from ssl_runner.interfaces import (
     TextSpec,
 )
 from ssl_runner.loggers.interface import RunContext
+from ssl_runner.nn.recompute import normalizes_over_batch, outermost
 
 
 def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str]:
@@ -42,8 +46,9 @@ def contents(config: Config, found: DataSource, spec: DataSpec) -> dict[str, str
     made = {name: construct(node) for name, node in config.evaluation.items() if name not in unfit}
     for name, each in made.items():
         files |= {f"evaluation.{name}.{setting}": named for setting, named in each.contents.items()}
+    extends = {} if config.extend is None else {extension.KEY: extension.fingerprint(config.extend)}
     try:
-        return {key: fingerprint(named) for key, named in files.items()}
+        return {key: fingerprint(named) for key, named in files.items()} | extends
     except OSError as error:
         raise ConfigError([f"{error.filename} cannot be read: {error.strerror}"]) from error
 
@@ -87,6 +92,13 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     check_fit(config)
     found, spec = source(config)
     count = found.count()
+    wanted = None if of_no_use({"objective": config.objective}) else config.pretrain_examples
+    if wanted is not None and count is not None:
+        try:
+            check_part(wanted, count)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+    count = wanted or count
     if count is not None and config.batch_size > count:
         raise ConfigError(
             [f"batch_size is {config.batch_size}; it must be at most {count}, the number of pretraining examples"]
@@ -97,6 +109,7 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
     if config.start is not None and is_exported(config.start):
         check_vocabulary(config.start, spec)
     model = objective(config, spec, config.start, "files")
+    check_chunk(config, model)
     rehearse(model, spec, config)
     check_layers(config, model.encoder, spec)
     check_encoder(evaluators, model.encoder, spec)
@@ -108,6 +121,18 @@ def validate(config: Config, further: Callable[[DataSpec], None] | None = None) 
         untrained = f"objective={config.names.get('objective')} trains nothing"
         raise ConfigError([f"control is shuffled_target, and {untrained}: set control=none"])
     return found, spec
+
+
+def check_chunk(config: Config, model: Objective) -> None:
+    """Raise ConfigError if encoders are to read a part of the batch at a time, and normalize over it."""
+    if config.trainer.chunk is not None and any(map(normalizes_over_batch, outermost(model))):
+        raise ConfigError(
+            [
+                f"trainer.chunk is {config.trainer.chunk}, and backbone={config.names.get('backbone')} normalizes over "
+                "the batch, which then would be over a part of it: set backbone.norm=group where the backbone has it, "
+                "choose a Transformer, or set trainer.chunk=null"
+            ]
+        )
 
 
 def rehearse(model: Objective, spec: DataSpec, config: Config) -> None:

@@ -16,6 +16,7 @@ from ssl_runner.assembly.export import (
 )
 from ssl_runner.assembly.loaded import LoadedEncoder
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.identity import of_no_use
 from ssl_runner.config.names import tensors_now
 from ssl_runner.config.schema import Config
 from ssl_runner.config.signatures import check_node
@@ -91,7 +92,14 @@ def load_data(config: Config, source: DataSource) -> "DataModule":
     from ssl_runner.data.any.module import DataModule
 
     here = world()
-    data = DataModule(source, batch_size=config.batch_size, seed=config.seed, rank=here.rank, ranks=here.size)
+    data = DataModule(
+        source,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=here.rank,
+        ranks=here.size,
+        examples=None if of_no_use({"objective": config.objective}) else config.pretrain_examples,
+    )
     if here.local_rank:
         meet()  # the first process of a machine downloads, and decodes, for all of them
     try:

@@ -1,5 +1,6 @@
 """The folder of a run: named by its identity, or found under the name that an older version gave it."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ from ssl_runner.config.identity import NOT_IDENTITY, identity, identity_but_for
 from ssl_runner.config.names import current, mentions_older
 from ssl_runner.config.request import CONTENTS, RunRequest
 from ssl_runner.interfaces import DataSource, DataSpec
-from ssl_runner.results.result import Result, ResultError, read_result
+from ssl_runner.results.result import RESULT, Result, ResultError, read_result
 from ssl_runner.runtime import checkpoint_files
 
 CONFIG = "config.yaml"
@@ -60,6 +61,33 @@ def placed(request: RunRequest, loaded: Callable[[], str]) -> tuple[RunRequest, 
             return replace(request, older=older), ""
         note = f"{str(older)!r} has the same settings, but other data or no record of its data: {', '.join(files)}"
     return request, note
+
+
+def shorter(request: RunRequest) -> Path | None:
+    """The finished run that differs from a new one in its budget alone, which is smaller; the longest, if there are
+    several. None where there is none, and where the new one was begun, or extends a run itself."""
+    config, folder = request.config, request.folder
+    if config.extend is not None or checkpoint_files.files(folder):
+        return None
+    wanted = identity({**request.plain, "budget": None})
+    found: list[tuple[float, Path]] = []
+    for file in folder.parent.glob(f"s{config.seed}-*/{RESULT}"):
+        plain = _config_in(file)
+        budget = plain.get("budget") or {}
+        if budget.get("unit") != config.budget.unit or not budget.get("amount", 0) < config.budget.amount:
+            continue
+        if checkpoint_files.files(file.parent) and identity({**plain, "budget": None}) == wanted:
+            found.append((budget["amount"], file.parent))
+    return max(found)[1] if found else None
+
+
+def _config_in(file: Path) -> dict[str, Any]:
+    """The config in a finished run's result, in current names; empty where there is none."""
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        return current(result["config"]) if result["status"] == "done" else {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def check_resumes(request: RunRequest) -> None:

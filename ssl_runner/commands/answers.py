@@ -52,6 +52,12 @@ def _is_first() -> bool:
     return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
+def begin(what: str) -> None:
+    """Print what a command does, before it imports what takes seconds; the other processes of a run stay silent."""
+    if _is_first():
+        say(what, sys.stdout)
+
+
 def about_run(folder: Path) -> dict[str, Any]:
     """What --json says of a finished run; nothing in its other processes, which end before it is written. Raises
     ResultError."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_runner.commands.answers import Parser, Refused, answering, asked, refuse
+from ssl_runner.assembly.extension import extending, run_of, with_run
+from ssl_runner.commands.answers import Parser, Refused, answering, asked, begin, refuse
 from ssl_runner.commands.explain import explained
 from ssl_runner.commands.help import Command, help_text
 from ssl_runner.config import plugins
@@ -18,6 +19,7 @@ from ssl_runner.config.compose import composed, composing
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.hints import hint, nearest
 from ssl_runner.config.paths import groups, options
+from ssl_runner.config.request import RunRequest, described
 from ssl_runner.config.secrets import secrets_in
 from ssl_runner.runtime.garbage import delay_collection
 from ssl_runner.runtime.job_file import BUSY
@@ -166,6 +168,8 @@ def perform(
 
     from ssl_runner.config.loader import application, compose_line, of_hydra, parsed
 
+    if not multirun and run_of(words) is not None:
+        words, _ = loader.words_now(name, with_run(words))
     cfg, are_several = compose_line(loader, name, words, multirun)
     lines = list(zip(parsed(words), words, strict=True))
     if are_several and several is None:
@@ -181,6 +185,20 @@ def perform(
         return task(cfg)
     finally:
         GlobalHydra.instance().clear()
+
+
+def announce(cfg: DictConfig, command: str) -> None:
+    """Print the run of the config that Hydra has composed last, before its classes are imported: that takes seconds."""
+    from hydra.core.hydra_config import HydraConfig
+
+    names, control = HydraConfig.get().runtime.choices, str(cfg.get("control", "none"))
+    begin(f"{command}: {described(names, control)} seed={cfg.get('seed')}")
+
+
+def request_of(cfg: DictConfig) -> RunRequest:
+    """The run of the config that Hydra has composed last, with the settings of the run that it extends, if any. Raises
+    ConfigError."""
+    return extending(RunRequest.composed(cfg))
 
 
 def explain(error: Exception, overrides: Sequence[str], name: str) -> str:

@@ -22,6 +22,7 @@ from ssl_runner.reporting.runs import find_runs
 from ssl_runner.reporting.runs import where as meeting
 from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
 from ssl_runner.results.result import RESULT, Run, write_atomically
+from ssl_runner.runtime.progress import Shown
 from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
 
 ABOUT = (
@@ -33,6 +34,9 @@ EXAMPLES = """examples:
                                                some runs and columns, the best first
   ssl-compare outputs --html compare.html      a page with table, plots and links to the reports
 """
+
+
+PATIENCE = 0.5  # seconds of reading before something is shown
 
 
 class AskedError(ValueError):
@@ -64,7 +68,9 @@ def _main(argv: Sequence[str]) -> dict[str, Any]:
         plugins.enable(options.plugin)
     except ConfigError as error:
         refuse(error.problems)
-    runs, problems = find_runs(options.path)
+    shown = Shown(Terminal(stderr=True), "reading runs:", patience=PATIENCE, transient=True)
+    runs, problems = find_runs(options.path, lambda count: shown.show(None, f"{count:,} so far"))
+    shown.close()
     for problem in problems:
         say(f"skipped: {problem}")
     if not runs:
@@ -148,9 +154,10 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
         if path is not None and path != "-":
             write_atomically(Path(path), write())
     if options.html is not None:
+        say(f"drawing {options.html}")
         from ssl_runner.reporting.page import write_comparison  # jinja2 and matplotlib: only where asked for
 
-        write_comparison(options.html, comparison)
+        write_comparison(options.html, comparison, best_first=options.sort is None)
     for path, write in texts:
         if path == "-" and options.json != "-":
             print(plain(write()), end="")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssl_runner.commands.answers import about_run
+from ssl_runner.commands.answers import about_run, begin
 from ssl_runner.commands.cli import Answer, hydra_main
 from ssl_runner.commands.help import Command
 from ssl_runner.config.compose import compose, composed, with_names
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # it imports torch
 def task(cfg: DictConfig) -> Answer:
     from hydra.core.hydra_config import HydraConfig
 
+    begin(f"ssl-evaluate: run={cfg.run}")
     about = HydraConfig.get()
     keep_own_settings(cfg, about.runtime.choices.get("dataset"), about.overrides.task)
     return about_run(again(with_names(cfg, about.runtime.choices)))
@@ -107,8 +108,8 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
         raise ConfigError([str(error)]) from error
     # The encoder is in the run's folder: of what it began with, no file is needed any more.
     node = export.about_encoder(export.encoder_folder(folder))["backbone"]
-    config = replace(config, backbone=node, start_from=None)
-    own = typed({**plain, "backbone": node, "start_from": None})
+    config = replace(config, backbone=node, start_from=None, extend=None)
+    own = typed({**plain, "backbone": node, "start_from": None, "extend": None})
     evaluators = check.evaluations(config, spec).evaluators
     if isinstance(spec, TextSpec):
         known = cast(TextSpec, export.exported_spec(folder))
@@ -120,10 +121,12 @@ def evaluate_again(folder: Path, plain: dict[str, Any], asked: dict[str, Any]) -
 
     # What computes is imported after the refusals: Lightning takes seconds.
     from ssl_runner.commands.evaluations import bare, evaluate
+    from ssl_runner.commands.waiting import waiting
     from ssl_runner.reporting.older import evaluations_now
 
     console = Terminal()
-    data = load.load_data(config, source)
+    with waiting(console):
+        data = load.load_data(config, source)
     begin_collection()
     check.check_vocabulary(folder, data.spec)
     on = by_contents(on, plain, check.contents(config, source, data.spec))
@@ -230,6 +233,7 @@ def merge(plain: dict[str, Any], asked: dict[str, Any], folder: Path) -> tuple[C
             known = plain["dataset"] if own else in_its_file(names["dataset"])
             settings = set_otherwise(known, taken["dataset"])
             on = DataRef(dataset=names["dataset"], own=own and not settings, settings=settings)
+            taken["pretrain_examples"] = None  # of the run's own data
     domain = (asked.get("domain") or plain.get("domain") or {}).get("name", "natural")
     if asked["names"].get("evaluation") == "image":
         taken |= suited(asked, domain)

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from ssl_runner.assembly import check
+from ssl_runner.commands.waiting import waiting
 from ssl_runner.config.schema import Config
 from ssl_runner.config.terms import class_name, settings_of
 from ssl_runner.data.any.module import DataModule
@@ -30,7 +31,7 @@ from ssl_runner.interfaces import (
     TextSpec,
     VideoSpec,
 )
-from ssl_runner.reporting.plots import save_figure
+from ssl_runner.reporting.plots import LEAST_DRAWN, save_figure
 from ssl_runner.results.metrics import DataRef, Precision
 from ssl_runner.results.predictions import FOLDER as PREDICTIONS
 from ssl_runner.results.predictions import write_predictions
@@ -91,11 +92,16 @@ def evaluate(
         for name, encoder in subjects.items()
     }
     computed = Precision(pretraining=pretraining, evaluation=precision.name(PRECISION))
-    asked = Asked(config, folder, console, data, on, computed)
-    for name, evaluator in evaluators.items():
-        for subject, each in frozen.items():
-            if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control:
-                asked.ask(name, subject, evaluator, partial(evaluator, each))
+    questions = [
+        (name, subject, evaluator, each)
+        for name, evaluator in evaluators.items()
+        for subject, each in frozen.items()
+        if subject not in (PIXELS, BAG_OF_WORDS) or evaluator.pixels_are_control
+    ]
+    count = len(questions) + len(inspections) * (objective is not None)
+    asked = Asked(config, folder, console, data, on, computed, count)
+    for name, subject, evaluator, each in questions:
+        asked.ask(name, subject, evaluator, partial(evaluator, each))
     if objective is not None:
         for name, inspection in inspections.items():
             asked.ask(name, PRETRAINED, inspection, partial(inspection, objective, frozen[PRETRAINED]))
@@ -114,6 +120,8 @@ class Asked:
     data: DataModule
     on: DataRef
     computed: Precision
+    count: int  # of what is asked in all
+    begun: int = 0
     evaluations: list[Evaluation] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     figures: dict[tuple[str, str, str], dict[str, Figure]] = field(default_factory=dict)
@@ -121,11 +129,14 @@ class Asked:
 
     def ask(self, name: str, subject: str, asked: Evaluator | Inspection, call: Callable[[], Finding]) -> None:
         """Ask `name` of a subject: `call` does it."""
-        self.console.print(f"evaluating: {name}, {subject.replace('_', ' ')}", style="dim")
-        write_status(self.folder, Status(f"evaluating {name}", 1.0))
+        self.begun += 1
+        what = f"evaluating {self.begun} of {self.count}: {name}, {subject.replace('_', ' ')}"
+        self.console.print(what, style="dim", soft_wrap=True)
+        write_status(self.folder, Status(what, 1.0))
         begun = time.monotonic()
         try:
-            finding = call()
+            with waiting(self.console, what, self.folder):
+                finding = call()
         except ValueError as error:
             self.failures.append(f"evaluation={name}, {subject.replace('_', ' ')}: {error}")
             return
@@ -191,7 +202,13 @@ def same_reach(subjects: Mapping[str, Encoder], evaluators: Mapping[str, Evaluat
 
 
 def draw(folder: Path, name: str, owner: str, title: str, drawn: Mapping[str, Figure], order: int) -> None:
-    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject."""
+    """Save the figures of one evaluator: curves of all subjects in one, any other a picture a subject. Curves of fewer
+    points than make a line are not drawn: their numbers are metrics."""
+    drawn = {
+        subject: figure
+        for subject, figure in drawn.items()
+        if not isinstance(figure, Lines) or len(figure.x) >= LEAST_DRAWN
+    }
     lines = {subject: figure for subject, figure in drawn.items() if isinstance(figure, Lines)}
     if len(lines) > 1:
         first = next(iter(lines.values()))

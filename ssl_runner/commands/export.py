@@ -40,9 +40,14 @@ COMMAND = Command(
             "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=features",
             "the features of all its examples, as data of another run: dataset=features dataset.run=...",
         ),
+        (
+            "ssl-export run=outputs/mnist_5k-vq-convnet/s0-1a2b3c4d5e format=codes",
+            "the codes of its images, for a prior over them: objective=language_model dataset=codes dataset.run=...",
+        ),
     ),
 )
-FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface", "features")
+FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface", "features", "codes")
+DATA = ("features", "codes")  # formats that are data of other runs, and no encoder
 CARD = "README.md"
 
 
@@ -74,12 +79,12 @@ def export(asked: dict[str, Any]) -> Path:
         encoder, spec = load.exported_encoder(folder), exports.exported_spec(folder)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    if format != "features":
+    if format not in DATA:
         programs.check(format, encoder)
     output = folder / "export" / format if asked["output"] is None else Path(str(asked["output"])).expanduser()
     output.mkdir(parents=True, exist_ok=True)
-    if format == "features":
-        write_features(encoder, plain, output)
+    if format in DATA:
+        write_features(encoder, plain, output) if format == "features" else write_codes(folder, plain, output)
         return output
     with tempfile.TemporaryDirectory(dir=output, prefix=".writing-") as scratch:
         part = Path(scratch)
@@ -120,6 +125,38 @@ def write_features(encoder: "Encoder", plain: dict[str, Any], output: Path) -> N
     os.replace(part, output / features.FILE)
     counts = ", ".join(f"{len(each.label)} of {split}" for split, each in found.items())
     say(f"{output / features.FILE}: {encoder.dim} features an example ({counts})", sys.stdout)
+
+
+def write_codes(folder: Path, plain: dict[str, Any], output: Path) -> None:
+    """Write the codes of all images of a run, and what makes images of codes, to a file, for `dataset=codes`. Raises
+    ConfigError."""
+    import torch
+
+    from ssl_runner.assembly import construct, load
+    from ssl_runner.data.text import codes
+    from ssl_runner.interfaces import Examples, Quantizes
+    from ssl_runner.runtime.checkpoint_files import FOLDER, LAST
+
+    config = typed(plain)
+    data = load.load_data(config, construct.source(config)[0])
+    model = construct.objective(config, data.spec)
+    if not isinstance(model, Quantizes):
+        raise ConfigError([f"format is codes, and objective={config.names.get('objective')} has none; that of vq has"])
+    load.read_checkpoint(folder / FOLDER / LAST, model)
+    model.eval()
+    found = {}
+    with torch.inference_mode():
+        for split in codes.SPLITS:
+            examples = data.examples(split)
+            parts = [model.tokens(data.spec.to_input(part)).int() for part in examples.data.split(config.batch_size)]
+            found[split] = Examples(torch.cat(parts), examples.label)
+        program = model.program()
+    part = output / f".part-{codes.FILE}"
+    codes.write(part, found, data.spec.class_names, len(program["codes"]), program)
+    os.replace(part, output / codes.FILE)
+    counts = ", ".join(f"{len(each.label)} of {split}" for split, each in found.items())
+    down, across = found["train"].data.shape[1:]
+    say(f"{output / codes.FILE}: {down} x {across} codes an image ({counts})", sys.stdout)
 
 
 def complete(result: Result, plain: dict[str, Any]) -> Result:

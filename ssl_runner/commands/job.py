@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_runner.commands.answers import begin
 from ssl_runner.runtime.job_file import BUSY, LOST, read_job
 from ssl_runner.runtime.signals import STOPPED, Stopped, stoppable
 from ssl_runner.runtime.terminal import guard, say, told
@@ -38,7 +39,10 @@ def _work(file: Path) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's: it asks its jobs by SIGTERM
     try:
-        run(read_job(file))
+        request = read_job(file)
+        if "WORLD_SIZE" not in os.environ:  # else a process of a run that has said so
+            begin(f"ssl-run: {request.described} seed={request.config.seed}")
+        run(request)
     except ConfigError as error:
         for problem in error.problems:
             say(f"error: {problem}")

@@ -45,19 +45,22 @@ def task(cfg: DictConfig) -> Answer:
     # What draws is imported after the refusals.
     from ssl_runner.figures import Passages
     from ssl_runner.reporting.plots import passages_text, save_figure
-    from ssl_runner.training.task_figures import spread, task_figure
+    from ssl_runner.training.task_figures import EXAMPLES, spread, task_figure
 
     model = construct.objective(config, data.spec)
     torch.manual_seed(config.seed)
-    figure = task_figure(model, spread(data, "val", 8, torch.device("cpu")), data.spec, predict=False)
+    figure = task_figure(model, spread(data, "val", EXAMPLES, torch.device("cpu")), data.spec, predict=False)
     names = config.names
     name = f"{names['objective']}-{names['dataset']}"
     path = save_figure(Path(config.output) / "previews", name, figure, f"{names['objective']} on {names['dataset']}")
     text = passages_text(figure) if isinstance(figure, Passages) else None
+    answers = [] if isinstance(figure, Passages) else [each for row in figure.captions.values() for each in row]
     if text is not None:
         print(plain_text(text))
+    if answers:
+        print(plain_text(f"from left to right: {'; '.join(answers)}"))
     say(f"{path}: {figure.note}", sys.stdout)
-    return {"picture": str(path), "note": figure.note, "text": text}
+    return {"picture": str(path), "note": figure.note, "text": text, "answers": answers}
 
 
 def main() -> None:

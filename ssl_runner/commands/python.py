@@ -191,20 +191,22 @@ def check(*overrides: str, config_dir: str | Path | None = None) -> None:
 
 
 def _run(cfg: "DictConfig") -> "Answer":
-    from ssl_runner.commands.run import run
-    from ssl_runner.config.request import RunRequest
+    from ssl_runner.commands.cli import announce, request_of
 
-    request = RunRequest.composed(cfg)
+    announce(cfg, "ssl_runner.run")
+    request = request_of(cfg)
+    from ssl_runner.commands.run import run
+
     if request.config.check:
         raise ConfigError([CHECK])
     return {"folder": run(request)}
 
 
 def _checked(cfg: "DictConfig") -> "Answer":
+    from ssl_runner.commands.cli import request_of
     from ssl_runner.commands.run import run
-    from ssl_runner.config.request import RunRequest
 
-    run(RunRequest.composed(cfg))
+    run(request_of(cfg))
     return {}
 
 

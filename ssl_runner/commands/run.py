@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from ssl_runner.assembly import check, construct, weights
+from ssl_runner.assembly import check, construct, extension, weights
 from ssl_runner.assembly.export import export_encoder
 from ssl_runner.assembly.load import load_data
 from ssl_runner.assembly.places import (
@@ -25,14 +26,16 @@ from ssl_runner.assembly.places import (
     finished,
     placed,
     refuse_changed,
+    shorter,
     with_contents,
 )
 from ssl_runner.commands.answers import about_run
 from ssl_runner.commands.launch import check_devices, is_lost, launch
+from ssl_runner.commands.waiting import waiting
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.names import mentions_older
-from ssl_runner.config.request import CONTENTS, RunRequest
+from ssl_runner.config.request import AXES, CONTENTS, RunRequest
 from ssl_runner.config.schema import Config
 from ssl_runner.interfaces import DataSource, DataSpec, Encoder, Objective, SplitName
 from ssl_runner.loggers.interface import Loggers, RunContext
@@ -41,6 +44,7 @@ from ssl_runner.results.address import address
 from ssl_runner.results.metrics import DataRef, Metric
 from ssl_runner.results.result import (
     INITIAL,
+    METRICS,
     PRETRAINED,
     RANDOM_START,
     REPORT,
@@ -60,6 +64,7 @@ from ssl_runner.runtime.devices import device_name, device_of
 from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
+from ssl_runner.runtime.signals import Stopped
 from ssl_runner.runtime.terminal import Terminal, shown
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
@@ -82,14 +87,13 @@ def run(request: RunRequest) -> Path:
     request = with_contents(request, source, spec)
     if config.check:
         check_resumes(request)
-        console.print(f"valid: {describe(config)}")
+        console.print(f"valid: {request.described}", soft_wrap=True)
         return Path(config.output)
 
     # The folder of the run; whether it is finished, or was started on other data.
     request, note = placed(request, lambda: load_data(request.config, source).fingerprint())
     folder = request.folder
-    if note:
-        console.print(f"note: {note}; this is a separate run", soft_wrap=True)
+    tell_of_others(request, note, console)
     check_resumes(request)
     if config.resume != "never":
         check_unchanged(request)
@@ -102,11 +106,12 @@ def run(request: RunRequest) -> Path:
     elif here.size == 1 < config.trainer.devices:
         with locked(folder):  # a run in use is reported once, before other processes are started
             pass
-        launch(request)
+        with naming_step(folder):
+            launch(request)
         return folder
     else:
         try:
-            with nullcontext() if here.rank else locked(folder), joined(device):
+            with naming_step(folder), nullcontext() if here.rank else locked(folder), joined(device):
                 if here.rank:
                     pretrain_along(request, source, console)
                     return folder
@@ -120,6 +125,33 @@ def run(request: RunRequest) -> Path:
             ) from error
     show(console, folder, done)
     return folder
+
+
+def tell_of_others(request: RunRequest, note: str, console: Console) -> None:
+    """Print what is to be said of an older run, and of a finished one that differs in its budget alone, which is
+    smaller."""
+    if note:
+        console.print(f"note: {note}; this is a separate run", soft_wrap=True)
+    if (other := shorter(request)) is not None:
+        console.print(
+            f"note: {other} is finished, the same with a smaller budget: extend={other} would go on from it; this run "
+            "begins anew",
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def naming_step(folder: Path) -> Iterator[None]:
+    """Have a request to stop say which step is saved, also where pretraining did not stop by itself: in an evaluation,
+    in other processes, or at once, after a second Ctrl-C."""
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt) as stop:
+        if isinstance(stop, Stopped) and stop.step is not None:
+            raise
+        found = checkpoint_files.find(folder).newest
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        raise Stopped(number, 0 if found is None else found.step) from stop
 
 
 @contextmanager
@@ -160,14 +192,16 @@ def pretrain_along(request: RunRequest, source: DataSource, console: Console) ->
     data = load_data(request.config, source)
     model = fresh(request.config, data)
     meet()
-    pretrain(request, model, data, Loggers([]), checkpoint_files.find(request.folder).newest, console)
+    reached = checkpoint_files.find(request.folder).newest or extension.start(request.config)
+    pretrain(request, model, data, Loggers([]), reached, console)
 
 
 def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Console) -> Result:
     """Pretrain and evaluate in the run's folder; the result is written last."""
     # The data, and the initial objective.
     started = datetime.now(UTC)
-    data = load_data(request.config, source)
+    with waiting(console):
+        data = load_data(request.config, source)
     if any(f"dataset.{setting}" not in request.config.contents for setting in source.contents()):  # just downloaded
         begun_in = request.folder
         request = with_contents(request, source, data.spec)
@@ -176,14 +210,15 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         if request.config.resume != "never":
             check_unchanged(request)
     config, folder = request.config, request.folder
-    model = fresh(config, data)
+    with waiting(console):  # statistics of the data are taken
+        model = fresh(config, data)
     introduce(config, model, data, console)
 
     # The folder, with the checkpoint of an earlier session if there is one.
     if config.resume == "never":
         clear(folder)
     checkpoint_files.tidy(folder)
-    reached = going_on(folder, config.contents, console)
+    reached = going_on(folder, config.contents, console) or extending(config, folder, console)
     write_config(request)
     loggers = construct.loggers(config, context_of(request))
     meet()  # other processes look for the checkpoint after this
@@ -198,6 +233,7 @@ def pretrain_and_evaluate(request: RunRequest, source: DataSource, console: Cons
         pretraining, cost = pretrain(request, model, data, loggers, reached, console)
         leave()  # only this process continues
         export_encoder(folder / "encoder", model.exported, config.backbone, data.spec)
+        pretraining = replace(pretraining, extends=extension.about(config))
         result, failures = judge(request, model, data, console, started, pretraining, cost)
         loggers.log_summary(summary(result.results))
         loggers.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
@@ -266,7 +302,6 @@ def judge(
     return result, failures
 
 
-AXES = ("dataset", "objective", "backbone")
 SPLITS: tuple[SplitName, ...] = ("pretrain", "train", "val", "test")
 JUDGED: tuple[SplitName, ...] = ("train", "val", "test")  # what evaluations read
 
@@ -318,10 +353,10 @@ def pretrain(
 
 
 def introduce(config: Config, model: Objective, data: "DataModule", console: Console) -> None:
-    """Print what the run does: objective, data, seed."""
-    console.print(f"{describe(config)} seed={config.seed}: {data.spec.size:,} pretraining examples")
+    """Print what the run begins with: the data, the views, the weights."""
+    console.print(f"data: {data.spec.size:,} pretraining examples")
     if "views" in config.objective:
-        console.print(f"views: {views_of(config)}")
+        console.print(f"views: {views_of(config)}", soft_wrap=True)
     if model.encoder.note:
         console.print(f"backbone: {model.encoder.note}", soft_wrap=True)
     if config.start is not None:
@@ -389,9 +424,23 @@ def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Rea
     return found.newest
 
 
-def describe(config: Config) -> str:
-    control = "" if config.control == "none" else f" control={config.control}"
-    return " ".join(f"{axis}={config.names.get(axis, '?')}" for axis in AXES) + control
+def extending(config: Config, folder: Path, console: Console) -> Reached | None:
+    """The checkpoint of the finished run that this one extends, which is printed, and whose curves are copied to the
+    folder; None if it extends none. Raises ConfigError if it is damaged, or was trained on other files."""
+    found = extension.start(config)
+    if found is None or config.extend is None:
+        return None
+    refuse_changed(found.contents, config.contents, f"those of {config.extend!r}", "restore them to extend it")
+    curves = Path(config.extend) / METRICS
+    if curves.is_file():
+        write_atomically(folder / METRICS, curves.read_bytes())
+    about, whole = extension.about(config), f"{config.budget.amount:g} {config.budget.unit}"
+    spent = "" if about is None else f" ({about.budget})"
+    console.print(
+        f"extending {config.extend}{spent}: from step {found.step} to {whole}, by the schedule of {whole}",
+        soft_wrap=True,
+    )
+    return found
 
 
 def views_of(config: Config) -> str:
@@ -407,6 +456,7 @@ def show(console: Console, folder: Path, result: Result) -> None:
     """Print the table of results, and the paths of the report and the encoder."""
     from ssl_runner.reporting.tables import result_table
 
-    console.print(result_table(result))
+    if result.results:
+        console.print(result_table(result))
     console.print(f"report:  {folder / 'report.html'}", soft_wrap=True)
     console.print(f"encoder: {folder / 'encoder'}", soft_wrap=True)

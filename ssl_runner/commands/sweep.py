@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
@@ -27,18 +27,24 @@ from ssl_runner.config.request import RunRequest
 from ssl_runner.config.schema import Config
 from ssl_runner.reporting.comparison import Comparison, compare
 from ssl_runner.reporting.exports import summary, table
+from ssl_runner.reporting.payoff import payoffs, sentence
 from ssl_runner.reporting.tables import comparison_tables, headlines
 from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.signals import STOPPED, requeue
 from ssl_runner.runtime.terminal import Terminal
-from ssl_runner.sweeps.board import Board, outcome_table
+from ssl_runner.sweeps.board import Board, print_outcomes
 from ssl_runner.sweeps.engines.choose import engine
 from ssl_runner.sweeps.engines.interface import Work
+from ssl_runner.sweeps.engines.local import Local
 from ssl_runner.sweeps.engines.settings import check_settings
+from ssl_runner.sweeps.live import LivePage, Watchers
 from ssl_runner.sweeps.plan import Axes, Composer, combinations, plan, read_axes, short_names
 from ssl_runner.sweeps.scheduler import Interrupted, Listed, Outcome, Source, run_jobs
 from ssl_runner.sweeps.search import Guided, draw
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from ssl_runner.commands.estimate import Estimate
 
 MOST_REHEARSED = 100  # settings that are checked on fake examples in advance; others when they start
 SWEEPS = "sweeps"  # folder of all sweeps, in `output`
@@ -55,12 +61,14 @@ class Swept(NamedTuple):
     outcomes: Sequence[Outcome] = ()  # of all runs that are not waiting, with those that were finished before
     comparison: Comparison | None = None  # of the finished runs, if there are any
     planned: int = 0
-    checked: bool = False  # with `check` nothing was run
+    checked: bool = False  # with `check`, or before `yes`, nothing was run
+    hours: float | None = None  # that the remaining runs would take, where that was asked
 
     def answer(self) -> dict[str, Any]:
         """What --json says of it."""
         if self.checked:
-            return {"valid": True, "planned": self.planned, "finished": len(self.outcomes)}
+            hours = {} if self.hours is None else {"hours": round(self.hours, 3)}
+            return {"valid": True, "planned": self.planned, "finished": len(self.outcomes), **hours}
         runs = [
             {
                 "label": each.job.label,
@@ -103,6 +111,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     if config.sweep.search == "optuna":
         source: Source = Guided(composer, axes, config, folder)
         done: list[RunRequest] = []
+        missing = []
         for label, problem in rehearse([example]).values():
             raise ConfigError([f"{label}: {problem}"])
     else:
@@ -126,11 +135,25 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
     if config.check:
         console.print(f"valid: {len(jobs) or config.sweep.trials} runs, {len(done)} of them finished")
         return Swept(folder, 0, before(done), planned=len(jobs) or config.sweep.trials, checked=True)
+    if config.sweep.ask and not config.yes and source.waiting():
+        cost = estimated(config, missing or [example], source, console)
+        return Swept(folder, 0, before(done), planned=len(jobs) or config.sweep.trials, checked=True, hours=cost.hours)
     with locked(folder) if config.sweep.search == "optuna" else nullcontext():
         swept = work(config, axes, source, jobs, done, arguments, console)
     if swept.code == STOPPED and (queued := requeue()):
         console.print(queued)
     return swept
+
+
+def estimated(config: Config, jobs: Sequence[RunRequest], source: Source, console: Console) -> "Estimate":
+    """Print what the remaining runs will cost, and how they are begun."""
+    from ssl_runner.commands.estimate import estimate
+
+    console.print("estimating: a few steps of each kind of run")
+    here = Local(WORK, config.sweep.jobs, source.waiting(), config.trainer.accelerator)  # whatever engine is set
+    found = estimate(jobs, source.waiting(), here.slots, here.threads)
+    console.print(f"{found}; nothing was begun: add yes=true", soft_wrap=True)
+    return found
 
 
 def before(done: Sequence[RunRequest]) -> list[Outcome]:
@@ -197,20 +220,27 @@ def work(
             settings.settings or {},
             folder,
         )
-        console.print(f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once")
+        console.print(
+            f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once; "
+            f"{folder / PAGE} shows how far they are",
+            soft_wrap=True,
+        )
+        page = LivePage(folder / PAGE, folder.name, done, runner.slots)
         try:
             with Board(console, total, len(done), runner.slots) as board:
-                outcomes = run_jobs(source, runner, board, folder, folder.name)
+                outcomes = run_jobs(source, runner, Watchers(board, page), folder, folder.name)
         except Interrupted as stop:
             outcomes, left, code = stop.outcomes, stop.left, 128 + stop.signal
         finally:
             runner.close()
+            page.close()
     else:
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    comparison = summarize(folder, [job for job in (*done, *(o.job for o in outcomes))], config, console)
-    console.print(outcome_table(outcomes, len(done)))
+    failed = [f"{each.job.label}: {each.why}" for each in outcomes if each.state == "failed"]
+    comparison = summarize(folder, [*done, *(each.job for each in outcomes)], failed, config, console)
+    print_outcomes(console, outcomes, len(done))
     if isinstance(source, Guided):
         console.print(source.best())
     if code:
@@ -258,7 +288,9 @@ def write_sweep(
     write_atomically(folder / SWEEP, yaml.safe_dump(about, sort_keys=False, width=120))
 
 
-def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console: Console) -> Comparison | None:
+def summarize(
+    folder: Path, jobs: Sequence[RunRequest], failed: Sequence[str], config: Config, console: Console
+) -> Comparison | None:
     """Compare all finished runs, if there are any: in the terminal, as a page, and as a separate run in wandb."""
     from ssl_runner.loggers.interface import RunContext
     from ssl_runner.loggers.wandb_sweep import log_comparison
@@ -270,7 +302,9 @@ def summarize(folder: Path, jobs: Sequence[RunRequest], config: Config, console:
         return None
     comparison = compare(runs)
     console.print(*comparison_tables(comparison, console.width))
-    write_comparison(folder / PAGE, comparison, title=folder.name)
+    for dataset, found in payoffs(comparison).items():
+        console.print(sentence(dataset, found), soft_wrap=True)
+    write_comparison(folder / PAGE, comparison, folder.name, failed)
     console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:
         pictures = save_comparison_figures(folder / "figures", comparison)

@@ -17,7 +17,15 @@ NOT_IDENTITY = (  # keys that do not change a run's result: where it runs, where
 )  # fmt: skip
 
 NOTHING = "ssl_runner.objectives.none.Nothing"  # the objective that pretrains nothing
-OF_PRETRAINING = ("budget", "optimizer", "schedule", "batch_size", "trainer", "control")  # what changes nothing else
+OF_PRETRAINING = (
+    "budget",
+    "optimizer",
+    "schedule",
+    "batch_size",
+    "pretrain_examples",
+    "trainer",
+    "control",
+)  # what changes nothing else
 
 
 def of_no_use(plain: Mapping[str, Any]) -> tuple[str, ...]:

@@ -163,9 +163,14 @@ TENSORS: Mapping[str, str] = {  # part of the dotted name of a weight or buffer 
 
 ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior; not part of an identity at this value
     "control": "none",
+    "pretrain_examples": None,
+    "yes": False,
+    "sweep.ask": False,
+    "extend": None,
     "sweep": {
         "name": None, "params": None, "search": "grid", "trials": 20, "metric": "linear.accuracy[split=val]",
-        "pruner": "median", "monitor": "val/knn_accuracy", "engine": "local", "jobs": None, "settings": None,
+        "pruner": "median", "monitor": "val/knn_accuracy", "ask": False, "engine": "local", "jobs": None,
+        "settings": None,
     },
     "start_file": {"source": None, "license": None, "prefix": None, "matched": 1.0, "mean": None, "std": None},
     "trainer.monitor_examples": 0,
@@ -175,6 +180,8 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "trainer.checkpoint_steps": None,
     "trainer.checkpoints": 1,
     "trainer.skip_nonfinite": 0,
+    "trainer.chunk": None,
+    "trainer.recompute": "none",
     "trainer.lr_batch": None,
     "trainer.layer_decay": 1.0,
     "trainer.weight_decay_end": None,
@@ -204,6 +211,7 @@ ADDED: Mapping[str, Any] = {  # key -> the value equivalent to earlier behavior;
     "ssl_runner.data.web_shards.WebShards.class_names": None,
     "ssl_runner.data.web_shards.WebShards.depth": None,
     "ssl_runner.data.web_shards.WebShards.range": None,
+    "ssl_runner.loggers.wandb_run.WandbRun.examples": False,
     "ssl_runner.losses.rules.InfoNCE.prior": 0.0,
     "ssl_runner.losses.rules.InfoNCE.learn_temperature": False,
     "ssl_runner.objectives.contrastive_views.ContrastiveViews.positives": {

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from ssl_runner.config import identity
 from ssl_runner.config.schema import Config, typed
 
+AXES = ("dataset", "objective", "backbone")
 CONTENTS = "contents"  # the key of the fingerprints of files; configs of older versions lack it
 
 
@@ -63,7 +64,17 @@ class RunRequest:
         return self.own_folder if self.older is None else self.older
 
     @property
+    def described(self) -> str:
+        """The options of its main axes, as the command line says them."""
+        return described(self.config.names, self.config.control)
+
+    @property
     def name(self) -> str:
         """What loggers call the run."""
         names, control = self.config.names, identity.control_suffix(self.config)
         return self.label or f"{names.get('objective')}-{names.get('dataset')}{control}-s{self.config.seed}"
+
+
+def described(names: Mapping[str, Any], control: str) -> str:
+    """The options of the main axes, as the command line says them: "dataset=mnist objective=mae backbone=vit_micro"."""
+    return " ".join(f"{axis}={names.get(axis, '?')}" for axis in AXES) + f" control={control}" * (control != "none")

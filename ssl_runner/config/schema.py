@@ -44,6 +44,8 @@ class Trainer:
     accumulate: int = field(metadata=key(least=1))
     clip_norm: float | None = field(metadata=key(above=0))
     compile: bool
+    chunk: int | None = field(metadata=key(least=1, identity=False))
+    recompute: Literal["none", "blocks"] = field(metadata=key(identity=False))
     log_every_n_steps: int = field(metadata=key(least=1, identity=False))
     validations: int = field(metadata=key(least=0))
     val_batches: int = field(metadata=key(least=1))
@@ -71,6 +73,7 @@ class Sweep:
     metric: str
     pruner: Literal["none", "median"]
     monitor: str
+    ask: bool
     engine: Literal["local", "submitit", "ray"]
     jobs: int | None = field(metadata=key(least=1))
     settings: dict[str, Any] | None
@@ -102,15 +105,18 @@ class Config:
     trainer: Trainer
     budget: Budget
     seed: int = field(metadata=key(least=0))
+    pretrain_examples: int | None = field(metadata=key(least=1))
     batch_size: int = field(metadata=key(least=1))
     control: Literal["none", "shuffled_target"]
     controls: list[Literal["random_start", "initial", "pixels", "bag_of_words"]]
     unfit: Literal["refuse", "skip"]
     start_from: str | None
+    extend: str | None
     output: str = field(metadata=key(identity=False))
     resume: Literal["auto", "never", "must"] = field(metadata=key(identity=False))
     check: bool = field(metadata=key(identity=False))
     sweep: Sweep = field(metadata=key(identity=False))
+    yes: bool = field(metadata=key(identity=False))
     names: dict[str, str] = field(
         metadata=key(identity=False)
     )  # the chosen option of each axis, for messages and folders
@@ -167,6 +173,12 @@ def clashes(config: Config) -> Iterator[str]:
         yield (
             f"trainer.monitor_examples is {config.trainer.monitor_examples}, and trainer.validations is 0; "
             "the monitor runs at each validation: set trainer.validations to 1 or more"
+        )
+    less = [key for key in ("chunk", "recompute") if getattr(config.trainer, key) not in (None, "none")]
+    if config.trainer.compile and less:
+        yield (
+            f"trainer.compile is true, and trainer.{less[0]} is {getattr(config.trainer, less[0])}; these do not go "
+            "together: set one of them"
         )
     if config.trainer.early_stop == "collapse" and config.trainer.watch_every == 0:
         yield "trainer.watch_every is 0 (no checks for collapse); with trainer.early_stop=collapse it must be 1 or more"

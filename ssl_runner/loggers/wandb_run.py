@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
 from ssl_runner.results.metrics import Metric
+from ssl_runner.results.result import read_about
 from ssl_runner.runtime.terminal import say
 
 STEP = "trainer/step"  # the horizontal axis of every curve
 TAG_LENGTH = 64  # characters; wandb refuses longer ones
 NAME_LENGTH = 128  # characters of a project, group or name; likewise
+OF_EXAMPLES = ("pictures", "clips", "passages")  # kinds of figures (ssl_runner/figures.py)
+ALSO_LOGGED = ("epoch", "seconds")  # beside each figure; panels of them would come first, and say nothing
 NOT_IN_PROJECT = "/\\#?%:"
 
 
@@ -28,6 +31,8 @@ class WandbRun(RunLogger):
     a run. "online" insists: no key or no answer is a ValueError.
     dir: the parent of the folder `wandb`. None: the outputs of all runs: `wandb leet outputs/wandb` compares them.
     finish_timeout: seconds to wait for the upload at the end; `wandb sync` can send what is left.
+    examples: also send figures that show examples of the data; False: only figures of numbers. Predictions of single
+    examples are never sent.
 
     A run resumed online goes on in the same wandb run; offline, wandb can only begin another.
     """
@@ -45,6 +50,7 @@ class WandbRun(RunLogger):
         dir: str | None,
         init_timeout: float,
         finish_timeout: float,
+        examples: bool,
     ) -> None:
         if not 1 <= len(project) <= NAME_LENGTH or set(project) & set(NOT_IN_PROJECT):
             rule = f"it must have 1 to {NAME_LENGTH} characters, none of {' '.join(NOT_IN_PROJECT)}"
@@ -65,6 +71,7 @@ class WandbRun(RunLogger):
         self._name, self._group = name or _shortened(context.name), group or _shortened(context.group) or None
         self._tags = list(dict.fromkeys([*(tag[:TAG_LENGTH] for tag in context.tags if tag), *tags]))
         self._init_timeout, self._finish_timeout = init_timeout, finish_timeout
+        self._examples = examples
         self._run: Any = None
 
     def open(self, resume_step: int | None = None) -> None:
@@ -146,7 +153,8 @@ class WandbRun(RunLogger):
                 init_timeout=self._init_timeout, finish_timeout=self._finish_timeout, finish_timeout_raises=True
             ),
         )
-        run.define_metric(STEP, hidden=True)
+        for name in (STEP, *ALSO_LOGGED):
+            run.define_metric(name, hidden=True)
         run.define_metric("*", step_metric=STEP)
         return run
 
@@ -185,6 +193,7 @@ class WandbRun(RunLogger):
 
             run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
 
+        figures = {name: path for name, path in figures.items() if self._examples or not shows_examples(path)}
         if figures:
             self._mirror(write)
 
@@ -209,6 +218,11 @@ class WandbRun(RunLogger):
             # Not wandb.Error: if its process is gone, wandb raises what has no base class and no public name.
             say(f"warning: wandb stopped; nothing more is logged to it: {_line(error)}")
             self._run = None
+
+
+def shows_examples(figure: Path) -> bool:
+    """Whether a picture shows examples of the data, by the JSON beside it."""
+    return read_about(figure.with_suffix(".json")).get("kind") in OF_EXAMPLES
 
 
 def _line(error: Exception, number: int = 0) -> str:

@@ -48,6 +48,18 @@ def cross_view_entropy(target: Tensor, log_p: Tensor) -> Tensor:
 
 
 @float32
+def masked_entropy(target: Tensor, log_p: Tensor, masked: Tensor) -> Tensor:
+    """Cross-entropy with targets at masked places: (B, N, K), (B, N, K), (B, N) bool -> () nats.
+
+        loss = - mean over i of mean over masked n of sum_k target_ink log p_ink
+
+    An example without any costs nothing, and counts. Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832.
+    """
+    costs = -(target * log_p).sum(dim=-1) * masked
+    return (costs.sum(dim=1) / masked.sum(dim=1).clamp_min(1)).mean()
+
+
+@float32
 def entropy(p: Tensor) -> Tensor:
     """Mean entropy of probabilities (..., K), in nats: ()."""
     return torch.special.entr(p).sum(dim=-1).mean()

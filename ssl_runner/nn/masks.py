@@ -47,6 +47,18 @@ def keep_outside_blocks(count: int, grid: tuple[int, int], kept: int, device: to
     return (first * len(place) + place).argsort(dim=1)[:, len(place) - kept :]  # by rectangle, then from the top
 
 
+def hide_blocks(count: int, grid: tuple[int, int], ratio: tuple[float, float], device: torch.device) -> Tensor:
+    """Hide rectangles, of each image a share drawn uniformly from `ratio`, one place at least: (count, N) bool.
+
+    Zhou et al. 2022 (iBOT), https://arxiv.org/abs/2111.07832, with the rectangles of `keep_outside_blocks`.
+    """
+    places = grid[0] * grid[1]
+    low, high = ratio
+    share = low + (high - low) * torch.rand(count, 1, device=device)
+    order = keep_outside_blocks(count, grid, places, device)  # all, in the order in which they are hidden
+    return order.argsort(dim=1) < (share * places).round().clamp_min(1)
+
+
 def keep_grid(count: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """Keep every second place of every second row, from the first on: (count, K), K = ceil(down / 2) ceil(across / 2).
 

@@ -5,6 +5,7 @@ that all windows of a row lie in `ROW` + 2 W columns. Scores of a row's words ar
 size that grows with the text, not with its square.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,21 @@ def pairs(before: Tensor, after: Tensor, window: int) -> Tensor:
     place = torch.arange(ROW + 2 * window, dtype=before.dtype, device=before.device)
     gap = place - window - place[:ROW, None]  # from a word to a column's
     return (gap >= -before[:, :, None]) & (gap <= after[:, :, None]) & (gap != 0)
+
+
+def word_apart(
+    word: Tensor, before: Tensor, after: Tensor, read: Callable[[Sequence[int]], str]
+) -> Mapping[str, Sequence[str]]:
+    """Of `Words`: for each example the word that has most others around it, the first of several, and these. `read`:
+    ids as text."""
+    said: dict[str, list[str]] = {"word": [], "around it": []}
+    place = (before + after).argmax(dim=1, keepdim=True)
+    spans = torch.cat((place, before.gather(1, place), after.gather(1, place)), dim=1)
+    for ids, (here, first, last) in zip(word.tolist(), spans.tolist(), strict=True):
+        said["word"].append(read(ids[here : here + 1]))
+        gap = [read(ids[here - first : here]), "\N{HORIZONTAL ELLIPSIS}", read(ids[here + 1 : here + 1 + last])]
+        said["around it"].append(" ".join(filter(None, gap)))
+    return said
 
 
 class Subsampling(nn.Module):

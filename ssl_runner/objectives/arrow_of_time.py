@@ -1,5 +1,7 @@
 """Arrow of time: predict the playing direction of a clip."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -45,3 +47,6 @@ class ArrowOfTime(Objective[Tensor, Tensor]):
 
     def predict(self, x: Tensor) -> Tensor:
         return self.head(self.encoder(x).pooled).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        return ["backwards" if each else "forwards" for each in y.tolist()]

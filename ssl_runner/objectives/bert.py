@@ -1,6 +1,6 @@
 """BERT: predict masked tokens from all others, and whether two passages are consecutive."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from ssl_runner.nn.patches import gather_places
 from ssl_runner.nn.tokens import word_begins
 from ssl_runner.nn.transformer import init_linear
 from ssl_runner.nn.vocabulary import TokenScores
-from ssl_runner.results.metrics import RIGHT, Kind
+from ssl_runner.results.metrics import BASELINE, RIGHT, Kind
 
 LONGEST = 8  # tokens of a word that is sure to fit where words are hidden as a whole
 
@@ -59,7 +59,10 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
     each epoch; what replaces a token is never special.
     """
 
-    logged: ClassVar[Mapping[str, Kind]] = {"masked_accuracy": RIGHT, "next_accuracy": RIGHT}
+    logged: ClassVar[Mapping[str, Kind]] = {
+        **{"masked_accuracy": RIGHT, "masked_majority": BASELINE},
+        **{"next_accuracy": RIGHT, "next_chance": BASELINE},
+    }
     starts: Tensor  # (vocabulary,) bool: whether a token begins a word; special ones do
     ends: Tensor  # (vocabulary,) bool: whether what follows a token begins one; after special ones it does
     ordinary: Tensor  # (V',) int64: the ids that are no special ones
@@ -100,6 +103,8 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         self.special = spec.special
         self.register_buffer("ordinary", spec.special.ordinary(spec.vocabulary), persistent=False)
         self.next_sentence = next_sentence
+        ordinary = self.ordinary.tolist()
+        self.most_frequent = max(ordinary, key=lambda token: spec.counts[token]) if spec.counts else None
         starts = torch.tensor(spec.starts) if whole_words and spec.starts else torch.ones(spec.vocabulary).bool()
         starts[list(spec.special.ids)] = True
         ends = torch.tensor(spec.ends) if spec.ends else torch.zeros(spec.vocabulary).bool()
@@ -129,12 +134,20 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         pad = self.special.pad
         value = mean_of_real(token_nll(logits, y.tokens, pad), y.tokens, pad)
         right = (logits.argmax(dim=2) == y.tokens).float()
-        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, self.hidden(x, y), pad)}
+        hidden = self.hidden(x, y)
+        logs = {"masked_loss": value.detach(), "masked_accuracy": mean_of_real(right, hidden, pad)}
+        if self.most_frequent is not None:
+            logs["masked_majority"] = mean_of_real((y.tokens == self.most_frequent).float(), hidden, pad)
         if self.judge is not None:
             judged = self.judge(states[:, 0])
             wrong = cross_entropy(judged, y.consecutive)
             value = value + self.next_sentence * wrong
-            logs |= {"next_loss": wrong.detach(), "next_accuracy": accuracy(judged, y.consecutive)}
+            chance = torch.full_like(wrong.detach(), 0.5)
+            logs |= {
+                "next_loss": wrong.detach(),
+                "next_accuracy": accuracy(judged, y.consecutive),
+                "next_chance": chance,
+            }
         return Loss(value, logs)
 
     def predict(self, x: Masked) -> Hidden:
@@ -143,6 +156,21 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
         if self.judge is None:
             return Hidden(tokens, torch.ones_like(tokens[:, 0]))
         return Hidden(tokens, self.judge(states[:, 0]).argmax(dim=1))
+
+    def passages(self, x: Masked, y: Hidden, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
+        """The text with its answers in their gaps, each in brackets."""
+        filled = []
+        for text, places, tokens in zip(x.text.tolist(), x.places.tolist(), y.tokens.tolist(), strict=True):
+            answers = {place: read([token]) for place, token in zip(places, tokens, strict=True) if place >= 0}
+            pieces, begun = [], 0
+            for place in sorted(answers):
+                pieces += [read(text[begun:place]), f"[{answers[place]}]"]
+                begun = place + 1
+            filled.append(" ".join(filter(None, [*pieces, read(text[begun:])])))
+        said = {"in their gaps": filled}
+        if self.judge is None:
+            return said
+        return {**said, "second passage follows": ["yes" if each else "no" for each in y.consecutive.tolist()]}
 
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))

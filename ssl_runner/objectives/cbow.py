@@ -1,5 +1,6 @@
 """CBOW (continuous bag of words): predict a word from the words around it."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -7,7 +8,17 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.tables import look_up
-from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
+from ssl_runner.nn.word_windows import (
+    ROW,
+    DynamicWindow,
+    Subsampling,
+    columns,
+    exchange,
+    filled,
+    pairs,
+    rows,
+    word_apart,
+)
 
 
 class Around(NamedTuple):
@@ -65,6 +76,10 @@ class CBOW(Objective[Around, Center]):
     def shuffle(self, x: Around, y: Center) -> tuple[Around, Center]:
         """Each position gets the target word of another position of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.pad))
+
+    def passages(self, x: Around, y: Center, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
+        """A word of each example, and those around it."""
+        return word_apart(x.word, x.before, x.after, read)
 
     def loss(self, x: Around, y: Center) -> Loss:
         window = self.window.window

@@ -1,8 +1,10 @@
 """Jigsaw: predict the permutation of nine tiles of an image."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
@@ -92,6 +94,17 @@ class Jigsaw(Objective[Tensor, Tensor]):
 
     def predict(self, x: Tensor) -> Tensor:
         return self._logits(x).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        """The tiles, counted from 1, in the order in which they lie, a row after the other."""
+        rows = (self.order[y] + 1).unflatten(1, (SIDE, SIDE)).tolist()
+        return ["tiles " + " / ".join(" ".join(map(str, row)) for row in puzzle) for puzzle in rows]
+
+    def apart(self, x: Tensor) -> Tensor:
+        gap = max(1, self.side // 5)
+        tiles = x.unflatten(3, (SIDE, self.side)).unflatten(2, (SIDE, self.side))  # (B, C, row, side, column, side)
+        whole = F.pad(tiles, (0, gap, 0, 0, 0, gap), value=1.0)
+        return whole.flatten(4, 5).flatten(2, 3)[..., :-gap, :-gap]
 
     def _logits(self, x: Tensor) -> Tensor:
         tiles = x.unflatten(3, (SIDE, self.side)).unflatten(2, (SIDE, self.side))  # (B, C, row, side, column, side)

@@ -1,5 +1,6 @@
 """Odd-one-out: identify the one of several short clips whose frames are out of order."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import torch
@@ -79,6 +80,9 @@ class OddOneOut(Objective[Tensor, Tensor]):
 
     def predict(self, x: Tensor) -> Tensor:
         return self._logits(x).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        return [f"clip {place + 1} is out of order" for place in y.tolist()]
 
     def _logits(self, x: Tensor) -> Tensor:
         clips = self.encoder(x.flatten(0, 1)).pooled.unflatten(0, x.shape[:2])

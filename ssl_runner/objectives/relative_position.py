@@ -1,5 +1,6 @@
 """Relative position: predict which of the eight neighbors of a patch another patch is."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -97,6 +98,13 @@ class RelativePosition(Objective[Tensor, Tensor]):
 
     def predict(self, x: Tensor) -> Tensor:
         return self._logits(x).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        """Where view 2 lies."""
+        down, right = {-1: "above", 0: "", 1: "below"}, {-1: "left", 0: "", 1: "right"}
+        places = [(down[each[0]], right[each[1]]) for each in NEIGHBORS]
+        words = [" ".join(filter(None, place)) for place in places]
+        return [f"view 2 is {words[place]}" for place in y.tolist()]
 
     def _logits(self, x: Tensor) -> Tensor:
         patch, neighbor = self.encoder(x.flatten(0, 1)).pooled.chunk(2)

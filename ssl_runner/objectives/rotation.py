@@ -1,5 +1,6 @@
 """RotNet: predict the rotation of an image in quarter turns."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -41,7 +42,11 @@ class Rotation(Objective[Tensor, Tensor]):
 
     def loss(self, x: Tensor, y: Tensor) -> Loss:
         logits = self.head(self.encoder(x).pooled)
-        return Loss(cross_entropy(logits, y), {"accuracy": accuracy(logits, y)})
+        chance = torch.full((), 1 / 4, device=logits.device)
+        return Loss(cross_entropy(logits, y), {"accuracy": accuracy(logits, y), "chance": chance})
 
     def predict(self, x: Tensor) -> Tensor:
         return self.head(self.encoder(x).pooled).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        return [f"{90 * turns} degrees" for turns in y.tolist()]

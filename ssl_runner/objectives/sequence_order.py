@@ -1,5 +1,7 @@
 """Shuffle and Learn: predict whether three frames of a clip are in order."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,6 +89,9 @@ class SequenceOrder(Objective[Tensor, Tensor]):
 
     def predict(self, x: Tensor) -> Tensor:
         return self._logits(x).argmax(dim=1)
+
+    def tell(self, y: Tensor) -> Sequence[str]:
+        return ["in order" if each else "out of order" for each in y.tolist()]
 
     def _ends(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Draw first and last frames, (B,) each, with probability proportional to the motion between them."""

@@ -1,5 +1,6 @@
 """Skip-gram: predict the words around a word."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -7,7 +8,17 @@ from torch import Tensor
 from ssl_runner.interfaces import Batch, Loss, Objective, TextSpec, WordEncoder
 from ssl_runner.losses.word_outputs import WordOutput, word_counts
 from ssl_runner.nn.tables import look_up
-from ssl_runner.nn.word_windows import ROW, DynamicWindow, Subsampling, columns, exchange, filled, pairs, rows
+from ssl_runner.nn.word_windows import (
+    ROW,
+    DynamicWindow,
+    Subsampling,
+    columns,
+    exchange,
+    filled,
+    pairs,
+    rows,
+    word_apart,
+)
 
 
 class Around(NamedTuple):
@@ -62,6 +73,10 @@ class SkipGram(Objective[Tensor, Around]):
     def shuffle(self, x: Tensor, y: Around) -> tuple[Tensor, Around]:
         """Each position keeps its number of targets; the targets are those of other positions of the batch."""
         return x, y._replace(word=exchange(y.word, y.word != self.pad))
+
+    def passages(self, x: Tensor, y: Around, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
+        """A word of each example, and those around it."""
+        return word_apart(x, y.before, y.after, read)
 
     def loss(self, x: Tensor, y: Around) -> Loss:
         window = self.window.window

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, ImageSpec, Loss, MapEncoder, Objective
 from ssl_runner.losses.precision import wide
+from ssl_runner.nn.code_decoder import program_of
 from ssl_runner.nn.codebook import Codebook, perplexity
 from ssl_runner.nn.decoders import GridDecoder
 from ssl_runner.nn.gather import gather, mean_over_ranks
@@ -82,7 +83,8 @@ class VQ(Objective[Seen, Tensor]):
         self.project = nn.Conv2d(encoder.dim, code_width, 1)
         self.codebook = Codebook(codes, code_width, decay=decay, least=least)
         self.expand = nn.Conv2d(code_width, decoder_widths[0] if decoder_widths else 1, 3, padding=1)
-        self.draw = GridDecoder((spec.channels, spec.height, spec.width), widths=decoder_widths)
+        self.shape, self.widths = (spec.channels, spec.height, spec.width), list(decoder_widths)
+        self.draw = GridDecoder(self.shape, widths=decoder_widths)
 
     def split(self, batch: Batch) -> tuple[Seen, Tensor]:
         """y (B, C, H, W) in [0, 1]."""
@@ -144,6 +146,9 @@ class VQ(Objective[Seen, Tensor]):
     def pictures(self, tokens: Tensor) -> Tensor:
         """(n, h, w) int64 -> (n, C, H, W) in [0, 1]: the expected image of each grid of codes."""
         return self._picture(self.codebook.codes[tokens].to(self.expand.weight.dtype)).float().clamp(0, 1)
+
+    def program(self) -> Mapping[str, Tensor]:
+        return program_of(self.codebook.codes, self.shape, self.widths, expand=self.expand, draw=self.draw)
 
     def _cells(self, image: Tensor) -> Tensor:
         """(B, h, w, D), float32: the vector of each cell."""

@@ -16,7 +16,8 @@ NOT_A_SETTING = (
     "dataset.download", "dataset.workers", "dataset.images.root", "dataset.images.download", "trainer.accelerator",
     "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps", "trainer.checkpoint_minutes",
     "trainer.checkpoint_steps", "trainer.checkpoints", "trainer.skip_nonfinite", "trainer.monitor_examples",
-    "trainer.watch_every", "trainer.early_stop", "sweep", "hydra", "evaluation", "controls", "unfit", "seed",
+    "trainer.watch_every", "trainer.early_stop", "trainer.chunk", "trainer.recompute",
+    "sweep", "hydra", "evaluation", "controls", "unfit", "seed", "yes",
 )  # fmt: skip
 FIRST = ("dataset", "objective", "backbone")  # the axes that a reader looks for first
 

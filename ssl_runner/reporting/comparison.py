@@ -20,7 +20,7 @@ from ssl_runner.results.metrics import Better, Unit
 from ssl_runner.results.result import PRETRAINED, UNTRAINED, Evaluation, Run
 from ssl_runner.results.values import text
 
-COSTS = ("seconds", "examples_per_second", "peak_memory_mb")  # of pretraining; keys of results.Cost
+COSTS = ("seconds", "examples_per_second", "peak_memory_mb", "flops")  # of pretraining; keys of results.Cost
 
 
 class Setting(NamedTuple):

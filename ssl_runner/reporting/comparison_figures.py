@@ -18,8 +18,10 @@ from ssl_runner.figures import Bars, Dots, HeatMap, Lines, Point
 from ssl_runner.figures import Drawn as Figure
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
-from ssl_runner.reporting.plots import MOST_NAMED_DOTS, save_figure
-from ssl_runner.reporting.rows import label, show, show_interval
+from ssl_runner.reporting.payoff import figure as payoff_figure
+from ssl_runner.reporting.payoff import payoffs
+from ssl_runner.reporting.plots import LEAST_DRAWN, MOST_NAMED_DOTS, save_figure
+from ssl_runner.reporting.rows import label, show, show_interval, unit_word
 from ssl_runner.results.address import Address
 from ssl_runner.results.metrics import Better, Unit
 from ssl_runner.results.result import (
@@ -40,6 +42,7 @@ MOST_BARS = 20
 MOST_CELLS = 16  # rows or columns of a heat map
 MOST_STEPS = 200  # places of a training curve
 LEAST_SWEPT = 3  # values of an axis that make a curve
+SAME_COST = 1.01  # a ratio of operations that is no difference
 LEAST_RANKED = 4  # settings that make a rank correlation
 
 
@@ -86,7 +89,11 @@ class Place(NamedTuple):
 def comparison_figures(comparison: Comparison, links: Mapping[Path, str] | None = None) -> list[Panel]:
     """All pictures of a comparison, the most informative first. `links`: a run's folder -> the URL of its report."""
     groups = _groups(comparison, links or {})
-    panels: list[Panel] = []
+    panels = [
+        Panel(re.sub(r"[^a-z0-9]+", "-", f"pretraining-pays-on-{dataset}".lower()), "Where pretraining pays", drawn)
+        for dataset, found in payoffs(comparison).items()
+        if (drawn := payoff_figure(dataset, found)) is not None
+    ]
     for make in (_of_main_column, _over_conditions, _training, _ranks, _of_other_columns):
         for group in groups:
             for title, figure in make(group):
@@ -160,7 +167,7 @@ def _of_main_column(group: Group) -> Iterator[tuple[str, Figure]]:
 
 
 def _of_other_columns(group: Group) -> Iterator[tuple[str, Figure]]:
-    curves = [columns for columns in _families(group) if len(columns) > 1]
+    curves = [columns for columns in _families(group) if len(columns) >= LEAST_DRAWN]
     for column in _headlines(group)[1:]:
         if not any(column in columns for columns in curves):  # else it is a place of a curve
             yield from _of_column(group, column)
@@ -220,7 +227,7 @@ def _curves(group: Group, name: str, curves: Mapping[str, Sequence[Place]], x_la
         x=x,
         y=_drawn(cells, column.unit, "mean"),
         x_label=x_label,
-        y_label=name + " (%)" * (column.unit is Unit.SHARE),
+        y_label=name + _in_unit(column),
         log_x=log_x,
         note=" ".join([*notes, *_direction(column)]),
         low=_drawn(cells, column.unit, "low"),
@@ -299,7 +306,7 @@ def _plane(
     return Dots(
         points={name: [point(place) for place in members] for name, members in groups.items()},
         x_label=x_label,
-        y_label=column_name(column) + " (%)" * (column.unit is Unit.SHARE),
+        y_label=column_name(column) + _in_unit(column),
         log_x=log_x,
         note=" ".join([note, *_direction(column)]),
         low={
@@ -336,7 +343,7 @@ def _maps(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
             values[row, place] = cell.interval.mean * _scale(column.unit)
             title = f"{setting.label}: {show_interval(column.unit, cell.interval)}"
             points.append(Point(place, row, title, group.link(setting)))
-        unit = " in %" * (column.unit is Unit.SHARE)
+        unit = f" in {unit_word(column.unit)}" if unit_word(column.unit) else ""
         notes = [f"{_title(column)}{unit}, mean over seeds; blank where there is no run."]
         if len(maps) > len(shown):
             notes.append(f"Shown are {len(shown)} of {len(maps)} maps.")
@@ -392,7 +399,7 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
         Bars(
             labels=[label or "none" for label in shown],
             values=_drawn(cells, column.unit, "mean"),
-            value_label=column_name(column) + " (%)" * (column.unit is Unit.SHARE),
+            value_label=column_name(column) + _in_unit(column),
             decimals=_decimals(column.unit, [_scale(column.unit) * place.cell.interval.mean for place in every]),
             note=" ".join([*notes, *_direction(column)]),
             low=_drawn(cells, column.unit, "low"),
@@ -417,18 +424,23 @@ def _labeled(group: Group, choices: Sequence[Axis]) -> tuple[list[Axis], list[Ax
 
 
 def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
-    """A column against the seconds that pretraining took, a dot a setting."""
-    places = []
-    for setting, cell in group.found(column):
-        seconds = setting.cost("seconds")
-        if seconds is not None and seconds.mean > 0:
-            places.append(Place(seconds.mean, setting, cell, column))
-    if len(places) < 2:
-        return
-    note = f"{_about_seeds(places, 'line')} Seconds as measured by each run; runs that shared a machine took longer."
-    log = log_scale([min(place.x for place in places), max(place.x for place in places)])
-    named = len(places) <= MOST_NAMED_DOTS
-    yield f"{_title(column)} against cost", _plane(group, column, places, "pretraining, seconds", log, note, named)
+    """A column against what pretraining cost, a dot a setting: the seconds that it took, and its operations, which are
+    the same on every machine. Operations that are the same for all settings are not drawn."""
+    for key, title, x_label, remark in (
+        ("seconds", "cost", "pretraining, seconds", "Seconds as measured by each run; runs that shared a machine took "
+         "longer."),
+        ("flops", "FLOPs", "pretraining, FLOPs", "Operations of all steps as counted of one; they do not depend on the "
+         "machine."),
+    ):  # fmt: skip
+        costs = [(setting, cell, setting.cost(key)) for setting, cell in group.found(column)]
+        places = [Place(cost.mean, setting, cell, column) for setting, cell, cost in costs if cost and cost.mean > 0]
+        spent = [place.x for place in places]
+        if len(places) < 2 or (key == "flops" and max(spent) <= min(spent) * SAME_COST):
+            continue
+        note = f"{_about_seeds(places, 'line')} {remark}"
+        log = log_scale([min(spent), max(spent)])
+        named = len(places) <= MOST_NAMED_DOTS
+        yield f"{_title(column)} against {title}", _plane(group, column, places, x_label, log, note, named)
 
 
 # ------------------------------------------------------------------------------------------ beyond what was swept
@@ -446,7 +458,7 @@ def _over_conditions(group: Group) -> Iterator[tuple[str, Figure]]:
             place = float(column.address.condition[key])
             for setting, cell in group.found(column):
                 curves.setdefault(setting_name(setting, telling), []).append(Place(place, setting, cell, column))
-        if not any(len(places) > 1 for places in curves.values()):
+        if len({place.x for places in curves.values() for place in places}) < LEAST_DRAWN:
             continue
         order = sorted(curves, key=lambda name: -sum(p.cell.interval.mean for p in curves[name]) / len(curves[name]))
         name = label(first._replace(condition={}))
@@ -652,6 +664,11 @@ def _decimals(unit: Unit, values: Iterable[float]) -> int:
     if unit is Unit.SHARE or not largest:
         return 1
     return min(6, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def _in_unit(column: Column) -> str:
+    """What stands behind a column's name: " (%)"."""
+    return f" ({unit_word(column.unit)})" if unit_word(column.unit) else ""
 
 
 def _title(column: Column) -> str:

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
+from ssl_runner.figures import Lines
 from ssl_runner.reporting.axes import Axis
 from ssl_runner.reporting.comparison import Column, Comparison, Setting
 from ssl_runner.reporting.comparison_figures import (
     MOST_FIGURES,
+    Panel,
     column_name,
     comparison_figures,
     datasets,
@@ -25,18 +28,23 @@ from ssl_runner.reporting.comparison_figures import (
     say_value,
     setting_name,
 )
-from ssl_runner.reporting.plots import DARK, LIGHT, draw, draw_svg, loss_curves
+from ssl_runner.reporting.leaderboard import Search, main_column, search_of, verdict
+from ssl_runner.reporting.leaderboard import best_first as rank
+from ssl_runner.reporting.plots import DARK, LEAST_DRAWN, LIGHT, PARTS, draw, draw_svg, loss_curves
 from ssl_runner.reporting.protocols import apart, elsewhere, quantity
 from ssl_runner.reporting.rows import (
     NOTHING,
     Row,
-    result_rows,
+    report_rows,
     show,
+    show_difference,
     show_interval,
     subject_name,
     subject_place,
     subjects,
+    unit_word,
 )
+from ssl_runner.reporting.search_figures import search_figures, searched
 from ssl_runner.reporting.tables import headlines
 from ssl_runner.results.metrics import Better, Metric, Unit
 from ssl_runner.results.result import (
@@ -54,8 +62,10 @@ from ssl_runner.results.result import (
 )
 from ssl_runner.results.values import text
 
+HEAD, BODY = "<!-- read again -->", "<!-- under way -->"  # where `live` puts what still runs into a comparison
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
 LONG_PROTOCOL = 20  # lines; a longer one is folded away
+SAME = 1e-6  # a relative difference of a curve's values that is rounding
 
 
 class Shot(NamedTuple):
@@ -89,6 +99,7 @@ class Listing(NamedTuple):
     columns: list[Column]  # headlines
     others: list[Column]
     settings: list[Setting]
+    ranked: str = ""  # the column by which settings are ranked, best first; empty: they are not
 
 
 class Study(NamedTuple):
@@ -109,27 +120,30 @@ def write_report(folder: Path) -> Path:
     """
     result = read_result(folder)
     shots = _shots(folder / "figures")
+    rows, again = _once(report_rows(result))
     studies = [
         _study(name, found, [shot for shot in shots if shot.kind != "scatter" and shot.owner == found[0].owner])
         for name, found in _by_evaluation(result.results)
     ]
     beside = {shot.name for study in studies for shot in study.shots}
     loose = [shot for shot in shots if shot.name not in beside]
-    curves, curves_note = _curves(folder / METRICS)
+    curves, told, curves_note = _curves(folder / METRICS)
     config = folder / "config.yaml"
-    rows = result_rows(result)
     page = (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             result=result,
             lead=_typeset(_lead(rows)),
             rows=rows,
+            again=again,
+            asked=_unbroken(_own_task(rows)),
             subjects=subjects(rows),
             task=[shot for shot in loose if shot.kind in ("pictures", "clips", "passages")],
             projection=[shot for shot in loose if shot.kind == "scatter"],
             others=[shot for shot in loose if shot.kind not in ("pictures", "clips", "scatter", "passages")],
             curves=curves,
+            told=[_unbroken(line) for line in told],
             curves_note=curves_note,
             studies=studies,
             config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
@@ -139,22 +153,37 @@ def write_report(folder: Path) -> Path:
 
 
 def write_comparison(
-    path: Path, comparison: Comparison, title: str = "Runs compared", problems: Sequence[str] = ()
+    path: Path,
+    comparison: Comparison,
+    title: str = "Runs compared",
+    problems: Sequence[str] = (),
+    best_first: bool = True,
 ) -> Path:
-    """Write a page that compares runs: tables and pictures, in which each point leads to its run's report.
+    """Write a page that compares runs: what is ahead, tables and pictures, in which each point leads to its run's
+    report.
 
-    `problems`: a line for each run that was left out, besides what the comparison notes itself.
+    `problems`: a line for each run that was left out, besides what the comparison notes itself. `best_first`: whether
+    settings are ranked by the first figure in which one is better, or by the one that a search was after; else they
+    keep their order.
     """
+    page = comparison_page(path, comparison, title, problems, best_first)
+    return write_atomically(path, page.replace(HEAD, "", 1).replace(BODY, "", 1))
+
+
+def comparison_page(
+    path: Path, comparison: Comparison, title: str, problems: Sequence[str] = (), best_first: bool = True
+) -> str:
+    """The page of `write_comparison`, with the marks `HEAD` and `BODY`."""
     runs = [run for setting in comparison.settings for run in setting.runs.values()]
     links = {run.folder: _link(run.folder / REPORT, path.parent) for run in runs}
     links = {folder: link for folder, link in links.items() if link}
     panels = comparison_figures(comparison, links)
-    drawn = [
-        Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"figure-{place}"))
-        for place, panel in enumerate(panels[:MOST_FIGURES])
-    ]
-    page = (
-        _environment()
+    search = search_of(comparison)
+    history = search_figures(comparison, search, links) if search else []
+    drawn = _drawings(panels[:MOST_FIGURES], "figure")
+    by_dataset = datasets(comparison)
+    return (
+        templates()
         .get_template("compare.html.j2")
         .render(
             title=title,
@@ -162,18 +191,18 @@ def write_comparison(
             settings=len(comparison.settings),
             axes=comparison.axes,
             shared=_shared(runs),
-            tables=[
-                Listing(
-                    dataset=dataset,
-                    axes=differing(comparison.axes, settings),
-                    common=setting_name(settings[0], _common(comparison.axes, settings)),
-                    columns=_there(comparison, settings, headline=True),
-                    others=_there(comparison, settings, headline=False),
-                    settings=settings,
-                )
-                for dataset, settings in datasets(comparison).items()
+            verdicts=[
+                (dataset if len(by_dataset) > 1 else "", _unbroken(said))
+                for dataset, settings in by_dataset.items()
+                if (said := verdict(comparison, settings, differing(comparison.axes, settings), search))
             ],
+            tables=[
+                _listing(comparison, dataset, settings, search, best_first) for dataset, settings in by_dataset.items()
+            ],
+            searched=_unbroken(searched(comparison, search)) if search else "",
+            history=_drawings(history, "search"),
             cells=comparison.cells,
+            operations=any(setting.cost("flops") is not None for setting in comparison.settings),
             seeds=max((len(setting.runs) for setting in comparison.settings), default=0),
             protocols=[(column, list(_flat(column.protocol))) for column in comparison.columns],
             links=links,
@@ -182,7 +211,33 @@ def write_comparison(
             problems=[*comparison.problems, *problems],
         )
     )
-    return write_atomically(path, page)
+
+
+def _drawings(panels: Sequence[Panel], name: str) -> list[Drawing]:
+    return [
+        Drawing(panel.title, panel.figure.note, draw_svg(panel.figure, f"{name}-{place}"))
+        for place, panel in enumerate(panels)
+    ]
+
+
+def _listing(
+    comparison: Comparison, dataset: str, settings: list[Setting], search: Search | None, best_first: bool
+) -> Listing:
+    """The table of one dataset; the figure that a search was after stands first."""
+    columns = _there(comparison, settings, headline=True)
+    others = _there(comparison, settings, headline=False)
+    if search is not None and search.column in others:
+        columns, others = [search.column, *columns], [column for column in others if column != search.column]
+    by = main_column(columns, search) if best_first else None
+    return Listing(
+        dataset=dataset,
+        axes=differing(comparison.axes, settings),
+        common=setting_name(settings[0], _common(comparison.axes, settings)),
+        columns=columns,
+        others=others,
+        settings=rank(comparison, settings, by),
+        ranked=column_name(by) if by is not None and len(settings) > 1 else "",
+    )
 
 
 def _there(comparison: Comparison, settings: Sequence[Setting], headline: bool) -> list[Column]:
@@ -212,7 +267,14 @@ def _seconds(setting: Setting) -> str:
     return NOTHING if seconds is None else duration(seconds.mean)
 
 
-def _environment() -> jinja2.Environment:
+def _operations(setting: Setting) -> str:
+    """What pretraining computed, on average over the seeds."""
+    found = setting.cost("flops")
+    return NOTHING if found is None else _typeset(flops(found.mean))
+
+
+def templates() -> jinja2.Environment:
+    """What renders the templates of pages."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ssl_runner.reporting", "."),
         autoescape=True,
@@ -232,12 +294,16 @@ def _environment() -> jinja2.Environment:
         "interval": lambda interval, unit: _typeset(show_interval(unit, interval, sign="")),
         "say_value": say_value,
         "seconds": _seconds,
+        "operations": _operations,
+        "unit_word": unit_word,
         "moment": lambda iso: iso[:16].replace("T", " "),
     }
     environment.globals |= {
         "colors": {"light": LIGHT, "dark": DARK},
         "LONG_PROTOCOL": LONG_PROTOCOL,
         "LONG_TABLE": LONG_TABLE,
+        "BODY": Markup(BODY),
+        "HEAD": Markup(HEAD),
         "NOTHING": NOTHING,
         "PRETRAINED": PRETRAINED,
         "RANDOM_START": RANDOM_START,
@@ -275,23 +341,64 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Rows without those that hold the numbers of an earlier one again, and a sentence for each that is left out."""
+    kept: list[Row] = []
+    again: dict[str, list[str]] = {}
+    for row in rows:
+        same = (each for each in kept if len(row.values) > 1 and row.values.items() <= each.values.items())
+        first = next(same, None)
+        if first is None or first.unit is not row.unit or row.baseline != first.baseline:
+            kept.append(row)
+        else:
+            again.setdefault(first.label, []).append(row.label)
+    return kept, [f"The same as {first}: {'; '.join(others)}." for first, others in again.items()]
+
+
 def _lead(rows: Sequence[Row]) -> str:
-    """The result in a sentence."""
+    """The verdict in a sentence: the figure, each control with the difference, and whether it exceeds them."""
     told = [row for row in rows if PRETRAINED in row.values]
     if not told:
         return "Nothing was evaluated."
-    row = told[0]
-    sentence = f"{row.label[0].upper()}{row.label[1:]}: {row.shown(PRETRAINED)}"
-    if not row.controls:
-        return f"{sentence}. There is no control to compare it with."
-    if RANDOM_START in row.controls and RANDOM_START not in row.unbeaten:
-        size, way = row.shown_difference[1:], "above" if row.shown_difference[0] == "+" else "below"
-        sentence += f", {size} {way} the same backbone, randomly initialized ({row.shown(RANDOM_START)})"
-    if row.unbeaten:
-        named = " or ".join(f"{subject_name(subject)} ({row.shown(subject)})" for subject in row.unbeaten)
-        side = "above" if row.better is Better.HIGHER else "below"
-        sentence += f", {'but ' * (RANDOM_START not in row.unbeaten)}not {side} {named}"
-    return f"{sentence}."
+    row = next((row for row in told if row.better.sign), told[0])
+    said = f"{row.label[0].upper()}{row.label[1:]} is {row.shown(PRETRAINED)}"
+    against = [*_against(row)]
+    if not against:
+        return f"{said}. There is no control to compare it with."
+    listed = " and ".join(filter(None, (", ".join(against[:-1]), against[-1])))
+    if not row.better.sign:
+        return f"{said}, {listed}; neither higher nor lower is better."
+    beats = "exceeds" if row.better is Better.HIGHER else "is below"
+    if not row.verdict:
+        return f"{said}, {listed}: it {beats} {'its control' if len(against) == 1 else 'all of its controls'}."
+    if math.isnan(row.values[PRETRAINED]):
+        return f"{said}; {listed}."
+    does_not = "exceed" if row.better is Better.HIGHER else "fall below"
+    return f"{said}, {listed}: it does not {does_not} {row.unbeaten_words}."
+
+
+def _against(row: Row) -> Iterator[str]:
+    """Each control: "3.0 points above random start (90.2 %)"."""
+    controls = [(subject_name(subject), value) for subject, value in row.controls.items()]
+    for name, value in [*controls, *([row.baseline] if row.baseline else [])]:
+        difference = show_difference(row.unit, row.values[PRETRAINED], value)
+        shown = show(row.unit, value)
+        if show(row.unit, row.values[PRETRAINED]) == shown:
+            yield f"as {name} ({shown})"
+        elif difference == NOTHING:
+            yield f"{name} {shown}"
+        else:
+            yield f"{difference[1:]} {'above' if difference[0] == '+' else 'below'} {name} ({shown})"
+
+
+def _own_task(rows: Sequence[Row]) -> str:
+    """How often held-out answers to the task itself were right, beside chance; empty where nobody asked."""
+    said = [
+        f"{row.address.metric.replace('_', ' ')} {row.shown(PRETRAINED)} ({row.shown_baseline})"
+        for row in rows
+        if row.address.evaluator == "pretext" and row.baseline and PRETRAINED in row.values
+    ]
+    return f"On held-out examples: {'; '.join(said)}." if said else ""
 
 
 def _by_evaluation(results: Sequence[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
@@ -324,9 +431,10 @@ def _study(title: str, found: Sequence[Evaluation], shots: list[Shot]) -> Study:
     return Study(
         title=title,
         subjects=there,
-        metrics=[
+        metrics=[  # headlines stand above
             (_metric_name(next(iter(of.values()))), [_cell(of.get(subject)) for subject in there])
             for of in lines.values()
+            if not next(iter(of.values())).shown
         ],
         protocol=[
             *_lines({s: each.terms for s, each in protocols.items()}),
@@ -395,21 +503,45 @@ def say(value: object) -> str:
             return str(value)
 
 
-def _curves(path: Path) -> tuple[list[Shot], str]:
-    """Drawn panels, and a sentence on what is missing."""
+def _curves(path: Path) -> tuple[list[Shot], list[str], str]:
+    """Drawn panels, a line for each of those that a line says whole, and a sentence on what is missing."""
     try:
         rows = read_metrics(path)
     except ResultError as error:
         missing = "was not written" if not path.exists() else f"cannot be read: {error}"
-        return [], f"{METRICS} {missing}, so no curves are drawn."
+        return [], [], f"{METRICS} {missing}, so no curves are drawn."
     lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
     note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""
     panels = loss_curves(rows)
+    told = {name: _told(name.replace("_", " "), lines) for name, lines in panels.items()}
     shots = [
         Shot(name, "lines", name.replace("_", " "), lines.note, _encode(draw(lines)), _encode(draw(lines, DARK)))
         for name, lines in panels.items()
+        if not told[name]
     ]
-    return shots, note if shots else f"{METRICS} holds no rows, so no curves are drawn."
+    return shots, [line for line in told.values() if line], note if panels else f"{METRICS} holds no rows."
+
+
+def _told(name: str, lines: Lines) -> str:
+    """A panel as a line of text where it shows no more than that: a constant, or up to two points a curve."""
+    points = {
+        curve: [(x, y) for x, y in zip(lines.x, values, strict=True) if math.isfinite(y)]
+        for curve, values in {**lines.y, **lines.references}.items()
+    }
+    points = {curve: found for curve, found in points.items() if found}
+    ends = {curve: (min(y for _, y in found), max(y for _, y in found)) for curve, found in points.items()}
+    whose = {curve: f" ({curve})" if curve in PARTS or len(points) > 1 else "" for curve in points}
+    if points and all(high - low <= SAME * max(abs(low), abs(high)) for low, high in ends.values()):
+        values = {curve: f"{low:.4g}" for curve, (low, _) in ends.items()}
+        alike = len(set(values.values())) == 1
+        told = ", ".join(
+            [value + whose[curve] * (not alike) for curve, value in values.items()][: 1 if alike else None]
+        )
+        return f"{name}: {told}{' throughout' if any(len(found) > 1 for found in points.values()) else ''}"
+    if any(len(found) >= LEAST_DRAWN for found in points.values()):
+        return ""
+    each = (", ".join(f"{y:.4g} at step {x:,.0f}" for x, y in found) + whose[curve] for curve, found in points.items())
+    return f"{name}: {'; '.join(each)}" if points else ""
 
 
 def _shots(folder: Path) -> list[Shot]:
@@ -444,7 +576,12 @@ def _link(report: Path, start: Path) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Signs and spaces as a page wants them: a true minus, no break before %."""
+    """Signs and spaces of numbers as a page wants them: a true minus, no break before %."""
     if text == NOTHING:
         return "\N{EN DASH}"
-    return text.replace("-", "\N{MINUS SIGN}").replace(" %", "\N{NO-BREAK SPACE}%")
+    return _unbroken(text.replace("-", "\N{MINUS SIGN}"))
+
+
+def _unbroken(text: str) -> str:
+    """A sentence without a break before %; its hyphens stay."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -11,6 +11,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 from xml.etree import ElementTree
@@ -24,22 +25,40 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from ssl_runner.figures import Bars, Clips, Dots, Drawn, Figure, HeatMap, Lines, Passages, Pictures, Point, Scatter
+from ssl_runner.figures import (
+    Bars,
+    Clips,
+    Dots,
+    Drawn,
+    Figure,
+    HeatMap,
+    Lines,
+    Parallel,
+    Passages,
+    Pictures,
+    Point,
+    Scatter,
+)
+from ssl_runner.reporting.rows import BASELINES
 from ssl_runner.results.result import own_name, write_atomically
 
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
-CAPTION_LINES = 4
+CAPTION = 6.5  # points, of captions under pictures; where words are long, the least
+CLIP_CAPTION = 68  # characters of a line under a film strip
+BREAK = 14  # characters of a caption's word that are not broken
 MOST_PICTURES = 16  # columns of `Pictures` that are drawn, frames of a strip of `Clips`
 MOST_CLIPS = 4  # examples of `Clips` that are drawn
 FRAME = 64  # minimal width of a frame of a GIF, pixels
 FRAME_MS = 200  # duration of a frame, milliseconds
 MOST_NAMES = 20  # classes that are labeled in a `Scatter`, at most
 MOST_NAMED_DOTS = 14  # dots of a `Dots` beyond which none are labeled
+PARTS = ("training", "validation")  # curves of a panel
+LEAST_DRAWN = 3  # points of a curve that is worth a picture; fewer are told
 MOST_MARKS = 10  # values of x that all get a tick, at most
 LONGEST_KEY = 46  # characters of a name in a legend
 LONGEST_LABEL = 24  # characters of a label beside bars or cells
@@ -134,6 +153,8 @@ def _canvas(figure: Drawn, theme: Theme) -> Canvas:
             return _heat_map(figure, theme)
         case Dots():
             return _dots(figure, theme)
+        case Parallel():
+            return _parallel(figure, theme)
         case _:
             assert_never(figure)
 
@@ -213,20 +234,29 @@ def passages_text(figure: Passages) -> str:
 
 
 def loss_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, Lines]:
-    """One panel per metric of metrics.csv, train/ and val/ together; the loss first, the learning rate last."""
+    """One panel per metric of metrics.csv, train/ and val/ together; the loss first, the learning rate last. What is
+    right without looking (`BASELINES`) stands in the panel of what it is compared with."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "seconds")))
     panels: dict[str, list[str]] = {}
     for name in names:
         part, slash, metric = name.partition("/")
         panels.setdefault(metric if slash and part in ("train", "val") else name, []).append(name)
-    steps = [row["step"] for row in rows if "step" in row]
     rows = [row for row in rows if "step" in row]
+    steps = [row["step"] for row in rows]
+    beside = {name: panel for name, panel in BASELINES.items() if {name, panel} <= panels.keys()}
+    blind: dict[str, dict[str, list[str]]] = {}
+    for name, panel in beside.items():
+        blind.setdefault(panel, {})[name] = panels.pop(name)
     return _bound(steps, rows) | {
         panel: Lines(
             x=steps,
             y={_part(name, panel): [row.get(name, math.nan) for row in rows] for name in sorted(panels[panel])},
             x_label="step",
             y_label="",
+            references={
+                name.replace("_", " "): [_first(row, names) for row in rows]
+                for name, names in blind.get(panel, {}).items()
+            },
         )
         for panel in sorted(panels, key=lambda panel: (panel != "loss", panel.startswith("lr")))
     }
@@ -252,8 +282,12 @@ def _bound(steps: Sequence[float], rows: Sequence[Mapping[str, float]]) -> dict[
     }
 
 
+def _first(row: Mapping[str, float], names: Iterable[str]) -> float:
+    return next((row[name] for name in names if name in row), math.nan)
+
+
 def _part(name: str, panel: str) -> str:
-    return {"train": "training", "val": "validation"}.get(name.removesuffix(f"/{panel}"), name)
+    return dict(zip(("train", "val"), PARTS, strict=True)).get(name.removesuffix(f"/{panel}"), name)
 
 
 def _pictures(figure: Pictures, theme: Theme) -> Canvas:
@@ -263,47 +297,80 @@ def _pictures(figure: Pictures, theme: Theme) -> Canvas:
     columns = min(MOST_PICTURES, max((len(row) for row in figure.rows.values()), default=0))
     if not columns:
         raise ValueError("no pictures to draw")
+    across = _across(figure.captions.values(), columns)
     margin, gap, title_height, line_height = 0.01, 0.05, 0.22, 0.14
-    side = min(1.1, (WIDTH - 2 * margin + gap) / columns - gap)  # width of a picture, inches
+    side = min(1.1, (WIDTH - 2 * margin + gap) / across - gap)  # width of a picture, inches
     heights = {name: side * row.shape[1] / row.shape[2] for name, row in figure.rows.items()}
-    captions = {
-        name: _fit(figure.captions.get(name, ())[: min(columns, len(row))], side) for name, row in figure.rows.items()
-    }
-    below = {name: line_height * max(map(len, lines), default=0) for name, (lines, _) in captions.items()}
-    rows_height = sum(h + title_height + below[name] for name, h in heights.items())
-    height = rows_height + 0.08 * (len(heights) - 1) + 2 * margin
-    canvas = Canvas(figsize=(WIDTH, height))
+    captions = {name: _wrapped(figure.captions.get(name, ())[:columns], side) for name in figure.rows}
+    bands = [range(first, min(first + across, columns)) for first in range(0, columns, across)]
+    below = [
+        {name: line_height * max((len(lines[c]) for c in band if c < len(lines)), default=0)
+         for name, lines in captions.items()}
+        for band in bands
+    ]  # fmt: skip
+    rows_height = len(bands) * sum(h + title_height + 0.08 for h in heights.values())
+    height = rows_height + sum(sum(each.values()) for each in below) - 0.08 + 2 * margin
+    canvas, axes = _inches(height)
     top = height - margin
-    for name, row in figure.rows.items():
-        _write(canvas, margin, top - 0.13, name, TEXT - 1, theme.muted, height)
-        top -= title_height + heights[name]
-        for column in range(min(columns, len(row))):
-            left = margin + column * (side + gap)
-            axes = canvas.add_axes((left / WIDTH, top / height, side / WIDTH, heights[name] / height))
-            pixels = row[column].astype(float).clip(0, 1)
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-            axes.set_xticks([], [])
-            axes.set_yticks([], [])
-            for spine in axes.spines.values():
-                spine.set(color=theme.grid, linewidth=0.6)
-            captioned, size = captions[name]
-            for place, words in enumerate(captioned[column] if column < len(captioned) else ()):
-                at = top - 0.12 - line_height * place
-                _write(canvas, left + side / 2, at, words, size, theme.ink, height, align="center")
-        top -= 0.08 + below[name]
+    for band, room in zip(bands, below, strict=True):
+        for name, row in figure.rows.items():
+            _write(canvas, margin, top - 0.13, name, TEXT - 1, theme.muted, height)
+            top -= title_height + heights[name]
+            for place, column in enumerate(each for each in band if each < len(row)):
+                left = margin + place * (side + gap)
+                _picture(axes, (left, top, side, heights[name]), row[column], theme.grid)
+                for line, words in enumerate(captions[name][column] if column < len(captions[name]) else ()):
+                    at = top - 0.12 - line_height * line
+                    _write(canvas, left + side / 2, at, words, CAPTION, theme.ink, height, align="center")
+            top -= 0.08 + room[name]
     return canvas
+
+
+def _inches(height: float) -> tuple[Canvas, Axes]:
+    """A canvas `WIDTH` wide, and one pair of axes over all of it, in inches: for pictures at places of one's own."""
+    canvas = Canvas(figsize=(WIDTH, height))
+    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
+    axes.set_axis_off()
+    return canvas, axes
+
+
+def _picture(axes: Axes, place: tuple[float, float, float, float], pixels: np.ndarray, frame: str = "") -> None:
+    """Draw pixels at left, bottom, width, height in inches; with a frame of a color, if one is given."""
+    left, bottom, width, height = place
+    shown = axes.imshow(
+        pixels.astype(float).clip(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto",
+        extent=(left, left + width, bottom, bottom + height), clip_on=False,
+    )  # fmt: skip
+    shown.set_clip_path(None)
+    if frame:
+        axes.add_patch(Rectangle((left, bottom), width, height, fill=False, color=frame, linewidth=0.6, clip_on=False))
+
+
+def _across(captions: Iterable[Sequence[str]], columns: int) -> int:
+    """How many of so many pictures stand side by side: as many as leave room for the words under them, none of which is
+    cut off; all in lines of equal length."""
+    longest = max((len(word) for row in captions for each in row for word in each.split()), default=0)
+    if not longest:
+        return columns
+    wide = 0.6 * CAPTION / 72 * min(longest, BREAK) + 0.05  # inches
+    most = max(1, min(columns, int(WIDTH / wide)))
+    return math.ceil(columns / math.ceil(columns / most))
 
 
 def _strips(figure: Clips, theme: Theme) -> Canvas:
     longest, count = _of_clips(figure)
     count = min(count, MOST_CLIPS)
     frames = min(longest, MOST_PICTURES)
-    margin, gap, between, title_height, caption_height = 0.01, 0.02, 0.12, 0.17, 0.16
+    margin, gap, between, title_height, line_height = 0.01, 0.02, 0.12, 0.17, 0.14
     side = min(0.6, (WIDTH - 2 * margin - between * (figure.gap > 0)) / frames - gap)  # width of a frame, inches
     heights = {name: side * row.shape[2] / row.shape[3] for name, row in figure.rows.items()}
-    strips = sum(h + title_height + caption_height * (name in figure.captions) for name, h in heights.items())
+    captions = {
+        name: [textwrap.wrap(each, CLIP_CAPTION) for each in texts[:count]] for name, texts in figure.captions.items()
+    }
+    below = {name: 0.02 + line_height * max(map(len, lines), default=0) for name, lines in captions.items()}
+    strips = sum(h + title_height + below.get(name, 0.0) for name, h in heights.items())
     height = count * (strips + 0.1) - 0.1 + 2 * margin
-    canvas = Canvas(figsize=(WIDTH, height))
+    canvas, axes = _inches(height)
     top = height - margin
     for clip in range(count):
         for name, row in figure.rows.items():
@@ -312,13 +379,10 @@ def _strips(figure: Clips, theme: Theme) -> Canvas:
             shown = np.linspace(0, len(row[clip]) - 1, min(frames, len(row[clip]))).round().astype(int)
             for place, frame in enumerate(shown):
                 left = margin + place * (side + gap) + between * (0 < figure.gap <= frame)
-                axes = canvas.add_axes((left / WIDTH, top / height, side / WIDTH, heights[name] / height))
-                pixels = row[clip, frame].astype(float).clip(0, 1)
-                axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-                axes.set_axis_off()
-            if name in figure.captions:
-                _write(canvas, margin, top - 0.11, figure.captions[name][clip], TEXT - 2, theme.ink, height)
-                top -= caption_height
+                _picture(axes, (left, top, side, heights[name]), row[clip, frame])
+            for line, words in enumerate(captions[name][clip] if name in captions else ()):
+                _write(canvas, margin, top - 0.11 - line_height * line, words, TEXT - 2, theme.ink, height)
+            top -= below.get(name, 0.0)
         top -= 0.1
     return canvas
 
@@ -356,13 +420,10 @@ def _of_clips(figure: Clips) -> tuple[int, int]:
     return max(row.shape[1] for row in figure.rows.values()), min(len(row) for row in figure.rows.values())
 
 
-def _fit(captions: Sequence[str], width: float) -> tuple[list[list[str]], float]:
-    """The lines of each caption below a picture of so many inches, and their size in points: as large as the longest
-    word allows, in up to `CAPTION_LINES`; what does not fit is cut off."""
-    longest = max((len(word) for caption in captions for word in caption.split()), default=1)
-    size = float(np.clip(width * 72 / (0.6 * longest), 5.0, TEXT - 2.5))
-    most = max(2, round(width * 72 / (0.58 * size)))
-    return [textwrap.wrap(each, most, max_lines=CAPTION_LINES, placeholder="…") for each in captions], size
+def _wrapped(captions: Sequence[str], width: float) -> list[list[str]]:
+    """The lines of each caption below a picture of so many inches. Nothing is cut off."""
+    most = max(2, int(width * 72 / (0.57 * CAPTION)))
+    return [textwrap.wrap(each, most, break_on_hyphens=False) for each in captions]
 
 
 def _write(
@@ -447,7 +508,9 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
             _same_length(f"{kind} {name!r}", values, figure.x)
     handles: list[Artist] = []
     styles = {name: _style(place, theme) for place, name in enumerate(figure.y)}
-    if len(figure.y) + len(figure.references.keys() - figure.y.keys()) > 1:
+    alone = len(figure.y) == 1 and not figure.references.keys() - figure.y.keys()
+    named = figure.y_label or " ".join({*figure.y} - {*PARTS})  # by the axis, or by the title of the panel
+    if not (alone and next(iter(figure.y)) in named):
         handles += [Line2D([], [], color=styles[name][0], linestyle=styles[name][1], label=name) for name in figure.y]
     handles += [
         Line2D([], [], color=theme.muted, linestyle=DOTS, linewidth=1.2, label=name)
@@ -459,6 +522,9 @@ def _lines(figure: Lines, theme: Theme) -> Canvas:
     x = np.asarray(figure.x, dtype=float)
     if figure.log_x:
         axes.set_xscale("log")
+    if figure.log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     _mark(axes, x)
     for name, values in figure.y.items():
         y = np.asarray(values, dtype=float)
@@ -622,10 +688,76 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
         _dot(axes, points, 24, colors[name])
         named += [point for point in points if point.name and math.isfinite(point.x) and math.isfinite(point.y)]
     _mark(axes, ())
+    _label(axes, figure.x_label, figure.y_label, theme)
     if len(named) <= MOST_NAMED_DOTS:
         _name_dots(axes, named, theme)
-    _label(axes, figure.x_label, figure.y_label, theme)
     return canvas
+
+
+def _parallel(figure: Parallel, theme: Theme) -> Canvas:
+    for name, values in figure.axes.items():
+        _same_length(f"axis {name!r}", values, figure.strength)
+    if len(figure.axes) < 2 or not 0 <= figure.best < len(figure.strength):
+        raise ValueError("parallel coordinates need two axes or more, and the place of the best trial")
+    scales = {name: _Scale(values, name in figure.log) for name, values in figure.axes.items()}
+    bottom, tall = 0.62, 2.2
+    height = bottom + tall + 0.3
+    canvas = Canvas(figsize=(WIDTH, height))
+    room = 0.55 / WIDTH  # for the words of the first and the last axis
+    axes = canvas.add_axes((room, bottom / height, 1 - 2 * room, tall / height), facecolor=theme.paper)
+    axes.set_axis_off()
+    axes.set_xlim(0, len(scales) - 1)
+    axes.set_ylim(0, 1)
+    places = np.array([[scales[name].place(value) for value in values] for name, values in figure.axes.items()])
+    for trial in sorted(range(len(figure.strength)), key=lambda each: each == figure.best):
+        best = trial == figure.best
+        axes.plot(
+            range(len(scales)), places[:, trial], color=theme.curves[1 if best else 0], linewidth=2.4 if best else 1.0,
+            alpha=1.0 if best else 0.15 + 0.5 * float(np.clip(figure.strength[trial], 0, 1)), clip_on=False,
+        )  # fmt: skip
+    for place, (name, scale) in enumerate(scales.items()):
+        axes.plot([place, place], [0, 1], color=theme.muted, linewidth=0.8, clip_on=False)
+        shift = (place == len(scales) - 1) - (place == 0)  # outwards at both ends
+        words = textwrap.wrap(name, max(6, int((WIDTH - 0.6) / len(scales) / CHARACTER * 1.1)))
+        axes.annotate(
+            "\n".join(words), (place, 0), (15 * shift, -9), textcoords="offset points", size=TEXT - 1,
+            color=theme.muted, ha="center", va="top", annotation_clip=False, parse_math=False,
+        )  # fmt: skip
+        for at, text in scale.marks:
+            label = axes.annotate(
+                _cut(text, 14), (place, at), (-4 if place == 0 else 4, 0), textcoords="offset points", size=TEXT - 2,
+                color=theme.ink, ha="right" if place == 0 else "left", va="center", annotation_clip=False,
+                bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 0.6, "alpha": 0.7},
+            )  # fmt: skip
+            label.set_parse_math(False)
+    return canvas
+
+
+class _Scale:
+    """Where values lie on an upright axis, from 0 to 1, and what is written beside it."""
+
+    def __init__(self, values: Sequence[Any], log: bool) -> None:
+        there = [value for value in values if value is not None]
+        self._numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
+        self._log = log and self._numbers
+        self._words = [] if self._numbers else list(dict.fromkeys(map(str, there)))
+        if self._numbers and there:
+            self._low, self._high = self._scaled(min(there)), self._scaled(max(there))
+            shown = [min(there), max(there)] if min(there) < max(there) else [min(there)]
+            self.marks = [(self.place(value), _short(float(value))) for value in shown]
+        else:
+            self.marks = [(self.place(word), word) for word in self._words]
+
+    def place(self, value: Any) -> float:
+        """nan where there is none."""
+        if value is None:
+            return math.nan
+        if not self._numbers:
+            return (self._words.index(str(value)) + 0.5) / len(self._words)
+        return (self._scaled(value) - self._low) / (self._high - self._low) if self._high > self._low else 0.5
+
+    def _scaled(self, value: float) -> float:
+        return math.log(value) if self._log else float(value)
 
 
 def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
@@ -694,6 +826,8 @@ def _plane(
     axes.grid(axis=grid, color=theme.grid, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=TEXT, colors=theme.muted, width=0.6, length=2.5, which="both")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(Whole())
     if names:
         legend = canvas.legend(
             handles, names, loc="upper left", bbox_to_anchor=(0, 1), ncols=across, fontsize=TEXT, frameon=False,
@@ -733,9 +867,51 @@ def _short(place: float) -> str:
     return f"{place:.0f}" if 1000 <= place < 1e6 else f"{place:.3g}"
 
 
+class Whole(Formatter):
+    """Each tick says its whole number: nothing is left to a factor or an offset at the end of the axis, which would
+    stand over the legend."""
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        ticks = [float(value) for value in values]
+        return [tick(each, ticks).replace("-", "\N{MINUS SIGN}") for each in ticks]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:.4g}"
+
+
+def tick(value: float, ticks: Sequence[float]) -> str:
+    """One of some ticks, with as many digits as tell them apart.
+
+    >>> [tick(each, [0, 0.5, 1]) for each in (0, 0.5, 1)], tick(2e-5, [1e-5, 2e-5]), tick(1.5e6, [1e6, 1.5e6])
+    (['0.0', '0.5', '1.0'], '2e-05', '1.5e+06')
+    """
+    largest = max((abs(each) for each in ticks), default=0.0)
+    form = "e" if largest >= 1e5 or 0 < largest < 1e-3 else "f"
+    if form == "e" and not value:
+        return "0"
+    told = sorted(set(ticks))
+    step = min((high - low for low, high in pairwise(told)), default=largest)
+    for digits in range(10):
+        if all(abs(float(f"{each:.{digits}{form}}") - each) <= 0.01 * step for each in told):
+            return f"{value:.{digits}{form}}"
+    return f"{value:.4g}"
+
+
 def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
+    """Write what the axes are, and leave room for the longest tick."""
     axes.set_xlabel(_cut(x_label, 48), size=TEXT, color=theme.muted, parse_math=False)
-    axes.set_ylabel(_cut(y_label, 30), size=TEXT, color=theme.muted, parse_math=False)
+    words = _cut(y_label, 44)
+    size = TEXT * min(1.0, 30 / max(1, len(words)))  # as long as the axis
+    axes.set_ylabel(words, size=size, color=theme.muted, parse_math=False)
+    if not isinstance(axes.yaxis.get_major_formatter(), Whole):
+        return
+    axes.autoscale_view()  # ticks follow from the limits
+    ticks = [float(place) for place in axes.get_yticks()]
+    longest = max((len(tick(place, ticks)) for place in ticks), default=0)
+    needed = (0.95 * CHARACTER * longest + 0.06 + 0.18 * bool(words)) / WIDTH
+    box = axes.get_position()
+    if needed > box.x0:
+        axes.set_position((needed, box.y0, box.x1 - needed, box.height))
 
 
 def _dot(axes: Axes, points: Sequence[Point], size: float, color: str) -> None:

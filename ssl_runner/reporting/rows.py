@@ -31,6 +31,21 @@ SUBJECTS = {  # in the order of columns
     BAG_OF_WORDS: "bag of words",
 }
 NOTHING = "-"
+BASELINES = {  # what is right without looking -> what stands above it, of the same evaluation or the same log
+    "chance": "accuracy",
+    "majority": "accuracy",
+    "most_frequent": "accuracy",
+    "chance_accuracy": "accuracy",
+    "masked_majority": "masked_accuracy",
+    "next_chance": "next_accuracy",
+    "map_chance": "map",
+}
+PLAINLY = {  # numbers that are no number of their evaluator's name: (evaluator, metric) -> words
+    ("gap", "log_p"): "log p, exact",
+    ("gap", "elbo"): "ELBO",
+    ("gap", "kl_to_posterior"): "KL(q || posterior)",
+    ("gap", "log_p_data"): "log p of the data's own distribution",
+}
 
 
 class Row(NamedTuple):
@@ -40,6 +55,7 @@ class Row(NamedTuple):
     unit: Unit
     better: Better
     values: dict[str, float]  # by subject, the pretrained encoder first
+    baseline: tuple[str, float] | None = None  # what is right without looking: ("chance", 0.25)
 
     @property
     def label(self) -> str:
@@ -77,7 +93,25 @@ class Row(NamedTuple):
         if math.isnan(self.values.get(PRETRAINED, 0)):
             return "not a number"
         side = "above" if self.better is Better.HIGHER else "below"
-        return f"not {side} {' or '.join(map(subject_name, self.unbeaten))}" if self.unbeaten else ""
+        return f"not {side} {self.unbeaten_words}" if self.unbeaten_words else ""
+
+    @property
+    def unbeaten_words(self) -> str:
+        """The controls that it does not beat, and what is right without looking: "pixels or chance"."""
+        blind = [self.baseline[0]] if self.baseline and self._blind else []
+        return " or ".join([*map(subject_name, self.unbeaten), *blind])
+
+    @property
+    def shown_baseline(self) -> str:
+        """ "chance 25.0 %"; empty where there is none."""
+        return f"{self.baseline[0]} {show(self.unit, self.baseline[1])}" if self.baseline else ""
+
+    @property
+    def _blind(self) -> bool:
+        """Whether the number is no better than what is right without looking."""
+        if self.baseline is None or not self.better.sign or PRETRAINED not in self.values:
+            return False
+        return self.better.sign * (self.values[PRETRAINED] - self.baseline[1]) <= 0
 
     def _beats(self, subject: str) -> bool:
         difference = self.values.get(PRETRAINED, math.nan) - self.values[subject]
@@ -92,11 +126,17 @@ def label(address: Address) -> str:
     >>> label(Address("few_label", "accuracy", {"labels": 0.01}))
     'few label accuracy, labels=0.01'
     """
-    words = f"{address.evaluator} {address.metric}".replace("_", " ")
+    plainly = PLAINLY.get((address.evaluator, address.metric))
+    words = plainly or f"{address.evaluator} {address.metric}".replace("_", " ")
     apart = {key: value for key, value in address.apart.items() if key != ON}
     where = f" on {address.apart[ON]}" if ON in address.apart else ""
     told = [f"{key.replace('_', ' ')}={text(value)}" for key, value in {**address.condition, **apart}.items()]
     return ", ".join([words + where, *told])
+
+
+def unit_word(unit: Unit) -> str:
+    """What stands behind a number in the heading of its column; empty where it has no unit, or the task's own."""
+    return {Unit.SHARE: "%", Unit.NATS: "nats", Unit.BITS: "bits", Unit.DB: "dB"}.get(unit, "")
 
 
 def show(unit: Unit, value: float) -> str:
@@ -156,6 +196,12 @@ def result_rows(result: Result) -> list[Row]:
     return [row for row, headline in _rows(result) if headline]
 
 
+def report_rows(result: Result) -> list[Row]:
+    """Headlines, and what else stands beside what is right without looking: a task's accuracy beside chance."""
+    on_test = ((row, headline) for row, headline in _rows(result) if "split" not in row.address.condition)
+    return [row for row, headline in on_test if headline or row.baseline]
+
+
 def _rows(result: Result) -> Iterator[tuple[Row, bool]]:
     """All numbers of a result with whether they are headlines. Those of a control without one of the pretrained encoder
     have rows too."""
@@ -173,7 +219,17 @@ def _rows(result: Result) -> Iterator[tuple[Row, bool]]:
             values = {evaluation.subject: metric.value for evaluation, metric in numbers}
             place = address(evaluation.evaluator, metric, {**elsewhere(evaluation.on), **differs})
             ordered = {subject: values[subject] for subject in sorted(values, key=subject_place)}
-            yield Row(place, metric.unit, metric.better, ordered), metric.shown
+            yield Row(place, metric.unit, metric.better, ordered, _baseline(evaluation, metric)), metric.shown
+
+
+def _baseline(evaluation: Evaluation, metric: Metric) -> tuple[str, float] | None:
+    """What is right without looking, of the same evaluation, split and condition; the highest of several."""
+    found = [
+        (each.value, each.name.replace("_", " "))
+        for each in evaluation.metrics
+        if BASELINES.get(each.name) == metric.name and (each.split, each.condition) == (metric.split, metric.condition)
+    ]
+    return max(found)[::-1] if found else None
 
 
 def subjects(rows: Sequence[Row]) -> list[str]:

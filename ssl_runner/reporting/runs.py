@@ -4,7 +4,7 @@ import difflib
 import operator
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ SWEEP = "sweep.yaml"  # of <output>/sweeps/<name>/: names its runs, as seen from
 ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 
 
-def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def find_runs(paths: Sequence[Path], told: Callable[[int], None] | None = None) -> tuple[list[Run], list[str]]:
     """All finished runs that `paths` lead to, each once, and a line for each that is broken or did not finish.
+
+    `told` is told how many folders were looked at, after each.
 
     A path is a run's folder or a file in it, a sweep's folder, a folder with such folders somewhere under it, or a
     pattern of paths (*, ?, [...], ** for any number of folders).
@@ -35,6 +37,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
+            if told is not None:
+                told(len(seen))
             if not (folder / RESULT).exists():
                 problems.append(f"{folder} has no {RESULT}: the run did not finish, or is still running")
                 continue

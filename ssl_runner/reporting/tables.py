@@ -20,9 +20,9 @@ from ssl_runner.reporting.rows import (
     subject_name,
     subject_place,
     subjects,
+    unit_word,
 )
 from ssl_runner.reporting.statistics import Interval
-from ssl_runner.results.metrics import Unit
 from ssl_runner.results.result import RANDOM_START, Result
 from ssl_runner.results.values import freeze, text
 from ssl_runner.runtime.terminal import Terminal
@@ -201,7 +201,7 @@ def _results(comparison: Comparison, columns: Sequence[Column]) -> list[_Part]:
 def heading(column: Column) -> str:
     """A column's name in short lines: evaluator, metric and unit, then what its address adds."""
     address = column.address
-    metric = address.metric.replace("_", " ") + " %" * (column.unit is Unit.SHARE)
+    metric = " ".join(filter(None, [address.metric.replace("_", " "), unit_word(column.unit)]))
     told = [f"{key}={text(value)}".replace("_", " ") for key, value in {**address.condition, **address.apart}.items()]
     return "\n".join([address.evaluator.replace("_", " "), metric, *(line for each in told for line in folded(each))])
 
@@ -218,15 +218,26 @@ def folded(words: str) -> list[str]:
 def _costs(comparison: Comparison) -> list[_Part]:
     """What was measured of pretraining, the mean over seeds; and where each run lies, if every setting is one run."""
     parts = []
-    for key, header in zip(COSTS, ("pretraining\nseconds", "examples\n/ second", "peak\nMB"), strict=True):
+    headers = ("pretraining\nseconds", "examples\n/ second", "peak\nMB", "pretraining\nTFLOPs")
+    for key, header in zip(COSTS, headers, strict=True):
         costs = [setting.cost(key) for setting in comparison.settings]
         if any(cost is not None for cost in costs):
-            cells = [NOTHING if cost is None else f"{cost.mean:,.0f}" for cost in costs]
+            cells = [NOTHING if cost is None else _cost(key, cost.mean) for cost in costs]
             parts.append(_Part(header, True, cells, []))
     if _single(comparison):
         runs = [run.name for setting in comparison.settings for run in setting.runs.values()]
         parts.append(_Part("run", False, runs, []))
     return parts
+
+
+def _cost(key: str, value: float) -> str:
+    """
+    >>> _cost("seconds", 1234.5), _cost("flops", 4.57e11), _cost("flops", 0)
+    ('1,234', '0.457', '0')
+    """
+    if key != "flops":
+        return f"{value:,.0f}"
+    return f"{value / 1e12:.3g}" if value < 1e15 else f"{value / 1e12:,.0f}"
 
 
 def _single(comparison: Comparison) -> bool:
@@ -289,4 +300,6 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
 
 
 def _title(result: Result) -> str:
-    return f"{result.name.objective}, {result.name.dataset}, {result.name.backbone}, seed {result.seed}"
+    extends = None if result.pretraining is None else result.pretraining.extends
+    said = "" if extends is None else f", extends {extends.identity} of {extends.budget}"
+    return f"{result.name.objective}, {result.name.dataset}, {result.name.backbone}, seed {result.seed}{said}"

@@ -68,6 +68,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extended:
+    """The finished run that a run went on from (`extend`)."""
+
+    identity: str
+    budget: str  # that it had spent: "30 epochs"
+    steps: int  # that it had taken
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """The extent of pretraining. Losses are in the objective's own unit."""
 
@@ -76,6 +85,7 @@ class Pretraining:
     examples: int  # seen, repeats included
     loss_first: float | None = None
     loss_last: float | None = None
+    extends: Extended | None = None  # whose steps are counted too; None: the run began at step 0
 
 
 @dataclass(frozen=True, kw_only=True)

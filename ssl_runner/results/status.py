@@ -13,7 +13,7 @@ class Status(NamedTuple):
     doing: str  # in words: "pretraining", "evaluating linear"
     progress: float = 0.0  # of pretraining, in [0, 1]
     loss: float | None = None
-    seconds_left: float | None = None  # of pretraining
+    seconds_left: float | None = None  # of what is done: of pretraining, of an evaluation
     written: float = 0.0  # seconds since 1970
     failed: str = ""  # why the run ended without a result; "": it did not, or was stopped or killed
 

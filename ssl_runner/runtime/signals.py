@@ -14,7 +14,7 @@ PATIENCE = 30.0  # seconds for scontrol
 
 
 class Stopped(BaseException):  # no error: somebody asked, as with KeyboardInterrupt
-    """A run was asked to stop. `step`: the one that is saved; None: pretraining was not at work."""
+    """A run was asked to stop. `step`: the last one that is saved, 0 where none is; None: no run was at work."""
 
     def __init__(self, number: int, step: int | None = None) -> None:
         super().__init__(number, step)
@@ -29,7 +29,9 @@ class Stopped(BaseException):  # no error: somebody asked, as with KeyboardInter
     def __str__(self) -> str:
         how = "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
         if self.step is None:
-            return f"{how}; the same command resumes from the last checkpoint, if there is one"
+            return how
+        if self.step == 0:
+            return f"{how} before a step was saved; the same command begins again"
         return f"{how} after step {self.step}, which is saved; the same command resumes from there"
 
 

@@ -19,6 +19,9 @@ from ssl_runner.config.secrets import without_secrets
 LONGEST = 4000  # characters of a message; a list of what there is may take 2000
 CLOSED = 128 + 13  # exit code of a program that SIGPIPE ends, as a shell gives it
 JOINERS = "\u200c\u200d"  # which letters of some scripts need; the other characters of format can reorder what is shown
+UNBROKEN = 10_000  # columns of what is no terminal
+NOTEBOOK = 100  # columns of a table below a cell
+SPACES = re.compile(r" +(?=\n)")
 SCREENS = re.compile(r"[^\x20-\x7e\n\t]")
 
 
@@ -52,7 +55,8 @@ def say(text: object, file: IO[str] | None = None) -> None:
 class Terminal(Console):
     """rich's console without markup, highlighting or control characters in text.
 
-    In a notebook lines are text below the cell, as those of `print`: rich would make an output of HTML of each.
+    In a notebook lines are text below the cell, as those of `print`: rich would make an output of HTML of each. In a
+    pipe and a file no line is broken, unless COLUMNS says how wide they are; and none ends in spaces.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -60,14 +64,40 @@ class Terminal(Console):
         if in_notebook():
             ours["force_terminal"] = False  # its output says that it is one, and cannot move a cursor
         super().__init__(**ours | settings)
+        if not (self.is_terminal or "width" in settings or os.environ.get("COLUMNS", "").isdigit()):
+            self.width = NOTEBOOK if in_notebook() else UNBROKEN
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=plain(segment.text))
+        rendered = super().render(renderable, options)
+        safe = (each if each.control else each._replace(text=plain(each.text)) for each in rendered)
+        return safe if self.is_terminal else unpadded(safe)
 
     def on_broken_pipe(self) -> None:
         """Leave it to `closable`: rich's own way is exit code 1."""
         raise BrokenPipeError
+
+
+def unpadded(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """The segments without spaces at the ends of lines.
+
+    >>> "".join(each.text for each in unpadded([Segment("a  "), Segment("b "), Segment(" "), Segment("\\n")]))
+    'a  b\\n'
+    """
+    held: list[Segment] = []  # spaces, of which it is not known yet whether a line ends in them
+    for segment in segments:
+        text = SPACES.sub("", segment.text)
+        if text.lstrip(" ")[:1] == "\n":
+            held, text = [], text.lstrip(" ")
+        words = text.rstrip(" ")
+        if words:
+            yield from held
+            held = []
+            yield segment._replace(text=words)
+        if len(words) < len(text):
+            held.append(segment._replace(text=text[len(words) :]))
+        elif segment.control:
+            yield segment
+    yield from held
 
 
 def in_notebook() -> bool:

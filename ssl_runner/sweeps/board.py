@@ -1,7 +1,7 @@
 """A sweep in the terminal: a live board, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,9 +11,11 @@ from rich.text import Text
 
 from ssl_runner.config.request import RunRequest
 from ssl_runner.results.status import Status, read_status
+from ssl_runner.runtime.progress import duration
 from ssl_runner.sweeps.scheduler import Outcome, Running
 
-REFRESH = 0.5  # seconds
+REFRESH = 0.5  # seconds between two pictures in a terminal
+LINES = 30.0  # and between lines elsewhere
 STATES = {"done": "green", "skipped": "dim", "failed": "red", "pruned": "yellow", "stopped": "yellow"}
 
 
@@ -26,7 +28,7 @@ class Board:
         self._skipped = skipped
         self._slots = slots
         self._began = time.monotonic()
-        self._shown = 0.0
+        self._shown = 0.0 if console.is_terminal else self._began
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Board":
@@ -44,7 +46,7 @@ class Board:
 
     def ended(self, outcome: Outcome) -> None:
         if outcome.state == "failed" or not self._live:
-            words = f"{outcome.state:8} {outcome.job.label}  {outcome.seconds:,.0f} s  {outcome.why}".rstrip()
+            words = f"{outcome.state:8} {outcome.job.label}  {duration(outcome.seconds)}  {outcome.why}".rstrip()
             self._console.print(Text(words, style=STATES[outcome.state]), soft_wrap=True)
 
     def stopping(self) -> None:
@@ -52,16 +54,26 @@ class Board:
 
     def show(self, running: Sequence[Running], outcomes: Sequence[Outcome], waiting: int) -> None:
         now = time.monotonic()
-        if self._live and now - self._shown >= REFRESH:
-            self._shown = now
-            self._live.update(self._board(running, outcomes, waiting), refresh=True)
+        if now - self._shown < (REFRESH if self._live else LINES):
+            return
+        self._shown = now
+        statuses = [status_of(each) for each in running]
+        head = self._head(running, statuses, outcomes, waiting)
+        if self._live:
+            self._live.update(self._board(head, running, statuses), refresh=True)
+            return
+        self._console.print(head, soft_wrap=True)
+        for each, status in zip(running, statuses, strict=True):
+            said = "starting" if status is None else f"{status.doing}  {status.progress:4.0%}  {_figures(status)}"
+            self._console.print(f"  {each.job.label}  {said}".rstrip(), soft_wrap=True)
 
-    def _board(self, running: Sequence[Running], outcomes: Sequence[Outcome], waiting: int) -> RenderableType:
-        statuses = [read_status(each.job.folder) for each in running]
+    def _board(self, head: str, running: Sequence[Running], statuses: Sequence[Status | None]) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
         for each, status in zip(running, statuses, strict=True):
             table.add_row(each.job.label, *_progress(status, time.monotonic() - each.since))
-        return Group(Text(self._head(running, statuses, outcomes, waiting), style="bold"), table)
+        return Group(Text(head, style="bold"), table)
 
     def _head(
         self, running: Sequence[Running], statuses: Sequence[Status | None], outcomes: Sequence[Outcome], waiting: int
@@ -70,48 +82,58 @@ class Board:
         counts["skipped"] += self._skipped
         said = [f"{count} {state}" for state, count in counts.items() if count]
         said += [f"{len(running)} running", f"{waiting} waiting"]
-        took = [o.seconds for o in outcomes if o.state == "done"]
-        if took:
-            each = sum(took) / len(took)
-            so_far = sum(min(time.monotonic() - r.since, each) for r in running)
-            left = max(0.0, each * (waiting + len(running)) - so_far) / self._slots
+        left = seconds_left(running, statuses, outcomes, waiting, self._slots)
+        if left is not None:
             said.append(f"about {duration(left)} left")
         return "  ".join([f"{self._total} runs:", *said])
 
 
+def seconds_left(
+    running: Sequence[Running], statuses: Sequence[Status | None], outcomes: Sequence[Outcome], waiting: int, slots: int
+) -> float | None:
+    """The time that a sweep will take yet, from what its runs took, or else will take by what they say; None where
+    nothing is known."""
+    took = [o.seconds for o in outcomes if o.state == "done"] or list(_expected(running, statuses))
+    if not took:
+        return None
+    each = sum(took) / len(took)
+    so_far = sum(min(time.monotonic() - r.since, each) for r in running)
+    return max(0.0, each * (waiting + len(running)) - so_far) / slots
+
+
+def status_of(running: Running) -> Status | None:
+    """What a run says of itself; None until it does, since it was started now."""
+    status = read_status(running.job.folder)
+    return None if status is None or status.written < time.time() - (time.monotonic() - running.since) else status
+
+
+def _expected(running: Sequence[Running], statuses: Sequence[Status | None]) -> Iterator[float]:
+    """How long runs that pretrain will have taken, before any is done."""
+    for each, status in zip(running, statuses, strict=True):
+        if status is not None and status.progress and status.seconds_left is not None:
+            yield time.monotonic() - each.since + status.seconds_left
+
+
 def _progress(status: Status | None, seconds: float) -> list[RenderableType]:
     if status is None:
-        return [Text("starting", style="dim"), "", "", duration(seconds)]
+        return [Text("starting", style="dim"), duration(seconds), ""]
+    return [ProgressBar(1.0, status.progress, width=12), status.doing, _figures(status)]
+
+
+def _figures(status: Status) -> str:
     loss = "" if status.loss is None else f"loss {status.loss:.4g}"
     left = "" if status.seconds_left is None else f"{duration(status.seconds_left)} left"
-    return [ProgressBar(1.0, status.progress, width=20), status.doing, loss, left]
+    return "  ".join(each for each in (loss, left) if each)
 
 
-def duration(seconds: float) -> str:
-    """
-    >>> duration(8), duration(200), duration(7800)
-    ('8 s', '3 min 20 s', '2 h 10 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def outcome_table(outcomes: Sequence[Outcome], skipped: int) -> RenderableType:
+def print_outcomes(console: Console, outcomes: Sequence[Outcome], skipped: int) -> None:
     """Counts, and each run that is not done, with its last line and its log."""
     counts = {state: sum(o.state == state for o in outcomes) for state in STATES}
     counts["skipped"] += skipped
-    said = Text("  ".join(f"{count} {state}" for state, count in counts.items() if count) or "nothing to do", "bold")
-    rows = [o for o in outcomes if o.state in ("failed", "pruned", "stopped")]
-    if not rows:
-        return said
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("run", "", "why", "log"):
-        table.add_column(title, overflow="fold")
-    for o in rows:
-        log = "" if o.log is None else str(o.log)
-        table.add_row(o.job.label, Text(o.state, style=STATES[o.state]), Text(o.why), log)
-    return Group(said, table)
+    said = "  ".join(f"{count} {state}" for state, count in counts.items() if count)
+    console.print(Text(said or "nothing to do", "bold"), soft_wrap=True)
+    for o in outcomes:
+        if o.state in ("failed", "pruned", "stopped"):
+            console.print(Text(f"{o.state:8} {o.job.label}  {o.why}".rstrip(), STATES[o.state]), soft_wrap=True)
+            if o.log is not None:
+                console.print(f"         {o.log}", soft_wrap=True)

@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from ssl_runner.assembly.extension import extended, run_of, with_run
 from ssl_runner.config.compose import composing, with_names
 from ssl_runner.config.errors import ConfigError
 from ssl_runner.config.fit import check_fit
@@ -66,6 +67,10 @@ class Composer:
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The resolved config of the fixed overrides and these. Raises Hydra's exceptions and ConfigError."""
+        words = [*self.fixed, *overrides]
+        if run_of(words) is not None:
+            whole = with_run(words)
+            return extended(self._compose_words(whole)[0], whole)
         parsed = self._parser.parse_overrides(list(overrides))
         if own := [o.key_or_group for o in parsed if of_hydra(o)]:  # the command line's stand in `hydra`
             raise ConfigError([f"sweep.params: {key}: a config may not set this" for key in own])
@@ -93,8 +98,11 @@ class Composer:
         return self._options[key]
 
     def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], bool]:
+        return self._compose_words([*self.fixed, *overrides])
+
+    def _compose_words(self, words: Sequence[str]) -> tuple[dict[str, Any], bool]:
         with composing():
-            cfg = self.loader.load_configuration(self.name, [*self.hydra, *self.fixed, *overrides], RunMode.RUN)
+            cfg = self.loader.load_configuration(self.name, [*self.hydra, *words], RunMode.RUN)
         raw = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]))
         return with_names(cfg, cfg.hydra.runtime.choices), any(map(REFERS.search, _texts(raw)))
 

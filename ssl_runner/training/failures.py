@@ -29,7 +29,7 @@ def out_of_memory(error: BaseException, config: Config, step: int) -> str:
         f"out of memory at step {step}: {noted(error) or type(error).__name__}. Lower batch_size "
         f"({config.batch_size}), and raise trainer.accumulate ({trainer.accumulate}) by the same factor "
         f"to keep the examples per step; trainer.precision=bfloat16 (now {trainer.precision}) halves the "
-        "memory of activations"
+        "memory of activations, and trainer.recompute=blocks keeps few of them"
     )
 
 

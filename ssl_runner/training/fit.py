@@ -21,6 +21,7 @@ from ssl_runner.data.any.tensors import fake_batch, moved
 from ssl_runner.interfaces import Objective
 from ssl_runner.loggers.interface import Loggers
 from ssl_runner.nn.gather import mean_over_ranks
+from ssl_runner.nn.recompute import recomputing
 from ssl_runner.nn.sharding import shard, whole
 from ssl_runner.nn.synced_norm import synced
 from ssl_runner.results.result import Cost, Pretraining
@@ -117,6 +118,8 @@ def pretrain(
         settings.skip_nonfinite,
         settings.weight_decay_end,
     )
+    if reached is not None and not reached.path.is_relative_to(folder):  # of the run that this one extends
+        module.batches_per_epoch = batches
     if settings.compile:
         model.encoder.compile()
 
@@ -214,7 +217,7 @@ def fit(
 
     Raises ConfigError for problems that a setting can solve, Stopped after a request to stop.
     """
-    reached, here = session.reached, session.here
+    reached, here, settings = session.reached, session.here, session.config.trainer
     flops: int | None = None
     with told_apart(session, trainer, record), quiet():
         if not session.sharded:
@@ -222,7 +225,8 @@ def fit(
             flops = here.size * flops_of_batch(model, batch, dtype)
             if session.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(session.device)  # measure training only
-        trainer.fit(module, session.data, ckpt_path=None if reached is None else reached.path, weights_only=True)
+        with recomputing(module.objective, blocks=settings.recompute == "blocks", chunk=settings.chunk):
+            trainer.fit(module, session.data, ckpt_path=None if reached is None else reached.path, weights_only=True)
     return flops
 
 

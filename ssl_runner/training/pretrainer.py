@@ -195,6 +195,7 @@ class Pretrainer(pl.LightningModule):
         self.phase: Literal["between", "computing", "moving"] = (
             "between"  # "between" steps, "computing" gradients, "moving" weights
         )
+        self.batches_per_epoch: int | None = None  # where the checkpoint was written at the end of another run's budget
         self._at = 1, 0  # the current step and epoch
         self._left_out = False  # whether the current step is skipped
         self._share = 1.0  # the factor of a batch's loss in its step
@@ -346,12 +347,29 @@ class Pretrainer(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = tensors_now(checkpoint["state_dict"])  # an older version may have written it
+        if self.batches_per_epoch is not None:
+            go_on_within(checkpoint["loops"]["fit_loop"], checkpoint["budget"]["batches"], self.batches_per_epoch)
         self.clock.spent = checkpoint["budget"]["seconds"]
         self.examples = checkpoint["budget"]["examples"]
         self.batches = checkpoint["budget"]["batches"]
         sums = {name: value.to(self.device) for name, value in checkpoint["tally"]["sums"].items()}
         self.tally["train"].sums, self.tally["train"].count = sums, checkpoint["tally"]["count"]
         self.skipped = checkpoint.get("skipped", 0)
+
+
+def go_on_within(loop: dict[str, Any], done: int, batches: int) -> None:
+    """Set Lightning's counters to those between two batches, `done` batches after the start, of `batches` an epoch.
+
+    Where a budget ends, Lightning counts its epoch as ended; a run that goes on from there would leave the rest of it
+    out.
+    """
+    epoch, place = divmod(done, batches)
+    for counts in (loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]):
+        counts.update(dict.fromkeys(("ready", "started"), epoch + 1), processed=epoch, completed=epoch)
+    progress = loop["epoch_loop.batch_progress"]
+    for name, count in (("total", done), ("current", place)):
+        progress[name] = dict.fromkeys(progress[name], count)
+    progress["is_last_batch"] = False
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:

@@ -2,21 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from ssl_runner.nn.gather import mean_over_ranks, rank
 from ssl_runner.results.status import Status, write_status
-from ssl_runner.runtime.terminal import notebook_line
+from ssl_runner.runtime.progress import Shown, duration
 from ssl_runner.training.pretrainer import DivergedError, Pretrainer
 
 STATUS_SECONDS = 1.0  # between writes of the status, at least
+GLANCE_SECONDS = 5.0  # between two lines in place, where steps are slow, at most: each waits for the device
 
 
 class Writes(Protocol):
@@ -26,7 +26,8 @@ class Writes(Protocol):
 
 
 class Record(pl.Callback):
-    """Read and write the accumulated logs every `every` steps, and show progress; only this waits for the device.
+    """Read and write the accumulated logs every `every` steps, and show progress: after the first step, and then when
+    logs are read, or when that was long ago. Only this waits for the device.
 
     `folder`: the run's folder, which holds its status. Raises DivergedError at the first reading of a loss that is not
     finite.
@@ -40,12 +41,11 @@ class Record(pl.Callback):
         self.first: float | Tensor | None = None  # the first step's loss
         self.last: float | None = None
         self.seconds = 0.0  # of training steps only
-        self.bar: Progress | None = None
-        self.line: Callable[[str], None] | None = None  # in a notebook
+        self.shown: Shown | None = None
         self.began = False  # after a checkpoint was loaded
         self._since = 0.0
         self._said = 0  # the step last read
-        self._shown = -1.0  # the progress last printed
+        self._glanced = 0.0  # time of the last line
         self._noted = -STATUS_SECONDS  # time of the last write of the status
         self._skipped = 0  # skipped steps that were reported
 
@@ -61,13 +61,8 @@ class Record(pl.Callback):
         self._since = time.monotonic()
         self._said = trainer.global_step  # read before the interruption; with accumulation a step has several batches
         self._skipped = cast(Pretrainer, pl_module).skipped
-        if self.console.is_terminal:
-            columns = "{task.percentage:>3.0f}%", "loss {task.fields[loss]}", "{task.fields[rate]}"
-            self.bar = Progress(TextColumn("pretraining"), BarColumn(), *map(TextColumn, columns), console=self.console)
-            self.bar.add_task("", total=1.0, loss="-", rate="")
-            self.bar.start()
-        elif not self.console.quiet:
-            self.line = notebook_line()
+        self._glanced = -GLANCE_SECONDS  # so that the first step is shown
+        self.shown = Shown(self.console, "pretraining")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,6 +79,8 @@ class Record(pl.Callback):
             self.first = mean_over_ranks(tally.sums["loss"] / tally.count)
         if step % self.every == 0 and step != self._said:
             self._read(trainer, module)
+        elif module.phase == "moving" and time.monotonic() - self._glanced >= GLANCE_SECONDS and not rank():
+            self._glance(module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count()
@@ -105,9 +102,8 @@ class Record(pl.Callback):
         self.close()
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        if self.shown is not None:
+            self.shown.close()
 
     def _count(self) -> None:
         """Add the seconds since the last call."""
@@ -140,19 +136,22 @@ class Record(pl.Callback):
         for logger in self.loggers:
             logger.log_metrics(about | values, trainer.global_step)
 
+    def _glance(self, pl_module: Pretrainer) -> None:
+        """Show the loss of this process since the logs were read; they stay unread."""
+        tally = pl_module.tally["train"]
+        if tally.count:
+            self._show(pl_module, float(tally.sums["loss"] / tally.count))
+
     def _show(self, pl_module: Pretrainer, loss: float) -> None:
         if rank():
             return  # only process 0 prints
+        self._glanced = time.monotonic()
         done, seconds = pl_module.progress, pl_module.clock.seconds
-        left = seconds * (1 - done) / max(done, 1e-9)
-        rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s  {left:,.0f} s left"
-        if time.monotonic() - self._noted >= STATUS_SECONDS:
-            self._noted = time.monotonic()
+        left = seconds * (1 - done) / done if done else None
+        if self._glanced - self._noted >= STATUS_SECONDS or done >= 1:
+            self._noted = self._glanced
             write_status(self.folder, Status("pretraining", done, loss, left))
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=done, loss=f"{loss:.4f}", rate=rate)
-        elif self.line is not None:
-            self.line(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}")
-        elif int(done * 10) > int(self._shown * 10):
-            self.console.print(f"pretraining {done:4.0%}  loss {loss:.4f}  {rate}", highlight=False)
-            self._shown = done
+        if self.shown is not None:
+            rate = f"{pl_module.examples / max(seconds, 1e-9):,.0f} examples/s"
+            said = [f"loss {loss:.4f}", rate, *([] if left is None else [f"{duration(left)} left"])]
+            self.shown.show(done, "  ".join(said))

@@ -1,4 +1,8 @@
-"""Figures of a pretext task, as pictures or text: x, y and, if available, the prediction, by name and shape."""
+"""Figures of a pretext task, as pictures or text: x, y and, if available, the prediction, by name and shape, or as the
+objective says them in words."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +16,18 @@ from ssl_runner.interfaces import (
     Data,
     DataSpec,
     ImageSpec,
+    InPieces,
     Objective,
     Predicts,
     SplitName,
+    Tells,
+    TellsInText,
     TextSpec,
     VideoSpec,
 )  # fmt: skip
 from ssl_runner.nn.pictures import drawn_as, pictures
 
+EXAMPLES = 8  # of a picture
 UNK, SEP, MASK, EOS = "\N{REPLACEMENT CHARACTER}", "|", "\N{FULL BLOCK}", "\N{PILCROW SIGN}"  # as they are drawn
 
 
@@ -32,23 +40,35 @@ def task_figure(objective: Objective, batch: Batch, spec: DataSpec, predict: boo
 
 def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: bool) -> Passages:
     """Fields of one row of ids an example, (B, ...) int64, as text; a number an example as that number."""
-    parts = _parts(objective, batch, predict)
-    count = len(batch.data)
     reader = Reader(spec)
-    rows = {"example": [reader(ids) for ids in batch.data.tolist()]}
-    for part, value in parts.items():
-        for name, field in _fields(part, value).items():
-            if field.dtype != torch.int64 or len(field) != count:
-                continue
-            if field.ndim == 1:
-                rows[name] = [str(number) for number in field.tolist()]
-            if field.ndim == 2:
-                rows[name] = [reader(ids) for ids in field.tolist()]
-    if any(row == rows["example"] for name, row in rows.items() if name != "example"):
+    rows: dict[str, Sequence[str]] = {"example": [reader(ids) for ids in batch.data.tolist()]}
+    for part in _parts(objective, batch, predict):
+        if isinstance(part.task, TellsInText) and part.role == "x":
+            rows |= _rows_of_text(part, reader)  # its first tensor is text
+            rows = {name: row for name, row in rows.items() if name != "example"}
+        elif isinstance(part.task, TellsInText):
+            said = part.task.passages(part.x, part.value, reader)
+            rows |= {f"{part.name}, {what}": texts for what, texts in said.items()}
+        else:
+            rows |= _rows_of_text(part, reader)
+    if any(row == rows.get("example") for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
     ends = "" if spec.special.eos is None else f"{EOS} the end of a sentence, "
     said = f"{MASK} a hidden token, {ends}{SEP} the end of a segment or document"
     return Passages(rows, f"{said}, {UNK} a word that the vocabulary lacks.")
+
+
+def _rows_of_text(part: "Part", reader: "Reader") -> dict[str, Sequence[str]]:
+    """Fields of one row of ids an example as text; a number an example as that number, or as what it says."""
+    rows: dict[str, Sequence[str]] = {}
+    for name, field in _fields(part.name, part.value).items():
+        if field.dtype != torch.int64 or len(field) != part.count:
+            continue
+        if field.ndim == 1:
+            rows[name] = _words(part, field)
+        if field.ndim == 2:
+            rows[name] = [reader(ids) for ids in field.tolist()]
+    return rows
 
 
 class Reader:
@@ -66,7 +86,7 @@ class Reader:
         self.pad = special.pad
         self.tokenizer = Tokenizer.from_str(spec.tokenizer)
 
-    def __call__(self, ids: list[int]) -> str:
+    def __call__(self, ids: Sequence[int]) -> str:
         shown: list[str] = []
         run: list[int] = []
         for each in [*ids, self.pad]:
@@ -85,21 +105,21 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     """
     clips = isinstance(spec, VideoSpec)
     channels = spec.channels if isinstance(spec, ImageSpec) else 1
-    parts = _parts(objective, batch, predict)
     count = len(batch.data)
     rows = {"example": pictures(batch.data if batch.data.ndim > 3 else _gray(batch.data))}
-    words: dict[str, list[str]] = {}
-    for part, value in parts.items():
-        for name, field in _fields(part, value).items():
+    words: dict[str, Sequence[str]] = {}
+    for part in _parts(objective, batch, predict):
+        if part.role == "x" and isinstance(part.task, InPieces):
+            part = part._replace(value=part.task.apart(part.value))
+        for name, field in _fields(part.name, part.value).items():
             rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count, channels)
             if field.shape == (count,) and not field.is_floating_point():
-                words[name] = [str(each) for each in field.tolist()]
+                told = isinstance(part.task, Tells) and part.role == "y"
+                words["" if told else name] = _words(part, field)
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
     seen = [name for name in rows if name.startswith("x")] or list(rows)
-    captions = [
-        ", ".join(f"{name.removeprefix('y of ')} = {each[i]}" for name, each in words.items()) for i in range(count)
-    ]
+    captions = [", ".join(_caption(name, each[i]) for name, each in words.items()) for i in range(count)]
     kind = Clips if clips else Pictures
     note = _sentence(rows, words) + drawn_as(channels)
     return kind(rows, {seen[-1]: captions} if words else {}, note)
@@ -111,7 +131,33 @@ def spread(data: Data, split: SplitName, count: int, device: torch.device) -> Ba
     return chosen(data, split, torch.linspace(0, n - 1, min(count, n)).long(), device)
 
 
-def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, object]:
+class Part(NamedTuple):
+    """x, y or what is predicted of y, of an objective or of one of several."""
+
+    name: str  # "x", "y of rotation"
+    role: str  # "x", "y", "predicted"
+    task: Objective[Any, Any]
+    x: Any
+    value: Any
+    count: int  # examples
+
+
+def _words(part: Part, field: Tensor) -> Sequence[str]:
+    """A number an example in words, where the task has words for it."""
+    if part.role != "x" and isinstance(part.task, Tells):
+        return part.task.tell(field)
+    return [str(number) for number in field.tolist()]
+
+
+def _caption(name: str, said: str) -> str:
+    if not name:
+        return said
+    if name.startswith("predicted"):
+        return f"{name}: {said}"
+    return f"{name.removeprefix('y of ')} = {said}"
+
+
+def _parts(objective: Objective, batch: Batch, predict: bool) -> list[Part]:
     """x, y, and what is predicted of y, of each part where there are several; the objective's mode stays as it was."""
     training = objective.training
     objective.eval()
@@ -121,11 +167,12 @@ def _parts(objective: Objective, batch: Batch, predict: bool) -> dict[str, objec
         if isinstance(objective, Combines):
             each = zip(objective.combined().items(), x, y, strict=True)
             tasks = {f" of {name}": (task, its_x, its_y) for (name, task), its_x, its_y in each}
-        parts: dict[str, object] = {}
+        parts = []
         for name, (task, its_x, its_y) in tasks.items():
-            parts |= {f"x{name}": its_x, f"y{name}": its_y}
+            said = {"x": its_x, "y": its_y}
             if predict and isinstance(task, Predicts):
-                parts[f"predicted{name}"] = task.predict(its_x)
+                said["predicted"] = task.predict(its_x)
+            parts += [Part(f"{role}{name}", role, task, its_x, each, len(batch.data)) for role, each in said.items()]
     objective.train(training)
     return parts
 
@@ -168,7 +215,7 @@ def _clip_rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
     return {}
 
 
-def _sentence(rows: dict[str, np.ndarray], words: dict[str, list[str]]) -> str:
+def _sentence(rows: dict[str, np.ndarray], words: dict[str, Sequence[str]]) -> str:
     """What the picture shows, in words."""
-    said = " and ".join(f"{name} as a number" for name in words)
+    said = " and ".join(name or "the answer y" for name in words)
     return f"From above: {'; '.join(rows)}" + (f"; {said} below." if said else ".")

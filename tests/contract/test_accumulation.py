@@ -31,7 +31,7 @@ UNEQUAL = "a mean over words that are drawn, of which two batches hold unequal n
 APART = {
     "simclr": IN_BATCH, "simclr with a queue": IN_BATCH, "simclr with labels": IN_BATCH,
     "exemplar_triplet": IN_BATCH, "simcse": IN_BATCH, "cpc_video": IN_BATCH, "sum": IN_BATCH, "clip": IN_BATCH,
-    "swav": OVER_BATCH, "barlow_twins": OVER_BATCH, "vicreg": OVER_BATCH,
+    "nnclr": IN_BATCH, "swav": OVER_BATCH, "barlow_twins": OVER_BATCH, "vicreg": OVER_BATCH, "lejepa": OVER_BATCH,
     "skip_gram": UNEQUAL,
 }  # fmt: skip
 UNTRIED = {"cpc": IN_BATCH, "cpc_text": IN_BATCH}  # by their places in the batch: no half can be given them

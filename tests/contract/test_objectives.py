@@ -53,7 +53,8 @@ from ssl_runner.testing.objectives import (  # noqa: F401
     test_what_shows_a_collapse_is_logged_and_has_not_come,
 )
 
-BACKBONE = {"mae": ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"],
+PATCHES = ["backbone=vit_micro", "backbone.dim=32", "backbone.depth=1", "backbone.heads=2"]
+BACKBONE = {"mae": PATCHES, "ijepa": PATCHES, "simmim": PATCHES, "ibot": PATCHES,
             "vq": ["backbone.widths=[8,16,16]"]}  # fmt: skip
 SMALL = ["evaluation=[]", "logger=none"]
 READERS = {  # of text: kind of encoder -> one that is small
@@ -111,7 +112,7 @@ def config_on(name: str, network: str) -> Config:
         chosen.objective["decoder_widths"] = [8] * (
             (spec.width // side).bit_length() - 1
         )  # as often as the network halves the sides
-    if issubclass(backbone, PatchEncoder) and name in ("dino", "swav"):
+    if issubclass(backbone, PatchEncoder) and name in ("dino", "lejepa", "swav"):
         chosen.objective["small_views"]["size"] = None  # it reads images of one size
     return chosen
 

@@ -76,7 +76,7 @@ def test_ctrl_c_twice_does_not_wait(
 
     ended = said(capsys, tmp_path, twice, OFTEN)
     signal.signal(signal.SIGINT, before)
-    assert ended == (130, "interrupted; the same command resumes from the last checkpoint, if there is one\n")
+    assert ended == (130, "interrupted after step 4, which is saved; the same command resumes from there\n")
     assert checkpoint_files.find(folder_of(tmp_path)).newest.step == 4
 
 
@@ -88,7 +88,7 @@ def test_a_request_outside_of_pretraining_is_heeded_at_once(
         with pytest.raises(SystemExit, match="143"), refusals():
             do(tmp_path)
     assert capsys.readouterr().err == (
-        "stopped by SIGTERM; the same command resumes from the last checkpoint, if there is one\n"
+        "stopped by SIGTERM after step 8, which is saved; the same command resumes from there\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 
@@ -214,7 +214,7 @@ def test_out_of_memory_names_what_takes_it(
     assert error.endswith(
         "step 4 is saved; the same command resumes from there. Lower batch_size (32), and raise "
         "trainer.accumulate (1) by the same factor to keep the examples per step; trainer.precision=bfloat16 "
-        "(now float32) halves the memory of activations\n"
+        "(now float32) halves the memory of activations, and trainer.recompute=blocks keeps few of them\n"
     )
     assert weights(do(tmp_path)) == weights(whole)
 

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import do, folder_of, in_batch, rows, weights
+from composed import composed
+from small_runs import SMALL, do, folder_of, in_batch, rows, weights
+from undrawn import undrawn
 
+from ssl_runner.commands.run import run
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.config.request import RunRequest
 from ssl_runner.results.result import read_result
 from ssl_runner.runtime import checkpoint_files
 from ssl_runner.runtime.signals import Stopped
@@ -117,6 +121,35 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(
     assert why in said
     assert "resuming from step 4 (last-1.ckpt)" in said
     same(again, whole)
+
+
+BASE = [word for word in SMALL if not word.startswith(("dataset", "objective", "trainer.watch"))]
+SEVERAL = {  # objectives of more than one network, or of more than one loss
+    "clip": [
+        *BASE, "dataset=halves", "dataset@dataset.images=fake_images", "dataset.images.examples=110",
+        "dataset.images.test_examples=20", "dataset.kept=top", "domain=natural", "objective=clip",
+        "objective.other.widths=[4,8]",
+    ],
+    "sum": [
+        *SMALL[:5], *BASE, "objective=sum", "objective/parts=[rotation,moco]", "objective.parts.moco.queue=64",
+        "objective.weighting=uncertainty",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SEVERAL.values(), ids=SEVERAL)
+def test_every_part_of_an_objective_goes_on(tmp_path: Path, words: list[str]) -> None:
+    """The second encoder and its statistics; momentum copies, queues and weights of a sum's parts."""
+
+    def go(output: Path) -> Path:
+        with undrawn():
+            return run(RunRequest.of(composed(words, output=str(output)), words))
+
+    for batch in (5, 2):  # in the second epoch, and then once more
+        with in_batch(batch, lambda _: signal.raise_signal(signal.SIGTERM)), pytest.raises(Stopped):
+            go(tmp_path / "stopped")
+    same(go(tmp_path / "stopped"), go(tmp_path / "whole"))
 
 
 def test_must_refuses_where_there_is_nothing_to_go_on_from(

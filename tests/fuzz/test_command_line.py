@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -30,25 +31,36 @@ AXES = (
 OPTIONS = {axis: list(options(axis)) for axis in AXES}
 
 
+@cache
 def target(axis: str, option: str) -> type[Any]:
     return locate(yaml.safe_load(options(axis)[option].read_text())["_target_"])
+
+
+@cache
+def hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls.__init__)
+
+
+@cache
+def gives(dataset: str) -> type[Any]:
+    """The kind of spec that a dataset offers."""
+    return get_type_hints(target("dataset", dataset).spec.fget)["return"]
 
 
 def fitting() -> list[tuple[str, str, str]]:
     """Every dataset with every objective and backbone that go together, by their annotations."""
     found = []
     for objective in OPTIONS["objective"]:
-        hints = get_type_hints(target("objective", objective).__init__)
+        task = target("objective", objective)
         for backbone in OPTIONS["backbone"]:
             cls = target("backbone", backbone)
-            if not issubclass(cls, hints["encoder"]):
+            if not issubclass(cls, hints(task)["encoder"]):
                 continue
-            reads = get_type_hints(cls.__init__)["spec"], hints["spec"]
+            reads = hints(cls)["spec"], hints(task)["spec"]
             for dataset in OPTIONS["dataset"]:
-                gives = get_type_hints(target("dataset", dataset).spec.fget)["return"]
-                if target("objective", objective).reads_pairs and not issubclass(target("dataset", dataset), Paired):
+                if task.reads_pairs and not issubclass(target("dataset", dataset), Paired):
                     continue
-                if all(issubclass(gives, each) for each in reads):
+                if all(issubclass(gives(dataset), each) for each in reads):
                     found.append((dataset, objective, backbone))
     return found
 

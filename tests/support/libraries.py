@@ -72,5 +72,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> option of conf/ba
 }
 
 # What cuts images of 32 pixels into parts that are smaller than a cell of the network's grid, which cannot read them.
-TOO_SMALL = {("timm's ConvNeXt", name) for name in ("clip", "cpc", "dino", "jigsaw", "relative_position", "swav")}
+TOO_SMALL = {
+    ("timm's ConvNeXt", name) for name in ("clip", "cpc", "dino", "jigsaw", "lejepa", "relative_position", "swav")
+}
 TOO_SMALL |= {("transformers' DINOv2", "clip")}  # it reads square images, and halves are not

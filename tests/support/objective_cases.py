@@ -57,6 +57,7 @@ SMALL = {  # what would be slow, or is as long as the batch
     "next_frame": ["backbone.pool=mean"],
     "exemplar_triplet": ["objective.ranks=all"],
     "moco": ["objective.queue=20"],
+    "nnclr": ["objective.queue=20"],
     "simclr": ["objective.ranks=all"],
     "vq": ["objective.decoder_widths=[16,8]", "objective.codes=7"],
     "glove": ["objective.entries=4096"],

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssl_runner.data.any.splits import at, check_part
 from ssl_runner.data.any.tensors import (
     EpochOrder,
     MovingWindows,
@@ -47,10 +48,20 @@ class DataModule(pl.LightningDataModule):
     """Load a source once, and iterate over "pretrain" in a seeded order and over "val" in its own order.
 
     Batches are as stored: `spec.to_input` is called on the device. Of `ranks` processes that train together each gets
-    its part of every batch; `batch_size` is what all of them get.
+    its part of every batch; `batch_size` is what all of them get. "pretrain" has so many `examples`, or all: a random
+    part that follows from the seed, smaller ones within larger ones; of running text, its beginning.
     """
 
-    def __init__(self, source: DataSource, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        source: DataSource,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        examples: int | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         super().__init__()
@@ -61,7 +72,9 @@ class DataModule(pl.LightningDataModule):
         self.spec: DataSpec = source.spec
         self.moving = False  # whether windows of running text begin elsewhere in each epoch
         self.seen = 0  # examples of the first epoch that a run which goes on has seen before
+        self._most = examples
         self._splits: Mapping[SplitName, Examples] | None = None
+        self._chosen: Tensor | None = None  # (n,) int64, ascending: places of the part of "pretrain"; None: all
 
     def prepare_data(self) -> None:
         """Load on the first process of each machine, so that the others find downloaded and decoded files."""
@@ -72,10 +85,32 @@ class DataModule(pl.LightningDataModule):
 
     def _load(self) -> Mapping[SplitName, Examples]:
         if self._splits is None:
-            self._splits = self.source.load()
-            whole = self.source.length() if isinstance(self.source, Streams) else len(self._splits["pretrain"].label)
+            splits = self.source.load()
+            streams = isinstance(self.source, Streams)
+            whole = self.source.length() if isinstance(self.source, Streams) else len(splits["pretrain"].label)
+            if self._most is not None:
+                check_part(self._most, None if streams else whole)
+                splits = {**splits, "pretrain": self._part(splits["pretrain"], self._most)}
+                whole = self._most
+            self._splits = splits
             self.spec = replace(self.source.spec, size=whole)
         return self._splits
+
+    def _part(self, examples: Examples, size: int) -> Examples:
+        """So many of a split."""
+        text = running(examples.data)
+        if text is not None:
+            self._chosen = torch.arange(size)
+            length = examples.data.shape[1]
+            own = text[: size * (length - 1) + 1].clone()  # windows move within it
+            return Examples(own.as_strided((size, length), (length - 1, 1)), examples.label[:size])
+        order = torch.randperm(len(examples.label), generator=torch.Generator().manual_seed(self.seed))
+        self._chosen = order[:size].sort().values
+        return at(examples, self._chosen)
+
+    def _of(self, split: SplitName, values: Tensor) -> Tensor:
+        """What a source says of all examples of a split, (n, ...), of those that are used."""
+        return values if split != "pretrain" or self._chosen is None else values[self._chosen]
 
     def examples(self, split: SplitName) -> Examples:
         return self._load()[split]
@@ -85,40 +120,49 @@ class DataModule(pl.LightningDataModule):
         self._load()
         if not isinstance(self.source, Masked):
             raise ValueError("these data have no masks")
-        return self.source.masks(split)
+        return self._of(split, self.source.masks(split))
 
     def boxes(self, split: SplitName) -> Boxes:
         """`Boxed.boxes`, of a source that has them. Raises ValueError for another."""
         self._load()
         if not isinstance(self.source, Boxed):
             raise ValueError("these data have no boxes")
-        return self.source.boxes(split)
+        boxes = self.source.boxes(split)
+        if split != "pretrain" or self._chosen is None:
+            return boxes
+        kept = torch.isin(boxes.image, self._chosen)
+        part = Boxes(*(each[kept] for each in boxes))
+        return part._replace(image=torch.searchsorted(self._chosen, part.image))
 
     def tags(self, split: SplitName) -> Tensor:
         """`Tagged.tags`, of a source that has them. Raises ValueError for another."""
         self._load()
         if not isinstance(self.source, Tagged):
             raise ValueError("these data have no labels of several classes per image")
-        return self.source.tags(split)
+        return self._of(split, self.source.tags(split))
 
     def videos(self, split: SplitName) -> Tensor | None:
         """`OfVideos.videos`; None of a source of other examples."""
         self._load()
-        return self.source.videos(split) if isinstance(self.source, OfVideos) else None
+        videos = self.source.videos(split) if isinstance(self.source, OfVideos) else None
+        return None if videos is None else self._of(split, videos)
 
     def tasks(self, split: SplitName) -> Sequence[Task]:
         """`OfTasks.tasks`, of a source that has them. Raises ValueError for another."""
         self._load()
         if not isinstance(self.source, OfTasks):
             raise ValueError("these data have no tasks")
-        return self.source.tasks(split)
+        tasks = self.source.tasks(split)
+        if split != "pretrain" or self._chosen is None:
+            return tasks
+        return [tasks[place] for place in self._chosen.tolist()]
 
     def others(self, split: SplitName) -> Tensor:
         """`Paired.others`, of a source that has them. Raises ValueError for another."""
         self._load()
         if not isinstance(self.source, Paired):
             raise ValueError("these data have no second view of each example")
-        return self.source.others(split)
+        return self._of(split, self.source.others(split))
 
     def statistics(self, other: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all pixels of "pretrain", exact: (C,) and (C,), in [0, 1];

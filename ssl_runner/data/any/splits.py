@@ -57,6 +57,15 @@ def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, 
     return rest, held
 
 
+def check_part(size: int, whole: int | None) -> None:
+    """Raise ValueError for more pretraining examples than there are. `whole`: None of data that are streamed."""
+    key = f"pretrain_examples is {size}"
+    if whole is None:
+        raise ValueError(f"{key}, and these data are streamed; set it to null")
+    if size > whole:
+        raise ValueError(f"{key}; it must be at most {whole}, the number of pretraining examples, or null")
+
+
 def at(examples: Examples, index: Tensor) -> Examples:
     """A copy of those at the places `index`."""
     return Examples(*(part[index] for part in examples))

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.mapped import mapped
+from ssl_runner.data.any.progress import loop
 from ssl_runner.interfaces import Stored
 
 if TYPE_CHECKING:
@@ -148,21 +148,16 @@ def _open(folder: Path, how: Decoding, n: int | None) -> Decoded:
 
 
 def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     broken: list[tuple[int, str]] = []
     labels: list[int | str] = []
     deep = highest = brightest = read = 0
-    console = Console(file=sys.stderr)
     with (
         ThreadPoolExecutor(
             workers
         ) as pool,  # threads: Pillow decodes and resizes without holding the interpreter's lock
         (made / f"images.{how.stored}").open("wb") as out,
-        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
+        loop("decoding images", items.n) as progress,
     ):
-        task = progress.add_task("decoding images", total=items.n)
         rows = items.rows()
         while some := list(itertools.islice(rows, TOGETHER)):
             for place, (image, label) in enumerate(pool.map(partial(_item, how), some), read):
@@ -176,7 +171,7 @@ def _decode_into(made: Path, items: Items, how: Decoding, workers: int) -> None:
                 if image.highest is not None:
                     deep, highest = deep + 1, max(highest, image.highest)
             read += len(some)
-            progress.advance(task, len(some))
+            progress.advance(len(some))
         out.flush()
         os.fsync(out.fileno())
     about = {"broken": broken, "deep": deep, "highest": highest, "brightest": brightest, "n": read}

@@ -9,10 +9,9 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, Unpack, get_args
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.mapped import mapped
+from ssl_runner.data.any.progress import loop
 from ssl_runner.data.any.splits import stratified
 from ssl_runner.data.any.tables import LONG
 from ssl_runner.data.text.documents import Document
@@ -170,7 +170,7 @@ class Corpus:
         """Write a whole corpus into the folder `made`; `size` of its files, bytes. `tokenizer`: None to learn it."""
         from tokenizers import Tokenizer
 
-        with tempfile.TemporaryDirectory(dir=made.parent) as temporary, _progress() as advance:
+        with tempfile.TemporaryDirectory(dir=made.parent) as temporary, _Advance() as advance:
             advance.begin("reading text", size)
             staged = {
                 part: _stage(Path(temporary) / part, read(), self.sentences, advance) for part, read in parts.items()
@@ -585,31 +585,19 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-class _Advance:
-    """A progress bar by bytes of text."""
+class _Advance(ExitStack):
+    """How far a corpus is read, by bytes of text."""
 
-    def __init__(self, progress: Any) -> None:
-        self.progress = progress
-        self.task: Any = None
+    def __init__(self) -> None:
+        super().__init__()
         self.waiting = 0
 
     def begin(self, what: str, size: int) -> None:
-        if self.task is not None:
-            self.progress.remove_task(self.task)
-        self.task = self.progress.add_task(what, total=size)
+        self.close()  # the loop before
+        self.loop, self.waiting = self.enter_context(loop(what, size)), 0
 
     def __call__(self, size: int) -> None:
         self.waiting += size
         if self.waiting >= TOGETHER // 8:
-            self.progress.advance(self.task, self.waiting)
+            self.loop.advance(self.waiting)
             self.waiting = 0
-
-
-@contextmanager
-def _progress() -> Iterator[_Advance]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=sys.stderr)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield _Advance(progress)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ssl_runner.data.any.folders import PARTS
 from ssl_runner.data.any.mapped import mapped
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.interfaces import DataSource, Examples, SplitName, VideoSpec
 
 if TYPE_CHECKING:
@@ -164,14 +164,10 @@ def _open(folder: Path, cut: Cut) -> Clips:
 
 
 def _read_into(made: Path, root: Path, files: Sequence[Path], cut: Cut) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
     counts: list[int] = []
     broken: list[str] = []
-    console = Console(file=sys.stderr)
     with (made / "clips.uint8").open("wb") as out:
-        for file in track(files, "decoding videos", console=console, disable=not console.is_terminal, transient=True):
+        for file in tracked(files, "decoding videos"):
             start, count = out.tell(), 0
             try:
                 for clip in read_clips(file, cut):

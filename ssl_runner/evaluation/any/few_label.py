@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of, predictions
 from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_few, fit_probe
@@ -58,7 +59,10 @@ class FewLabel(Evaluator):
                 f"{self.key}.per_class is {self.per_class}, and the smallest class of train has {smallest} "
                 "examples; list smaller numbers, or a fraction"
             )
-        fits = {few: self._fit(subject, train, features["val"], subset) for few, subset in subsets.items()}
+        fits = {
+            few: self._fit(subject, train, features["val"], subset)
+            for few, subset in tracked(list(subsets.items()), "subsets of the labels")
+        }
         metrics: list[Metric] = []
         said: list[Predictions] = []
         curve: dict[int, float] = {}

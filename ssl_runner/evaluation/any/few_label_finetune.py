@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.data.any.splits import nested_subsets
 from ssl_runner.evaluation.any.accuracies import accuracy_of
 from ssl_runner.evaluation.any.few_label import about, by_labels
@@ -55,7 +56,7 @@ class FewLabelFineTune(Evaluator):
         start = calibrated(subject, self.recipe)
         metrics: list[Metric] = []
         measured, curve = {}, {}
-        for few, subset in subsets.items():
+        for few, subset in tracked(list(subsets.items()), "subsets of the labels"):
             examples = Examples(train.data[subset], train.label[subset])
             network, found_out = self.tuned(subject, start, examples)
             found = tuned_accuracies(network, subject, self.recipe.batch_size, condition=few.condition)

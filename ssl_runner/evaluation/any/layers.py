@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.accuracies import accuracies, accuracy_of
 from ssl_runner.evaluation.any.logistic import Grid, fit_probe
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, sizes
@@ -31,7 +32,7 @@ class Layers(Evaluator):
         device = subject.device
         found: dict[int, list[Metric]] = {}
         chosen, measured = {}, {}
-        for layer in range(-1, -_count(subject) - 1, -1):
+        for layer in tracked(range(-1, -_count(subject) - 1, -1), "blocks"):
             features = {split: subject.features(split, str(layer)) for split in TOLD}
             fit = fit_probe(subject, str(layer), self.grid)
             logits = {split: fit.logits(features[split].data.to(device)).cpu() for split in TOLD}
@@ -51,9 +52,9 @@ class Layers(Evaluator):
             ),
             {
                 "accuracy by depth": Lines(
-                    x=range(1, len(found) + 1),
+                    x=list(reversed(found)),
                     y={"accuracy": [accuracy_of(found[layer], "test") for layer in reversed(found)]},
-                    x_label="block, from the input",
+                    x_label="layer: a block, counted from the output",
                     y_label="accuracy on test",
                     note="A linear classifier on the frozen output of each block.",
                 )

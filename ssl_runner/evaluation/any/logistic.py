@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.interfaces import Examples, Subject
 
 MOMENTUM = 0.9
@@ -174,7 +175,7 @@ def _descend(z: Tensor, y: Tensor, classes: int, rates: Tensor, decays: Tensor, 
     rows = torch.arange(size, device=z.device)
     per_epoch = n // size
     generator = torch.Generator().manual_seed(seed)
-    for step in range(grid.steps):
+    for step in tracked(range(grid.steps), "training the classifier"):
         place = step % per_epoch
         if place == 0:
             order = torch.randperm(n, generator=generator).to(z.device)

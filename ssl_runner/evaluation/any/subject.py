@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.data.any.tensors import chosen
 from ssl_runner.interfaces import Batch, Data, DataSpec, Encoder, Examples, Made, SplitName, Subject, TextEncoder
 from ssl_runner.results.metrics import Split
@@ -103,7 +104,7 @@ def extract(
     """
     parts: list[dict[str, Tensor]] = []
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for chunk in data.split(batch_size):
+        for chunk in tracked(data.split(batch_size), "features"):
             features = encoder(within_reach(encoder, spec.to_input(chunk.to(device))), layers=layers)
             blocks = enumerate(features.layers if layers else ())
             found = {"pooled": features.pooled} | {str(i - len(features.layers)): block for i, block in blocks}
@@ -144,7 +145,7 @@ def sizes(subject: Subject, *splits: Split) -> dict[str, int]:
 
 def batches(subject: Subject, split: Split, order: Tensor, size: int) -> Iterator[Batch]:
     """The examples of a split at the places `order`, (m,) int64, `size` at once, as input, on the subject's device."""
-    for index in order.split(size):
+    for index in tracked(order.split(size), f"examples of {split}"):
         yield chosen(subject.data, split, index, subject.device)
 
 

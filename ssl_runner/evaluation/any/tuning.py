@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.accuracies import accuracies
 from ssl_runner.evaluation.any.subject import (
     TOLD,
@@ -174,7 +175,7 @@ def minimize(network: nn.Module, recipe: Recipe, n: int, loss_at: Callable[[Tens
     optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
     size, steps = min(recipe.batch_size, n), recipe.steps(n)
     network.train()
-    for step in range(steps):
+    for step in tracked(range(steps), "training"):
         place = step % (n // size)
         if place == 0:
             order = torch.randperm(n)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded, sizes
 from ssl_runner.evaluation.any.tuning import Recipe, calibrated, minimize
 from ssl_runner.evaluation.images.average_precision import Precision, average_precision, check_backend
@@ -165,7 +166,7 @@ class Detection(Evaluator):
 
     def _inputs(self, subject: Subject, split: Any) -> Iterator[Tensor]:
         spec = subject.data.spec
-        for part in subject.data.examples(split).data.split(self.recipe.batch_size):
+        for part in tracked(subject.data.examples(split).data.split(self.recipe.batch_size), f"images of {split}"):
             yield resized(spec.to_input(part.to(subject.device)), self.size)
 
     def _found(self, network: Detector, subject: Subject, split: Split) -> list[Found]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_runner.data.any.tensors import chosen
+from ssl_runner.evaluation.any.energy import energy_distance
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.figures import Pictures
 from ssl_runner.interfaces import Batch, Finding, Generates, Inspection, Objective, SplitName, Subject
@@ -109,13 +110,3 @@ class Samples(Inspection):
             rows[f"second number {second:.2f}"], channels = pictures(decoded), decoded.shape[1]
         note = "Images of all codes, in equal steps of the prior's probability; the first number grows to the right."
         return Pictures(rows, note=note + drawn_as(channels))
-
-
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Between two clouds of points, (n, ...) and (m, ...), n, m >= 2, without bias: near 0, also below, if alike."""
-    x, y = (z.flatten(1).cpu().double() for z in (x, y))  # not every device has float64
-
-    def within(z: Tensor) -> Tensor:
-        return torch.cdist(z, z).sum() / (len(z) * (len(z) - 1))  # none with itself
-
-    return (2 * torch.cdist(x, y).mean() - within(x) - within(y)).item()

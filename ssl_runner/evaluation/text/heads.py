@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.logistic import Grid, LinearFit, fit_linear
 from ssl_runner.evaluation.any.subject import evaluating, seeded, within_reach
@@ -200,7 +201,7 @@ def start(subject: Subject, encoder: nn.Module, layer: str, unit: Unit, ids: Ten
 def outputs_of(network: nn.Module, ids: Tensor, device: torch.device) -> Tensor:
     """(n, ...) on the CPU: outputs of a network in eval mode."""
     with evaluating(network), torch.inference_mode():
-        parts = [network(part.long().to(device)).float().cpu() for part in ids.split(BATCH)]
+        parts = [network(part.long().to(device)).float().cpu() for part in tracked(ids.split(BATCH), "texts")]
     return torch.cat(parts)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.subject import evaluating
 from ssl_runner.evaluation.text.data import encodings, fingerprint, padded, read_text, tokenizer_of
 from ssl_runner.evaluation.text.reading import text_spec
@@ -157,7 +158,7 @@ def sentence_scores(
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))  # rows of like length together
     found = torch.empty(len(rows), dtype=torch.float64)
     with evaluating(model), torch.inference_mode():
-        for first in range(0, len(order), batch_size):
+        for first in tracked(range(0, len(order), batch_size), "sentences"):
             places = order[first : first + batch_size]
             tokens = padded([rows[place] for place in places], spec.special.pad).long().to(device)
             if isinstance(objective, PredictsHidden):

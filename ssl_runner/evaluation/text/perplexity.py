@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.subject import TOLD, evaluating
 from ssl_runner.evaluation.text.tokens import running_text, token_counts
 from ssl_runner.figures import Lines
@@ -143,7 +144,8 @@ class Perplexity(Inspection):
         places = windows.shape[1] - 1
         nats, count = 0.0, 0
         sums, seen = torch.zeros(places, dtype=torch.float64), torch.zeros(places, dtype=torch.float64)
-        for part, new in zip(windows.split(self.batch_size), fresh.split(self.batch_size), strict=True):
+        parts = list(zip(windows.split(self.batch_size), fresh.split(self.batch_size), strict=True))
+        for part, new in tracked(parts, "windows"):
             loss = -objective.log_likelihood(part.long().to(device)).cpu().double()
             real = part[:, 1:] != pad
             once = real & (torch.arange(places) >= places - new[:, None])

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.scores import majority
 from ssl_runner.evaluation.any.subject import TOLD, evaluating
 from ssl_runner.evaluation.text.data import by_setting, padded, tokenizer_of
@@ -210,7 +211,7 @@ class Prompting(Inspection):
 
     def _answers(self, model: "Model", made: Cut, asked: Asked, ids: "Texts", k: int, most: int, seed: int) -> Answers:
         truth, found = asked.labels, Answers([], [])
-        for draw in range(self.draws if k else 1):
+        for draw in tracked(range(self.draws if k else 1), "draws of examples"):
             generator = torch.Generator().manual_seed(1000 * seed + draw)
             rows, blanks = [], []
             for pool in asked.pools:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.controls import BagOfWords
 from ssl_runner.evaluation.any.subject import evaluating, named_layer
 from ssl_runner.interfaces import Encoder, Features, Subject, TextEncoder, TextSpec
@@ -128,7 +129,7 @@ def read_texts(subject: Subject, reader: Reader, ids: Tensor) -> Tensor:
     order = (ids != encoder.special.pad).sum(dim=1).argsort(stable=True)  # texts of like length together
     parts = []
     with evaluating(encoder), torch.inference_mode():
-        for rows in order.split(BATCH):
+        for rows in tracked(order.split(BATCH), "texts"):
             parts.append(reader.to(subject.device)(encoder, ids[rows].long().to(subject.device)).float().cpu())
     found = torch.cat(parts)
     return finite(torch.empty_like(found).index_copy_(0, order, found))
@@ -139,7 +140,7 @@ def read_tokens(subject: Subject, reader: Reader, ids: Tensor, row: Tensor, colu
     encoder = text_encoder(subject.encoder)
     parts = []
     with evaluating(encoder), torch.inference_mode():
-        for first in range(0, len(ids), BATCH):
+        for first in tracked(range(0, len(ids), BATCH), "texts"):
             tokens = reader.to(subject.device)(encoder, ids[first : first + BATCH].long().to(subject.device))
             chosen = (row >= first) & (row < first + BATCH)
             parts.append(tokens[row[chosen] - first, column[chosen]].float().cpu())

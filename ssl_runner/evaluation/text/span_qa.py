@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.data.any.splits import stratified
 from ssl_runner.evaluation.any.scores import answer_f1, exact_match
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
@@ -353,7 +354,7 @@ def best_answers(
     """The most probable span of all windows of each question, at most `longest` tokens long."""
     scores, firsts, lasts, nones = [], [], [], []
     with evaluating(network), torch.inference_mode():
-        for ids in windows.ids.split(BATCH):
+        for ids in tracked(windows.ids.split(BATCH), "answers"):
             logits = network(ids.long().to(device)).float()
             score, first, last = best_spans(logits, longest)
             scores.append(score.cpu())

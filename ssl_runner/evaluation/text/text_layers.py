@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from ssl_runner.data.any.progress import tracked
 from ssl_runner.evaluation.any.scores import chunks
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
@@ -154,7 +155,7 @@ class TextLayers(OfFiles):
         classes = {"tags": len(self.set.tags), "entities": len(self.types), "spans": 2}[task]
         counts: dict[Split, list[Counts]] = {split: [] for split in TOLD}
         weights: list[float] = []
-        for last in range(layers["train"].shape[1]):
+        for last in tracked(range(layers["train"].shape[1]), "layers"):
             network = self._trained(subject, features["train"][:, : last + 1], asked["train"].label, classes)
             for split in TOLD:
                 predicted = answers(network, features[split][:, : last + 1], subject.device)

@@ -57,6 +57,7 @@ def refused(*overrides: str) -> str:
         (["batch_size=1"], "batch_size is 1; a contrastive loss needs other examples"),
         (["objective.views.crop_scale=[0.5,1.5]"], "objective.views.crop_scale"),
         (["objective.projector=[]"], "objective.projector is []"),
+        (["trainer.chunk=8"], "trainer.chunk is 8, and backbone=convnet normalizes over the batch"),
         (["objective=rotation", "dataset.width=24"], "images are 32 x 24; objective=rotation needs square ones"),
         (["objective=mae", "backbone=vit_micro", "backbone.patch=5"], "backbone.patch"),
         (["objective=supervised", "dataset.classes=0"], "objective=supervised needs labels"),
@@ -166,7 +167,7 @@ def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: st
     chosen.backbone.update({"depth": 1} if backbone.startswith(("vit", "bert", "gpt")) else {})
     chosen.backbone.update(libraries.SMALLER.get(backbone, {}))
     of_one_size = issubclass(target("backbone", backbone), PatchEncoder | MixtureEncoder)
-    if of_one_size and objective in ("swav", "dino"):
+    if of_one_size and objective in ("swav", "dino", "lejepa"):
         chosen.objective["small_views"]["size"] = None
     if objective == "vq" and backbone == "vgg19_bn":
         chosen.objective["decoder_widths"] = [8] * 5  # as often as it halves the sides

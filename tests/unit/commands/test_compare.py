@@ -129,7 +129,9 @@ def test_standard_output_has_it_alone(outputs: Path, capsys: Captured, options: 
 
 def test_files_beside_the_table(outputs: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr(ssl_runner.reporting.page, "write_comparison", lambda path, what: drawn.append((path, what)))
+    monkeypatch.setattr(
+        ssl_runner.reporting.page, "write_comparison", lambda path, what, **_: drawn.append((path, what))
+    )
     names = ["csv", "json", "markdown", "latex", "html"]
     options = [word for name in names for word in (f"--{name}", str(outputs / f"all.{name}"))]
     assert main([str(outputs), *options]) == 0

@@ -117,7 +117,13 @@ def _small(backbone: str, **settings: object) -> list[str]:
             {"config.json", "preprocessor_config.json"},
             "`pooler.dense.weight`",
         ),
-        ("torchvision", _small("torchvision", name="shufflenet_v2_x0_5"), {"config.json"}, "(num_classes=1024)\n"),
+        pytest.param(
+            "torchvision",
+            _small("torchvision", name="shufflenet_v2_x0_5"),
+            {"config.json"},
+            "(num_classes=1024)\n",
+            marks=pytest.mark.slow,
+        ),
         (
             "torchvision",
             _small("torchvision", name="mobilenet_v3_small", settings={"width_mult": 0.5}),

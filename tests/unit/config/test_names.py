@@ -32,7 +32,7 @@ from ssl_runner.config.names import (
     older_names,
 )
 from ssl_runner.config.paths import options
-from ssl_runner.config.schema import Config, Trainer, typed
+from ssl_runner.config.schema import Config, Sweep, Trainer, typed
 from ssl_runner.config.signatures import locate, parameters
 
 GROUPS = sorted((Path(__file__).parents[3] / "docs" / "runs").glob("*.jsonl"))
@@ -124,8 +124,8 @@ def test_every_name_of_now_is_there() -> None:
             assert option in options(group)
         elif key[0].isupper():
             locate(names.name_now(name))
-        elif owner in ("", "trainer"):
-            assert key in {"": Config, "trainer": Trainer}[owner].__annotations__, name
+        elif owner in ("", "trainer", "sweep"):
+            assert key in {"": Config, "trainer": Trainer, "sweep": Sweep}[owner].__annotations__, name
         elif owner == "evaluation":
             assert key in options(owner)
         elif owner.rpartition(".")[2][0].isupper():

@@ -30,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "dir": None,
     "init_timeout": 1.0,
     "finish_timeout": 5.0,
+    "examples": False,
 }
 
 
@@ -123,6 +124,34 @@ def test_two_runs_of_one_process_stay_apart(context: RunContext, fresh_wandb: Ca
     second.finish(success=True)
     found = [summary(folder) for folder in runs(context)]
     assert {f["name"]: (f["summary"]["loss"], f["exit_code"]) for f in found} == {"first": (1, 0), "second": (2, 0)}
+
+
+class Recorder:
+    """Takes the place of wandb's run."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, Any] = {}
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.sent |= values
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_examples_of_the_data_are_sent_only_where_it_is_asked_for(
+    context: RunContext, tmp_path: Path, asked: bool
+) -> None:
+    figures = {}
+    for name, kind in {"task": "pictures", "film": "clips", "text": "passages", "map": "heatmap", "own": ""}.items():
+        figures[name] = tmp_path / f"{name}.png"
+        Image.new("RGB", (5, 7), "red").save(figures[name])
+        if kind:
+            figures[name].with_suffix(".json").write_text(json.dumps({"kind": kind}))
+    wandb_run = logger(context, examples=asked)
+    wandb_run._run = recorder = Recorder()
+    wandb_run.log_figures(figures)
+    wandb_run.log_figures({"task": figures["task"]})
+    shown = {"figures/map", "figures/own"}
+    assert recorder.sent.keys() == shown | ({"figures/task", "figures/film", "figures/text"} if asked else set())
 
 
 def test_disabled_writes_nothing(context: RunContext, fresh_wandb: Callable[..., None]) -> None:

@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "dir": None,
     "init_timeout": 10.0,
     "finish_timeout": 20.0,
+    "examples": False,
 }
 COLUMNS = ["ratio", "accuracy", "verdict"]
 

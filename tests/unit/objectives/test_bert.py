@@ -389,3 +389,23 @@ def test_pseudo_log_likelihoods_against_a_loop_that_hides_one_token_after_the_ot
             states = objective.transform(objective.encoder(text).tokens[0, n])
             scores = objective.scores(states, objective.encoder.embedding)
             assert found[b, n].item() == pytest.approx(scores.log_softmax(0)[tokens[b, n]].item(), abs=1e-5)
+
+
+def test_answers_are_shown_in_their_gaps() -> None:
+    task = model()
+    x, y = task.split(sentences(8))
+    shown = task.passages(x, y, lambda ids: " ".join(map(str, ids)))["in their gaps"]
+    for text, whole in zip(shown, sentences(8).data.tolist(), strict=True):
+        assert text.replace("[", "").replace("]", "").split() == [str(each) for each in whole]
+    assert [text.count("[") for text in shown] == (x.places >= 0).sum(dim=1).tolist()
+
+
+def test_the_most_frequent_token_is_the_majority() -> None:
+    counts = [0] * 6 + [1] * 44
+    counts[9] = 5
+    task = model(replace(SPEC, counts=tuple(counts)))
+    x, y = task.split(sentences())
+    hidden = task.hidden(x, y)
+    logs = task.loss(x, y).logs
+    assert logs["masked_majority"].item() == pytest.approx((hidden == 9).sum().item() / (hidden != PAD).sum().item())
+    assert "masked_majority" not in model().loss(x, y).logs

@@ -107,3 +107,16 @@ def test_images_too_small_for_nine_tiles_are_refused() -> None:
             ConvNet(spec, widths=[8], norm="batch"),
             spec, permutations=9, tile=1.0, statistics="keep", gray=0.0, head=8,
         )  # fmt: skip
+
+
+def test_it_is_drawn_in_pieces_and_says_their_order() -> None:
+    task = jigsaw()
+    x, _ = task.split(batch(torch.rand(2, 3, 32, 40)))
+    drawn = task.apart(x)
+    assert drawn.shape == (2, 3, 26, 26)  # a gap of a pixel between tiles of 8
+    for i in range(3):
+        for j in range(3):
+            tile = drawn[:, :, 9 * i : 9 * i + 8, 9 * j : 9 * j + 8]
+            assert torch.equal(tile, x[:, :, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8])
+    assert (drawn[:, :, 8] == 1).all()
+    assert task.tell(torch.tensor([0])) == ["tiles 1 2 3 / 4 5 6 / 7 8 9"]

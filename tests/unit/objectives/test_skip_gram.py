@@ -154,3 +154,16 @@ def test_a_batch_without_words_costs_nothing() -> None:
     value.backward()
     assert value == 0
     assert objective.encoder.embedding.weight.grad.abs().sum() == 0
+
+
+def test_a_word_is_said_apart_from_those_around_it() -> None:
+    task_ = task()
+    x, y = task_.split(batch())
+    said = task_.passages(x, y, lambda ids: " ".join(map(str, ids)))
+    for row, before, after, word, around in zip(x, y.before, y.after, said["word"], said["around it"], strict=True):
+        place = int((before + after).argmax())
+        first, last = place - int(before[place]), place + int(after[place])
+        ids = row.tolist()
+        assert word == str(ids[place])
+        sides = [ids[first:place], ids[place + 1 : last + 1]]
+        assert [side.split() for side in around.split("…")] == [list(map(str, side)) for side in sides]

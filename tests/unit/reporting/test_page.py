@@ -14,7 +14,7 @@ from ssl_runner.reporting.page import write_comparison, write_report
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import Address
-from ssl_runner.results.metrics import DataRef, Protocol, share
+from ssl_runner.results.metrics import Better, DataRef, Protocol, share
 from ssl_runner.results.result import (
     Cost,
     Evaluation,
@@ -111,8 +111,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_the_report_shows_the_result_beside_its_control(page: Page) -> None:
     assert (
-        "Linear accuracy: 95.0\xa0%, 15.0 points above the same backbone, randomly initialized (80.0\xa0%)."
-        in page.text
+        "Linear accuracy is 95.0\xa0%, 15.0 points above random start (80.0\xa0%): it exceeds its control." in page.text
     )
     assert "+15.0 points" in page.text
     assert "not above" not in page.text
@@ -167,13 +166,35 @@ def test_figures_of_other_data_stand_with_the_evaluation_on_them(tmp_path: Path)
     assert places == sorted(places)
 
 
+def test_numbers_are_said_once_and_constants_in_a_line(tmp_path: Path) -> None:
+    again = replace(RESULT.results[0], evaluator="layers"), replace(RESULT.results[1], evaluator="layers")
+    write_result(tmp_path, replace(RESULT, results=(*RESULT.results, *again)))
+    steps = "".join(f"{step},{9 - step},3,0.5\n" for step in range(5))
+    (tmp_path / "metrics.csv").write_text(f"step,train/loss,lr,val/loss\n{steps}")
+    page = Page(write_report(tmp_path))
+    assert page.text.count("95.0") == 2  # the verdict and the table
+    assert "The same as linear accuracy: layers accuracy." in page.text
+    assert "lr: 3 throughout" in page.text
+    assert len(page.loaded) == 2  # the loss, light and dark
+
+
+def test_a_task_s_own_accuracy_stands_beside_chance(tmp_path: Path) -> None:
+    metrics = (share("accuracy", 0.2), share("chance", 0.25, better=Better.NEITHER))
+    asked = replace(RESULT.results[0], evaluator="pretext", metrics=metrics)
+    write_result(tmp_path, replace(RESULT, results=(asked,)))
+    page = Page(write_report(tmp_path))
+    assert "pretext accuracy chance 25.0\xa0% not above chance" in page.text
+    assert "On held-out examples: accuracy 20.0\xa0% (chance 25.0\xa0%)." in page.text
+    assert "5.0 points below chance (25.0\xa0%): it does not exceed chance." in page.text
+
+
 def test_a_loss_that_was_not_finite_is_named(page: Page) -> None:
     assert "Not finite at some steps, and not drawn there: train/loss." in page.text
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     assert page.open == []
-    assert len(page.loaded) == 2 * 5  # four figures and the loss, each light and dark
+    assert len(page.loaded) == 2 * 4  # four figures, each light and dark; the loss is two points, and so is text
     assert all(url.startswith("data:image/png;base64,") for url in page.loaded)
     assert page.links == []
     assert "script" not in page.tags
@@ -254,15 +275,20 @@ def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "controls", "sentence"),
     [
-        (0.95, {}, "Linear accuracy: 95.0 %. There is no control to compare it with."),
-        (0.7, {"random_start": 0.8}, "Linear accuracy: 70.0 %, not above random start (80.0 %)."),
+        (0.95, {}, "Linear accuracy is 95.0 %. There is no control to compare it with."),
+        (
+            0.7,
+            {"random_start": 0.8},
+            "Linear accuracy is 70.0 %, 10.0 points below random start (80.0 %): it does not exceed random start.",
+        ),
         (
             0.9,
             {"random_start": 0.8, "pixels": 0.95},
-            "Linear accuracy: 90.0 %, 10.0 points above the same backbone, randomly initialized (80.0 %), "
-            "but not above pixels (95.0 %).",
+            "Linear accuracy is 90.0 %, 10.0 points above random start (80.0 %) and 5.0 points below pixels (95.0 %): "
+            "it does not exceed pixels.",
         ),
-        (math.nan, {}, "Linear accuracy: not a number. There is no control to compare it with."),
+        (0.8, {"random_start": 0.8}, "is 80.0 %, as random start (80.0 %): it does not exceed random start."),
+        (math.nan, {}, "Linear accuracy is not a number. There is no control to compare it with."),
     ],
 )
 def test_the_first_sentence(tmp_path: Path, own: float, controls: dict[str, float], sentence: str) -> None:
@@ -300,6 +326,7 @@ def test_the_comparison_shows_means_with_intervals_above_the_random_start(sweep:
     assert "Masks <b>" in sweep.text
     assert "runs 9" in sweep.text
     assert "Differences between the runs: ratio (3)." in sweep.text
+    assert "ratio=0.75 is ahead in linear accuracy: 76.0 ± 2.5\xa0% over 3 seeds, 25.0 ± 0.0 points above" in sweep.text
     assert "26.0 ± 2.5 50.0 not above random start" in sweep.text
     assert "51.0 ± 2.5\xa0= 50.0" in sweep.text
     assert "76.0 ± 2.5\xa0= 50.0" in sweep.text
@@ -318,7 +345,7 @@ def test_the_comparison_says_how_its_numbers_were_found_and_what_was_left_out(sw
 def test_the_comparison_s_points_and_seeds_lead_to_the_reports_there_are(sweep: Page) -> None:
     addresses = [f"../runs%20%231/ratio%3D{ratio}-s0/report.html" for ratio in ("0.25", "0.5")]
     assert set(sweep.links) == set(addresses)
-    assert sweep.links[:2] == addresses  # the table's
+    assert sweep.links[:3] == [addresses[1]] * 2 + addresses[:1]  # the table's, best first, at both widths
     assert min(sweep.links.count(address) for address in addresses) >= 3  # a curve each for two columns, the cost
     titles = [title for title in re.findall("<title>([^<]*)", sweep.source) if title.startswith("ratio=0.25, seed")]
     assert "ratio=0.25, seed 2: 27.0 %" in titles
@@ -365,8 +392,14 @@ def test_each_dataset_has_a_table_of_its_own_with_what_differs_in_it(tmp_path: P
     axes = {"dataset": ["mnist", "cifar10"], "objective": ["simclr", "mae"], "a.x": [1, 2]}
     runs = compared(tmp_path, axes, lambda v, *_: 0.5 if (v["dataset"] == "mnist") == (v["a.x"] == 1) else None)
     page = Page(write_comparison(tmp_path / "all.html", runs))
-    assert "Results on mnist All with x=1. setting objective linear accuracy (%)" in page.text
-    assert "Results on cifar10 All with x=2. setting objective linear accuracy (%)" in page.text
+    assert (
+        "Results on mnist All with x=1. Best first, by linear accuracy. setting objective linear accuracy (%)"
+        in page.text
+    )
+    assert (
+        "Results on cifar10 All with x=2. Best first, by linear accuracy. setting objective linear accuracy (%)"
+        in page.text
+    )
     assert page.tags.count("table") == 2
 
 

@@ -306,10 +306,24 @@ def test_names_of_dots_never_hide_one_another() -> None:
     assert "name" not in draw_svg(Dots({"": many}, "x", "y"), "f")
 
 
-def test_a_caption_is_whole_where_its_words_fit() -> None:
-    lines, size = plots._fit(["automobile, called truck (98%)", "9, called 3 (8%)"], 0.46)
-    assert [" ".join(each) for each in lines] == ["automobile, called truck (98%)", "9, called 3 (8%)"]
-    assert size >= 5
-    cut, _ = plots._fit(["one two three four five six"], 0.1)
-    assert len(cut[0]) == plots.CAPTION_LINES
-    assert cut[0][-1].endswith("…")
+def test_a_caption_is_whole() -> None:
+    captions = ["automobile, called truck (98%)", "9, called 3 (8%)", "b" * 90]
+    across = plots._across([captions], 8)
+    assert across == 4  # two lines of pictures
+    lines = plots._wrapped(captions, plots.WIDTH / across)
+    assert [" ".join(each) for each in lines[:2]] == captions[:2]
+    assert "".join(lines[2]) == captions[2]
+    assert plots._across([["4, called 6"] * 8], 8) == 8
+    assert plots._across([], 16) == 16
+
+
+@pytest.mark.parametrize("values", [[5.54517, 5.54518], [1e-7, 3e-7], [1e6, 2.5e6]])
+def test_ticks_say_whole_numbers(values: list[float]) -> None:
+    """Nothing is left to an offset or a factor at the end of an axis, where the legend stands."""
+    svg = draw_svg(Lines([1, 2], {"a": values, "b": values}, "x", "y"), "ticks")
+    words = [text.text or "" for text in ElementTree.fromstring(svg).iter("text")]
+    assert not [
+        word for word in words if word[:1] in "+\N{MULTIPLICATION SIGN}" or word in ("1e6", "1e\N{MINUS SIGN}7")
+    ]
+    ticks = [word for word in words if word[:1].isdigit() and len(word) > 3]
+    assert len(set(ticks)) == len(ticks) > 2

@@ -97,3 +97,26 @@ def test_of_clips_there_are_strips() -> None:
     assert shapes == {"x image": (3, 1, 4, 5, 3), "y, clip 1": whole, "y, clip 2": whole, "predicted": whole}
     assert np.allclose(strips.rows["y, clip 2"], clips.permute(0, 1, 3, 4, 2).numpy())
     assert strips.captions == {"x image": ["x place = 0", "x place = 1", "x place = 2"]}
+
+
+class Told(Two):
+    """Answers in words, and an image in pieces."""
+
+    def split(self, batch: Batch) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return batch.data, batch.label
+
+    def predict(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.zeros(len(x), dtype=torch.int64)
+
+    def tell(self, y: Tensor) -> list[str]:
+        return [f"{90 * each} degrees" for each in y.tolist()]
+
+    def apart(self, x: Tensor) -> Tensor:
+        return x[..., :2]
+
+
+def test_answers_are_told_in_words() -> None:
+    pictures = task_pictures(Told(), batch(), IMAGES, predict=True)
+    assert pictures.rows["x"].shape == (3, 4, 2)
+    assert pictures.captions == {"x": [f"{90 * i} degrees, predicted: 0 degrees" for i in range(3)]}
+    assert "the answer y" in pictures.note

@@ -7,7 +7,7 @@ import torch
 
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.data.images.fake import FakeImages
-from ssl_runner.interfaces import DataSource, Examples, ImageSpec
+from ssl_runner.interfaces import DataSource, Examples, ImageSpec, TextSpec
 
 
 class Given(DataSource):
@@ -94,6 +94,38 @@ def test_fingerprint_does_not_ask_who_shares_memory() -> None:
     train = source.splits["train"]
     apart = Given(**{**source.splits, "train": Examples(train.data.clone(), train.label.clone())})
     assert module(source).fingerprint() == module(apart).fingerprint()
+
+
+def test_a_part_to_pretrain_on_is_random_and_nested() -> None:
+    """What is trained on with labels, and tested, stays."""
+    source = given()
+    whole = module(source)
+
+    def part(size: int, seed: int = 0) -> set[bytes]:
+        data = DataModule(source, batch_size=2, seed=seed, examples=size)
+        examples = data.examples("pretrain")
+        assert len(examples.data) == len(examples.label) == data.spec.size == size
+        assert torch.equal(data.examples("train").data, whole.examples("train").data)
+        return {image.numpy().tobytes() for image in examples.data}
+
+    assert part(5) < part(9) < part(20)
+    assert part(5) != part(5, seed=1)
+    with pytest.raises(ValueError, match="pretrain_examples is 21; it must be at most 20"):
+        DataModule(source, batch_size=2, seed=0, examples=21).setup()
+
+
+def test_a_part_of_running_text_is_its_beginning() -> None:
+    """Windows move within it, and never beyond."""
+    text = torch.arange(1 + 4 * 6, dtype=torch.int32)
+    windows = Examples(text.as_strided((6, 5), (4, 1)), torch.full((6,), -1))
+    source = Given(pretrain=windows, train=windows, val=windows, test=windows)
+    source.__class__ = type("Texts", (Given,), {"spec": TextSpec(length=5, vocabulary=100)})
+    data = DataModule(source, batch_size=3, seed=0, examples=3)
+    assert torch.equal(data.examples("pretrain").data, windows.data[:3])
+    data.moving = True
+    loader = data.train_dataloader()
+    seen = [batch.data for number in range(8) for batch in (loader.sampler.set_epoch(number), *loader)[1:]]
+    assert max(int(each.max()) for each in seen) <= int(windows.data[:3].max())
 
 
 def epoch(data: DataModule, number: int) -> list[list[int]]:
