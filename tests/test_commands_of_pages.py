@@ -49,6 +49,7 @@ ELSEWHERE: Mapping[str, str] = {  # part of a command that is composed and not r
     "dataset.path=saved": "tests/unit/data/images/test_huggingface_images.py reads such a folder",
     "dataset=torchvision": "downloads",
     "dataset=cifar10": "downloads",
+    "experiment=cifar10/": "downloads",
     "dataset=mnist": "downloads, or reads a folder of its own",
     "trainer.devices=": "needs as many devices",
     "sweep.engine=": "needs a cluster",
