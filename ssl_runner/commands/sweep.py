@@ -238,8 +238,8 @@ def work(
         console.print(f"sweep {folder.name}: all {total} runs are finished; resume=never runs them again")
     if not jobs:
         write_sweep(folder, config, axes, arguments, started, [outcome.job for outcome in outcomes])
-    failed = [f"{each.job.label}: {each.why}" for each in outcomes if each.state == "failed"]
-    comparison = summarize(folder, [*done, *(each.job for each in outcomes)], failed, config, console)
+    lost = [f"{o.job.label}: {o.state}, {o.why}".rstrip(", ") for o in outcomes if o.state in ("failed", "pruned")]
+    comparison = summarize(folder, [*done, *(each.job for each in outcomes)], lost, config, console)
     print_outcomes(console, outcomes, len(done))
     if isinstance(source, Guided):
         console.print(source.best())
@@ -289,7 +289,7 @@ def write_sweep(
 
 
 def summarize(
-    folder: Path, jobs: Sequence[RunRequest], failed: Sequence[str], config: Config, console: Console
+    folder: Path, jobs: Sequence[RunRequest], lost: Sequence[str], config: Config, console: Console
 ) -> Comparison | None:
     """Compare all finished runs, if there are any: in the terminal, as a page, and as a separate run in wandb."""
     from ssl_runner.loggers.interface import RunContext
@@ -304,7 +304,7 @@ def summarize(
     console.print(*comparison_tables(comparison, console.width))
     for dataset, found in payoffs(comparison).items():
         console.print(sentence(dataset, found), soft_wrap=True)
-    write_comparison(folder / PAGE, comparison, folder.name, failed)
+    write_comparison(folder / PAGE, comparison, folder.name, lost)
     console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:
         pictures = save_comparison_figures(folder / "figures", comparison)
