@@ -757,7 +757,8 @@ class TellsInText(Protocol):
     from those around it."""
 
     def passages(self, x: Any, y: Any, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
-        """What y (or what is predicted of it) says of each of B examples, by what it is. `read`: ids as text."""
+        """B texts by what they show of x and y: "y, in their gaps". y may be what is predicted of it. `read`: ids as
+        text."""
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from ssl_runner.config.schema import Config
 from ssl_runner.config.terms import class_name, settings_of
 from ssl_runner.data.any.module import DataModule
 from ssl_runner.evaluation.any.controls import BagOfWords, Pixels, PixelsOfClips
-from ssl_runner.evaluation.any.mistakes import figures_of
+from ssl_runner.evaluation.any.mistakes import MISTAKES, figures_of
 from ssl_runner.evaluation.any.subject import PRECISION, FrozenSubject
 from ssl_runner.figures import Figure, Lines
 from ssl_runner.interfaces import (
@@ -153,7 +153,7 @@ class Asked:
             seconds=round(time.monotonic() - begun, 2),
         )
         self.evaluations.append(evaluation)
-        drawn = dict(finding.figures)
+        drawn = {title: each for title, each in finding.figures.items() if subject == PRETRAINED or title != MISTAKES}
         if finding.predictions:
             write_predictions(self.folder / PREDICTIONS, f"{name}-{subject}", finding.predictions, evaluation.owner)
         for found in finding.predictions:

@@ -133,13 +133,24 @@ def unfit_evaluations(config: Config, spec: "DataSpec") -> dict[str, str]:
                     f"objective={config.names.get('objective', '?')} does not support it; objectives that do: {fit}"
                 )
         elif cls.needs_labels and spec.classes == 0:
-            why[name] = f"it needs labels, and dataset={config.names.get('dataset', '?')} has none"
+            why[name] = _unlabeled(config)
         elif cls.needs_labels and spec.classes == 1:
             only = f" ({spec.class_names[0]})" if spec.class_names else ""
             why[name] = f"it needs several classes, and dataset={config.names.get('dataset', '?')} has one{only}"
         elif lacking := _lacking(cls, config, spec):
             why[name] = lacking
     return why
+
+
+def _unlabeled(config: Config) -> str:
+    """Why a dataset has no labels for an evaluation; of a table whose windows lose theirs, with what keeps them."""
+    dataset = f"dataset={config.names.get('dataset', '?')}"
+    if config.dataset.get("example") == "window" and config.dataset.get("label_column") is not None:
+        return (
+            f"it needs labels, and windows of running text have none; with dataset.example=document each text of "
+            f"{dataset} has the label of its row"
+        )
+    return f"it needs labels, and {dataset} has none"
 
 
 def _lacking(cls: type[Any], config: Config, spec: "DataSpec") -> str:

@@ -5,7 +5,7 @@ that all windows of a row lie in `ROW` + 2 W columns. Scores of a row's words ar
 size that grows with the text, not with its square.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,17 +55,17 @@ def pairs(before: Tensor, after: Tensor, window: int) -> Tensor:
 
 def word_apart(
     word: Tensor, before: Tensor, after: Tensor, read: Callable[[Sequence[int]], str]
-) -> Mapping[str, Sequence[str]]:
-    """Of `Words`: for each example the word that has most others around it, the first of several, and these. `read`:
-    ids as text."""
-    said: dict[str, list[str]] = {"word": [], "around it": []}
+) -> tuple[list[str], list[str]]:
+    """Of `Words`: for each example the word that has most others around it, the first of several, and these with a gap
+    in its place. `read`: ids as text."""
+    words, others = [], []
     place = (before + after).argmax(dim=1, keepdim=True)
     spans = torch.cat((place, before.gather(1, place), after.gather(1, place)), dim=1)
     for ids, (here, first, last) in zip(word.tolist(), spans.tolist(), strict=True):
-        said["word"].append(read(ids[here : here + 1]))
+        words.append(read(ids[here : here + 1]))
         gap = [read(ids[here - first : here]), "\N{HORIZONTAL ELLIPSIS}", read(ids[here + 1 : here + 1 + last])]
-        said["around it"].append(" ".join(filter(None, gap)))
-    return said
+        others.append(" ".join(filter(None, gap)))
+    return words, others
 
 
 class Subsampling(nn.Module):

@@ -167,10 +167,10 @@ class MaskedLanguageModel(Objective[Masked, Hidden]):
                 pieces += [read(text[begun:place]), f"[{answers[place]}]"]
                 begun = place + 1
             filled.append(" ".join(filter(None, [*pieces, read(text[begun:])])))
-        said = {"in their gaps": filled}
+        said = {"y, in their gaps": filled}
         if self.judge is None:
             return said
-        return {**said, "second passage follows": ["yes" if each else "no" for each in y.consecutive.tolist()]}
+        return {**said, "y, second passage follows": ["yes" if each else "no" for each in y.consecutive.tolist()]}
 
     def hidden(self, x: Masked, y: Hidden) -> Tensor:
         shown = x.text.gather(1, x.places.long().clamp(min=0))

@@ -79,7 +79,8 @@ class CBOW(Objective[Around, Center]):
 
     def passages(self, x: Around, y: Center, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
         """A word of each example, and those around it."""
-        return word_apart(x.word, x.before, x.after, read)
+        words, others = word_apart(x.word, x.before, x.after, read)
+        return {"x, the words around": others, "y, the word": words}
 
     def loss(self, x: Around, y: Center) -> Loss:
         window = self.window.window

@@ -98,7 +98,7 @@ class Jigsaw(Objective[Tensor, Tensor]):
     def tell(self, y: Tensor) -> Sequence[str]:
         """The tiles, counted from 1, in the order in which they lie, a row after the other."""
         rows = (self.order[y] + 1).unflatten(1, (SIDE, SIDE)).tolist()
-        return ["tiles " + " / ".join(" ".join(map(str, row)) for row in puzzle) for puzzle in rows]
+        return ["tiles " + " ".join("".join(map(str, row)) for row in puzzle) for puzzle in rows]
 
     def apart(self, x: Tensor) -> Tensor:
         gap = max(1, self.side // 5)

@@ -76,7 +76,8 @@ class SkipGram(Objective[Tensor, Around]):
 
     def passages(self, x: Tensor, y: Around, read: Callable[[Sequence[int]], str]) -> Mapping[str, Sequence[str]]:
         """A word of each example, and those around it."""
-        return word_apart(x, y.before, y.after, read)
+        words, others = word_apart(x, y.before, y.after, read)
+        return {"x, a word": words, "y, those around it": others}
 
     def loss(self, x: Tensor, y: Around) -> Loss:
         window = self.window.window

@@ -426,21 +426,34 @@ def _labeled(group: Group, choices: Sequence[Axis]) -> tuple[list[Axis], list[Ax
 def _cost(group: Group, column: Column) -> Iterator[tuple[str, Figure]]:
     """A column against what pretraining cost, a dot a setting: the seconds that it took, and its operations, which are
     the same on every machine. Operations that are the same for all settings are not drawn."""
-    for key, title, x_label, remark in (
-        ("seconds", "cost", "pretraining, seconds", "Seconds as measured by each run; runs that shared a machine took "
-         "longer."),
-        ("flops", "FLOPs", "pretraining, FLOPs", "Operations of all steps as counted of one; they do not depend on the "
-         "machine."),
-    ):  # fmt: skip
+    for key, title, remark in (
+        ("seconds", "cost", "Seconds as measured by each run; runs that shared a machine took longer."),
+        ("flops", "FLOPs", "Operations of all steps, as counted of one; they do not depend on the machine."),
+    ):
         costs = [(setting, cell, setting.cost(key)) for setting, cell in group.found(column)]
         places = [Place(cost.mean, setting, cell, column) for setting, cell, cost in costs if cost and cost.mean > 0]
         spent = [place.x for place in places]
         if len(places) < 2 or (key == "flops" and max(spent) <= min(spent) * SAME_COST):
             continue
+        factor, unit = (1.0, "seconds") if key == "seconds" else operations(max(spent))
+        places = [place._replace(x=place.x / factor) for place in places]
         note = f"{_about_seeds(places, 'line')} {remark}"
         log = log_scale([min(spent), max(spent)])
         named = len(places) <= MOST_NAMED_DOTS
-        yield f"{_title(column)} against {title}", _plane(group, column, places, x_label, log, note, named)
+        yield (
+            f"{_title(column)} against {title}",
+            _plane(group, column, places, f"pretraining, {unit}", log, note, named),
+        )
+
+
+def operations(largest: float) -> tuple[float, str]:
+    """The unit that suits numbers of operations up to `largest`: its size and its name.
+
+    >>> operations(2.3e10), operations(12)
+    ((1000000000.0, 'GFLOPs'), (1.0, 'FLOPs'))
+    """
+    step = max(0, min(5, int(math.log10(max(largest, 1.0)) // 3)))
+    return 1000.0**step, f"{('', 'K', 'M', 'G', 'T', 'P')[step]}FLOPs"
 
 
 # ------------------------------------------------------------------------------------------ beyond what was swept

@@ -88,9 +88,11 @@ def verdict(comparison: Comparison, settings: Sequence[Setting], axes: Sequence[
         return f"{name[0].upper()}{name[1:]} is {_shown(column, first.cell)}.{_above_start(column, first.cell)}"
     second = order[1]
     side = "above" if column.better.sign > 0 else "below"
+    same = _shown(column, first.cell) == _shown(column, second.cell)
+    by = "as far as shown the same as" if same else f"{_by(column, first, second)} {side}"
     said = (
-        f"{words_of(first.setting, axes)} is ahead in {name}: {_shown(column, first.cell)}, "
-        f"{_by(column, first, second)} {side} {words_of(second.setting, axes)}, the second of {len(order)}"
+        f"{words_of(first.setting, axes)} is ahead in {name}: {_shown(column, first.cell)}, {by} "
+        f"{words_of(second.setting, axes)}, the second of {len(order)}"
     )
     return f"{said}; {_certainty(order, search)}.{_above_start(column, first.cell)}"
 

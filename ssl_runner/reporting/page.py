@@ -512,14 +512,28 @@ def _curves(path: Path) -> tuple[list[Shot], list[str], str]:
         return [], [], f"{METRICS} {missing}, so no curves are drawn."
     lost = sorted({name for row in rows for name, value in row.items() if not math.isfinite(value)})
     note = f"Not finite at some steps, and not drawn there: {', '.join(lost)}." if lost else ""
-    panels = loss_curves(rows)
+    panels, again = _different(loss_curves(rows))
     told = {name: _told(name.replace("_", " "), lines) for name, lines in panels.items()}
     shots = [
         Shot(name, "lines", name.replace("_", " "), lines.note, _encode(draw(lines)), _encode(draw(lines, DARK)))
         for name, lines in panels.items()
         if not told[name]
     ]
-    return shots, [line for line in told.values() if line], note if panels else f"{METRICS} holds no rows."
+    return shots, [*again, *(line for line in told.values() if line)], note if panels else f"{METRICS} holds no rows."
+
+
+def _different(panels: Mapping[str, Lines]) -> tuple[dict[str, Lines], list[str]]:
+    """Panels without those whose curves are those of an earlier one again, and a line for each that is left out."""
+    kept: dict[str, Lines] = {}
+    again = []
+    for name, lines in panels.items():
+        curves = repr(sorted(lines.y.items()))
+        first = next((other for other, each in kept.items() if repr(sorted(each.y.items())) == curves), None)
+        if first is None:
+            kept[name] = lines
+        else:
+            again.append(f"{name.replace('_', ' ')}: as {first.replace('_', ' ')}")
+    return kept, again
 
 
 def _told(name: str, lines: Lines) -> str:

@@ -670,7 +670,11 @@ def _dots(figure: Dots, theme: Theme) -> Canvas:
             _same_length(f"{kind} {name!r}", values, figure.points.get(name, ()))
     colors = {name: _style(place, theme)[0] for place, name in enumerate(figure.points)}
     handles: list[Artist] = []
-    if len(colors) > 1:
+    every = [point for points in figure.points.values() for point in points]
+    told = len(every) <= MOST_NAMED_DOTS and all(
+        group in point.name for group, points in figure.points.items() for point in points
+    )
+    if len(colors) > 1 and not told:  # else the name beside each dot says it
         handles += [
             Line2D([], [], color=color, linestyle="", marker="o", markersize=4, label=name)
             for name, color in colors.items()

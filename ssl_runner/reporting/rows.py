@@ -41,7 +41,7 @@ BASELINES = {  # what is right without looking -> what stands above it, of the s
     "map_chance": "map",
 }
 PLAINLY = {  # numbers that are no number of their evaluator's name: (evaluator, metric) -> words
-    ("gap", "log_p"): "log p, exact",
+    ("gap", "log_p"): "exact log p",
     ("gap", "elbo"): "ELBO",
     ("gap", "kl_to_posterior"): "KL(q || posterior)",
     ("gap", "log_p_data"): "log p of the data's own distribution",

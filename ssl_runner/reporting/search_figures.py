@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ssl_runner.figures import Dots, Parallel, Point
 from ssl_runner.reporting.comparison import Column, Comparison
-from ssl_runner.reporting.comparison_figures import Panel, column_name, differing, log_scale, setting_name
+from ssl_runner.reporting.comparison_figures import Panel, column_name, differing, log_scale, say_value, setting_name
 from ssl_runner.reporting.leaderboard import Ranked, Search, ranked
 from ssl_runner.reporting.rows import show_interval, unit_word
 from ssl_runner.results.metrics import Unit
@@ -47,12 +48,11 @@ def _history(comparison: Comparison, order: Sequence[Ranked], search: Search, li
     began = sorted(order, key=lambda each: min(run.result.started for run in each.setting.runs.values()))
     scale = 100.0 if column.unit is Unit.SHARE else 1.0
     points: dict[str, list[Point]] = {"trials": [], "the best": []}
-    axes = differing(comparison.axes, [each.setting for each in order])
     for number, each in enumerate(began, start=1):
         link = next((links[run.folder] for run in each.setting.runs.values() if run.folder in links), "")
         best = each is order[0]
         said = f"trial {number}, {each.setting.label}: {show_interval(column.unit, each.cell.interval)}"
-        name = setting_name(each.setting, axes) if best else ""
+        name = "the best" if best else ""  # its setting is in the sentence above
         point = Point(float(number), scale * each.cell.interval.mean, said, link, name)
         points["the best" if best else "trials"].append(point)
     unit = f" ({unit_word(column.unit)})" if unit_word(column.unit) else ""
@@ -62,13 +62,17 @@ def _history(comparison: Comparison, order: Sequence[Ranked], search: Search, li
     return Dots(points, "trial", column_name(column) + unit, note=note)
 
 
+def _value(value: Any, numeric: bool) -> Any:
+    return value if numeric or value is None else say_value(value)
+
+
 def _parallel(comparison: Comparison, order: Sequence[Ranked], column: Column) -> Parallel | None:
     """A line a trial: its settings, and at the end the figure that chose."""
     settings = [each.setting for each in order]
     axes = differing(comparison.axes, settings)[: MOST_AXES - 1]
     if not axes:
         return None
-    values = {axis.short: [setting.values.get(axis.key) for setting in settings] for axis in axes}
+    values = {axis.short: [_value(setting.values.get(axis.key), axis.numeric) for setting in settings] for axis in axes}
     scale = 100.0 if column.unit is Unit.SHARE else 1.0
     unit = f" ({unit_word(column.unit)})" if unit_word(column.unit) else ""
     values[column_name(column) + unit] = [round(scale * each.cell.interval.mean, 4) for each in order]

@@ -1,7 +1,7 @@
 """Figures of a pretext task, as pictures or text: x, y and, if available, the prediction, by name and shape, or as the
 objective says them in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,12 +43,9 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
     reader = Reader(spec)
     rows: dict[str, Sequence[str]] = {"example": [reader(ids) for ids in batch.data.tolist()]}
     for part in _parts(objective, batch, predict):
-        if isinstance(part.task, TellsInText) and part.role == "x":
-            rows |= _rows_of_text(part, reader)  # its first tensor is text
-            rows = {name: row for name, row in rows.items() if name != "example"}
-        elif isinstance(part.task, TellsInText):
-            said = part.task.passages(part.x, part.value, reader)
-            rows |= {f"{part.name}, {what}": texts for what, texts in said.items()}
+        if isinstance(part.task, TellsInText):
+            rows |= _told_in_text(part, part.task, reader)
+            rows.pop("example", None)
         else:
             rows |= _rows_of_text(part, reader)
     if any(row == rows.get("example") for name, row in rows.items() if name != "example"):
@@ -58,11 +55,21 @@ def task_passages(objective: Objective, batch: Batch, spec: TextSpec, predict: b
     return Passages(rows, f"{said}, {UNK} a word that the vocabulary lacks.")
 
 
+def _told_in_text(part: "Part", task: TellsInText, reader: "Reader") -> dict[str, Sequence[str]]:
+    """x, y or what is predicted, as the objective shows them; x as its text, where the objective does not show it."""
+    if part.role == "x":
+        said = task.passages(part.x, part.y, reader)
+        own = {what: texts for what, texts in said.items() if what[0] == "x"}
+        return own or _rows_of_text(part, reader)
+    said = task.passages(part.x, part.value, reader)
+    return {f"{part.name}{what[1:]}": texts for what, texts in said.items() if what[0] == "y"}
+
+
 def _rows_of_text(part: "Part", reader: "Reader") -> dict[str, Sequence[str]]:
     """Fields of one row of ids an example as text; a number an example as that number, or as what it says."""
     rows: dict[str, Sequence[str]] = {}
     for name, field in _fields(part.name, part.value).items():
-        if field.dtype != torch.int64 or len(field) != part.count:
+        if field.dtype != torch.int64 or len(field) != part.examples:
             continue
         if field.ndim == 1:
             rows[name] = _words(part, field)
@@ -107,7 +114,7 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
     channels = spec.channels if isinstance(spec, ImageSpec) else 1
     count = len(batch.data)
     rows = {"example": pictures(batch.data if batch.data.ndim > 3 else _gray(batch.data))}
-    words: dict[str, Sequence[str]] = {}
+    words: dict[str, dict[str, Sequence[str]]] = {}  # by x that they are about
     for part in _parts(objective, batch, predict):
         if part.role == "x" and isinstance(part.task, InPieces):
             part = part._replace(value=part.task.apart(part.value))
@@ -115,14 +122,22 @@ def task_pictures(objective: Objective, batch: Batch, spec: DataSpec, predict: b
             rows |= _clip_rows(name, field, count) if clips else _rows(name, field, count, channels)
             if field.shape == (count,) and not field.is_floating_point():
                 told = isinstance(part.task, Tells) and part.role == "y"
-                words["" if told else name] = _words(part, field)
+                words.setdefault(part.seen, {})["" if told else name] = _words(part, field)
     if any(np.array_equal(rows["example"], row) for name, row in rows.items() if name != "example"):
         del rows["example"]  # x or y shows it
-    seen = [name for name in rows if name.startswith("x")] or list(rows)
-    captions = [", ".join(_caption(name, each[i]) for name, each in words.items()) for i in range(count)]
     kind = Clips if clips else Pictures
-    note = _sentence(rows, words) + drawn_as(channels)
-    return kind(rows, {seen[-1]: captions} if words else {}, note)
+    names = [name for each in words.values() for name in each]
+    return kind(rows, _captions(rows, words), _sentence(rows, names) + drawn_as(channels))
+
+
+def _captions(rows: Mapping[str, np.ndarray], words: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """A text an example under the last picture of the x that it is about, or under the last one of all."""
+    captions = {}
+    for seen, said in words.items():
+        under = [name for name in rows if name.startswith(seen)] or [name for name in rows if name[0] == "x"] or [*rows]
+        each = zip(*said.values(), strict=True)
+        captions[under[-1]] = [", ".join(map(_caption, said, texts)) for texts in each]
+    return captions
 
 
 def spread(data: Data, split: SplitName, count: int, device: torch.device) -> Batch:
@@ -138,8 +153,14 @@ class Part(NamedTuple):
     role: str  # "x", "y", "predicted"
     task: Objective[Any, Any]
     x: Any
-    value: Any
-    count: int  # examples
+    y: Any
+    value: Any  # that of its role
+    examples: int
+
+    @property
+    def seen(self) -> str:
+        """The name of its x."""
+        return f"x{self.name.removeprefix(self.role)}"
 
 
 def _words(part: Part, field: Tensor) -> Sequence[str]:
@@ -172,7 +193,9 @@ def _parts(objective: Objective, batch: Batch, predict: bool) -> list[Part]:
             said = {"x": its_x, "y": its_y}
             if predict and isinstance(task, Predicts):
                 said["predicted"] = task.predict(its_x)
-            parts += [Part(f"{role}{name}", role, task, its_x, each, len(batch.data)) for role, each in said.items()]
+            parts += [
+                Part(f"{role}{name}", role, task, its_x, its_y, each, len(batch.data)) for role, each in said.items()
+            ]
     objective.train(training)
     return parts
 
@@ -215,7 +238,7 @@ def _clip_rows(name: str, field: Tensor, count: int) -> dict[str, np.ndarray]:
     return {}
 
 
-def _sentence(rows: dict[str, np.ndarray], words: dict[str, Sequence[str]]) -> str:
+def _sentence(rows: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
     """What the picture shows, in words."""
-    said = " and ".join(name or "the answer y" for name in words)
+    said = " and ".join(name or "the answer y" for name in names)
     return f"From above: {'; '.join(rows)}" + (f"; {said} below." if said else ".")

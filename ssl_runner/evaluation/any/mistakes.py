@@ -10,6 +10,7 @@ from ssl_runner.results.predictions import Predictions, confusion, mistakes
 
 MANY = 20  # more classes than these are not drawn as a table
 DRAWN = 8  # mistakes
+MISTAKES = "mistakes"  # title of a figure that is drawn of the pretrained encoder alone
 CONFUSED = 15  # pairs of classes
 
 
@@ -21,7 +22,7 @@ def figures_of(predictions: Predictions, data: Data) -> dict[str, Figure]:
     places = mistakes(predictions, DRAWN)
     shown = _shown(predictions, places, data) if len(places) else None
     if shown is not None:
-        found["mistakes" if np.isnan(predictions.probability).all() else "most confident mistakes"] = shown
+        found[MISTAKES if np.isnan(predictions.probability).all() else "most confident mistakes"] = shown
     return found
 
 

@@ -20,7 +20,7 @@ Rows = Sequence[tuple[str, ...]]  # texts, or pairs of them
 class Control(NamedTuple):
     """The answers that replace those of an encoder."""
 
-    answer: Callable[[Rows], Tensor]
+    answer: Callable[[Rows], Tensor]  # (n, K) log p of classes, or (n,) scores
     chosen: Mapping[str, Any]  # on val
     said: str  # how, in words
 
@@ -69,7 +69,15 @@ def classes_answer(spec: TextSpec, texts: TextSet) -> Control:
     scores = [model.score(x_val, y_val) for model in models]
     best = int(np.argmax(scores))
     said = "logistic regression on tf-idf vectors"
-    return Control(lambda rows: torch.from_numpy(models[best].predict(features(rows))), {"C": STRENGTHS[best]}, said)
+    known = torch.from_numpy(models[best].classes_)
+
+    def answer(rows: Rows) -> Tensor:
+        """(n, K) log p; -inf of a class that train does not have"""
+        log_p = torch.full((len(rows), len(texts.classes)), -torch.inf, dtype=torch.double)
+        log_p[:, known] = torch.from_numpy(models[best].predict_log_proba(features(rows)))
+        return log_p
+
+    return Control(answer, {"C": STRENGTHS[best]}, said)
 
 
 def scores_answer(spec: TextSpec, rows: Rows) -> Control:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ssl_runner.evaluation.any.logistic import Grid
@@ -13,7 +12,7 @@ from ssl_runner.evaluation.any.subject import TOLD
 from ssl_runner.evaluation.any.tuning import Recipe
 from ssl_runner.evaluation.text import bag_of_words
 from ssl_runner.evaluation.text.data import TextSet, cut_share, encode_texts
-from ssl_runner.evaluation.text.heads import Answer, fit_probe, is_control, tuned_answer, whole
+from ssl_runner.evaluation.text.heads import Answer, decided, fit_probe, is_control, tuned_answer, whole
 from ssl_runner.evaluation.text.reading import reading, text_spec
 from ssl_runner.interfaces import Finding, Subject, TextSpec
 from ssl_runner.results.metrics import Metric, Protocol, Split
@@ -34,7 +33,7 @@ def probe_classes(subject: Subject, texts: TextSet, length: int, layer: str, gri
 
     def answer_texts(rows: Any) -> Any:
         ids = encode_texts(spec, rows)
-        return probe.classes(subject, whole(ids, ids[:, 0]))
+        return probe.log_p(subject, whole(ids, ids[:, 0]))
 
     protocol = Protocol(terms=terms, chosen=probe.chosen, measured=probe.measured)
     return answers_finding(subject, spec, texts, answer_texts, protocol)
@@ -69,12 +68,12 @@ def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: An
     metrics: list[Metric] = []
     said: list[Predictions] = []
     for split in TOLD:
-        predicted, label = answer(texts.texts[split]), texts.label[split]
+        answered, label = answer(texts.texts[split]), texts.label[split]
         if texts.classes:
-            metrics += class_metrics(predicted, label, texts.label["train"], len(texts.classes), split)
-            said.append(predictions(texts, split, predicted))
+            metrics += class_metrics(decided(answered), label, texts.label["train"], len(texts.classes), split)
+            said.append(predictions(texts, split, answered))
         else:
-            metrics += score_metrics(predicted, label, split)
+            metrics += score_metrics(answered, label, split)
     about = {
         "classes": len(texts.classes),
         **{f"{split} examples": len(label) for split, label in texts.label.items()},
@@ -86,8 +85,9 @@ def answers_finding(subject: Subject, spec: TextSpec, texts: TextSet, answer: An
     return Finding(metrics, protocol, predictions=said)
 
 
-def predictions(texts: TextSet, split: Split, predicted: Tensor) -> Predictions:
-    """The classes, (n,) int64, that the texts of a split were given; answers have no probability."""
-    label = texts.label[split].numpy()
+def predictions(texts: TextSet, split: Split, log_p: Tensor) -> Predictions:
+    """The most probable classes of the texts of a split, from (n, K) log p."""
+    probability, predicted = log_p.double().exp().max(dim=1)
     shown = [" | ".join(row) for row in texts.texts[split]]
-    return Predictions(split, label, predicted.numpy(), np.full(len(label), np.nan), texts.classes, shown)
+    label = texts.label[split].numpy()
+    return Predictions(split, label, predicted.numpy(), probability.numpy(), texts.classes, shown)

@@ -29,7 +29,7 @@ from ssl_runner.evaluation.text.data import (
     read_set,
     with_val,
 )
-from ssl_runner.evaluation.text.heads import Answer, is_control, tuned_answer
+from ssl_runner.evaluation.text.heads import Answer, decided, is_control, tuned_answer
 from ssl_runner.evaluation.text.reading import named_text_layer, reading, text_spec
 from ssl_runner.interfaces import DataSpec, Evaluator, Finding, Subject, TextSpec
 from ssl_runner.results.metrics import (
@@ -178,7 +178,7 @@ def judged(
     """All metrics of a task on some rows."""
     task = TASKS[name]
     positive = texts.classes.index(POSITIVE) if "f1" in task.metrics else 0
-    predicted = answer(rows)
+    predicted = decided(answer(rows))
     return [
         Metric(
             name=metric,

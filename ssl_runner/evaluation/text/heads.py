@@ -31,7 +31,7 @@ from ssl_runner.nn.layer_mix import LayerMix
 MIX_RATE = 0.01  # of AdamW, for the weights of layers in front of a frozen encoder
 BATCH = 256  # texts answered at once
 
-Answer = Callable[[Sequence[tuple[str, ...]]], Tensor]  # texts -> (n,): their classes, int64, or their scores, float
+Answer = Callable[[Sequence[tuple[str, ...]]], Tensor]  # texts -> (n, K) log p of their classes, or (n,) their scores
 
 
 class Asked(NamedTuple):
@@ -66,8 +66,11 @@ class Probe(NamedTuple):
 
     def classes(self, subject: Subject, asked: Asked) -> Tensor:
         """(m,) int64"""
-        logits = self.fit.logits(read(subject, self.reader, asked).to(subject.device))
-        return logits.argmax(dim=1).cpu()
+        return self.log_p(subject, asked).argmax(dim=1)
+
+    def log_p(self, subject: Subject, asked: Asked) -> Tensor:
+        """(m, K) of the classes"""
+        return self.fit.logits(read(subject, self.reader, asked).to(subject.device)).log_softmax(dim=1).cpu()
 
 
 def fit_probe(
@@ -216,12 +219,17 @@ def tuned_answer(
     if texts.classes:
         examples, count = Examples(ids, label), len(texts.classes)
         network = tune(subject, spec, layer, "text", examples, count, recipe, F.cross_entropy, auxiliary)
-        return lambda rows: outputs_of(network, encode_texts(spec, rows), subject.device).argmax(dim=1)
+        return lambda rows: outputs_of(network, encode_texts(spec, rows), subject.device).log_softmax(dim=1)
     std, mean = torch.std_mean(label, correction=0)
     std = torch.where(std > 0, std, 1.0)
     scores = Examples(ids, (label - mean) / std)
     regression = tune(subject, spec, layer, "text", scores, 1, recipe, squared_error, auxiliary)
     return lambda rows: outputs_of(regression, encode_texts(spec, rows), subject.device)[:, 0] * std + mean
+
+
+def decided(said: Tensor) -> Tensor:
+    """What an `Answer` says, as (n,): the most probable classes, int64, or the scores."""
+    return said.argmax(dim=1) if said.ndim == 2 else said
 
 
 def squared_error(outputs: Tensor, score: Tensor) -> Tensor:

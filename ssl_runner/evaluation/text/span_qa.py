@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ssl_runner.data.any.progress import tracked
 from ssl_runner.data.any.splits import stratified
+from ssl_runner.evaluation.any.mistakes import DRAWN, MISTAKES
 from ssl_runner.evaluation.any.scores import answer_f1, exact_match
 from ssl_runner.evaluation.any.subject import TOLD, evaluating, seeded
 from ssl_runner.evaluation.any.tuning import Classifier, Recipe, train
@@ -33,6 +34,7 @@ from ssl_runner.evaluation.text.data import (
 from ssl_runner.evaluation.text.files import PLACES, Articles
 from ssl_runner.evaluation.text.heads import check_auxiliary, check_enough, language_loss, start
 from ssl_runner.evaluation.text.reading import Still, named_token_layer, reading, text_encoder, text_spec
+from ssl_runner.figures import Passages
 from ssl_runner.interfaces import (
     Contents,
     DataSpec,
@@ -47,6 +49,7 @@ from ssl_runner.interfaces import (
 from ssl_runner.nn.tokens import segments
 from ssl_runner.results.metrics import Metric, Protocol, Split, share
 
+NEAR = 120  # characters on each side of an answer that are shown with it
 BATCH = 64  # windows answered at once: (B, T, T) scores
 
 
@@ -292,6 +295,7 @@ def spans_finding(
                 "seed": subject.seed,
             },
         ),
+        {MISTAKES: wrong} if (wrong := wrong_answers(found["test"], questions.splits["test"], margin)) else {},
     )
 
 
@@ -318,6 +322,37 @@ def answer_metrics(
         if answered:
             metrics.append(share("f1_answered", sum(starmap(score_f1, answered)) / len(answered), split=split))
     return metrics
+
+
+def wrong_answers(guesses: Sequence[Guess], questions: Sequence[Question], margin: float) -> Passages | None:
+    """The questions whose answers have the least in common with a right one, the surest of equals first; None: all
+    are right."""
+    said = [guess.text if guess.margin >= margin else "" for guess in guesses]
+    scores = [score_f1(text, each.answers) for text, each in zip(said, questions, strict=True)]
+    order = sorted(range(len(said)), key=lambda place: (scores[place], -guesses[place].margin))
+    shown = [place for place in order if scores[place] < 1][:DRAWN]
+    if not shown:
+        return None
+    return Passages(
+        {
+            "question": [questions[place].question for place in shown],
+            "context": [near_answer(questions[place]) for place in shown],
+            "right": [" or ".join(dict.fromkeys(questions[place].answers)) or "no answer" for place in shown],
+            "given": [said[place] or "no answer" for place in shown],
+        },
+        "Test questions whose answers have the least in common with a right one.",
+    )
+
+
+def near_answer(question: Question) -> str:
+    """The part of a context about its first answer, in brackets; its beginning where there is none."""
+    context, start = question.context, question.start
+    if start < 0:
+        return context[: 2 * NEAR] + "…" * (len(context) > 2 * NEAR)
+    end = start + len(question.answers[0])
+    before, after = context[max(0, start - NEAR) : start], context[end : end + NEAR]
+    cut = ["…" * (start > NEAR), "…" * (end + NEAR < len(context))]
+    return f"{cut[0]}{before}[{context[start:end]}]{after}{cut[1]}".replace("\n", " ")
 
 
 def score_f1(guess: str, answers: Sequence[str]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,6 +33,7 @@ from ssl_runner.evaluation.text.heads import (
     Asked,
     check_auxiliary,
     check_enough,
+    decided,
     fit_probe,
     is_control,
     outputs_of,
@@ -40,7 +42,9 @@ from ssl_runner.evaluation.text.heads import (
 from ssl_runner.evaluation.text.reading import named_token_layer, reading, text_spec
 from ssl_runner.interfaces import Examples, Finding, SplitName, Subject, TextSpec
 from ssl_runner.results.metrics import Metric, Protocol, Split, share
+from ssl_runner.results.predictions import Predictions
 
+NEAR = 4  # words on each side of one that are shown with it
 NO_TAG = -1  # of tokens that begin no word
 
 
@@ -80,7 +84,7 @@ class _OfWords(OfFiles):
     def _tags(
         self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
     ) -> tuple[dict[Split, Tensor], Protocol]:
-        """The tags of the words of test and val, (m,) int64 each, and how they were found."""
+        """log p of the tags of the words of test and val, (m, K) each, and how they were found."""
 
 
 class Tagging(_OfWords):
@@ -108,7 +112,7 @@ class Tagging(_OfWords):
         self, subject: Subject, spec: TextSpec, asked: Mapping[SplitName, Asked]
     ) -> tuple[dict[Split, Tensor], Protocol]:
         probe = fit_probe(subject, self.layer, "token", asked, len(self.sentences.tags), self.grid)
-        predicted: dict[Split, Tensor] = {split: probe.classes(subject, asked[split]) for split in TOLD}
+        predicted: dict[Split, Tensor] = {split: probe.log_p(subject, asked[split]) for split in TOLD}
         return predicted, Protocol(terms=self.terms, chosen=probe.chosen, measured=probe.measured)
 
 
@@ -144,8 +148,8 @@ class TaggingFineTune(_OfWords):
         network = tune(subject, spec, self.layer, "token", examples, count, self.recipe, word_entropy, self.auxiliary)
         predicted: dict[Split, Tensor] = {}
         for split in TOLD:
-            classes = outputs_of(network, asked[split].ids, subject.device).argmax(dim=2)
-            predicted[split] = classes[asked[split].row, asked[split].column]
+            log_p = outputs_of(network, asked[split].ids, subject.device).log_softmax(dim=2)
+            predicted[split] = log_p[asked[split].row, asked[split].column]
         return predicted, Protocol(terms=self.terms)
 
 
@@ -194,13 +198,15 @@ def tags_finding(
     predicted: Mapping[Split, Tensor],
     protocol: Protocol,
 ) -> Finding:
-    """Score (m,) classes of the words that have a token; the others are the set's filler: O."""
+    """Score (m, K) log p, or (m,) classes, of the words that have a token; the others are the set's filler: O."""
     metrics: list[Metric] = []
-    for split, classes in predicted.items():
+    said: list[Predictions] = []
+    for split, answered in predicted.items():
         true = sentences.splits[split].tags
         every = [sentences.filler] * sum(map(len, true))
-        for word, tag in zip(tokens[split].word.tolist(), classes.tolist(), strict=True):
+        for word, tag in zip(tokens[split].word.tolist(), decided(answered).tolist(), strict=True):
             every[word] = sentences.tags[tag]
+        said.append(word_predictions(sentences, split, every, tokens[split].word, answered))
         ends = accumulate(map(len, true), initial=0)
         guesses = [every[first:last] for first, last in pairwise(ends)]
         metrics += (entity_metrics if sentences.entities else word_metrics)(guesses, true, split)
@@ -215,7 +221,39 @@ def tags_finding(
     return Finding(
         metrics,
         replace(protocol, terms={**protocol.terms, **terms}, measured={**protocol.measured, **about}),
+        predictions=said,
     )
+
+
+def word_predictions(
+    sentences: TaggedSet, split: Split, given: Sequence[str], word: Tensor, answered: Tensor
+) -> Predictions:
+    """The tag of each of the W words of a split, with its neighbors. `given`: W tags; `answered`: (m, K) log p of the
+    words at places `word` (m,), or (m,) classes, which have no probability."""
+    number = {tag: place for place, tag in enumerate(sentences.tags)}
+    words, tags = sentences.splits[split].words, sentences.splits[split].tags
+    probability = np.full(len(given), np.nan)
+    if answered.ndim == 2:
+        probability[word.numpy()] = answered.double().exp().max(dim=1).values.numpy()
+    return Predictions(
+        split,
+        np.array([number[tag] for of_sentence in tags for tag in of_sentence]),
+        np.array([number[tag] for tag in given]),
+        probability,
+        sentences.tags,
+        [beside(sentence, place) for sentence in words for place in range(len(sentence))],
+    )
+
+
+def beside(sentence: Sequence[str], place: int) -> str:
+    """A word in brackets among its neighbors.
+
+    >>> beside("a b c d e f g h".split(), 5)
+    '… b c d e [f] g h'
+    """
+    before, after = sentence[max(0, place - NEAR) : place], sentence[place + 1 : place + 1 + NEAR]
+    cut = [["…"] * (place > NEAR), ["…"] * (place + 1 + NEAR < len(sentence))]
+    return " ".join([*cut[0], *before, f"[{sentence[place]}]", *after, *cut[1]])
 
 
 def entity_metrics(guesses: Sequence[Sequence[str]], true: Sequence[Sequence[str]], split: Split) -> list[Metric]:

@@ -394,7 +394,7 @@ def test_pseudo_log_likelihoods_against_a_loop_that_hides_one_token_after_the_ot
 def test_answers_are_shown_in_their_gaps() -> None:
     task = model()
     x, y = task.split(sentences(8))
-    shown = task.passages(x, y, lambda ids: " ".join(map(str, ids)))["in their gaps"]
+    shown = task.passages(x, y, lambda ids: " ".join(map(str, ids)))["y, in their gaps"]
     for text, whole in zip(shown, sentences(8).data.tolist(), strict=True):
         assert text.replace("[", "").replace("]", "").split() == [str(each) for each in whole]
     assert [text.count("[") for text in shown] == (x.places >= 0).sum(dim=1).tolist()

@@ -160,7 +160,7 @@ def test_a_word_is_said_apart_from_those_around_it() -> None:
     task_ = task()
     x, y = task_.split(batch())
     said = task_.passages(x, y, lambda ids: " ".join(map(str, ids)))
-    for row, before, after, word, around in zip(x, y.before, y.after, said["word"], said["around it"], strict=True):
+    for row, before, after, word, around in zip(x, y.before, y.after, *said.values(), strict=True):
         place = int((before + after).argmax())
         first, last = place - int(before[place]), place + int(after[place])
         ids = row.tolist()

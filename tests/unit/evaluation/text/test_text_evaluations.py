@@ -488,7 +488,7 @@ def test_val_of_glue_is_not_trained_on(tmp_path, monkeypatch):
 
     def answer(subject, spec, given, layer, recipe):
         seen.append({split: len(rows) for split, rows in given.texts.items()})
-        return lambda rows: torch.zeros(len(rows), dtype=torch.int64)
+        return lambda rows: torch.zeros(len(rows), len(given.classes))
 
     monkeypatch.setattr(glue, "tuned_answer", answer)
     ask("glue", tmp_path, OneHot(text_spec()), tasks=["RTE", "MNLI"])
@@ -608,3 +608,32 @@ def test_what_each_text_was_given_is_kept(name, tmp_path):
     assert right == pytest.approx(value(found, "accuracy"))
     assert len(said.texts) == len(said.label)
     assert set(said.label) <= set(range(len(said.names)))
+    assert ((said.probability >= 1 / len(said.names) - 1e-6) & (said.probability <= 1)).all()
+
+
+@pytest.mark.parametrize("name", ["tagging", "word_tags"])
+def test_what_each_word_was_given_is_kept(name, tmp_path):
+    found = ask(name, tmp_path, Same(text_spec()))
+    said = found.predictions[0]
+    assert said.split == "test"
+    assert len(said.texts) == len(said.label) == len(said.predicted)
+    assert all(text.count("[") == 1 for text in said.texts)
+    if name == "word_tags":
+        assert (said.label == said.predicted).mean() == pytest.approx(value(found, "accuracy"))
+
+
+def test_wrong_answers_are_shown_with_the_right_ones():
+    from ssl_runner.evaluation.text.data import Question
+    from ssl_runner.evaluation.text.span_qa import Guess, near_answer, wrong_answers
+
+    context = "a" * 200 + " the red cat " + "b" * 200
+    asked = Question(0, context, "who?", ("the red cat",), 201)
+    none = Question(0, "nobody", "where?", (), -1)
+    guesses = [Guess("a dog", 1.0), Guess("red cat", 2.0), Guess("here", 3.0)]
+    shown = wrong_answers(guesses, [asked, asked, none], -1.0)
+    assert shown.rows["given"] == ["here", "a dog"]  # of equals the surest first
+    assert shown.rows["right"] == ["no answer", "the red cat"]
+    assert "[the red cat]" in near_answer(asked)
+    assert near_answer(asked).startswith("…a")
+    assert near_answer(asked).endswith("b…")
+    assert wrong_answers(guesses[1:2], [asked], -1.0) is None
