@@ -35,7 +35,7 @@ format: .venv/.lint ## put the code in the one style
 hooks: .venv/.dev ## check each commit before it is made (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
-benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: a topic (simclr, peers, text, words, objectives, precision, probe, startup, checkpoints, identity, sweep, growth, memory, video) and its options
+benchmark: .venv/.benchmark ## measure speed on this machine, when it is idle; ARGS: a topic (simclr, peers, text, words, objectives, precision, probe, startup, checkpoints, identity, sweep, growth, memory, video, gpu) and its options
 	$(BIN)/python -m scripts.benchmarks $(or $(ARGS),startup)
 
 wheel: $(BIN)/python ## build dist/*.whl

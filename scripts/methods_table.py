@@ -29,7 +29,8 @@ TOLD_APART = {  # settings that a row names where runs of its objective differ i
     "adversary": "objective.adversary",
 }
 START, SHUFFLED = " - start", " - shuffled"  # the heads of differences
-POOL = "backbone.pool"  # named where a backbone has it: another pool is another network
+POOL = "backbone.pool"  # named where a backbone of frames has it: another pool is another network
+OF_FRAMES = "backbone.image._target_"  # a key that such a backbone alone has
 
 
 class Row(NamedTuple):
@@ -71,7 +72,8 @@ def rows(runs: Sequence[Run], settings: Sequence[Setting], control: str) -> list
 def network(setting: Setting) -> str:
     """A backbone's name, and how it pools frames where it does."""
     first = next(iter(setting.runs.values()))
-    pool = describe([first])[0][0].get(POOL)
+    described = describe([first])[0][0]
+    pool = described.get(POOL) if described.get(OF_FRAMES) else None
     return first.result.name.backbone + (f", {pool}" if pool else "")
 
 

@@ -49,6 +49,7 @@ ELSEWHERE: Mapping[str, str] = {  # part of a command that is composed and not r
     "dataset.path=saved": "tests/unit/data/images/test_huggingface_images.py reads such a folder",
     "dataset=torchvision": "downloads",
     "dataset=cifar10": "downloads",
+    "experiment=cifar10/": "downloads",
     "dataset=mnist": "downloads, or reads a folder of its own",
     "trainer.devices=": "needs as many devices",
     "sweep.engine=": "needs a cluster",
@@ -208,7 +209,8 @@ def test_a_command_does_what_its_page_says(
     if any(part in command.line for part in ELSEWHERE):
         if tool in ROOTS and "--plugin" not in words:
             composable = [re.sub(r"=([^\[\]{}()'\",]+),.*", r"=\1", word) for word in words if word != "-m"]
-            compose([word for word in composable if "(" not in word], ROOTS[tool])
+            untrained = tool == "ssl-evaluate" and any(word.startswith("backbone=") for word in words)
+            compose([word for word in composable if "(" not in word], "config" if untrained else ROOTS[tool])
     elif tool == "ssl-run":
         called(tool, [*words, "check=true", "logger=csv", f"output={tmp_path}"], capfd)
         if not several:

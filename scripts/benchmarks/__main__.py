@@ -12,6 +12,7 @@ from typing import Protocol
 
 from . import (
     checkpoints,
+    gpu,
     growth,
     identity,
     memory,
@@ -55,6 +56,7 @@ TOPICS: Mapping[str, Topic] = {
     "growth": growth,
     "memory": memory,
     "video": video,
+    "gpu": gpu,
 }
 
 

@@ -89,7 +89,7 @@ def recomputed_table(batch: int, rounds: int) -> Table:
                 less = kept(net, images)
             returns = most_of_one(net, images) if how["blocks"] else kept(net, images[:PART])
             share = f"{(less + returns) / plain:.2f}"
-            cells = (f"{(less + returns) / 2**20:.1f}", share, f"{apart(words, images, how):.1e}")
+            cells = (f"{(less + returns) / 2**20:.1f}", share, f"{apart(words, images[: 2 * PART], how):.1e}")
             slower = f"{longer(net, images, how, rounds):.2f}" if rounds else ""
             shown.add_row(name, str(count), way, *cells, slower)
     return shown

@@ -76,7 +76,7 @@ def extended(plain: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
         if key in plain:
             found[key] = plain[key]
     found["names"] = dict(known.get("names", {}))
-    problems = []
+    problems: list[str] = []
     for place in dict.fromkeys(map(_place, words)):
         path = place.partition("@")[2] or place.replace("/", ".")
         if _lies_in(path, OF_ONE_COMMAND):

@@ -15,6 +15,7 @@ from ssl_runner import __version__
 from ssl_runner.commands.answers import REFUSED, Parser, Refused, answering, asked, refuse
 from ssl_runner.config import plugins
 from ssl_runner.config.errors import ConfigError
+from ssl_runner.reporting import published
 from ssl_runner.reporting.comparison import Column, Comparison, compare, each_run, select, sort
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary, summary_json
 from ssl_runner.reporting.runs import find_runs
@@ -89,15 +90,21 @@ def _main(argv: Sequence[str]) -> dict[str, Any]:
             say(f"note: {problem}")
         comparison = comparison._replace(problems=(*problems, *comparison.problems))
         columns = comparison.columns if options.columns or options.all else headlines(comparison)
+        figures = published.beside(comparison) if options.against else []
+        if options.against and not figures:
+            say(
+                "note: no figure was published of these settings: none is a recipe (experiment=cifar10/simclr_resnet18)"
+            )
         if not _write(comparison, columns, options):
             _print(comparison, columns)
+            _print_published(figures)
     except AskedError as error:
         refuse([str(error)])
     except BrokenPipeError:  # `closable` knows what to do
         raise
     except OSError as error:
         refuse([f"cannot write {error.filename}: {error.strerror}"])
-    return summary(comparison)
+    return summary(comparison) | ({"published": published.plain(figures)} if options.against else {})
 
 
 def chosen(
@@ -167,6 +174,18 @@ def _print(comparison: Comparison, columns: Sequence[Column]) -> None:
         Terminal(width=table_width(table).maximum).print(table)
 
 
+def _print_published(figures: Sequence[published.Beside]) -> None:
+    """Own figures beside published ones, and what differs."""
+    if not figures:
+        return
+    table, console = published.table(figures), Terminal()
+    if not console.is_terminal:
+        console = Terminal(width=table_width(table).maximum)
+    console.print(table)
+    for line in published.legend(figures):
+        print(plain(line))
+
+
 @contextmanager
 def _option(name: str) -> Iterator[None]:
     try:
@@ -217,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:
     choose.add_argument("--all", action="store_true", help="all metrics, not only the main one of each evaluation")
     choose.add_argument(
         "--sort", metavar="NAME[:asc|:desc]", help="sort by a column (best first), a setting, or seconds"
+    )
+    choose.add_argument(
+        "--against",
+        choices=["published"],
+        help="also put published figures of recipes (experiment=cifar10/simclr_resnet18) beside own ones, with what "
+        "differs",
     )
     write = parser.add_argument_group(
         "output files (- for standard output, with no table beside it; --html needs a file)"

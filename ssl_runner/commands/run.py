@@ -458,5 +458,8 @@ def show(console: Console, folder: Path, result: Result) -> None:
 
     if result.results:
         console.print(result_table(result))
+    extends = None if result.pretraining is None else result.pretraining.extends
+    if extends is not None:
+        console.print(f"extends: run {extends.identity} of {extends.budget}", soft_wrap=True)
     console.print(f"report:  {folder / 'report.html'}", soft_wrap=True)
     console.print(f"encoder: {folder / 'encoder'}", soft_wrap=True)

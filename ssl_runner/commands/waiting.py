@@ -35,7 +35,7 @@ def waiting(console: Console, what: str = "", folder: Path | None = None) -> Ite
         now = time.monotonic()
         begun[doing] = since = begun.get(doing, now) if done else now
         left = (now - since) * (1 - done) / done if done is not None and done > SOON else None
-        shown.doing = f"  {doing}" if in_place else f"{what}: {doing}".removeprefix(": ")
+        shown.doing = f"  {doing}" if in_place else f"{what}: {doing}" if what else doing
         shown.show(done, "" if left is None else f"{duration(left)} left")
         if folder is not None and now - noted >= WRITES:
             noted = now

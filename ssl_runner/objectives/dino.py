@@ -96,7 +96,7 @@ class DINO(Objective[Tensor, Tensor]):
 
     def frozen(self, progress: float) -> Sequence[nn.Parameter]:
         """The prototypes, at first."""
-        return [self.head[1].weight] if progress < self.freeze_last else []
+        return list(self.head[1].parameters()) if progress < self.freeze_last else []
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x (V, B, C, h, w), y (V', B, C, H, W)."""

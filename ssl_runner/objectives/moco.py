@@ -113,7 +113,9 @@ class MoCo(Objective[Tensor, Tensor]):
         momentum = momentum_at(self.momentum_schedule, self.momentum, progress)
         self.key_encoder.update(self.encoder, momentum)
         self.key_projector.update(self.projector, momentum)
-        for keys in carries if self.queue is not None else ():
+        if self.queue is None:
+            return
+        for keys in carries:
             self.queue.push(keys, torch.full((len(keys),), -1, device=keys.device))  # no label is read
 
 

@@ -118,6 +118,7 @@ class SwAV(Objective[Tensor, Tensor]):
         for large in carries:
             assert large is not None
             for queue, z in zip(self.queues, large, strict=True):
+                assert isinstance(queue, Queue)
                 queue.push(z, torch.full((len(z),), -1, device=z.device))  # no label is read
         self.queue_joins.fill_(progress >= self.queue_start)
 

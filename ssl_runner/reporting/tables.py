@@ -300,6 +300,4 @@ def _legend(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
 
 
 def _title(result: Result) -> str:
-    extends = None if result.pretraining is None else result.pretraining.extends
-    said = "" if extends is None else f", extends {extends.identity} of {extends.budget}"
-    return f"{result.name.objective}, {result.name.dataset}, {result.name.backbone}, seed {result.seed}{said}"
+    return f"{result.name.objective}, {result.name.dataset}, {result.name.backbone}, seed {result.seed}"

@@ -69,7 +69,7 @@ def _rows_of_text(part: "Part", reader: "Reader") -> dict[str, Sequence[str]]:
     """Fields of one row of ids an example as text; a number an example as that number, or as what it says."""
     rows: dict[str, Sequence[str]] = {}
     for name, field in _fields(part.name, part.value).items():
-        if field.dtype != torch.int64 or len(field) != part.count:
+        if field.dtype != torch.int64 or len(field) != part.examples:
             continue
         if field.ndim == 1:
             rows[name] = _words(part, field)
@@ -155,7 +155,7 @@ class Part(NamedTuple):
     x: Any
     y: Any
     value: Any  # that of its role
-    count: int  # examples
+    examples: int
 
     @property
     def seen(self) -> str:

@@ -71,6 +71,11 @@ CASES |= {
     "simclr with labels": [*CASES["simclr"], "objective/positives=label", "objective/loss=supcon"],
     "simclr with clusters": [*CASES["simclr"], "objective/positives=pseudo_label", "objective.positives.clusters=3"],
     "simclr with a queue": [*CASES["simclr"], "objective.queue=20", "objective.hardness=2"],
+    "moco v3": [
+        "objective=moco", "objective.queue=0", "objective.symmetric=true", "objective.predictor=[16]",
+        "objective.projector_norm=batch", "objective.projector_last_norm=batch",
+    ],
+    "swav with a queue": [*CASES["swav"], "objective.queue=20", "objective.scale_prototypes=step"],
     "simclr with few negatives": [*CASES["simclr"], "objective.queue=20", "objective.negatives=25"],
     "lifted with few negatives": [*CASES["simclr"], "objective/loss=lifted", "objective.negatives=7"],
     "simcse with lifted": [*CASES["simcse"], "objective/loss=lifted"],

@@ -39,9 +39,9 @@ class AttentionMaps(Evaluator):
     pixels_are_control: ClassVar[bool] = False
     presentation: ClassVar[frozenset[str]] = frozenset({"text", "heads"})
 
-    def __init__(self, *, text: str, heads: Literal["mean", "each"], examples: int) -> None:
-        if not text.strip():
-            raise ValueError(f"{KEY}.text is empty; it must be a sentence to draw attention on")
+    def __init__(self, *, text: str | None, heads: Literal["mean", "each"], examples: int) -> None:
+        if text is not None and not text.strip():
+            raise ValueError(f"{KEY}.text is empty; it must be a sentence to draw attention on, or null")
         if heads not in ("mean", "each"):
             raise ValueError(f"{KEY}.heads is {heads}; it must be mean or each")
         if examples < 1:
@@ -101,10 +101,10 @@ class AttentionMaps(Evaluator):
     def _drawn(self, subject: Subject, spec: TextSpec) -> dict[str, Figure]:
         """A map of each block, or of each head of it, as far as there is room."""
         tokenizer = Tokenizer.from_str(spec.tokenizer)
-        ids = [
-            *beginning(spec, subject.data.examples("test").data),
-            *tokenizer.encode(self.text, add_special_tokens=False).ids,
-        ]
+        first = subject.data.examples("test").data
+        ids = first[0][first[0] != spec.special.pad].tolist()
+        if self.text is not None:
+            ids = [*beginning(spec, first), *tokenizer.encode(self.text, add_special_tokens=False).ids]
         x = within_reach(subject.encoder, torch.tensor([ids], device=subject.device))
         names = [tokenizer.id_to_token(each) or "" for each in x[0].tolist()]
         figures: dict[str, Figure] = {}
