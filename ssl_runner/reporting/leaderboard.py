@@ -54,9 +54,9 @@ def _sweep(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def main_column(columns: Iterable[Column], search: Search | None = None) -> Column | None:
     """The column by which settings are ranked: that of a search, or the first headline in which one is better."""
-    ordered = sorted((c for c in columns if c.headline and c.better.sign), key=lambda c: not MAIN.covers(c.address))
     if search is not None:
         return search.column
+    ordered = sorted((c for c in columns if c.headline and c.better.sign), key=lambda c: not MAIN.covers(c.address))
     return ordered[0] if ordered else None
 
 
@@ -71,8 +71,8 @@ def ranked(comparison: Comparison, settings: Sequence[Setting], column: Column |
 
 def best_first(comparison: Comparison, settings: Sequence[Setting], column: Column | None) -> list[Setting]:
     """All settings, those without a number in the column last."""
-    first = [each.setting for each in ranked(comparison, settings, column)]
-    return [*first, *(setting for setting in settings if setting not in first)]
+    first = {each.setting.label: each.setting for each in ranked(comparison, settings, column)}
+    return [*first.values(), *(setting for setting in settings if setting.label not in first)]
 
 
 def verdict(comparison: Comparison, settings: Sequence[Setting], axes: Sequence[Axis], search: Search | None) -> str:
