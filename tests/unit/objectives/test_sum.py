@@ -115,7 +115,7 @@ def test_a_picture_shows_the_task_of_every_part() -> None:
     objective, batch = made("sum")
     figure = task_figure(objective, batch, SPEC, predict=True)
     assert {"x of rotation", "x of simclr, view 1", "x of simclr, view 2"} <= set(figure.rows)
-    assert "predicted of rotation as a number" in figure.note
+    assert "predicted of rotation below" in figure.note
 
 
 @pytest.mark.parametrize(
