@@ -41,7 +41,7 @@ def test_the_cost_of_a_run_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch)
     """With a clock that ticks once a step: what starts a run is counted once, every step of it as one."""
     words = [*SMALL, "evaluation=[]"]
     request = RunRequest.of(composed(words))
-    monkeypatch.setattr(estimate, "seconds_of", lambda config: float(config.budget.amount))
+    monkeypatch.setattr(estimate, "seconds_of", lambda config, judged: float(config.budget.amount))
     longer = RunRequest.of(composed([*words, "budget.amount=20"]))
     again = RunRequest.of(composed([*words, "seed=1"]))
     found = estimate.estimate([request, again, longer], runs=3, slots=2, threads=1)
@@ -58,7 +58,7 @@ def test_a_few_steps_foretell_many(tmp_path: Path) -> None:
         "evaluation.few_label_finetune.recipe.epochs=4", "evaluation.few_label_finetune.recipe.least_steps=50",
     ]  # fmt: skip
     request = RunRequest.of(composed(words, output=str(tmp_path)))
-    foretold = estimate.seconds_of(request.config)
+    foretold = estimate.seconds_of(request.config, {})
     from ssl_runner.commands.run import run
     from ssl_runner.results.result import read_result
 

@@ -61,12 +61,13 @@ def estimate(jobs: Sequence[RunRequest], runs: int, slots: int, threads: int) ->
     """
     begun = time.monotonic()
     known: dict[str, float] = {}
+    judged: dict[str, float] = {}
     total = 0.0
     with _threads(threads):
         for job in jobs:
             kind = _kind(job)
             if kind not in known:
-                known[kind] = seconds_of(job.config)
+                known[kind] = seconds_of(job.config, judged)
             total += known[kind]
     return Estimate(runs, total / len(jobs) * runs, slots, time.monotonic() - begun)
 
@@ -87,15 +88,19 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def seconds_of(config: Config) -> float:
-    """Of a whole run: loading, pretraining, evaluations of the encoder and its controls."""
+def seconds_of(config: Config, judged: dict[str, float]) -> float:
+    """Of a whole run: loading, pretraining, evaluations of the encoder and its controls. `judged`: seconds of the
+    latter by what they follow from, which runs of several objectives share; a new one is added."""
     begun = time.monotonic()
     source, _ = construct.source(config)
     data = load_data(config, source)
     model = fresh(config, data)
     loading = time.monotonic() - begun
     training = _pretraining(config, data, model) if model.trains else 0.0
-    return loading + training + _evaluating(config, data, model.encoder)
+    same = json.dumps([config.dataset, config.backbone, config.evaluation, config.controls], default=str)
+    if same not in judged:
+        judged[same] = _evaluating(config, data, model.encoder)
+    return loading + training + judged[same]
 
 
 def _pretraining(config: Config, data: DataModule, model: Objective) -> float:
