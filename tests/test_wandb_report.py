@@ -89,7 +89,7 @@ def test_a_view_of_the_workspace_opens_with_the_panels_of_a_report(server: Wandb
     assert view["displayName"] == f"Sweep {GROUP}"
     section = json.loads(view["spec"])["section"]
     (runset,) = section["runSets"]
-    assert [(f["key"]["name"], f["value"]) for f in runset["filters"]["filters"][0]["filters"]] == [("group", GROUP)]
+    assert [(f["key"]["name"], f["value"]) for f in runset["filters"]["filters"]] == [("group", GROUP)]
     sections = section["panelBankConfig"]["sections"]
     assert [(each["name"], each["isOpen"], [p["viewType"] for p in each["panels"]]) for each in sections[:3]] == [
         ("Results", True, ["Scatter Plot", "Bar Chart"]),

@@ -27,7 +27,7 @@ class WandbServer(ThreadingHTTPServer):
         self.summary: dict[str, dict[str, Any]] = defaultdict(dict)
         self.exit_codes: dict[str, int] = {}
         self.files: dict[str, bytes] = {}  # "id/path" -> content
-        self.views: dict[str, dict[str, Any]] = {}  # id -> the variables of upsertView: reports
+        self.views: dict[str, dict[str, Any]] = {}  # id -> the variables of upsertView: reports, workspaces
         self.silent = threading.Event()  # set: nothing is answered any more
         self.failing = threading.Event()  # set: all is answered with status 500
         self.paths: list[str] = []  # every request: a path, or the name of a GraphQL operation
@@ -75,7 +75,7 @@ class WandbServer(ThreadingHTTPServer):
                 return {"models": {"pageInfo": page, "edges": edges}}
             case "ProjectInternalId":
                 return {"project": {"id": "1", "internalId": "1"}}
-            case "upsertView":
+            case "upsertView" | "UpsertView2":
                 self.views[view_id := f"view{len(self.views)}"] = variables
                 project = {"id": "1", "name": variables["projectName"], "entityName": variables["entityName"]}
                 view = {"id": view_id, "project": project, "updatedAt": DATE}
