@@ -40,7 +40,7 @@ def test_every_method_has_both_recipes_and_its_header_says_where_from() -> None:
         for part in ("Run: ", f"experiment={name}", "Takes: ", "FLOPs", "Published: ", "Measured: ", "Differs: "):
             assert part in header, (name, part)
         if name in figures():
-            assert f"{100 * figures()[name].value:.1f}" in header
+            assert f"{100 * figures()[name].value:.4g}" in header
 
 
 @pytest.mark.slow

@@ -399,9 +399,10 @@ def test_the_preview_is_a_picture(
     monkeypatch.setattr(sys, "argv", ["ssl-preview", "objective=rotation", *SMALL[:5]])
     preview.main()
     said = capsys.readouterr().out
-    path = tmp_path / said.split(":")[0]
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert "y" in said
+    answers, picture = said.splitlines()[:2]
+    assert answers.startswith("from left to right: ")
+    assert answers.endswith(" degrees")
+    assert (tmp_path / picture.split(":")[0]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_result_json_is_plain_json(whole: Path) -> None:

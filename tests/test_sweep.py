@@ -278,7 +278,7 @@ def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: py
 def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"sweep={preset}", "check=true", f"output={tmp_path}"]
     if "override /dataset" not in (conf_dir() / "sweep" / f"{preset}.yaml").read_text():
-        words.append("dataset=fake_images")
+        words += ["dataset=fake_images", "dataset.examples=3000"]
     assert sweep(Loader(), "config", [], words + ["backbone=convnet"] * (preset == "backbones")).code == 0
     assert "valid: " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -40,10 +40,6 @@ COMMAND = Command(
             "ssl-export run=outputs/mnist_5k-simclr-convnet/s0-1a2b3c4d5e format=features",
             "the features of all its examples, as data of another run: dataset=features dataset.run=...",
         ),
-        (
-            "ssl-export run=outputs/mnist_5k-vq-convnet/s0-1a2b3c4d5e format=codes",
-            "the codes of its images, for a prior over them: objective=language_model dataset=codes dataset.run=...",
-        ),
     ),
 )
 FORMATS = ("onnx", "torch_export", "torchvision", "timm", "huggingface", "features", "codes")

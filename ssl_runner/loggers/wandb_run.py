@@ -49,8 +49,8 @@ class WandbRun(RunLogger):
         mode: Literal["auto", "online", "offline", "disabled"],
         dir: str | None,
         init_timeout: float,
-        finish_timeout: float,
         examples: bool,
+        finish_timeout: float,
     ) -> None:
         if not 1 <= len(project) <= NAME_LENGTH or set(project) & set(NOT_IN_PROJECT):
             rule = f"it must have 1 to {NAME_LENGTH} characters, none of {' '.join(NOT_IN_PROJECT)}"

@@ -134,6 +134,7 @@ REQUIRED = {  # settings that have no default
         "paired_texts", "text_file", "text_folder", "text_pairs", "text_table", "video_folder",
     )
 } | {
+    "codes": ["dataset.run=somewhere"],
     "features": ["dataset.run=somewhere"],
     "paired_images": ["dataset.path=here", "dataset.other_path=there"],
     "torchvision": ["dataset.name=SVHN"],

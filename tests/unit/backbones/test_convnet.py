@@ -67,5 +67,5 @@ def test_impossible_widths_are_refused(widths):
 
 
 def test_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match=r"backbone\.norm is 'layer'; it must be batch or group"):
+    with pytest.raises(ValueError, match=r"backbone\.norm is 'layer'; it must be batch, group or none"):
         ConvNet(SPEC, widths=[8], norm="layer")

@@ -76,7 +76,7 @@ def test_a_preview_of_text(tmp_path: Path, capfd: Captured) -> None:
     (tmp_path / "a.txt").write_text("A cat sees a dog. The dog likes a song.\n\nThe moon rises.\n" * 60)
     words = ["objective=bert", "backbone=bert_tiny", "dataset=text_file", f"dataset.path={tmp_path / 'a.txt'}"]
     found, _ = answered(capfd, preview.main, *words, "dataset.length=16", f"output={tmp_path}", "--json")
-    assert "y tokens: " in found["text"]
+    assert "y, in their gaps: " in found["text"]
     assert Path(found["picture"]).read_text() == found["text"]
 
 

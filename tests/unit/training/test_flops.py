@@ -96,5 +96,6 @@ def test_every_objective_can_be_counted(case: str) -> None:
     if case == "ngram":  # which counts
         assert (once, twice) == (0, 0)
     else:
-        assert 1.6 * once < twice < 4 * once
+        least = 1.3 if case == "ijepa" else 1.6  # its contexts are as long as the shortest of a batch
+        assert least * once < twice < 4 * once
         assert math.isfinite(once)

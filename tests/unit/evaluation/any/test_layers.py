@@ -37,7 +37,7 @@ def test_every_block_has_the_linear_probes_figure(subject) -> None:
     assert value(found, "accuracy", layer=-2) == 1
     assert found.protocol.chosen["best layer"] == -2
     curve = found.figures["accuracy by depth"]
-    assert list(curve.x) == [1, 2, 3]
+    assert list(curve.x) == [-3, -2, -1]
     assert curve.y["accuracy"] == [value(found, "accuracy", layer=layer) for layer in reversed(blocks)]
 
 
