@@ -7,6 +7,7 @@ import libraries
 import pytest
 import torch
 import yaml
+from backbones import each_backbone
 from composed import composed
 from objective_cases import BACKBONES, SMALL
 
@@ -92,7 +93,7 @@ def test_the_default_job_takes_bands() -> None:
     assert "linear" in made.evaluation
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml")))
+@pytest.mark.parametrize("name", each_backbone())
 def test_every_backbone_of_images_takes_any_number_of_channels(name: str) -> None:
     node = yaml.safe_load((conf_dir() / "backbone" / f"{name}.yaml").read_text())
     if not issubclass(ImageSpec, get_type_hints(locate(node["_target_"]).__init__)["spec"]):

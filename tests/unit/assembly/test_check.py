@@ -11,6 +11,7 @@ import made_text
 import pytest
 import torch
 import yaml
+from backbones import each_backbone
 from composed import composed
 
 from ssl_runner import load_encoder
@@ -150,17 +151,8 @@ def fits(dataset: str, backbone: str, objective: str) -> bool:
     return read and pairs and issubclass(target("backbone", backbone), wanted)
 
 
-FIRST = {target("backbone", each): each for each in reversed(AXES["backbone"])}  # of each class
-
-
 @pytest.mark.parametrize("objective", AXES["objective"])
-@pytest.mark.parametrize(
-    "backbone",
-    [
-        each if each in FIRST.values() and each not in libraries.SMALLER else pytest.param(each, marks=pytest.mark.slow)
-        for each in AXES["backbone"]
-    ],
-)
+@pytest.mark.parametrize("backbone", each_backbone())
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
     libraries.needs(backbone)
     text = objective in TEXT["objective"]

@@ -12,6 +12,7 @@ import made_text
 import pytest
 import torch
 import yaml
+from backbones import each_backbone
 from torch import Tensor
 from undrawn import undrawn
 
@@ -37,7 +38,6 @@ from ssl_runner.results.result import (
     write_result,
 )
 
-BACKBONES = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
 SHALLOWER = {
     "vit_tiny": 1,
     "vit_small": 1,
@@ -83,7 +83,7 @@ def state(encoder: Encoder) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in encoder.state_dict().items()}
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each_backbone())
 def test_the_random_start_is_that_of_the_run(backbone: str, tmp_path: Path, asked: dict[str, Encoder]) -> None:
     """Weights and statistics: against the objective's encoder before its first step, given the data's statistics."""
     libraries.needs(backbone)
