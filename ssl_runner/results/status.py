@@ -30,9 +30,10 @@ def write_status(folder: Path, status: Status) -> None:
             part.unlink(missing_ok=True)
 
 
-def read_status(folder: Path) -> Status | None:
-    """None where there is none, or none that can be read."""
+def read_status(folder: Path, within: float | None = None) -> Status | None:
+    """None where there is none, none that can be read, or none of the last `within` seconds, by the time of day."""
     try:
-        return Status(**json.loads((folder / STATUS).read_text()))
+        found = Status(**json.loads((folder / STATUS).read_text()))
+        return None if within is not None and found.written < time.time() - within else found
     except (OSError, ValueError, TypeError):
         return None

@@ -103,8 +103,7 @@ def seconds_left(
 
 def status_of(running: Running) -> Status | None:
     """What a run says of itself; None until it does, since it was started now."""
-    status = read_status(running.job.folder)
-    return None if status is None or status.written < time.time() - (time.monotonic() - running.since) else status
+    return read_status(running.job.folder, time.monotonic() - running.since)
 
 
 def _expected(running: Sequence[Running], statuses: Sequence[Status | None]) -> Iterator[float]:
