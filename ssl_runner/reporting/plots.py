@@ -48,7 +48,7 @@ from ssl_runner.results.result import own_name, write_atomically
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
-CAPTION = 6.5  # points, of captions under pictures; where words are long, the least
+CAPTION = 7.5  # points, of captions under pictures; where words are long, the least
 CLIP_CAPTION = 68  # characters of a line under a film strip
 BREAK = 14  # characters of a caption's word that are not broken
 MOST_PICTURES = 16  # columns of `Pictures` that are drawn, frames of a strip of `Clips`
