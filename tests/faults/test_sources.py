@@ -30,7 +30,7 @@ def test_a_step_draws_from_torch_alone(layer: str) -> None:
 
 
 def test_durations_are_taken_by_a_clock_that_does_not_jump() -> None:
-    """The time of day is noted in status.json, and held against it and times of files (board.py, contents.py, runs.py);
-    it measures nothing."""
+    """The time of day is noted in status.json and held against times of files (contents.py, runs.py); it measures
+    nothing."""
     files = {path.name for path in PACKAGE.rglob("*.py") if used(path) & {"time.time", "time.time_ns"}}
-    assert files == {"status.py", "contents.py", "runs.py", "board.py"}
+    assert files == {"status.py", "contents.py", "runs.py"}
