@@ -14,8 +14,9 @@ help: ## list the targets
 run: .venv/.runtime ## pretrain, evaluate and report with the default config, or as ARGS says
 	$(BIN)/ssl-run $(ARGS)
 
-# As many processes as cores, of a thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# A process more than there are cores, of a thread each: tests of processes that are stopped wait for them.
+PROCESSES = $$($(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test: .venv/.test ## the quick tests
 	$(PYTEST) -m "not slow" $(ARGS)
