@@ -63,3 +63,13 @@ def masked_entropy(target: Tensor, log_p: Tensor, masked: Tensor) -> Tensor:
 def entropy(p: Tensor) -> Tensor:
     """Mean entropy of probabilities (..., K), in nats: ()."""
     return torch.special.entr(p).sum(dim=-1).mean()
+
+
+def warmed(ends: tuple[float, float], progress: float, warmup: float) -> float:
+    """A teacher's temperature at a progress in [0, 1]: linear from the first to the last over the part `warmup`.
+
+    >>> [round(warmed((0.04, 0.07), progress, 0.5), 3) for progress in (0, 0.25, 0.5, 1)]
+    [0.04, 0.055, 0.07, 0.07]
+    """
+    first, last = ends
+    return first + (last - first) * (min(progress / warmup, 1.0) if warmup > 0 else 1.0)

@@ -68,6 +68,16 @@ def untubify(tubes: Tensor, tube: tuple[int, int, int], grid: tuple[int, int, in
     return x.permute(0, 1, 4, 7, 2, 5, 3, 6).reshape(b, times * frames, c, rows * down, columns * across)
 
 
+def gray_patches(x: Tensor, patch: int, grid: tuple[int, int], hidden: Tensor) -> Tensor:
+    """Images (B, C, H, W) of which the patches where `hidden` (B, N) holds are gray."""
+    return unpatchify(patchify(x, patch).masked_fill(hidden[:, :, None], 0.5), patch, grid)
+
+
+def gray_tubes(x: Tensor, tube: tuple[int, int, int], grid: tuple[int, int, int], hidden: Tensor) -> Tensor:
+    """Clips (B, T, C, H, W) of which the tubes where `hidden` (B, N) holds are gray."""
+    return untubify(tubify(x, tube).masked_fill(hidden[:, :, None], 0.5), tube, grid)
+
+
 def gather_places(tokens: Tensor, places: Tensor) -> Tensor:
     """Gather positions, different ones per row: (B, N, D), (B, K) int64 -> (B, K, D), in the order of `places`."""
     return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, Views
 from ssl_runner.losses.assignment import perplexity
-from ssl_runner.losses.distillation import cross_view_entropy, entropy
+from ssl_runner.losses.distillation import cross_view_entropy, entropy, warmed
 from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.mlp import MLP, Activation, Norm, check_widths
@@ -130,6 +130,4 @@ class DINO(Objective[Tensor, Tensor]):
 
     def _warm(self, progress: float) -> None:
         """Set the teacher's temperature: linear from the first to the last over the warm-up."""
-        first, last = self.temperatures
-        warm = min(progress / self.temperature_warmup, 1.0) if self.temperature_warmup > 0 else 1.0
-        self.teacher_temperature.fill_(first + (last - first) * warm)
+        self.teacher_temperature.fill_(warmed(self.temperatures, progress, self.temperature_warmup))

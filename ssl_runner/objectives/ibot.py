@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from ssl_runner.interfaces import Batch, Encoder, ImageSpec, Loss, Objective, PatchEncoder, Views
 from ssl_runner.losses.assignment import perplexity
-from ssl_runner.losses.distillation import cross_view_entropy, entropy, masked_entropy
+from ssl_runner.losses.distillation import cross_view_entropy, entropy, masked_entropy, warmed
 from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.gather import mean_over_ranks
 from ssl_runner.nn.mask_patch import MaskPatch
 from ssl_runner.nn.masks import hide_blocks
 from ssl_runner.nn.mlp import MLP, check_widths
-from ssl_runner.nn.patches import patchify, unpatchify
-from ssl_runner.nn.prototypes import Prototypes
+from ssl_runner.nn.patches import gray_patches
+from ssl_runner.nn.prototypes import Prototypes, check_share
 from ssl_runner.views.mismatch import misplaced
 
 
@@ -83,11 +83,7 @@ class IBOT(Objective[MaskedViews, Tensor]):
                 raise ValueError(
                     f"objective.{key}_temperature is {list(value)}; both, the first and the last, must be above 0"
                 )
-        if not 0 <= temperature_warmup <= 1:
-            raise ValueError(
-                f"objective.temperature_warmup is {temperature_warmup}; it is a fraction of the budget "
-                "and must lie in [0, 1]"
-            )
+        check_share("temperature_warmup", temperature_warmup)
         self.encoder = encoder
         self.views = views
         self.fill = MaskPatch(encoder.patch, spec.channels)
@@ -128,8 +124,7 @@ class IBOT(Objective[MaskedViews, Tensor]):
         shape = views.shape[:2]
         masked = hide_blocks(shape.numel(), self.grid, self.mask_ratio, views.device)
         masked &= torch.rand(shape.numel(), 1, device=views.device) < self.mask_probability
-        patches = patchify(views.flatten(0, 1), self.patch).masked_fill(masked[:, :, None], 0.5)
-        shown = unpatchify(patches, self.patch, self.grid)
+        shown = gray_patches(views.flatten(0, 1), self.patch, self.grid, masked)
         return MaskedViews(shown.unflatten(0, shape), masked.unflatten(0, shape)), views
 
     def shuffle(self, x: MaskedViews, y: Tensor) -> tuple[MaskedViews, Tensor]:
@@ -174,9 +169,8 @@ class IBOT(Objective[MaskedViews, Tensor]):
 
     def _warm(self, progress: float) -> None:
         """Set the teacher's temperatures: linear from the first to the last over the warm-up."""
-        warm = min(progress / self.temperature_warmup, 1.0) if self.temperature_warmup > 0 else 1.0
-        for place, (first, last) in enumerate(self.first_and_last):
-            self.temperatures[place].fill_(first + (last - first) * warm)
+        for place, ends in enumerate(self.first_and_last):
+            self.temperatures[place].fill_(warmed(ends, progress, self.temperature_warmup))
 
 
 def _check_mask(probability: float, ratio: tuple[float, float], weight: float) -> None:

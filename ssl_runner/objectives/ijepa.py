@@ -11,7 +11,7 @@ from ssl_runner.losses.distillation import output_std
 from ssl_runner.losses.features import smooth_error, standardized
 from ssl_runner.nn.blocks import as_many, block_size, check_range, covered, place_blocks
 from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
-from ssl_runner.nn.patches import gather_places, patchify, unpatchify
+from ssl_runner.nn.patches import gather_places, gray_patches
 from ssl_runner.nn.predictor import PlacePredictor
 
 LEAST = 16  # a context has one patch in so many at least; where targets leave fewer, it overlaps them
@@ -103,7 +103,7 @@ class IJEPA(Objective[Context, Targets]):
         within = covered(place_blocks(len(image), 1, self.grid, block), self.places)
         keep = as_many(within & free, free, least=self.least).to(image.device, non_blocking=True)
         hidden = torch.ones(len(image), self.places, dtype=torch.bool, device=image.device).scatter_(1, keep, False)
-        shown = unpatchify(patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5), self.patch, self.grid)
+        shown = gray_patches(image, self.patch, self.grid, hidden)
         return Context(shown, keep), Targets(image, asked.to(image.device, non_blocking=True))
 
     def shuffle(self, x: Context, y: Targets) -> tuple[Context, Targets]:

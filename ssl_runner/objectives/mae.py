@@ -10,7 +10,7 @@ from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncode
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
 from ssl_runner.nn.masks import keep_grid, keep_outside_blocks, keep_random, places_of
-from ssl_runner.nn.patches import deviation, gather_places, patchify, unpatchify
+from ssl_runner.nn.patches import deviation, gather_places, gray_patches, patchify, unpatchify
 from ssl_runner.views.image import ImageViews
 from ssl_runner.views.pair import NOTHING
 
@@ -98,8 +98,7 @@ class MAE(Objective[Visible, Hidden]):
         image = batch.data if self.views is None or not self.training else self.views(batch.data)[0]
         keep = self._keep(len(image), image.device)
         hidden = self._hidden(keep)
-        patches = patchify(image, self.patch).masked_fill(hidden[:, :, None], 0.5)
-        return Visible(unpatchify(patches, self.patch, self.grid), keep), Hidden(image, hidden)
+        return Visible(gray_patches(image, self.patch, self.grid, hidden), keep), Hidden(image, hidden)
 
     def shuffle(self, x: Visible, y: Hidden) -> tuple[Visible, Hidden]:
         """The positions of masked patches stay; their content comes from another image."""

@@ -11,7 +11,7 @@ from ssl_runner.interfaces import Batch, ImageSpec, Loss, Objective, PatchEncode
 from ssl_runner.losses.features import absolute_error
 from ssl_runner.nn.mask_patch import MaskPatch
 from ssl_runner.nn.masks import keep_random, places_of
-from ssl_runner.nn.patches import gather_places, patchify, unpatchify
+from ssl_runner.nn.patches import gather_places, gray_patches, patchify, unpatchify
 
 
 class Masked(NamedTuple):
@@ -72,8 +72,7 @@ class SimMIM(Objective[Masked, Hidden]):
     def split(self, batch: Batch) -> tuple[Masked, Hidden]:
         image = batch.data
         masked = self._masked(len(image), image.device)
-        patches = patchify(image, self.patch).masked_fill(masked[:, :, None], 0.5)
-        return Masked(unpatchify(patches, self.patch, self.grid), masked), Hidden(image, masked)
+        return Masked(gray_patches(image, self.patch, self.grid, masked), masked), Hidden(image, masked)
 
     def shuffle(self, x: Masked, y: Hidden) -> tuple[Masked, Hidden]:
         """The masked places stay; their content comes from another image."""

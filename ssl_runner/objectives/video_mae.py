@@ -10,7 +10,7 @@ from ssl_runner.interfaces import Batch, Loss, Objective, TubeEncoder, VideoSpec
 from ssl_runner.losses.reconstruction import squared_error
 from ssl_runner.nn.decoders import PatchDecoder
 from ssl_runner.nn.masks import keep_random, places_of, repeat_in_time
-from ssl_runner.nn.patches import deviation, gather_places, tubify, untubify
+from ssl_runner.nn.patches import deviation, gather_places, gray_tubes, tubify, untubify
 
 
 class Visible(NamedTuple):
@@ -88,8 +88,7 @@ class VideoMAE(Objective[Visible, Hidden]):
         clip = batch.data
         keep = self._keep(len(clip), clip.device)
         hidden = self._hidden(keep)
-        tubes = tubify(clip, self.tube).masked_fill(hidden[:, :, None], 0.5)
-        return Visible(untubify(tubes, self.tube, self.grid), keep), Hidden(clip, hidden)
+        return Visible(gray_tubes(clip, self.tube, self.grid, hidden), keep), Hidden(clip, hidden)
 
     def shuffle(self, x: Visible, y: Hidden) -> tuple[Visible, Hidden]:
         """The positions of masked tubes stay; their content comes from another clip."""

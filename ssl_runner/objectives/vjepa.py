@@ -1,5 +1,6 @@
 """V-JEPA: predict a momentum network's features of what is hidden of a clip, all the time long, from the rest."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from ssl_runner.losses.features import absolute_error, standardized
 from ssl_runner.nn.blocks import as_many, block_size, check_range, covered, place_blocks
 from ssl_runner.nn.ema import EMA, MomentumSchedule, check_momentum, momentum_at
 from ssl_runner.nn.masks import repeat_in_time
-from ssl_runner.nn.patches import gather_places, tubify, untubify
+from ssl_runner.nn.patches import gather_places, gray_tubes
 from ssl_runner.nn.predictor import PlacePredictor
 
 
@@ -130,6 +131,5 @@ class VJEPA(Objective[Contexts, Hidden]):
 
     def _shown(self, clip: Tensor, keep: Tensor) -> Tensor:
         """The clip, gray but for the kept tubes."""
-        tubes = tubify(clip, self.tube)
-        hidden = torch.ones(tubes.shape[:2], dtype=torch.bool, device=clip.device).scatter_(1, keep, False)
-        return untubify(tubes.masked_fill(hidden[:, :, None], 0.5), self.tube, self.grid)
+        hidden = torch.ones(len(clip), math.prod(self.grid), dtype=torch.bool, device=clip.device)
+        return gray_tubes(clip, self.tube, self.grid, hidden.scatter_(1, keep, False))
