@@ -20,7 +20,7 @@ from ssl_runner.reporting.comparison import Column, Comparison, compare, each_ru
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary, summary_json
 from ssl_runner.reporting.runs import find_runs
 from ssl_runner.reporting.runs import where as meeting
-from ssl_runner.reporting.tables import as_table, comparison_tables, headlines, sheet, table_width
+from ssl_runner.reporting.tables import headlines, print_comparison, sheet, table_width
 from ssl_runner.results.result import RESULT, Run, write_atomically
 from ssl_runner.runtime.progress import Shown
 from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
@@ -96,7 +96,7 @@ def _main(argv: Sequence[str]) -> dict[str, Any]:
                 "note: no figure was published of these settings: none is a recipe (experiment=cifar10/simclr_resnet18)"
             )
         if not _write(comparison, columns, options):
-            _print(comparison, columns)
+            print_comparison(Terminal(), comparison, columns)
             _print_published(figures)
     except AskedError as error:
         refuse([str(error)])
@@ -162,16 +162,6 @@ def _write(comparison: Comparison, columns: Sequence[Column], options: argparse.
         if path == "-" and options.json != "-":
             print(plain(write()), end="")
     return any(path == "-" for path, _ in texts)
-
-
-def _print(comparison: Comparison, columns: Sequence[Column]) -> None:
-    """In a terminal the table takes its width, or is cut in several; in a file or a pipe it takes all that it needs."""
-    console = Terminal()
-    if console.is_terminal:
-        console.print(*comparison_tables(comparison, console.width, columns))
-    else:
-        table = as_table(sheet(comparison, columns))
-        Terminal(width=table_width(table).maximum).print(table)
 
 
 def _print_published(figures: Sequence[published.Beside]) -> None:

@@ -21,7 +21,7 @@ from ssl_runner.results.metrics import DataRef
 from ssl_runner.results.result import Result
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import locked
-from ssl_runner.runtime.terminal import Terminal
+from ssl_runner.runtime.terminal import Terminal, write_line
 
 COMMAND = Command(
     "ssl-evaluate",
@@ -187,11 +187,11 @@ def told(on: DataRef, result: Result, found: str, console: Terminal) -> DataRef:
     read = result.data.get("fingerprint")
     if read in (None, found):
         return on
-    console.print(
+    write_line(
+        console,
         f"warning: the data differ from those of the run (fingerprint {found}, in the run {read}): the new results "
         "are kept apart from the earlier ones",
         style="yellow",
-        soft_wrap=True,
     )
     return replace(on, own=False, settings={CONTENTS: found})
 

@@ -38,6 +38,7 @@ from ssl_runner.results.predictions import write_predictions
 from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.results.status import Status, write_status
 from ssl_runner.runtime.devices import device_of
+from ssl_runner.runtime.terminal import write_line
 from ssl_runner.training import precision
 from ssl_runner.training.pretrainer import step_seed
 from ssl_runner.training.task_figures import spread, task_figure
@@ -78,7 +79,7 @@ def evaluate(
     """
     evaluators, inspections, left_out = check.evaluations(config, data.spec)
     for line in (*said_of(left_out), *same_reach(subjects, evaluators)):
-        console.print(line, soft_wrap=True)
+        write_line(console, line)
     device = device_of(config.trainer.accelerator)
     frozen = {
         name: FrozenSubject(
@@ -131,7 +132,7 @@ class Asked:
         """Ask `name` of a subject: `call` does it."""
         self.begun += 1
         what = f"evaluating {self.begun} of {self.count}: {name}, {subject.replace('_', ' ')}"
-        self.console.print(what, style="dim", soft_wrap=True)
+        write_line(self.console, what, style="dim")
         write_status(self.folder, Status(what, 1.0))
         begun = time.monotonic()
         try:

@@ -65,7 +65,7 @@ from ssl_runner.runtime.distributed import LostError, joined, leave, meet, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.locks import LOCK, locked
 from ssl_runner.runtime.signals import Stopped
-from ssl_runner.runtime.terminal import Terminal, shown
+from ssl_runner.runtime.terminal import Terminal, shown, write_line
 
 if TYPE_CHECKING:  # importing Lightning takes seconds, so it is imported after the checks
     from ssl_runner.data.any.module import DataModule
@@ -87,7 +87,7 @@ def run(request: RunRequest) -> Path:
     request = with_contents(request, source, spec)
     if config.check:
         check_resumes(request)
-        console.print(f"valid: {request.described}", soft_wrap=True)
+        write_line(console, f"valid: {request.described}")
         return Path(config.output)
 
     # The folder of the run; whether it is finished, or was started on other data.
@@ -131,12 +131,12 @@ def tell_of_others(request: RunRequest, note: str, console: Console) -> None:
     """Print what is to be said of an older run, and of a finished one that differs in its budget alone, which is
     smaller."""
     if note:
-        console.print(f"note: {note}; this is a separate run", soft_wrap=True)
+        write_line(console, f"note: {note}; this is a separate run")
     if (other := shorter(request)) is not None:
-        console.print(
+        write_line(
+            console,
             f"note: {other} is finished, the same with a smaller budget: extend={other} would go on from it; this run "
             "begins anew",
-            soft_wrap=True,
         )
 
 
@@ -356,11 +356,11 @@ def introduce(config: Config, model: Objective, data: "DataModule", console: Con
     """Print what the run begins with: the data, the views, the weights."""
     console.print(f"data: {data.spec.size:,} pretraining examples")
     if "views" in config.objective:
-        console.print(f"views: {views_of(config)}", soft_wrap=True)
+        write_line(console, f"views: {views_of(config)}")
     if model.encoder.note:
-        console.print(f"backbone: {model.encoder.note}", soft_wrap=True)
+        write_line(console, f"backbone: {model.encoder.note}")
     if config.start is not None:
-        console.print(f"start_from: {said_of_start(config.start, model)}", soft_wrap=True)
+        write_line(console, f"start_from: {said_of_start(config.start, model)}")
 
 
 def write_config(request: RunRequest) -> None:
@@ -415,7 +415,7 @@ def going_on(folder: Path, contents: Mapping[str, str], console: Console) -> Rea
             raise ConfigError(
                 [f"{str(path)!r} is damaged ({why}), and there is no other; set resume=never to start over"]
             )
-        console.print(f"warning: {path.name} is damaged ({why}); it is removed", style="yellow", soft_wrap=True)
+        write_line(console, f"warning: {path.name} is damaged ({why}); it is removed", style="yellow")
         path.unlink()
     if found.newest is not None:
         whose = f"those of {str(found.newest.path)!r}"
@@ -436,9 +436,8 @@ def extending(config: Config, folder: Path, console: Console) -> Reached | None:
         write_atomically(folder / METRICS, curves.read_bytes())
     about, whole = extension.about(config), f"{config.budget.amount:g} {config.budget.unit}"
     spent = "" if about is None else f" ({about.budget})"
-    console.print(
-        f"extending {config.extend}{spent}: from step {found.step} to {whole}, by the schedule of {whole}",
-        soft_wrap=True,
+    write_line(
+        console, f"extending {config.extend}{spent}: from step {found.step} to {whole}, by the schedule of {whole}"
     )
     return found
 

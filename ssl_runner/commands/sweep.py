@@ -28,11 +28,11 @@ from ssl_runner.config.schema import Config
 from ssl_runner.reporting.comparison import Comparison, compare
 from ssl_runner.reporting.exports import summary, table
 from ssl_runner.reporting.payoff import payoffs, sentence
-from ssl_runner.reporting.tables import comparison_tables, headlines
+from ssl_runner.reporting.tables import headlines, print_comparison
 from ssl_runner.results.result import Run, write_atomically
 from ssl_runner.runtime.locks import locked
 from ssl_runner.runtime.signals import STOPPED, requeue
-from ssl_runner.runtime.terminal import Terminal
+from ssl_runner.runtime.terminal import Terminal, write_line
 from ssl_runner.sweeps.board import Board, print_outcomes
 from ssl_runner.sweeps.engines.choose import engine
 from ssl_runner.sweeps.engines.interface import Work
@@ -119,7 +119,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         chosen = draw(axes, config.sweep.trials, config.seed) if random else combinations(axes)
         planned = plan(composer, axes, chosen)
         for why in planned.left_out:
-            console.print(f"skipped: {why}", soft_wrap=True)
+            write_line(console, f"skipped: {why}")
         jobs = planned.jobs
         ended = {job.identity for job in jobs if config.resume != "never" and finished(job.folder)}
         done = [job for job in jobs if job.identity in ended]
@@ -128,7 +128,7 @@ def sweep(loader: ConfigLoader, name: str, hydra: Sequence[str], arguments: Sequ
         if refused and not axes.fitting:
             raise ConfigError([f"{label}: {problem}" for label, problem in refused.values()])
         for label, problem in refused.values():
-            console.print(f"skipped: {label}: {problem}", soft_wrap=True)
+            write_line(console, f"skipped: {label}: {problem}")
         missing = [job for job in missing if job.setting not in refused]
         jobs = [*done, *missing]
         source = Listed(missing)
@@ -152,7 +152,7 @@ def estimated(config: Config, jobs: Sequence[RunRequest], source: Source, consol
     console.print("estimating: a few steps of each kind of run")
     here = Local(WORK, config.sweep.jobs, source.waiting(), config.trainer.accelerator)  # whatever engine is set
     found = estimate(jobs, source.waiting(), here.slots, here.threads)
-    console.print(f"{found}; nothing was begun: add yes=true", soft_wrap=True)
+    write_line(console, f"{found}; nothing was begun: add yes=true")
     return found
 
 
@@ -220,10 +220,10 @@ def work(
             settings.settings or {},
             folder,
         )
-        console.print(
+        write_line(
+            console,
             f"sweep {folder.name}: {total} runs, {len(done)} finished before, {runner.slots} at once; "
             f"{folder / PAGE} shows how far they are",
-            soft_wrap=True,
         )
         page = LivePage(folder / PAGE, folder.name, done, runner.slots)
         try:
@@ -301,9 +301,9 @@ def summarize(
     if not runs:
         return None
     comparison = compare(runs)
-    console.print(*comparison_tables(comparison, console.width))
+    print_comparison(console, comparison)
     for dataset, found in payoffs(comparison).items():
-        console.print(sentence(dataset, found), soft_wrap=True)
+        write_line(console, sentence(dataset, found))
     write_comparison(folder / PAGE, comparison, folder.name, lost)
     console.print(f"comparison: {folder / PAGE}", soft_wrap=True)
     if "wandb" in config.logger:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import rich.box
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +26,7 @@ from ssl_runner.reporting.rows import (
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.result import RANDOM_START, Result
 from ssl_runner.results.values import freeze, text
-from ssl_runner.runtime.terminal import Terminal
+from ssl_runner.runtime.terminal import Terminal, write_line
 
 NARROWEST = 12  # characters of a heading's line that are not broken
 WIDEST = 25  # characters of a line of a heading
@@ -89,6 +90,14 @@ def sheet(comparison: Comparison, columns: Sequence[Column] | None = None) -> Sh
     return _sheet(comparison, columns, _results(comparison, columns) + _costs(comparison))
 
 
+def print_comparison(console: Console, comparison: Comparison, columns: Sequence[Column] | None = None) -> None:
+    """The comparison as tables that fit, and below them what their signs mean."""
+    columns = headlines(comparison) if columns is None else columns
+    console.print(*comparison_tables(comparison, console.width, columns))
+    for line in sheet(comparison, columns).legend:
+        write_line(console, line)
+
+
 def comparison_tables(comparison: Comparison, width: int, columns: Sequence[Column] | None = None) -> list[Table]:
     """The same for a terminal of `width` characters: in parts where it does not fit, each with the axes."""
     columns = headlines(comparison) if columns is None else columns
@@ -103,19 +112,15 @@ def comparison_tables(comparison: Comparison, width: int, columns: Sequence[Colu
         parts[-1].append(part)
     sheets = [_sheet(comparison, columns, part) for part in parts]
     sheets = [sheets[0], *(each._replace(title="") for each in sheets[1:])]
-    sheets = [*(each._replace(legend=[]) for each in sheets[:-1]), sheets[-1]]
     return [as_table(each) for each in sheets]
 
 
 def as_table(sheet: Sheet) -> Table:
-    """For the terminal."""
+    """For the terminal; without the legend."""
     table = Table(
         title=Text(sheet.title, style="bold") if sheet.title else None,
         title_justify="left",
         title_style="",
-        caption=Text("\n".join(sheet.legend)) if sheet.legend else None,
-        caption_justify="left",
-        caption_style="",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),

@@ -3,7 +3,9 @@
 import os
 import re
 import select
+import shutil
 import sys
+import textwrap
 import traceback
 import unicodedata
 import warnings
@@ -48,21 +50,47 @@ def shown(text: str) -> str:
 
 
 def say(text: object, file: IO[str] | None = None) -> None:
-    """Print a line after making it safe (`shown`), by default to standard error."""
-    print(shown(str(text)), file=sys.stderr if file is None else file, flush=True)
+    """Print a line after making it safe (`shown`), by default to standard error; a terminal breaks it between words."""
+    file, said = sys.stderr if file is None else file, shown(str(text))
+    print(folded(said, shutil.get_terminal_size().columns) if file.isatty() else said, file=file, flush=True)
+
+
+def write_line(console: Console, text: str, style: str = "") -> None:
+    """Print a line of words: a terminal breaks it between two of them, and a pipe and a file not at all.
+
+    A word that is longer than a line, as a path, stays whole: the terminal itself goes on in its next line.
+    """
+    console.print(folded(text, console.width) if console.is_terminal else text, style=style, soft_wrap=True)
+
+
+def folded(text: str, columns: int) -> str:
+    """`text` with line ends between words, and each line indented as its first one.
+
+    >>> print(folded("  one two outputs/runs/1a2b3c", 10))
+      one two
+      outputs/runs/1a2b3c
+    """
+    return "\n".join(
+        textwrap.fill(
+            line, columns, break_long_words=False, break_on_hyphens=False,
+            subsequent_indent=line[: len(line) - len(line.lstrip())],
+        )
+        for line in text.split("\n")
+    )  # fmt: skip
 
 
 class Terminal(Console):
     """rich's console without markup, highlighting or control characters in text.
 
     In a notebook lines are text below the cell, as those of `print`: rich would make an output of HTML of each. In a
-    pipe and a file no line is broken, unless COLUMNS says how wide they are; and none ends in spaces.
+    pipe and a file no line is broken, unless COLUMNS says how wide they are; and none ends in spaces. They are no
+    terminals where FORCE_COLOR is set either, as notebooks set it for what they start: they cannot move a cursor.
     """
 
     def __init__(self, **settings: Any) -> None:
         ours = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
-        if in_notebook():
-            ours["force_terminal"] = False  # its output says that it is one, and cannot move a cursor
+        file = settings.get("file") or (sys.stderr if settings.get("stderr") else sys.stdout)
+        ours["force_terminal"] = file.isatty() and not in_notebook()  # whose output says that it is one
         super().__init__(**ours | settings)
         if not (self.is_terminal or "width" in settings or os.environ.get("COLUMNS", "").isdigit()):
             self.width = NOTEBOOK if in_notebook() else UNBROKEN

@@ -12,6 +12,7 @@ from rich.text import Text
 from ssl_runner.config.request import RunRequest
 from ssl_runner.results.status import Status, read_status
 from ssl_runner.runtime.progress import duration
+from ssl_runner.runtime.terminal import write_line
 from ssl_runner.sweeps.scheduler import Outcome, Running
 
 REFRESH = 0.5  # seconds between two pictures in a terminal
@@ -47,7 +48,7 @@ class Board:
     def ended(self, outcome: Outcome) -> None:
         if outcome.state == "failed" or not self._live:
             words = f"{outcome.state:8} {outcome.job.label}  {duration(outcome.seconds)}  {outcome.why}".rstrip()
-            self._console.print(Text(words, style=STATES[outcome.state]), soft_wrap=True)
+            write_line(self._console, words, style=STATES[outcome.state])
 
     def stopping(self) -> None:
         self._console.print("stopping: each run saves a checkpoint and ends; press Ctrl-C again to kill them")
@@ -130,9 +131,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], skipped: int) 
     counts = {state: sum(o.state == state for o in outcomes) for state in STATES}
     counts["skipped"] += skipped
     said = "  ".join(f"{count} {state}" for state, count in counts.items() if count)
-    console.print(Text(said or "nothing to do", "bold"), soft_wrap=True)
+    write_line(console, said or "nothing to do", style="bold")
     for o in outcomes:
         if o.state in ("failed", "pruned", "stopped"):
-            console.print(Text(f"{o.state:8} {o.job.label}  {o.why}".rstrip(), STATES[o.state]), soft_wrap=True)
+            write_line(console, f"{o.state:8} {o.job.label}  {o.why}".rstrip(), style=STATES[o.state])
             if o.log is not None:
                 console.print(f"         {o.log}", soft_wrap=True)

@@ -12,6 +12,7 @@ from ssl_runner.evaluation.any.geometry import effective_rank, spread, uniformit
 from ssl_runner.evaluation.any.subject import evaluating
 from ssl_runner.interfaces import Batch, Objective
 from ssl_runner.nn.sharding import gathered
+from ssl_runner.runtime.terminal import write_line
 from ssl_runner.training.pretrainer import Pretrainer, step_seed
 from ssl_runner.training.progress import Record, Writes
 
@@ -105,5 +106,5 @@ class Collapse(pl.Callback):
         message = f"collapse at step {step}: {seen}. Likely cause: {objective.collapse}"
         if self.early_stop == "collapse":
             raise CollapsedError(message)
-        self.console.print(f"warning: {message}", style="yellow", soft_wrap=True)
+        write_line(self.console, f"warning: {message}", style="yellow")
         self._warned = True

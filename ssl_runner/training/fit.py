@@ -31,6 +31,7 @@ from ssl_runner.runtime.devices import device_name, device_of, peak_memory_mb
 from ssl_runner.runtime.distributed import World, world
 from ssl_runner.runtime.garbage import begin_collection
 from ssl_runner.runtime.malloc import keep_freed_memory
+from ssl_runner.runtime.terminal import write_line
 from ssl_runner.training.checkpointing import Checkpoint, ToDisk
 from ssl_runner.training.collapse import Collapse, CollapsedError
 from ssl_runner.training.failures import diverged, is_out_of_memory, noted, out_of_memory
@@ -140,7 +141,7 @@ def decided(session: Session, model: Objective) -> torch.dtype:
     dtype, why = decide(session.config.trainer.precision, session.device, model, begun)
     if 0 < mean_over_ranks(torch.tensor(float(dtype == torch.bfloat16))) < 1:
         dtype, why = torch.float32, "the machines differ, and not all of them would choose bfloat16"
-    session.console.print(f"precision: {name(dtype)} ({why})", soft_wrap=True)
+    write_line(session.console, f"precision: {name(dtype)} ({why})")
     return dtype
 
 

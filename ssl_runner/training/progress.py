@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_runner.nn.gather import mean_over_ranks, rank
 from ssl_runner.results.status import Status, write_status
 from ssl_runner.runtime.progress import Shown, duration
+from ssl_runner.runtime.terminal import write_line
 from ssl_runner.training.pretrainer import DivergedError, Pretrainer
 
 STATUS_SECONDS = 1.0  # between writes of the status, at least
@@ -71,9 +72,8 @@ class Record(pl.Callback):
         if module.skipped > self._skipped:
             self._skipped = module.skipped
             said = f"step {step} is skipped: its loss or gradient is not finite"
-            self.console.print(
-                f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})", style="yellow", soft_wrap=True
-            )
+            about = f"warning: {said} ({module.skipped} of at most {module.skip_nonfinite})"
+            write_line(self.console, about, style="yellow")
         tally = module.tally["train"]
         if self.first is None and module.phase == "moving" and tally.count:  # the first step that was not skipped
             self.first = mean_over_ranks(tally.sums["loss"] / tally.count)

@@ -11,11 +11,13 @@ from ssl_runner.reporting.tables import (
     as_table,
     comparison_tables,
     headlines,
+    print_comparison,
     result_table,
     sheet,
     table_width,
 )
 from ssl_runner.results.result import Cost, Run
+from ssl_runner.runtime.terminal import Terminal
 
 GOOD, CLOSE, BAD = [0.90, 0.91, 0.92], [0.91, 0.90, 0.92], [0.70, 0.72, 0.71]
 STARTS = [0.80, 0.81, 0.81]
@@ -155,11 +157,21 @@ def test_a_narrow_terminal_gets_several_tables_that_fit() -> None:
     parts = comparison_tables(comparison, 60)
     assert len(parts) > 1
     assert all(len(line) <= 60 for part in parts for line in text(part, 60).splitlines())
-    assert [bool(part.caption) for part in parts] == [False] * (len(parts) - 1) + [True]
     assert [bool(part.title) for part in parts] == [True] + [False] * (len(parts) - 1)
     assert all(cells(part)[0][0] == "0.5" for part in parts)
     shown = [str(column.header) for part in parts for column in part.columns if "evaluator" in str(column.header)]
     assert len(shown) == len(headlines(comparison)) == 7
+
+
+def test_a_legend_takes_the_width_of_the_terminal_below_all_parts() -> None:
+    metrics = {f"evaluator_{i}": {"pretrained": {"accuracy": 0.9}, "random_start": {"accuracy": 0.8}} for i in range(7)}
+    comparison = compare([made_run("a-run", made_config(objective__ratio=ratio), metrics) for ratio in (0.5, 0.75)])
+    written = io.StringIO()
+    print_comparison(Terminal(width=60, force_terminal=True, color_system=None, file=written), comparison)
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 60
+    assert lines.count("(in parentheses: the same backbone, randomly initialized)") == 1
+    assert lines.index("(in parentheses: the same backbone, randomly initialized)") > len(lines) - 6
 
 
 def test_rows_follow_the_order_of_the_comparison() -> None:
