@@ -61,6 +61,7 @@ from ssl_runner.results.result import (
     write_atomically,
 )
 from ssl_runner.results.values import text
+from ssl_runner.runtime.progress import duration
 
 HEAD, BODY = "<!-- read again -->", "<!-- under way -->"  # where `live` puts what still runs into a comparison
 LONG_TABLE = 24  # settings; a longer table scrolls in a box of its own
@@ -264,7 +265,7 @@ def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def _seconds(setting: Setting) -> str:
     """What pretraining took, on average over the seeds that measured it."""
     seconds = setting.cost("seconds")
-    return NOTHING if seconds is None else duration(seconds.mean)
+    return NOTHING if seconds is None else took(seconds.mean)
 
 
 def _operations(setting: Setting) -> str:
@@ -284,6 +285,7 @@ def templates() -> jinja2.Environment:
     )
     environment.filters |= {
         "duration": duration,
+        "took": took,
         "flops": lambda number: _typeset(flops(number)),
         "count": lambda number: _typeset(f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"),
         "typeset": _typeset,
@@ -325,20 +327,15 @@ def flops(number: float) -> str:
     return f"{number:.{4 if number >= 999.5 else 3}g} {('', 'K', 'M', 'G', 'T', 'P')[step]}FLOPs"
 
 
-def duration(seconds: float) -> str:
-    """A span of time in the two largest units.
+def took(seconds: float) -> str:
+    """A measured span of time: a short one in tenths of a second.
 
-    >>> duration(0.42), duration(75), duration(7500)
+    >>> took(0.42), took(75), took(7500)
     ('0.4 s', '1 min 15 s', '2 h 5 min')
     """
     if not math.isfinite(seconds):
         return "not a number"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
 def _once(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
