@@ -203,6 +203,7 @@ def comparison_page(
             searched=_unbroken(searched(comparison, search)) if search else "",
             history=_drawings(history, "search"),
             cells=comparison.cells,
+            controlled=any(RANDOM_START in cell.controls for cell in comparison.cells.values()),
             operations=any(setting.cost("flops") is not None for setting in comparison.settings),
             seeds=max((len(setting.runs) for setting in comparison.settings), default=0),
             protocols=[(column, list(_flat(column.protocol))) for column in comparison.columns],

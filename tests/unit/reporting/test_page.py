@@ -411,6 +411,14 @@ def test_a_number_that_is_none_says_so(tmp_path: Path) -> None:
     assert "The runs differ only in their seed." in page.text
 
 
+def test_a_comparison_without_a_random_start_speaks_of_none(tmp_path: Path) -> None:
+    runs = compared(tmp_path, {"a.x": [1, 2]}, lambda v, *_: v["a.x"] / 4)
+    bare = runs._replace(cells={place: cell._replace(controls={}) for place, cell in runs.cells.items()})
+    said = "Below each number, in gray"
+    assert said in Page(write_comparison(tmp_path / "with.html", runs)).text
+    assert said not in Page(write_comparison(tmp_path / "without.html", bare)).text
+
+
 def test_nothing_to_compare_is_a_page_that_says_so(tmp_path: Path) -> None:
     page = Page(write_comparison(tmp_path / "all.html", Comparison((), (), (), {}), problems=["runs/a: broken"]))
     assert "There are no finished runs." in page.text
