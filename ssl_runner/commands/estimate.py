@@ -24,9 +24,9 @@ from ssl_runner.evaluation.any.few_label_fixmatch import FewLabelFixMatch
 from ssl_runner.evaluation.any.subject import FrozenSubject
 from ssl_runner.interfaces import Encoder, Evaluator, Objective, Subject
 from ssl_runner.loggers.interface import Loggers
-from ssl_runner.reporting.page import duration
 from ssl_runner.results.result import INITIAL, PIXELS, RANDOM_START
 from ssl_runner.runtime.devices import device_of
+from ssl_runner.runtime.progress import duration
 from ssl_runner.runtime.terminal import Terminal
 
 STEPS = 3, 13  # of pretraining, twice: what starts it takes time once
