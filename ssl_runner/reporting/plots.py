@@ -48,6 +48,7 @@ from ssl_runner.results.result import own_name, write_atomically
 WIDTH = 4.1  # inches
 DPI = 200
 TEXT = 9  # points
+ALONG = 30  # characters of a line along the vertical axis
 CAPTION = 7.5  # points, of captions under pictures; where words are long, the least
 CLIP_CAPTION = 68  # characters of a line under a film strip
 BREAK = 14  # characters of a caption's word that are not broken
@@ -904,18 +905,17 @@ def tick(value: float, ticks: Sequence[float]) -> str:
 def _label(axes: Axes, x_label: str, y_label: str, theme: Theme) -> None:
     """Write what the axes are, and leave room for the longest tick."""
     axes.set_xlabel(_cut(x_label, 48), size=TEXT, color=theme.muted, parse_math=False)
-    words = _cut(y_label, 44)
-    size = TEXT * min(1.0, 30 / max(1, len(words)))  # as long as the axis
-    axes.set_ylabel(words, size=size, color=theme.muted, parse_math=False)
-    if not isinstance(axes.yaxis.get_major_formatter(), Whole):
-        return
-    axes.autoscale_view()  # ticks follow from the limits
-    ticks = [float(place) for place in axes.get_yticks()]
-    longest = max((len(tick(place, ticks)) for place in ticks), default=0)
-    needed = (0.95 * CHARACTER * longest + 0.06 + 0.18 * bool(words)) / WIDTH
-    box = axes.get_position()
-    if needed > box.x0:
-        axes.set_position((needed, box.y0, box.x1 - needed, box.height))
+    lines = textwrap.wrap(y_label, ALONG, break_on_hyphens=False, max_lines=2, placeholder=" …")
+    size = TEXT * min(1.0, ALONG / max([1, *map(len, lines)]))  # as long as the axis
+    axes.set_ylabel("\n".join(lines), size=size, color=theme.muted, parse_math=False)
+    box, needed = axes.get_position(), 0.0
+    if isinstance(axes.yaxis.get_major_formatter(), Whole):
+        axes.autoscale_view()  # ticks follow from the limits
+        ticks = [float(place) for place in axes.get_yticks()]
+        longest = max((len(tick(place, ticks)) for place in ticks), default=0)
+        needed = 0.95 * CHARACTER * longest + 0.06 + 0.18 * bool(lines)
+    left = max(needed, WIDTH * box.x0) + 0.14 * (len(lines) == 2)  # inches
+    axes.set_position((left / WIDTH, box.y0, box.x1 - left / WIDTH, box.height))
 
 
 def _dot(axes: Axes, points: Sequence[Point], size: float, color: str) -> None:

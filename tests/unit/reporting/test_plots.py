@@ -225,6 +225,17 @@ def test_an_svg_stands_in_a_page_by_itself(name: str) -> None:
     assert not re.search("<style|<metadata|font-family|https?:|<script", svg)
 
 
+def test_a_long_label_of_the_vertical_axis_takes_two_lines_and_is_cut_after_them() -> None:
+    def words(label: str) -> set[str]:
+        parts = ElementTree.fromstring(draw_svg(Lines([1, 2, 3], {"a": [1, 2, 3]}, "steps", label), "f")).iter()
+        return {"".join(each.itertext()).strip() for each in parts if each.tag.endswith("text")}
+
+    long = "few label finetune accuracy, labels=0.0005 (%)"
+    assert {"few label finetune accuracy,", "labels=0.0005 (%)"} <= words(long)
+    assert "accuracy (%)" in words("accuracy (%)")
+    assert any(line.endswith("…") for line in words("word " * 40))
+
+
 def test_an_svg_follows_the_theme_of_its_page() -> None:
     styles = " ".join(element.attrib.get("style", "") for element in ElementTree.fromstring(svg_of("band")).iter())
     assert {"var(--paper)", "var(--ink)", "var(--muted)", "var(--curve-0)"} <= set(re.findall(r"var\(.*?\)", styles))
