@@ -4,8 +4,9 @@
     python scripts/claims.py keep mask_ratio outputs/sweeps/mask_ratio-1a2b3c   # numbers and pictures into docs/claims/
     python scripts/claims.py page                    # write docs/claims.md from docs/claims/
 
-The questions are scripts/studies/claims/*.yaml, in the order of scripts/studies/claims.yaml; what the page says around
-them is scripts/studies/claims.md.jinja. What a person reads in the numbers stands in docs/claims/NAME.md; all numbers
+The questions are scripts/studies/claims/*.yaml, in the order of scripts/studies/claims.yaml; those that groups of
+docs/methods.md answer are scripts/studies/group_claims/*.yaml; what the page says around them is
+scripts/studies/claims.md.jinja. What a person reads in the numbers stands in docs/claims/NAME.md; all numbers
 come from the records.
 """
 
@@ -28,7 +29,8 @@ from claims_tables import TABLES, read_record
 from label_free import read_ranking, section
 from marks import said_of
 from methods_run import make_corpus
-from study import ROOT, Claim, Group, Picture, StudyError, check_marks, fill, read_studies
+from methods_table import Table
+from study import ROOT, Claim, Group, GroupClaim, Picture, StudyError, check_marks, fill, heading_link, read_studies
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import compare
@@ -134,7 +136,7 @@ def page(claims: Mapping[str, Claim]) -> str:
     """docs/claims.md: a section for each claim that has a record."""
     sections = []
     for name, claim in claims.items():
-        path, reading = RECORDS / f"{name}.json", RECORDS / f"{name}.md"
+        path = RECORDS / f"{name}.json"
         if not path.exists():
             continue
         plain = json.loads(path.read_text())
@@ -156,19 +158,43 @@ def page(claims: Mapping[str, Claim]) -> str:
                 "table": TABLES[claim.table](record),
                 "pictures": [path.name for path in shown if path.exists()],
                 "said": plain.get("said", []),
-                "found": reading.read_text().strip() if reading.exists() else "",
+                "found": reading_of(name),
             }
         )
-    return fill("claims.md.jinja", sections=sections, label_free=label_free())
+    return fill("claims.md.jinja", sections=sections, answered=by_groups(), label_free=label_free())
+
+
+def by_groups() -> list[dict[str, Any]]:
+    """The sections of questions that groups of docs/methods.md answer, once all of these are recorded."""
+    groups, sections = read_studies(Group, "methods"), []
+    for name, claim in read_studies(GroupClaim, "group_claims").items():
+        tables = []
+        for each in claim.groups:
+            group = claim.shown(groups[each])
+            if runs := methods.recorded(each, group):
+                table = Table(each, group, runs)
+                link = heading_link("methods.md", group.title)
+                said = {"group": group, "link": link, "table": table.markdown(), "again": said_of(table.marks)}
+                tables.append(said | {"runs": len(runs)})
+        if len(tables) == len(claim.groups):
+            ran = dict.fromkeys(source for each in claim.groups for source in groups[each].of or (each,))
+            command = f"python scripts/methods.py run {' '.join(dict.fromkeys([*ran, *claim.groups]))}"
+            sections.append({"claim": claim, "tables": tables, "command": command, "found": reading_of(name)})
+    return sections
+
+
+def reading_of(name: str) -> str:
+    """What a person reads in the numbers of a question; "" where nobody has yet."""
+    path = RECORDS / f"{name}.md"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def label_free() -> dict[str, Any]:
     """The section about figures without labels: over the runs of docs/runs/, not a sweep of its own."""
     groups = read_studies(Group, "methods")
     records = {name: methods.records_of(name) for name, group in groups.items() if not group.of}
-    reading = RECORDS / "label_free.md"
-    found = reading.read_text(encoding="utf-8").strip() if reading.exists() else ""
-    return section(read_ranking(), records, {name: group.title for name, group in groups.items()}) | {"found": found}
+    titles = {name: group.title for name, group in groups.items()}
+    return section(read_ranking(), records, titles) | {"found": reading_of("label_free")}
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ ran, the commands and what a person reads in the numbers.
 
 import json
 import math
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ import methods
 from claims_tables import read_record
 from marks import Mark, said_of, sign
 from methods_table import Table, difference, is_better
-from study import ROOT, Claim, Column, Group, StudyError, fill, read_studies
+from study import ROOT, Claim, Column, Group, StudyError, fill, heading_link, read_studies
 
 from ssl_runner.reporting.exports import pipes
 from ssl_runner.reporting.rows import subject_name
@@ -67,12 +66,6 @@ def scaled(said: str, column: Column) -> str:
     if column.times == 1:
         return said
     return f"{said} (x 100)" if column.metric in OF_NOTHING else f"{said} (%)"
-
-
-def link(page: str, heading: str) -> str:
-    """The address of a heading, as Markdown pages number them."""
-    kept = re.sub(r"[^\w\- ]", "", heading.lower())
-    return f"{page}#{kept.replace(' ', '-')}"
 
 
 # ------------------------------------------------------------------------------------------------- of recorded methods
@@ -177,7 +170,7 @@ def of_claim(claim: Claim, exported: Mapping[str, Any], config: Mapping[str, Any
 def sections(groups: Mapping[str, Group], asked: Mapping[str, Claim]) -> Iterable[Section]:
     for name, group in groups.items():
         if runs := methods.recorded(name, group):
-            where = link("methods.md", group.title)
+            where = heading_link("methods.md", group.title)
             marks, table = of_group(name, group, runs)
             yield Section(group.title, where, said_of(marks), table)
     for name, claim in asked.items():
@@ -185,7 +178,7 @@ def sections(groups: Mapping[str, Group], asked: Mapping[str, Claim]) -> Iterabl
         if path.exists() and claim.table != "ranks":  # repeats the runs of docs/methods.md on another backbone
             plain = json.loads(path.read_text())
             marks, table = of_claim(claim, plain["comparison"], plain["config"])
-            yield Section(claim.question, link("claims.md", claim.question), said_of(marks), table)
+            yield Section(claim.question, heading_link("claims.md", claim.question), said_of(marks), table)
 
 
 def page(groups: Mapping[str, Group], asked: Mapping[str, Claim]) -> str:

@@ -4,9 +4,10 @@ A study names a number by its parts, as its address has them: evaluator, metric,
 not the run's own.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -135,6 +136,26 @@ class Claim:
         return shlex.split(self.overrides)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupClaim:
+    """A question that groups of docs/methods.md answer: a section of docs/claims.md with their tables."""
+
+    question: str
+    said: str
+    groups: tuple[str, ...]
+    columns: tuple[str, ...] = ()  # titles of those that are shown; (): all
+
+    def shown(self, group: Group) -> Group:
+        """A group with these columns, and what is to be measured again of them."""
+        titles = {column.title for column in group.columns if not self.columns or column.title in self.columns}
+        marks = [replace(mark, columns=tuple(t for t in mark.columns if t in titles)) for mark in group.again]
+        return replace(
+            group,
+            columns=tuple(column for column in group.columns if column.title in titles),
+            again=tuple(new for new, mark in zip(marks, group.again, strict=True) if new.columns or not mark.columns),
+        )
+
+
 class _Loader(yaml.SafeLoader):
     """Of YAML in which dates are text."""
 
@@ -209,3 +230,9 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     return environment.get_template(template).render(values)
+
+
+def heading_link(page: str, heading: str) -> str:
+    """The address of a heading, as Markdown pages number them."""
+    kept = re.sub(r"[^\w\- ]", "", heading.lower())
+    return f"{page}#{kept.replace(' ', '-')}"

@@ -2,7 +2,7 @@
 
 import pytest
 import results
-from study import ROOT, Claim, Column, Group, read_studies
+from study import ROOT, Claim, Column, Group, heading_link, read_studies
 
 
 def test_the_page_is_what_the_records_say() -> None:
@@ -49,5 +49,5 @@ def test_chance_is_that_of_the_classes_that_a_study_states() -> None:
 
 
 def test_links_are_the_addresses_of_headings() -> None:
-    assert results.link("methods.md", "CIFAR-10, the first 4,000 images") == "methods.md#cifar-10-the-first-4000-images"
-    assert results.link("methods.md", "The 5,000 digits of `mnist_5k`") == "methods.md#the-5000-digits-of-mnist_5k"
+    assert heading_link("methods.md", "CIFAR-10, the first 4,000 images") == "methods.md#cifar-10-the-first-4000-images"
+    assert heading_link("methods.md", "The 5,000 digits of `mnist_5k`") == "methods.md#the-5000-digits-of-mnist_5k"

@@ -21,7 +21,7 @@ from made_runs import made_config, made_metric, made_run
 from marks import STARTED, Mark, open_marks, said_of, sign
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, StudyError, asks, read_studies, read_study
+from study import ROOT, STUDIES, Claim, Column, Group, GroupClaim, StudyError, asks, read_studies, read_study
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.fit import check_fit
@@ -41,7 +41,7 @@ def test_the_pages_are_what_the_records_say() -> None:
     assert claims.page(CLAIMS) == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("folder", ["methods", "claims"])
+@pytest.mark.parametrize("folder", ["methods", "claims", "group_claims"])
 def test_every_study_has_its_place(folder: str) -> None:
     listed = yaml.safe_load((STUDIES / f"{folder}.yaml").read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(path.stem for path in (STUDIES / folder).glob("*.yaml"))
@@ -50,6 +50,42 @@ def test_every_study_has_its_place(folder: str) -> None:
 def test_every_record_has_its_study() -> None:
     assert {path.name for path in methods.RECORDS.iterdir()} <= {f"{name}.jsonl" for name in GROUPS}
     assert {path.stem for path in claims.RECORDS.glob("*.json")} <= CLAIMS.keys()
+
+
+@pytest.mark.parametrize(("name", "claim"), read_studies(GroupClaim, "group_claims").items())
+def test_a_claim_of_groups_names_what_there_is(name: str, claim: GroupClaim) -> None:
+    titles = [{column.title for column in GROUPS[each].columns} for each in claim.groups]
+    assert set(claim.columns) <= set.union(*titles)
+    assert all(claim.shown(GROUPS[each]).columns for each in claim.groups)
+
+
+def test_a_claim_of_groups_shows_its_columns_once_all_its_groups_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = GroupClaim(question="Does it?", said="It does.", groups=("mnist", "digits"), columns=("linear",))
+    monkeypatch.setattr(claims, "read_studies", lambda kind, _: {"it": claim} if kind is GroupClaim else GROUPS)
+    (section,) = claims.by_groups()
+    assert section["command"] == "python scripts/methods.py run mnist digits"
+    assert [table["group"].title for table in section["tables"]] == [GROUPS["mnist"].title, GROUPS["digits"].title]
+    for table in section["tables"]:
+        heads = table["table"].splitlines()[0]
+        assert "| linear" in heads
+        assert "k-NN" not in heads
+    assert section["found"] == ""
+    monkeypatch.setattr(methods, "RECORDS", tmp_path)
+    shutil.copy(ROOT / "docs" / "runs" / "mnist.jsonl", tmp_path)
+    assert claims.by_groups() == []
+
+
+def test_marks_follow_the_columns_that_are_shown() -> None:
+    marks = (
+        Mark(reason="a", before="2026-01-01", columns=("linear", "k-NN")),
+        Mark(reason="b", before="2026-01-01", columns=("k-NN",)),
+        Mark(reason="c", before="2026-01-01"),
+    )
+    group = replace(GROUPS["mnist"], again=marks)
+    shown = GroupClaim(question="", said="", groups=("mnist",), columns=("linear",)).shown(group)
+    assert [(mark.reason, mark.columns) for mark in shown.again] == [("a", ("linear",)), ("c", ())]
 
 
 @pytest.mark.parametrize("name", GROUPS)
