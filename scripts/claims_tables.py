@@ -108,7 +108,7 @@ def settings(record: Record) -> str:
     heads += ["seconds of pretraining"] * bool(record.seconds)
     rows = []
     for label, values in record.values.items():
-        row = [str(values.get(axis.key, NOTHING)) for axis in record.axes]
+        row = [NOTHING if (value := values.get(axis.key)) is None else str(value) for axis in record.axes]
         for column in record.columns:
             row.append(record.shown(label, column))
             if column.title in started:

@@ -151,7 +151,7 @@ def of_claim(claim: Claim, exported: Mapping[str, Any], config: Mapping[str, Any
             found = record.at(label, column)
             if found is None:
                 continue
-            said = {axis.short: values.get(axis.key) for axis in record.axes}
+            said = {axis.short: values[axis.key] for axis in record.axes if values.get(axis.key) is not None}
             about = {"objective": str(values.get("objective", "")), "subject": PRETRAINED}
             method = ", ".join(f"{key}: {value}" for key, value in said.items()) + sign(record.again, about, None)
             score, untrained = column.show(found.own), ""

@@ -21,7 +21,7 @@ from ssl_runner.reporting.comparison import Cell, Column, Comparison, Setting
 from ssl_runner.reporting.payoff import figure as payoff_figure
 from ssl_runner.reporting.payoff import payoffs
 from ssl_runner.reporting.plots import LEAST_DRAWN, MOST_NAMED_DOTS, save_figure
-from ssl_runner.reporting.rows import label, show, show_interval, unit_word
+from ssl_runner.reporting.rows import label, listed, show, show_interval, unit_word
 from ssl_runner.results.address import Address
 from ssl_runner.results.metrics import Better, Unit
 from ssl_runner.results.result import (
@@ -390,12 +390,12 @@ def _bars(group: Group, column: Column, choices: Sequence[Axis]) -> Iterator[tup
         notes.append("Mark across a bar: the same backbone, randomly initialized.")
     notes += _went_along(along)
     if swept:
-        over = _listed([axis.short for axis in swept])
+        over = listed([axis.short for axis in swept])
         notes.append(f"Each bar is the best over {over}, selected by the number shown.")
     if len(shown) < len(labels):
         notes.append(f"Shown are the best {len(shown)} of {len(labels)}.")
     yield (
-        f"{_title(column)} by {_listed([axis.short for axis in choices])}",
+        f"{_title(column)} by {listed([axis.short for axis in choices])}",
         Bars(
             labels=[label or "none" for label in shown],
             values=_drawn(cells, column.unit, "mean"),
@@ -694,7 +694,7 @@ def _direction(column: Column) -> list[str]:
 
 
 def _went_along(axes: Sequence[Axis]) -> list[str]:
-    said = _listed([axis.short for axis in axes])
+    said = listed([axis.short for axis in axes])
     return [f"{said} changed together with it, so the effect may be due to either."] if axes else []
 
 
@@ -708,7 +708,3 @@ def _about_seeds(places: Sequence[Place], mark: str) -> str:
 def _range(numbers: Sequence[int]) -> str:
     least, most = min(numbers), max(numbers)
     return str(most) if least == most else f"{least} to {most}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -35,6 +35,7 @@ from ssl_runner.reporting.protocols import apart, elsewhere, quantity
 from ssl_runner.reporting.rows import (
     NOTHING,
     Row,
+    listed,
     report_rows,
     show,
     show_difference,
@@ -363,16 +364,16 @@ def _lead(rows: Sequence[Row]) -> str:
     against = [*_against(row)]
     if not against:
         return f"{said}. There is no control to compare it with."
-    listed = " and ".join(filter(None, (", ".join(against[:-1]), against[-1])))
+    beside = listed(against)
     if not row.better.sign:
-        return f"{said}, {listed}; neither higher nor lower is better."
+        return f"{said}, {beside}; neither higher nor lower is better."
     beats = "exceeds" if row.better is Better.HIGHER else "is below"
     if not row.verdict:
-        return f"{said}, {listed}: it {beats} {'its control' if len(against) == 1 else 'all of its controls'}."
+        return f"{said}, {beside}: it {beats} {'its control' if len(against) == 1 else 'all of its controls'}."
     if math.isnan(row.values[PRETRAINED]):
-        return f"{said}; {listed}."
+        return f"{said}; {beside}."
     does_not = "exceed" if row.better is Better.HIGHER else "fall below"
-    return f"{said}, {listed}: it does not {does_not} {row.unbeaten_words}."
+    return f"{said}, {beside}: it does not {does_not} {row.unbeaten_words}."
 
 
 def _against(row: Row) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import Column, Comparison, Setting
+from ssl_runner.reporting.rows import listed
 from ssl_runner.reporting.statistics import CONFIDENCE, Interval, interval
 from ssl_runner.results.result import RANDOM_START, Result
 from ssl_runner.results.values import freeze
@@ -175,7 +176,7 @@ def sentence(dataset: str, found: Sequence[Payoff]) -> str:
     for way in most:
         begins.setdefault(_begins(found, way, fewest), []).append(way)
     begins.pop("", None)
-    said = ", ".join(f"{' and '.join(ways)} {start}" for start, ways in begins.items())
+    said = ", ".join(f"{listed(ways)} {start}" for start, ways in begins.items())
     start = f"; with {fewest:,} labels it pays by {said}" if said else ""
     return f"Does pretraining pay on {dataset}? Against training on the labels alone, {'; '.join(parts)}{start}."
 

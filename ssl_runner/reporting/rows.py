@@ -134,6 +134,14 @@ def label(address: Address) -> str:
     return ", ".join([words + where, *told])
 
 
+def listed(words: Sequence[str]) -> str:
+    """
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 def unit_word(unit: Unit) -> str:
     """What stands behind a number in the heading of its column; empty where it has no unit, or the task's own."""
     return {Unit.SHARE: "%", Unit.NATS: "nats", Unit.BITS: "bits", Unit.DB: "dB"}.get(unit, "")
