@@ -26,7 +26,11 @@ TOLD_APART = {  # settings that a row names where runs of its objective differ i
     "beta": "objective.beta",
     "budget": "budget.amount",
     "learning rate": "optimizer.lr",
+    "hole": "objective.hole",
     "adversary": "objective.adversary",
+    "loss": "objective/loss",
+    "positives": "objective/positives",
+    "similarity": "objective.similarity",
 }
 START, SHUFFLED = " - start", " - shuffled"  # the heads of differences
 POOL = "backbone.pool"  # named where a backbone of frames has it: another pool is another network
