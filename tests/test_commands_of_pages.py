@@ -48,6 +48,7 @@ ELSEWHERE: Mapping[str, str] = {  # part of a command that is composed and not r
     "user/name": "reads a hub",
     "dataset.path=saved": "tests/unit/data/images/test_huggingface_images.py reads such a folder",
     "dataset=torchvision": "downloads",
+    "dataset=fashion_mnist": "downloads",
     "dataset=cifar10": "downloads",
     "experiment=cifar10/": "downloads",
     "dataset=mnist": "downloads, or reads a folder of its own",
@@ -225,11 +226,18 @@ def test_a_command_does_what_its_page_says(
 def short(words: list[str], output: Path) -> list[str]:
     """A run of one step, on few made images where the command names no data; evaluated as it says, or not at all."""
     keys = {word.partition("=")[0] for word in words}
-    more = [*SHORT, f"output={output}", "resume=auto"]
+    more = [f"output={output}", "resume=auto"]
+    if "extend" in keys:  # all but the budget is as in the run that it extends
+        return [*(word for word in words if not word.startswith("budget.")), "logger=csv", "budget.amount=2", *more]
+    more += [word for word in SHORT if word.partition("=")[0] not in keys or word.startswith("budget.")]
     if not keys & {"dataset", "experiment", "batch_size"}:
         more += FAKE
     if "batch_size" not in keys:
         more.append("batch_size=8")
     if "evaluation" not in keys:
         more += ["evaluation=[]", "controls=[]"]
+    for name, evaluation in compose(words)["evaluation"].items():
+        for key, value in (("epochs", 1), ("least_steps", 2)):
+            if f"evaluation.{name}.recipe.{key}" not in keys and key in evaluation.get("recipe", {}):
+                more.append(f"evaluation.{name}.recipe.{key}={value}")
     return [*(word for word in words if not word.startswith(("budget.", "output=", "resume=", "logger"))), *more]

@@ -269,9 +269,16 @@ def loggers(config: Config, context: RunContext) -> Loggers:
     return Loggers([construct(node, context=context) for node in config.logger.values()])
 
 
-def fit_statistics(model: torch.nn.Module, statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Set every `Normalize` in `model` to the mean and standard deviation of the training set."""
-    parts = _normalizations(model)
+def fit_statistics(
+    model: torch.nn.Module,
+    statistics: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    but: torch.nn.Module | None = None,
+) -> None:
+    """Set every `Normalize` in `model` to the mean and standard deviation of the training set. `but`: a part of it that
+    reads other data, and stays as it is."""
+    others = {id(part) for part in ([] if but is None else _normalizations(but))}
+    parts = [part for part in _normalizations(model) if id(part) not in others]
     if parts:
         mean, std = statistics()
         for part in parts:

@@ -312,7 +312,7 @@ def fresh(config: Config, data: "DataModule") -> Objective:
     model = construct.objective(config, data.spec, config.start, "all")
     data.moving = not model.counts_examples
     if config.start is None and not weights.parts_with_weights(model.encoder):
-        construct.fit_statistics(model, data.statistics)
+        construct.fit_statistics(model, data.statistics, but=model.second)
     if model.second is not None:
         construct.fit_statistics(model.second, partial(data.statistics, other=True))
     return model

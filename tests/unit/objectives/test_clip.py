@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from composed import composed
 from objective_cases import made
+from PIL import Image
 
 from ssl_runner.assembly import construct
 from ssl_runner.commands.run import run
@@ -64,6 +66,25 @@ def test_each_encoder_normalizes_by_its_own_view_and_a_run_finds_partners(tmp_pa
     assert means[0] != means[1]
     names = {metric.name for each in result.results for metric in each.metrics}
     assert {"accuracy", "loss", "information_bound"} <= names
+
+
+def test_an_encoder_of_text_learns_beside_one_of_images(tmp_path) -> None:
+    """`illustrations`: the first view has no statistics; those of the images are of their encoder alone."""
+    values = list(range(0, 120, 2))
+    for value in values:
+        Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).save(tmp_path / f"{value}.png")
+    lines = ["file,caption", *(f"{value}.png,image number {value}" for value in values)]
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    words = ["dataset=illustrations", f"dataset.path={tmp_path / 'captions.csv'}", "dataset.size=8", "dataset.length=8",
+             "dataset.channels=1", "dataset.label_column=null", "objective=clip", "backbone=bert_tiny",
+             "backbone.dim=16", "backbone.heads=2", "backbone@objective.other=convnet",
+             "objective.other.widths=[4,8]", "batch_size=8",
+             "budget.unit=steps", "budget.amount=2", "evaluation=[]", "controls=[]", "logger=none",
+             "trainer.accelerator=cpu"]  # fmt: skip
+    run(RunRequest.of(composed(words, output=str(tmp_path / "outputs")), words))
+    state = torch.load(next(tmp_path.rglob("last.ckpt")), weights_only=True)["state_dict"]
+    assert state["objective.other.normalize.mean"].item() == pytest.approx(59 / 255, abs=0.05)
+    assert not [name for name in state if name.startswith("objective.encoder") and "normalize" in name]
 
 
 def test_one_view_is_refused() -> None:
