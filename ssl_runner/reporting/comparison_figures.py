@@ -42,6 +42,7 @@ MOST_BARS = 20
 MOST_CELLS = 16  # rows or columns of a heat map
 MOST_STEPS = 200  # places of a training curve
 LEAST_SWEPT = 3  # values of an axis that make a curve
+LONG_NAME = 22  # characters of the name of a setting from which on its color says a part of it
 SAME_COST = 1.01  # a ratio of operations that is no difference
 LEAST_RANKED = 4  # settings that make a rank correlation
 
@@ -297,9 +298,15 @@ def _plane(
         groups.setdefault(say_value(place.setting.values.get(option.key)) if option else "", []).append(place)
     if len(groups) > MOST_CURVES:  # more than there are colors
         groups = {"": list(places)}
+    names = {place.setting.label: setting_name(place.setting, telling) for place in places}
+    rest = [axis for axis in telling if axis is not option]
+    if named and len(groups) > 1 and len(rest) == 1 and max(map(len, names.values())) > LONG_NAME:
+        values = {place.setting.label: place.setting.values.get(rest[0].key) for place in places}
+        names = {label: "" if value is None else say_value(value) for label, value in values.items()}
+        note = f"{note} Beside each dot: {rest[0].short}."
 
     def point(place: Place) -> Point:
-        name = setting_name(place.setting, telling)
+        name = names[place.setting.label]
         title = f"{place.setting.label}: {show_interval(column.unit, place.cell.interval)}"
         return Point(place.x, scale * place.cell.interval.mean, title, group.link(place.setting), name if named else "")
 

@@ -776,8 +776,10 @@ def _name_dots(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
     moved = _apart(heights, TEXT + 1.0, box.height * pixel)
     for (x, _, point), height, now in zip(placed, heights, moved, strict=True):
         side = 1 if x < (box.x0 + box.x1) / 2 else -1
+        room = (box.x1 - x if side > 0 else x - box.x0) * pixel - 8  # points
+        name = _cut(point.name, int(room / (72 * CHARACTER * (TEXT - 1) / TEXT)))
         text = axes.annotate(
-            _cut(point.name, 32), (point.x, point.y), (8 * side, now - height), textcoords="offset points",
+            name, (point.x, point.y), (8 * side, now - height), textcoords="offset points",
             size=TEXT - 1, color=theme.ink, ha="left" if side > 0 else "right", va="center_baseline",
             arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip

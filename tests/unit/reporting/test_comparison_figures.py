@@ -167,6 +167,17 @@ def test_a_third_axis_makes_maps_of_one_scale(tmp_path: Path) -> None:
     assert all(heat.span == pytest.approx((5, 65)) for heat in maps.values())
 
 
+def test_dots_with_long_names_say_by_their_color_what_a_legend_can(tmp_path: Path) -> None:
+    axes = {"objective": ["autoencoder", "rotation"], "pretrain_examples": [500, 54_000]}
+    dots = drawn(compared(tmp_path, axes, lambda v, *_: v["pretrain_examples"] / 1e5))["Linear accuracy against cost"]
+    assert isinstance(dots, Dots)
+    assert {name: [point.name for point in points] for name, points in dots.points.items()} == {
+        "autoencoder": ["54000", "500"],
+        "rotation": ["54000", "500"],
+    }
+    assert dots.note.endswith("Beside each dot: pretrain_examples.")
+
+
 def test_accuracy_against_cost_names_its_dots(tmp_path: Path) -> None:
     axes = {"objective": ["simclr", "mae"], "optimizer.lr": [0.1, 0.2]}
     dots = drawn(compared(tmp_path, axes, lambda v, *_: v["optimizer.lr"]))["Linear accuracy against cost"]
