@@ -80,8 +80,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "scripts/claims.py": {"a command": ["anywhere"]},
     "scripts/claims_tables.py": {"a mark at the end of a cell": ["_by_layer"]},
     "scripts/records.py": {"a command, and dotted keys of a config": ["word_now", "_command"]},
-    "scripts/results.py": {"a heading, of which an anchor is made": ["link"]},
-    "scripts/study.py": {"a tag of YAML": ["_Loader"]},
+    "scripts/study.py": {"a tag of YAML": ["_Loader"], "a heading, of which an anchor is made": ["heading_link"]},
     "scripts/wandb_report.py": {
         "keys of wandb, which are flat: names.objective, figures/task": ["swept", "_panels"],
         "an address of wandb: entity/project": ["report", "workspace", "_runs"],

@@ -56,7 +56,7 @@ def inspect(path: Path, *options: str) -> str:
         )
         return done.stdout
 
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while '"type":"exit"' not in read().replace(" ", "") and time.monotonic() < end:
         time.sleep(0.1)
     return read(*options)
