@@ -277,8 +277,8 @@ def fit_statistics(
 ) -> None:
     """Set every `Normalize` in `model` to the mean and standard deviation of the training set. `but`: a part of it that
     reads other data, and stays as it is."""
-    others = {id(part) for part in ([] if but is None else _normalizations(but))}
-    parts = [part for part in _normalizations(model) if id(part) not in others]
+    others = [] if but is None else _normalizations(but)
+    parts = [part for part in _normalizations(model) if part not in others]
     if parts:
         mean, std = statistics()
         for part in parts:

@@ -20,10 +20,10 @@ from ssl_runner.reporting.comparison import Column, Comparison, compare, each_ru
 from ssl_runner.reporting.exports import latex, markdown, runs_csv, settings_csv, summary, summary_json
 from ssl_runner.reporting.runs import find_runs
 from ssl_runner.reporting.runs import where as meeting
-from ssl_runner.reporting.tables import headlines, print_comparison, sheet, table_width
+from ssl_runner.reporting.tables import headlines, print_comparison, sheet
 from ssl_runner.results.result import RESULT, Run, write_atomically
 from ssl_runner.runtime.progress import Shown
-from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say
+from ssl_runner.runtime.terminal import Terminal, closable, guard, plain, say, write_line
 
 ABOUT = (
     "Compare finished runs: runs that differ only in their seed share a row, and each number has its control beside it."
@@ -168,12 +168,10 @@ def _print_published(figures: Sequence[published.Beside]) -> None:
     """Own figures beside published ones, and what differs."""
     if not figures:
         return
-    table, console = published.table(figures), Terminal()
-    if not console.is_terminal:
-        console = Terminal(width=table_width(table).maximum)
-    console.print(table)
+    console = Terminal()
+    console.print(published.table(figures))
     for line in published.legend(figures):
-        print(plain(line))
+        write_line(console, line)
 
 
 @contextmanager

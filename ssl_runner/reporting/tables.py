@@ -94,7 +94,7 @@ def print_comparison(console: Console, comparison: Comparison, columns: Sequence
     """The comparison as tables that fit, and below them what their signs mean."""
     columns = headlines(comparison) if columns is None else columns
     console.print(*comparison_tables(comparison, console.width, columns))
-    for line in sheet(comparison, columns).legend:
+    for line in _legend(comparison, columns):
         write_line(console, line)
 
 
