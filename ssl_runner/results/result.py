@@ -6,13 +6,16 @@ of schema 1 are read too (`reporting/schema1.py`).
 """
 
 import csv
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ssl_runner.results import schema1
 from ssl_runner.results.metrics import DataRef, Metric, Precision, Protocol
@@ -141,18 +144,37 @@ class Run(NamedTuple):
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file atomically: the new content as a whole, or the old one. Creates missing folders."""
+    """Write a file atomically: the new content as a whole, or the old one. Creates missing folders, and removes what a
+    process that was killed had begun to write of this file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
+    _remove_abandoned(path)
+    with _temporary(path) as file:
+        temporary = Path(file.name)
+        try:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def _temporary(path: Path) -> BinaryIO:
+    """A new file beside `path`, locked until it is closed: the system releases the lock of a process that is killed."""
+    while True:
+        file = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp").open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another process has removed it before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError), temporary.open("rb") as file:  # BlockingIOError: it is being written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 import json
 import math
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,6 +184,45 @@ def test_a_write_that_fails_midway_leaves_the_old_file(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+HANGING = """
+import os, sys
+from pathlib import Path
+from ssl_runner.results import result
+
+def hang(descriptor):
+    print("writing", flush=True)
+    sys.stdin.read()
+
+os.fsync = hang
+result.write_atomically(Path(sys.argv[1]), "theirs")
+"""
+
+
+def test_what_a_killed_process_had_begun_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path = write_atomically(tmp_path / "page[1].html", "old")
+    other = tmp_path / ".page1.html.0.tmp"  # of a file that a pattern of the same name would match
+    other.touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        write_atomically(path, "ours")
+        assert len(list(tmp_path.glob(".page[[]1].html.*.tmp"))) == 1
+        process.kill()
+    assert path.read_text() == "ours"
+    write_atomically(path, "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, path.name]
+
+
+def test_processes_that_write_one_file_at_once_do_not_remove_each_others(tmp_path: Path) -> None:
+    """Between the making of a temporary file and its lock another may find it abandoned."""
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: write_atomically(path, str(k)), range(400)))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
