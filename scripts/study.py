@@ -1,4 +1,4 @@
-"""What scripts/methods.py and scripts/claims.py measure and show: one YAML file a study, in scripts/studies/.
+"""What scripts/methods.py, scripts/claims.py and scripts/pictures.py show: one YAML file a study, in scripts/studies/.
 
 A study names a number by its parts, as its address has them: evaluator, metric, condition, and the data where they are
 not the run's own.
@@ -154,6 +154,17 @@ class GroupClaim:
             columns=tuple(column for column in group.columns if column.title in titles),
             again=tuple(new for new, mark in zip(marks, group.again, strict=True) if new.columns or not mark.columns),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What a run drew: a section of docs/pictures.md."""
+
+    title: str
+    about: str
+    commands: tuple[str, ...]  # one after the other; in their words, RUN is the run of the ssl-run before
+    figures: tuple[str, ...]  # of the last run: their titles
+    columns: tuple[Column, ...] = ()  # numbers of the last run that are said beside them
 
 
 class _Loader(yaml.SafeLoader):

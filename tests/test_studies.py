@@ -12,6 +12,7 @@ from typing import Any
 import claims
 import methods
 import numpy as np
+import pictures
 import pytest
 import records
 import yaml
@@ -21,17 +22,20 @@ from made_runs import made_config, made_metric, made_run
 from marks import STARTED, Mark, open_marks, said_of, sign
 from methods_table import above
 from scipy import stats
-from study import ROOT, STUDIES, Claim, Column, Group, GroupClaim, StudyError, asks, read_studies, read_study
+from study import ROOT, STUDIES, Claim, Column, Drawn, Group, GroupClaim, StudyError, asks, read_studies, read_study
 
 from ssl_runner.config.compose import compose
 from ssl_runner.config.fit import check_fit
 from ssl_runner.config.schema import typed
+from ssl_runner.figures import HeatMap, Passages
+from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import read_address
-from ssl_runner.results.result import write_result
+from ssl_runner.results.result import PRETRAINED, write_result
 
 GROUPS = read_studies(Group, "methods")
 CLAIMS = read_studies(Claim, "claims")
+DRAWN = read_studies(Drawn, "pictures")
 ACCURACY = Column(title="linear", evaluator="linear", metric="accuracy", times=100)
 
 
@@ -39,9 +43,10 @@ def test_the_pages_are_what_the_records_say() -> None:
     """Whoever edits docs/methods.md or docs/claims.md by hand, or a study, and not the other, is told so."""
     assert methods.page(GROUPS) == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert claims.page(CLAIMS) == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert pictures.page(DRAWN) == (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("folder", ["methods", "claims", "group_claims"])
+@pytest.mark.parametrize("folder", ["methods", "claims", "group_claims", "pictures"])
 def test_every_study_has_its_place(folder: str) -> None:
     listed = yaml.safe_load((STUDIES / f"{folder}.yaml").read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(path.stem for path in (STUDIES / folder).glob("*.yaml"))
@@ -50,6 +55,56 @@ def test_every_study_has_its_place(folder: str) -> None:
 def test_every_record_has_its_study() -> None:
     assert {path.name for path in methods.RECORDS.iterdir()} <= {f"{name}.jsonl" for name in GROUPS}
     assert {path.stem for path in claims.RECORDS.glob("*.json")} <= CLAIMS.keys()
+    assert {path.stem for path in pictures.RECORDS.glob("*.json")} <= DRAWN.keys()
+
+
+@pytest.mark.parametrize(("name", "drawn"), DRAWN.items())
+def test_what_draws_composes_and_its_record_is_of_these_commands(name: str, drawn: Drawn) -> None:
+    for command in drawn.commands:
+        program, *words = shlex.split(command)
+        if program == "ssl-run":
+            typed(compose(words))
+        else:
+            assert program in pictures.MODULES
+    if (path := pictures.RECORDS / f"{name}.json").exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record["commands"] == list(drawn.commands)
+        assert [figure["title"] for figure in record["figures"]] == list(drawn.figures)
+        assert record["numbers"].keys() == {column.title for column in drawn.columns}
+        assert all((pictures.RECORDS / figure["file"]).stat().st_size for figure in record["figures"])
+
+
+def test_pictures_of_the_last_run_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "RECORDS", tmp_path / "docs")
+    drawn = Drawn(
+        title="A map", about="Of words.", figures=("knn: map", "knn: said"), columns=(ACCURACY,),
+        commands=("ssl-run seed=0", "ssl-export run=RUN format=codes", "ssl-run a=RUN"),
+    )  # fmt: skip
+    asked = pictures.commands(drawn, tmp_path)
+    assert next(asked) == ["ssl-run", "seed=0", f"output={tmp_path / '1'}"]
+    with pytest.raises(StudyError, match="holds 0 finished runs"):
+        next(asked)
+    for place in "12":
+        write_result(
+            tmp_path / place / "a" / "s0", made_run("a", metrics={"linear": {PRETRAINED: {"accuracy": 0.5}}}).result
+        )
+    first, last = (tmp_path / place / "a" / "s0" for place in "12")
+    asked = pictures.commands(drawn, tmp_path)
+    assert [*asked][1:] == [
+        ["ssl-export", f"run={first}", "format=codes"], ["ssl-run", f"a={first}", f"output={tmp_path / '2'}"]
+    ]  # fmt: skip
+    figures = last / "figures"
+    save_figure(figures, "map", HeatMap("ab", "cd", np.eye(2), "x", "y", note="A note."), "knn: map")
+    with pytest.raises(StudyError, match="no such figures: knn: said; there are: knn: map"):
+        pictures.keep("words", drawn, tmp_path)
+    save_figure(figures, "said", Passages({"said": ["yes"]}, note="Words."), "knn: said")
+    pictures.keep("words", drawn, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["words-1.png", "words-2.txt", "words.json"]
+    page = pictures.page({"words": drawn, "unrecorded": drawn})
+    assert page.count("## A map") == 1
+    assert "* linear: 50.0\n" in page
+    assert "![knn: map](pictures/words-1.png)\n\nA note." in page
+    assert "yes" in page
 
 
 @pytest.mark.parametrize(("name", "claim"), read_studies(GroupClaim, "group_claims").items())
