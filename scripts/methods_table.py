@@ -35,6 +35,7 @@ TOLD_APART = {  # settings that a row names where runs of its objective differ i
 START, SHUFFLED = " - start", " - shuffled"  # the heads of differences
 POOL = "backbone.pool"  # named where a backbone of frames has it: another pool is another network
 OF_FRAMES = "backbone.image._target_"  # a key that such a backbone alone has
+LAST_RELU = "backbone.last_relu"  # a network without it has (-) behind its name, as Kolesnikov, Zhai, Beyer 2019 write
 
 
 class Row(NamedTuple):
@@ -74,11 +75,12 @@ def rows(runs: Sequence[Run], settings: Sequence[Setting], control: str) -> list
 
 
 def network(setting: Setting) -> str:
-    """A backbone's name, and how it pools frames where it does."""
+    """A backbone's name, with what makes another network of it: how it pools frames, and the lack of its last ReLU."""
     first = next(iter(setting.runs.values()))
     described = describe([first])[0][0]
     pool = described.get(POOL) if described.get(OF_FRAMES) else None
-    return first.result.name.backbone + (f", {pool}" if pool else "")
+    without = " (-)" if described.get(LAST_RELU) is False else ""
+    return first.result.name.backbone + without + (f", {pool}" if pool else "")
 
 
 class Table:
