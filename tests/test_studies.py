@@ -11,6 +11,7 @@ from typing import Any
 
 import claims
 import methods
+import methods_table
 import numpy as np
 import pictures
 import pytest
@@ -31,7 +32,7 @@ from ssl_runner.figures import HeatMap, Passages
 from ssl_runner.reporting.plots import save_figure
 from ssl_runner.reporting.statistics import Interval
 from ssl_runner.results.address import read_address
-from ssl_runner.results.result import PRETRAINED, write_result
+from ssl_runner.results.result import PRETRAINED, RANDOM_START, write_result
 
 GROUPS = read_studies(Group, "methods")
 CLAIMS = read_studies(Claim, "claims")
@@ -207,6 +208,21 @@ def test_a_number_is_named_by_its_parts() -> None:
     speed = Column(title="", evaluator="linear", metric="accuracy", data={"dataset": "moving_digits", "label": "speed"})
     assert asks(speed, read_address("linear.accuracy{on=moving_digits,label=speed}"))
     assert not asks(speed, read_address("linear.accuracy"))
+
+
+def test_a_network_without_its_last_relu_is_another_network() -> None:
+    found = {PRETRAINED: {"accuracy": 0.9}, RANDOM_START: {"accuracy": 0.5}}, {
+        PRETRAINED: {"accuracy": 0.8}, RANDOM_START: {"accuracy": 0.6}
+    }  # fmt: skip
+    runs = [
+        made_run(f"r{place}", made_config(backbone__last_relu=relu), {"linear": each})
+        for place, (relu, each) in enumerate(zip((True, False), found, strict=True))
+    ]
+    table = methods_table.Table("a", Group(title="", about="", runs=(), columns=(ACCURACY,), jobs=1), runs).markdown()
+    assert "| *random start* | vit | 50.0 |" in table
+    assert "| *random start* | vit (-) | 60.0 |" in table
+    assert "| mae | vit | 90.0 | (40.0) |" in table
+    assert "| mae | vit (-) | 80.0 | (20.0) |" in table
 
 
 def test_differences_are_those_of_a_paired_t_test() -> None:

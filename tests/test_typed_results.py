@@ -79,6 +79,7 @@ ALLOWED = {  # file: what is read there -> in which functions
     "scripts/benchmarks/startup.py": {"a line that a command printed": ["first_step"]},
     "scripts/claims.py": {"a command": ["anywhere"]},
     "scripts/claims_tables.py": {"a mark at the end of a cell": ["_by_layer"]},
+    "scripts/pictures.py": {"words of a command": ["commands"]},
     "scripts/records.py": {"a command, and dotted keys of a config": ["word_now", "_command"]},
     "scripts/study.py": {"a tag of YAML": ["_Loader"], "a heading, of which an anchor is made": ["heading_link"]},
     "scripts/wandb_report.py": {
