@@ -211,12 +211,13 @@ def test_a_number_is_named_by_its_parts() -> None:
 
 
 def test_a_network_without_its_last_relu_is_another_network() -> None:
-    found = {PRETRAINED: {"accuracy": 0.9}, RANDOM_START: {"accuracy": 0.5}}, {
-        PRETRAINED: {"accuracy": 0.8}, RANDOM_START: {"accuracy": 0.6}
-    }  # fmt: skip
     runs = [
-        made_run(f"r{place}", made_config(backbone__last_relu=relu), {"linear": each})
-        for place, (relu, each) in enumerate(zip((True, False), found, strict=True))
+        made_run(
+            f"last_relu={relu}",
+            made_config(backbone__last_relu=relu),
+            {"linear": {PRETRAINED: {"accuracy": own}, RANDOM_START: {"accuracy": start}}},
+        )
+        for relu, own, start in ((True, 0.9, 0.5), (False, 0.8, 0.6))
     ]
     table = methods_table.Table("a", Group(title="", about="", runs=(), columns=(ACCURACY,), jobs=1), runs).markdown()
     assert "| *random start* | vit | 50.0 |" in table
