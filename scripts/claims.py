@@ -10,7 +10,6 @@ scripts/studies/claims.md.jinja. What a person reads in the numbers stands in do
 come from the records.
 """
 
-import argparse
 import json
 import math
 import re
@@ -30,7 +29,19 @@ from label_free import read_ranking, section
 from marks import said_of
 from methods_run import make_corpus
 from methods_table import Table
-from study import ROOT, Claim, Group, GroupClaim, Picture, StudyError, check_marks, fill, heading_link, read_studies
+from study import (
+    ROOT,
+    Claim,
+    Group,
+    GroupClaim,
+    Picture,
+    StudyError,
+    check_marks,
+    fill,
+    heading_link,
+    parsers,
+    read_studies,
+)
 
 from ssl_runner.figures import Lines
 from ssl_runner.reporting.comparison import compare
@@ -199,12 +210,10 @@ def label_free() -> dict[str, Any]:
 
 def main() -> None:
     claims = read_studies(Claim, "claims")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = parser.add_subparsers(dest="task", required=True)
-    tasks.add_parser("page")
-    for task in ("run", "keep"):
-        tasks.add_parser(task).add_argument("name", choices=list(claims))
-    tasks.choices["keep"].add_argument("folder", type=Path, help="of a sweep: outputs/sweeps/<name>")
+    parser, running, keeping = parsers(__doc__)
+    for about in (running, keeping):
+        about.add_argument("name", choices=list(claims))
+    keeping.add_argument("folder", type=Path, help="of a sweep: outputs/sweeps/<name>")
     options = parser.parse_args()
     if options.task == "page":
         (ROOT / "docs" / "claims.md").write_text(page(claims), encoding="utf-8")

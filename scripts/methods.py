@@ -10,7 +10,6 @@ the tables is scripts/studies/methods.md.jinja. All budgets but the main job's a
 side by side change no accuracy.
 """
 
-import argparse
 import json
 import signal
 import sys
@@ -24,7 +23,7 @@ from marks import said_of
 from methods_run import run
 from methods_table import Table
 from records import Record, merge, read, write
-from study import ROOT, Group, StudyError, fill, read_studies
+from study import ROOT, Group, StudyError, fill, parsers, read_studies
 
 from ssl_runner.config.identity import identity
 from ssl_runner.results.result import SCHEMA, Run
@@ -122,17 +121,14 @@ def page(groups: Mapping[str, Group]) -> str:
 
 def main() -> None:
     groups = read_studies(Group, "methods")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = parser.add_subparsers(dest="task", required=True)
-    tasks.add_parser("page")
-    for task in ("run", "keep"):
-        about = tasks.add_parser(task)
+    parser, running, keeping = parsers(__doc__)
+    for about in (running, keeping):
         about.add_argument("groups", nargs="*", choices=[[], *groups], help="all if none is named")
         about.add_argument("--outputs", type=Path, default=OUTPUTS, help="the folder of all runs, a folder a group")
-    tasks.choices["run"].add_argument(
+    running.add_argument(
         "--but-recorded", action="store_true", help="what docs/runs/ holds since the group is measured again is done"
     )
-    tasks.choices["run"].add_argument("--jobs", type=int, help="runs at a time; by default as the group says")
+    running.add_argument("--jobs", type=int, help="runs at a time; by default as the group says")
     options = parser.parse_args()
     if options.task == "page":
         (ROOT / "docs" / "methods.md").write_text(page(groups), encoding="utf-8")

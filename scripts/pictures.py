@@ -8,7 +8,6 @@ The sections are scripts/studies/pictures/*.yaml, in the order of scripts/studie
 around them is scripts/studies/pictures.md.jinja.
 """
 
-import argparse
 import json
 import re
 import shlex
@@ -19,11 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from methods_table import cells
-from study import ROOT, Column, Drawn, StudyError, fill, read_studies
+from study import ROOT, Column, Drawn, StudyError, fill, parsers, read_studies
 
 from ssl_runner.reporting.comparison import compare
 from ssl_runner.reporting.runs import find_runs
-from ssl_runner.results.result import Run
+from ssl_runner.results.result import Run, read_about
 
 RECORDS = ROOT / "docs" / "pictures"
 OUTPUTS = ROOT / "outputs" / "pictures"
@@ -72,8 +71,7 @@ def last_run(drawn: Drawn, outputs: Path) -> Run:
 def keep(name: str, drawn: Drawn, outputs: Path) -> None:
     """Copy what the last run drew into docs/pictures/: pictures, films and passages, and what is said of them."""
     last = last_run(drawn, outputs)
-    figures = last.folder / "figures"
-    told = {about["title"]: path for path in figures.glob("*.json") if (about := json.loads(path.read_text()))}
+    told = {read_about(path).get("title", path.stem): path for path in (last.folder / "figures").glob("*.json")}
     if missing := [title for title in drawn.figures if title not in told]:
         raise StudyError(f"{name}: no such figures: {', '.join(missing)}; there are: {', '.join(sorted(told))}")
     RECORDS.mkdir(parents=True, exist_ok=True)
@@ -83,7 +81,7 @@ def keep(name: str, drawn: Drawn, outputs: Path) -> None:
         shown = next(path for path in files if path.exists())
         target = RECORDS / f"{name}-{place}{shown.suffix}"
         shutil.copy(shown, target)
-        kept.append({"title": title, "note": json.loads(told[title].read_text())["note"], "file": target.name})
+        kept.append({"title": title, "note": read_about(told[title])["note"], "file": target.name})
     result = last.result
     record = {
         "commands": list(drawn.commands),
@@ -119,11 +117,8 @@ def page(studies: Mapping[str, Drawn]) -> str:
 
 def main() -> None:
     studies = read_studies(Drawn, "pictures")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = parser.add_subparsers(dest="task", required=True)
-    tasks.add_parser("page")
-    for task in ("run", "keep"):
-        about = tasks.add_parser(task)
+    parser, running, keeping = parsers(__doc__)
+    for about in (running, keeping):
         about.add_argument("name", choices=list(studies))
         about.add_argument("--outputs", type=Path, default=OUTPUTS, help="the folder of all runs, a folder a section")
     options = parser.parse_args()

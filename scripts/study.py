@@ -6,6 +6,7 @@ not the run's own.
 
 import re
 import shlex
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -231,7 +232,16 @@ def check_marks(name: str, marks: Iterable[Mark], columns: Iterable[Column], row
         raise StudyError(f"{name}: {problem}")
 
 
-# -------------------------------------------------------------------------------------------------------------- pages
+# ------------------------------------------------------------------------------------------------ command lines, pages
+
+
+def parsers(about: str | None) -> tuple[ArgumentParser, ArgumentParser, ArgumentParser]:
+    """That of a script that says `about` of itself, and those of its tasks run and keep. The task page takes nothing;
+    which was asked for is `task`."""
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    tasks.add_parser("page")
+    return parser, tasks.add_parser("run"), tasks.add_parser("keep")
 
 
 def fill(template: str, **values: Any) -> str:

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TextIO
 
 from ssl_runner.loggers.interface import RunContext, RunLogger
+from ssl_runner.results.result import write_atomically
 
 ALWAYS = ("step", "epoch", "seconds")
 
@@ -80,15 +80,11 @@ class MetricsFile(RunLogger):
         return columns, list(reader)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        new = self.path.with_suffix(".csv.tmp")
-        try:
-            with new.open("w", encoding="utf-8", newline="") as file:
-                writer = self._writer(file)
-                writer.writeheader()
-                writer.writerows(rows)
-            os.replace(new, self.path)
-        finally:
-            new.unlink(missing_ok=True)
+        file = io.StringIO(newline="")
+        writer = self._writer(file)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, file.getvalue())
 
 
 def _names(row: Mapping[str, str]) -> frozenset[str]:

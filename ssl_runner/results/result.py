@@ -161,10 +161,12 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 
 def _temporary(path: Path) -> BinaryIO:
-    """A new file beside `path`, locked until it is closed: the system releases the lock of a process that is killed."""
+    """A new file beside `path`, locked until it is closed: the system releases the lock of a process that is killed.
+    Where the file system knows no locks, it is not locked, and nothing is removed."""
     while True:
         file = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp").open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # another process has removed it before it was locked

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import math
 import os
@@ -6,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +219,17 @@ def test_what_a_killed_process_had_begun_is_removed_and_what_a_living_one_writes
     assert path.read_text() == "ours"
     write_atomically(path, "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, path.name]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    begun = tmp_path / ".file.0.tmp"
+    begun.touch()
+    assert write_atomically(tmp_path / "file", "new").read_text() == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [begun.name, "file"]
 
 
 def test_processes_that_write_one_file_at_once_do_not_remove_each_others(tmp_path: Path) -> None:
