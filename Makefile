@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format hooks benchmark wheel clean
+.PHONY: help run test test-thorough test-all lint format hooks benchmark wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,10 @@ PROCESSES = $$($(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test: .venv/.test ## the quick tests
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not thorough" $(ARGS)
+
+test-thorough: .venv/.test ## what the quick tests leave out and a change must pass: more cases of the same, and whole commands
+	$(PYTEST) -m "thorough and not slow" $(ARGS)
 
 test-all: .venv/.test ## all tests, with those that train for minutes; properties are tried on other cases each time
 	$(PYTEST) --hypothesis-profile=random $(ARGS)

@@ -167,6 +167,7 @@ def test_options_that_cannot_be_told_apart_are_refused(
 
 
 @pytest.mark.parametrize("code", ["raise KeyError('x')", "import no_such_module", "class Task("])
+@pytest.mark.thorough
 def test_a_class_that_cannot_be_imported_is_said(code: str, tmp_path: Path) -> None:
     package(tmp_path, task=code, conf__objective__tilt="_target_: mine.task.Task")
     done = command("ssl_runner", "--plugin", "mine", "objective=tilt", "check=true", folder=tmp_path)
@@ -252,6 +253,7 @@ def test_a_run_on_several_devices_has_the_plugin_of_the_working_directory(tmp_pa
     assert shlex.split(json.loads(result.read_text())["command"])[:3] == ["ssl-run", "--plugin", "my_ssl"]
 
 
+@pytest.mark.thorough
 def test_the_example_keeps_the_contracts() -> None:
     words = ("pytest", "-v", "-p", "no:cacheprovider", "--ssl-runner-plugin", "my_ssl")
     done = command(*words, folder=EXAMPLE, OMP_NUM_THREADS="1")
@@ -260,6 +262,7 @@ def test_the_example_keeps_the_contracts() -> None:
     assert all(part in done.stdout for part in (*tried, *(f"[{name}" for name in OWN.values())))
 
 
+@pytest.mark.thorough
 def test_a_class_that_keeps_no_contract_fails(tmp_path: Path) -> None:
     """A dataset that is another at each loading."""
     code = (EXAMPLE / "my_ssl" / "dots.py").read_text().replace("manual_seed(self.seed)", "manual_seed(torch.seed())")

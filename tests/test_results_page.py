@@ -5,6 +5,7 @@ import results
 from study import ROOT, Claim, Column, Group, heading_link, read_studies
 
 
+@pytest.mark.thorough
 def test_the_page_is_what_the_records_say() -> None:
     """Whoever records runs, or edits a study or the page by hand, is told to run scripts/results.py."""
     written = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")

@@ -360,6 +360,7 @@ CHECKED = [
     [(REFUSED, 2, (COMPILER, *TRAINING)), (CHECKED, 0, TRAINING)],
     ids=["refused", "checked"],
 )
+@pytest.mark.sampled(1)
 def test_no_refusal_and_no_check_imports_what_trains(
     lines: list[list[str]], asked: int, without: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -381,6 +382,7 @@ def test_no_refusal_and_no_check_imports_what_trains(
         ("preview", ["objective.loss.temperature=0"]),
     ],
 )
+@pytest.mark.sampled(1)
 def test_refusals_of_other_commands_import_nothing_that_computes_or_draws(
     command: str, words: list[str], whole: Path, tmp_path: Path
 ) -> None:

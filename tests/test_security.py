@@ -191,6 +191,7 @@ def test_yaml_tags_run_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("objective", "ssl_runner.config.compose.compose"), ("backbone", "ssl_runner.\0"),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(8)
 def test_a_target_is_on_the_allowlist_and_where_it_belongs(tmp_path: Path, place: str, target: str) -> None:
     proof, words = tmp_path / "proof", plain(tmp_path)
     *above, last = place.split(".")
@@ -767,6 +768,7 @@ def test_warnings_command_no_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["seed", "output", "+objective.evil", "objective.views", "sweep.jobs", "budget"])
+@pytest.mark.sampled(2)
 def test_no_value_is_repeated_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:

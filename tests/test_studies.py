@@ -40,6 +40,7 @@ DRAWN = read_studies(Drawn, "pictures")
 ACCURACY = Column(title="linear", evaluator="linear", metric="accuracy", times=100)
 
 
+@pytest.mark.thorough
 def test_the_pages_are_what_the_records_say() -> None:
     """Whoever edits docs/methods.md or docs/claims.md by hand, or a study, and not the other, is told so."""
     assert methods.page(GROUPS) == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -145,6 +146,7 @@ def test_marks_follow_the_columns_that_are_shown() -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.sampled(8)
 def test_runs_of_a_group_go_together(name: str) -> None:
     """Each run by itself, and each batch's overrides once."""
     group, seen = GROUPS[name], set[str]()
@@ -162,6 +164,7 @@ def test_runs_of_a_group_go_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.sampled(6)
 def test_sweeps_of_claims_go_together(name: str) -> None:
     words = CLAIMS[name].words()
     parsed = OverridesParser.create().parse_overrides(words)

@@ -64,6 +64,7 @@ def step(
 
 
 @pytest.mark.parametrize("case", [case for case in [*TRAINED, *VARIANTS] if case not in UNTRIED])
+@pytest.mark.sampled(10)
 def test_a_step_of_two_batches_is_that_of_one_batch_of_both(case: str) -> None:
     objective, x, y = task(case, norm="group", equal=True)
     for part in objective.modules():

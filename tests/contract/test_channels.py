@@ -46,6 +46,7 @@ def config(name: str, channels: int, *more: str) -> Config:
 
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.sampled(16)
 def test_every_objective_takes_any_number_of_channels(name: str, channels: int) -> None:
     made = config(name, channels, "domain=bands")
     spec = ImageSpec(channels=channels, height=32, width=32, classes=2, stored="float32", range=(-1, 2))
@@ -94,6 +95,7 @@ def test_the_default_job_takes_bands() -> None:
 
 
 @pytest.mark.parametrize("name", each_backbone())
+@pytest.mark.sampled(6)
 def test_every_backbone_of_images_takes_any_number_of_channels(name: str) -> None:
     node = yaml.safe_load((conf_dir() / "backbone" / f"{name}.yaml").read_text())
     if not issubclass(ImageSpec, get_type_hints(locate(node["_target_"]).__init__)["spec"]):

@@ -74,11 +74,10 @@ def class_of(name: str) -> type[Encoder]:
 
 
 FILES = {name: path for name, path in EVERY.items() if not issubclass(class_of(name), TextEncoder)}
-CASES = [
-    (name, size)
-    for name in FILES
-    for size in FEWER.get(name, CLIPS if issubclass(class_of(name), ClipEncoder) else IMAGES)
-]
+SIZES = {
+    name: list(FEWER.get(name, CLIPS if issubclass(class_of(name), ClipEncoder) else IMAGES)) for name in FILES
+}  # the first of them in the quick suite
+CASES = [(name, size) for name, sizes in SIZES.items() for size in sizes]
 
 
 def build(name: str, spec: DataSpec, changes: Mapping[str, Any]) -> Encoder:
@@ -92,9 +91,16 @@ def build(name: str, spec: DataSpec, changes: Mapping[str, Any]) -> Encoder:
     return class_of(name)(spec, **node | changes)
 
 
+def tried(kind: type[Encoder]) -> list[Any]:
+    return [
+        pytest.param((name, size), id=f"{name} {size}", marks=() if size == SIZES[name][0] else pytest.mark.thorough)
+        for name, size in CASES
+        if issubclass(class_of(name), kind)
+    ]
+
+
 def cases_of(kind: type[Encoder]) -> pytest.MarkDecorator:
-    cases = [case for case in CASES if issubclass(class_of(case[0]), kind)]
-    return pytest.mark.parametrize("case", cases, ids=" ".join, indirect=True)
+    return pytest.mark.parametrize("case", tried(kind), indirect=True)
 
 
 def spec_of(size: str) -> DataSpec:
@@ -123,7 +129,7 @@ def original(name: str, size: str) -> Encoder:
     return encoder.eval()
 
 
-@pytest.fixture(params=CASES, ids=" ".join)
+@pytest.fixture(params=tried(Encoder))
 def case(request) -> tuple[str, str]:
     return request.param
 
@@ -152,6 +158,7 @@ def test_state_round_trips_strictly(case, encoder, x):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] in IMAGES], ids=" ".join, indirect=True)
+@pytest.mark.sampled(12)
 def test_memory_layout_does_not_matter(encoder, x):
     with torch.inference_mode():
         expected = encoder(x)

@@ -212,6 +212,7 @@ def test_what_every_finding_promises(name):
         if type(node_of(name).get(setting)) is int
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_setting_of_presentation_changes_no_number(name, setting):
     found, other = ask(name, net()), ask(name, net(), **{setting: 2})
     assert keys(found) == keys(other)
@@ -235,6 +236,7 @@ def test_which_conditions_are_asked_for_changes_no_number_of_the_others(name, se
 
 @pytest.mark.parametrize("name", OF_IMAGES)
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.sampled(12)
 def test_encoder_data_and_generators_are_left_as_they_were(name, training):
     encoder = net().train(training)
     encoder.second.eval()
@@ -256,6 +258,7 @@ def test_encoder_data_and_generators_are_left_as_they_were(name, training):
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)
+@pytest.mark.sampled(6)
 def test_a_seed_repeats_whatever_was_drawn_before(name):
     results = []
     for before in (1, 2):
@@ -278,6 +281,7 @@ def test_pixels_are_evaluated_alike(name):
 
 
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if name in OF_IMAGES and not class_of(name).needs_labels])
+@pytest.mark.sampled(2)
 def test_labels_are_not_needed_where_that_is_said(name):
     asked, unlabeled = subject(net()), subject(net())
     for split, examples in unlabeled.data.splits.items():

@@ -28,6 +28,7 @@ def ids(n: int, length: int, special: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("backbone", CASES)
+@pytest.mark.sampled(3)
 def test_a_program_gives_the_features_of_its_encoder(backbone: str, format: str, tmp_path: Path) -> None:
     """For numbers of examples, and lengths of texts, that it was not traced with."""
     if format == "onnx":
@@ -59,6 +60,7 @@ def test_a_program_gives_the_features_of_its_encoder(backbone: str, format: str,
 
 
 @pytest.mark.parametrize("backbone", ["gpt_tiny", "bert_tiny"])
+@pytest.mark.sampled(1)
 def test_no_text_is_longer_than_those_of_pretraining(backbone: str, tmp_path: Path) -> None:
     encoder, spec = exported(backbone), spec_of(backbone)
     assert isinstance(encoder, TextEncoder)
@@ -71,6 +73,7 @@ def test_no_text_is_longer_than_those_of_pretraining(backbone: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.sampled(1)
 def test_a_length_without_room_is_fixed(format: str, tmp_path: Path) -> None:
     if format == "onnx":
         pytest.importorskip("onnxscript")

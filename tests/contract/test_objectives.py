@@ -38,10 +38,10 @@ from ssl_runner.interfaces import (
     VideoSpec,
     WordEncoder,
 )
+from ssl_runner.testing import objectives
 from ssl_runner.testing.objectives import (  # noqa: F401
     loss,
     tensors,
-    test_a_few_steps_on_one_batch_lower_the_loss,
     test_a_prediction_has_the_form_of_y,
     test_a_reconstruction_is_an_image,
     test_every_trainable_parameter_gets_a_gradient,
@@ -160,6 +160,11 @@ def task(request: pytest.FixtureRequest) -> tuple[Objective, Batch]:
     return copy.deepcopy(original(request.param))
 
 
+test_a_few_steps_on_one_batch_lower_the_loss = pytest.mark.sampled(12)(
+    objectives.test_a_few_steps_on_one_batch_lower_the_loss
+)
+
+
 def test_objectives_are_found() -> None:
     assert {"simclr", "rotation", "mae", "autoencoder", "supervised"} <= set(TRAINED)
 
@@ -177,6 +182,7 @@ def test_the_docstring_says_the_equation(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [each for each in TRAINED if get_type_hints(target(each).__init__)["spec"] is TextSpec]
 )
+@pytest.mark.sampled(8)
 def test_texts_cut_by_a_published_tokenizer(name: str, example: str, tmp_path: Path) -> None:
     """Whatever is drawn of words is of ordinary ids, and what is special in y has the vocabulary's own ids."""
     (tmp_path / "tokenizer.json").write_text(made_bert.tokenizer(made_text.words()).to_str())

@@ -221,6 +221,7 @@ def test_what_is_of_images_alone_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(10)
 def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
     whole, loaded = objective(name)
     whole.train()
@@ -242,6 +243,7 @@ def test_a_finding_can_be_written_down_and_nothing_is_moved(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EVALUATORS if CLASS[name].pixels_are_control])
+@pytest.mark.sampled(4)
 def test_bags_of_words_are_evaluated_alike(name: str) -> None:
     whole, loaded = objective(name)
     bag = evaluator(name)(subject(BagOfWords(loaded.spec), loaded))
@@ -256,6 +258,7 @@ def test_bags_of_words_are_evaluated_alike(name: str) -> None:
     "span_qa", "sts", "sts_tasks", "tagging", "text_classification", "text_interpolation", "text_samples",
     "word_similarity",
 ])  # fmt: skip
+@pytest.mark.sampled(4)
 def test_a_published_tokenizer_can_be_used(name: str) -> None:
     """Its special ids are 0 and 100 to 103, and none marks the end of a sentence."""
     whole, loaded = objective(name, published=True)
@@ -272,6 +275,7 @@ def test_a_published_tokenizer_can_be_used(name: str) -> None:
         if type(NODES[name].get(setting)) is int
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_setting_of_presentation_changes_no_number(name: str, setting: str) -> None:
     whole, loaded = objective(name)
     node = NODES[name] | SMALLER.get(name, {})

@@ -162,6 +162,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder_of(output), done.stdout
 
 
+@pytest.mark.thorough
 def test_two_processes_leave_what_one_does(two: tuple[Path, str], tmp_path: Path) -> None:
     folder, said = two
     plain = compose([*SMALL, f"output={tmp_path}"])
@@ -209,6 +210,7 @@ def test_a_process_that_fails_ends_the_run_with_its_message(way: list[str], tmp_
         pytest.param(WHOLE, SHARED, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.thorough
 def test_a_run_asked_to_stop_goes_on_to_the_same_weights(
     before: list[str], after: list[str], two: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

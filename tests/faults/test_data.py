@@ -46,6 +46,7 @@ def shards(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["vanished", "cut"])
+@pytest.mark.sampled(1)
 def test_a_shard_that_is_lost_ends_the_run_and_mended_it_goes_on(tmp_path: Path, cut: bool) -> None:
     words = shards(tmp_path)
 

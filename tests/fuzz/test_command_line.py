@@ -225,6 +225,7 @@ def try_all(place: Path, count: int) -> Counter[str]:
     return found
 
 
+@pytest.mark.thorough
 def test_some_command_lines(place: Path) -> None:
     found = try_all(place, 40)
     assert found["valid"]

@@ -438,6 +438,7 @@ def try_all(make: Callable[[Path], Kind], folder: Path, most: int | None) -> Cou
 
 
 @pytest.mark.parametrize("make", KINDS)
+@pytest.mark.sampled(5)
 def test_some_damaged_files(tmp_path: Path, make: Callable[[Path], Kind]) -> None:
     found = try_all(make, _inside(tmp_path), QUICK)
     assert found["refused"]

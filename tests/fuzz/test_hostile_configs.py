@@ -186,6 +186,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "around" / "work"
 
 
+@pytest.mark.thorough
 def test_some_hostile_configs(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found = try_all(place, 80, capfd, monkeypatch)
     assert found["refused"] >= 40

@@ -153,6 +153,7 @@ def fits(dataset: str, backbone: str, objective: str) -> bool:
 
 @pytest.mark.parametrize("objective", AXES["objective"])
 @pytest.mark.parametrize("backbone", each_backbone())
+@pytest.mark.sampled(100)
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
     libraries.needs(backbone)
     text = objective in TEXT["objective"]
@@ -177,6 +178,7 @@ def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: st
 
 
 @pytest.mark.parametrize("dataset", AXES["dataset"])
+@pytest.mark.sampled(12)
 def test_every_dataset_is_accepted_or_refused_in_words(dataset: str) -> None:
     pairs = [
         ("bert", "bert_tiny"), ("language_model", "gpt_tiny"), ("skip_gram", "word_vectors"), ("mae", "vit_micro"),

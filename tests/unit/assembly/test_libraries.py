@@ -61,6 +61,7 @@ def test_every_family_of_torchvision_is_tried() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in BIG else name for name in TORCHVISION]
 )
+@pytest.mark.sampled(3)
 def test_torchvision_reads_its_networks(name: str, tmp_path: Path) -> None:
     encoder = exported("torchvision", LARGE, name=name, settings=TORCHVISION[name] or None, stem="large")
     x = torch.rand(3, 3, 64, 64)
@@ -71,6 +72,7 @@ def test_torchvision_reads_its_networks(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.sampled(3)
 def test_a_library_reads_its_networks(name: str, tmp_path: Path) -> None:
     encoder = large(*NETWORKS[name])
     x = torch.rand(3, 3, 64, 64)

@@ -322,6 +322,7 @@ def last_alone(network: Encoder) -> bool:
     return isinstance(network, Published | MixtureEncoder)
 
 
+@pytest.mark.sampled(6)
 def test_each_layer_has_features_of_examples_and_positions(case: tuple[LoadedEncoder, Tensor]) -> None:
     """Their mean over positions is the layer's pooled vector, but where an order of frames is read."""
     encoder, x = case
@@ -351,6 +352,7 @@ def test_each_layer_has_features_of_examples_and_positions(case: tuple[LoadedEnc
             encoder.features(x, layer=layer)
 
 
+@pytest.mark.sampled(6)
 def test_positions_on_a_grid_lie_row_by_row(case: tuple[LoadedEncoder, Tensor]) -> None:
     encoder, x = case
     network = encoder.encoder

@@ -50,6 +50,7 @@ def test_the_reader_cannot_import_this_project(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("backbone", ["convnet", "lstm"])
+@pytest.mark.thorough
 def test_features_that_differ_are_refused(backbone: str, tmp_path: Path) -> None:
     encoder, spec = exported(backbone), spec_of(backbone)
     programs.write("torch_export", encoder, spec, tmp_path)
@@ -110,6 +111,7 @@ def test_rounding_of_the_network_itself_is_no_difference(
             programs.verify("onnx", Rounds(), spec_of("mlp"), tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_bytes(b"no program")
     with pytest.raises(ConfigError, match="format=torch_export: what was written cannot be read back"):
@@ -218,6 +220,7 @@ def test_a_resnet_is_written_for_torchvision_and_verified(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("in_this_process")
+@pytest.mark.thorough
 def test_a_vgg_is_written_for_torchvision_and_verified(tmp_path: Path) -> None:
     spec = ImageSpec(channels=3, height=64, width=32)
     encoder = exported("vgg19_bn", spec, widening=8, connected=0)

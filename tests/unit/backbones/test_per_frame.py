@@ -86,6 +86,7 @@ def test_what_is_no_backbone_of_images_and_no_pool_is_refused():
 
 
 @pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.sampled(5)
 def test_every_image_backbone_can_be_chosen(name):
     chosen = compose(["backbone=per_frame", f"backbone/image={name}", "evaluation=[]", "logger=none"])
     libraries.needs(name)

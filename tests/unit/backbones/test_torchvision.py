@@ -30,6 +30,7 @@ def encoder(name: str = "shufflenet_v2_x0_5", spec: ImageSpec = SPEC, **more: An
 
 
 @pytest.mark.parametrize("name", MAPS)
+@pytest.mark.sampled(3)
 def test_the_map_is_torchvisions(name: str) -> None:
     ours = encoder(name)
     torch.manual_seed(1)

@@ -210,6 +210,7 @@ def test_only_one_process_of_a_run_answers(monkeypatch: pytest.MonkeyPatch) -> N
     assert not asked(["--json"])
 
 
+@pytest.mark.thorough
 def test_a_sweep_as_a_process(tmp_path: Path) -> None:
     """One of whose runs fails: exit code 1. And a reader that closes the pipe: 141, without a traceback."""
     environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}

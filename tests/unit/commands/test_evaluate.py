@@ -84,6 +84,7 @@ def state(encoder: Encoder) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("backbone", each_backbone())
+@pytest.mark.sampled(5)
 def test_the_random_start_is_that_of_the_run(backbone: str, tmp_path: Path, asked: dict[str, Encoder]) -> None:
     """Weights and statistics: against the objective's encoder before its first step, given the data's statistics."""
     libraries.needs(backbone)
@@ -175,6 +176,7 @@ def command(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., di
     ],
     ids=["other evaluators", "another label"],
 )
+@pytest.mark.sampled(1)
 def test_the_examples_of_the_readme_in_a_process_of_their_own(
     finished: Path, words: list[str], expected: list[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_card_shows_how_to_load_it_without_this_project(format: str, file: s
         (written / name).unlink()
 
 
+@pytest.mark.thorough
 def test_text_is_read_with_its_tokenizer(tmp_path: Path) -> None:
     words = [word for word in SMALL if not word.startswith(("backbone", "dataset", "objective"))]
     text = [*made_text.overrides(), "objective=bert", "backbone=bert_tiny", "batch_size=4", "budget.amount=2"]
@@ -84,6 +85,7 @@ def test_text_is_read_with_its_tokenizer(tmp_path: Path) -> None:
     assert "128" in follow(written / "README.md")
 
 
+@pytest.mark.thorough
 def test_torchvision_reads_a_resnet(tmp_path: Path) -> None:
     words = [word for word in SMALL if not word.startswith("backbone")]
     more = ["dataset.height=32", "dataset.width=32", "backbone=resnet18", "backbone.stem=large", "budget.amount=2"]
@@ -132,6 +134,7 @@ def _small(backbone: str, **settings: object) -> list[str]:
         ),
     ],
 )
+@pytest.mark.sampled(1)
 def test_a_library_reads_its_networks_of_images(
     format: str, words: list[str], files: set[str], said: str, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ def test_a_library_reads_its_networks_of_images(
 @pytest.mark.parametrize(
     ("objective", "backbone"), [("bert", "huggingface_text"), ("language_model", "huggingface_causal")]
 )
+@pytest.mark.sampled(1)
 def test_transformers_reads_its_networks_of_texts(objective: str, backbone: str, tmp_path: Path) -> None:
     libraries.needs(backbone)
     small = [word for word in SMALL if not word.startswith(("backbone", "dataset", "objective"))]
@@ -180,6 +184,7 @@ def test_what_differs_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_what_was_there_stays_where_nothing_replaces_it(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_text("older")
     (tmp_path / "notes.txt").write_text("mine")

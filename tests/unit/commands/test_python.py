@@ -104,6 +104,7 @@ def test_all_names_are_listed_and_none_imports_torch() -> None:
         ssl_runner.runs  # type: ignore[attr-defined]  # noqa: B018
 
 
+@pytest.mark.thorough
 def test_a_run_is_that_of_the_command(whole: ssl_runner.Run, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "ssl_runner", *WORDS, f"output={tmp_path}", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
@@ -174,6 +175,7 @@ def test_a_preview_is_a_picture(tmp_path: Path) -> None:
     assert repr(picture).startswith(str(picture.path))
 
 
+@pytest.mark.thorough
 def test_a_sweep_gives_its_runs_and_says_which_failed(whole: ssl_runner.Run, tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     output = shutil.copytree(whole.folder.parents[1], tmp_path / "out")
@@ -333,6 +335,7 @@ def test_a_program_that_uses_hydra_goes_on_with_it(tmp_path: Path, monkeypatch: 
         assert compose("program", return_hydra_config=True).hydra.job.name == "theirs"
 
 
+@pytest.mark.thorough
 def test_inside_of_hydra_main(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "program.yaml").write_text("objective: rotation\nhydra: {run: {dir: theirs}}\n")
@@ -368,6 +371,7 @@ def test_ctrl_c_saves_and_the_same_call_resumes(whole: ssl_runner.Run, tmp_path:
     assert again.metrics == whole.metrics
 
 
+@pytest.mark.thorough
 def test_ctrl_c_of_a_sweep_has_its_runs_save(tmp_path: Path) -> None:
     slow = [*WORDS, "seed=0,1", "sweep.jobs=1", "budget.amount=1000000", "trainer.log_every_n_steps=1"]
     (tmp_path / "program.py").write_text(

@@ -166,6 +166,7 @@ def required(axis: str, path: Path) -> list[str]:
     return [f"{node}.{key}=x" for key, value in settings.items() if value == "???"]
 
 
+@pytest.mark.thorough
 def test_every_config_file_is_reached_by_some_test() -> None:
     """A YAML that composes nothing is dead: every option of every axis composes into a typed config.
 

@@ -215,6 +215,7 @@ def same_command(record: records.Record) -> tuple[dict[str, Any], dict[str, Any]
         for place, (group, record) in enumerate(RECORDS)
     ],
 )
+@pytest.mark.sampled(8)
 def test_every_recorded_run_is_what_its_command_gives_now(record: records.Record) -> None:
     plain, now = same_command(record)
     typed(plain)  # older names and keys that lack are no mistake

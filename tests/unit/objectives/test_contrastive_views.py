@@ -232,6 +232,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(8)
 def test_every_choice_trains_and_moves_state_after_a_step_only(case: str) -> None:
     objective, data = made(*case.split())
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)

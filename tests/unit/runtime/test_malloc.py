@@ -24,6 +24,7 @@ print(kept, kept_faults, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - be
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.thorough
 def test_the_next_tensor_takes_the_pages_of_the_last() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     kept, faults, returned = done.stdout.split()

@@ -80,6 +80,7 @@ def test_the_seed_turns_slowest() -> None:
         ["evaluation=[knn]", "evaluation.knn.k=3"],
     ],
 )
+@pytest.mark.sampled(3)
 def test_composition_is_hydras(loader: Loader, overrides: list[str]) -> None:
     composer = Composer(loader, "config", [], overrides[:1])
     composed = composer(overrides[1:])
@@ -90,6 +91,7 @@ def test_composition_is_hydras(loader: Loader, overrides: list[str]) -> None:
     assert composed is not again
 
 
+@pytest.mark.thorough
 def test_fitting_leaves_out_what_does_not_go_together(loader: Loader, tmp_path: Path) -> None:
     own = preset(tmp_path, "{objective: fitting}")
     found = axes(loader, "sweep=mine", "dataset=fake_images", searchpath=own)

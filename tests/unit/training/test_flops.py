@@ -88,6 +88,7 @@ def test_nothing_moves() -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if " " not in case])
+@pytest.mark.sampled(8)
 def test_every_objective_can_be_counted(case: str) -> None:
     """Twice the examples, about twice the work or more: of pairs there are four times as many."""
     objective, batch = made(case)

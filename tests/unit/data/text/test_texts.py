@@ -373,6 +373,7 @@ def test_a_table_of_texts(tmp_path: Path) -> None:
     assert torch.equal(tsv.load()["train"].label, splits["train"].label)
 
 
+@pytest.mark.thorough
 def test_wikipedia_is_there_and_clean(tmp_path: Path) -> None:
     settings = {key: value for key, value in SETTINGS.items() if key not in ("words", "sentences")}
     source = WikiSample(

@@ -75,6 +75,7 @@ class Watched(BERT):
 
 @EVERY
 @pytest.mark.parametrize("reach", [None, 64, "less"])
+@pytest.mark.sampled(10)
 def test_no_position_is_read_that_pretraining_did_not_show_and_what_is_cut_is_measured(name, reach, tmp_path):
     """`less`: as few as the evaluation can do with; there are 64 positions in any case."""
     sizes = {"dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 1.0, "norm": "layer", "dropout": 0.0, "positions": 64}
