@@ -144,10 +144,11 @@ def fit_linear(
 
 
 def _principal_axes(x: Tensor) -> Tensor:
-    """(n, D), centered -> (D, r), orthonormal; from the smaller of the two Gram matrices."""
+    """(n, D), centered -> (D, r), orthonormal; from the smaller of the two Gram matrices, in float64: LAPACK's float32
+    does not converge where many features are always 0."""
     n, dim = x.shape
     gram = (x.mT @ x if dim <= n else x @ x.mT) / n
-    variance, vectors = (part.to(x.device) for part in torch.linalg.eigh(gram.cpu()))  # not every device has it
+    variance, vectors = (part.to(x) for part in torch.linalg.eigh(gram.cpu().double()))  # not every device has it
     kept = variance > RANK * variance[-1].clamp_min(1e-12)
     if dim <= n:
         return vectors[:, kept]

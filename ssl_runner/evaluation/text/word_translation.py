@@ -185,8 +185,8 @@ class WordTranslation(Evaluator):
 
 def procrustes(x: Tensor, y: Tensor) -> Tensor:
     """(n, E) and (n, F) -> (E, F): the orthogonal map that brings x nearest to y. Schönemann 1966."""
-    u, _, vh = torch.linalg.svd(x.T @ y, full_matrices=False)
-    return u @ vh
+    u, _, vh = torch.linalg.svd((x.T @ y).cpu().double(), full_matrices=False)
+    return (u @ vh).to(x)
 
 
 def matched(x: Tensor, y: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:

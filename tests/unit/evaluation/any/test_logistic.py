@@ -129,6 +129,22 @@ def test_constant_features_are_left_out():
     assert nothing.logits(constant).isfinite().all()
 
 
+@pytest.mark.parametrize("seed", [2, 6, 11])
+def test_features_that_are_mostly_dead(seed):
+    """As a deep network without skip connections has them: LAPACK's float32 does not converge on these."""
+    g = torch.Generator().manual_seed(seed)
+    x = (torch.randn(400, 20, generator=g) @ torch.randn(20, 512, generator=g)).relu()
+    x[:, torch.randperm(512, generator=g)[:280]] = 0
+    x[2:, torch.randperm(512, generator=g)[:100]] = 0  # these are active for two examples
+    x = x[torch.arange(1024) % 400]
+    alive = x.std(dim=0) > 0
+    y = (x[:, alive] @ torch.randn(int(alive.sum()), 3, generator=g)).argmax(dim=1)
+    found = fit_linear(x, y, x, y, 3, grid(), seed=0)
+    expected = fit_linear(x[:, alive], y, x[:, alive], y, 3, grid(), seed=0)
+    assert found.val_accuracy == pytest.approx(expected.val_accuracy, abs=0.01)
+    assert found.val_accuracy > 0.8
+
+
 def test_the_edge_of_the_grid_is_told():
     low = fit(grid([0.1], [1e-3, 10.0, 100.0]))
     assert (low.weight_decay, low.at_edge) == (1e-3, ("weight_decay",))
