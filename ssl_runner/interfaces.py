@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ssl_runner.figures import Figure
 from ssl_runner.results import metrics
-from ssl_runner.results.predictions import Predictions
+from ssl_runner.results.predictions import Answers, Predictions
 
 # ---------------------------------------------------------------------------------------------------------------- data
 
@@ -916,6 +916,7 @@ class Finding(NamedTuple):
     protocol: metrics.Protocol = metrics.Protocol()
     figures: Mapping[str, Figure] = {}
     predictions: Sequence[Predictions] = ()  # of a classifier, for each split that it was asked about
+    answers: Sequence[Answers] = ()  # to questions, likewise
 
 
 class Subject(Protocol):

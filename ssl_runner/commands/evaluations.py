@@ -34,7 +34,7 @@ from ssl_runner.interfaces import (
 from ssl_runner.reporting.plots import LEAST_DRAWN, save_figure
 from ssl_runner.results.metrics import DataRef, Precision
 from ssl_runner.results.predictions import FOLDER as PREDICTIONS
-from ssl_runner.results.predictions import write_predictions
+from ssl_runner.results.predictions import write_answers, write_predictions
 from ssl_runner.results.result import BAG_OF_WORDS, PIXELS, PRETRAINED, Evaluation
 from ssl_runner.results.status import Status, write_status
 from ssl_runner.runtime.devices import device_of
@@ -72,7 +72,7 @@ def evaluate(
 ) -> Findings:
     """Every evaluator on every subject, every inspection on the objective.
 
-    Figures go to `folder`/figures, the predictions of classifiers to `folder`/predictions.
+    Figures go to `folder`/figures, predictions and answers to `folder`/predictions.
 
     `objective`: the pretrained one; None where there is only an encoder. `on`: what `data` are to the run.
     `pretraining`: the precision that the encoder was trained in.
@@ -157,6 +157,8 @@ class Asked:
         drawn = {title: each for title, each in finding.figures.items() if subject == PRETRAINED or title != MISTAKES}
         if finding.predictions:
             write_predictions(self.folder / PREDICTIONS, f"{name}-{subject}", finding.predictions, evaluation.owner)
+        if finding.answers:
+            write_answers(self.folder / PREDICTIONS, f"{name}-{subject}", finding.answers, evaluation.owner)
         for found in finding.predictions:
             if subject == PRETRAINED and found.split == "test" and not found.condition:
                 drawn |= figures_of(found, self.data)

@@ -1,4 +1,7 @@
-"""What a classifier says of each example of a split, and the files that hold it. n examples, K classes."""
+"""What a classifier says of each example of a split, or a reader to each question, and the files that hold it.
+
+n examples or questions, K classes.
+"""
 
 import csv
 import io
@@ -29,6 +32,18 @@ class Predictions(NamedTuple):
     ] = {}  # as that of the metrics, where an evaluation has several classifiers
 
 
+class Answers(NamedTuple):
+    """Of questions about texts, in the order of the split."""
+
+    split: Split
+    ids: Sequence[str]  # n, as the file has them; "": it has none
+    questions: Sequence[str]  # n
+    right: Sequence[Sequence[str]]  # n, the answers that are right; none: the question has no answer
+    given: Sequence[str]  # n; "": none
+    f1: Sequence[float]  # n, in [0, 1]
+    exact: Sequence[float]  # n, 0 or 1
+
+
 def confusion(predictions: Predictions) -> np.ndarray:
     """(K, K) int: how many examples of the class of the row were given that of the column."""
     counts = np.zeros((len(predictions.names), len(predictions.names)), int)
@@ -54,6 +69,22 @@ def write_predictions(folder: Path, name: str, found: Sequence[Predictions], own
     write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
     write_atomically(folder / f"{name}-confusion.csv", _confusion_table(found))
     return write_atomically(folder / f"{name}.csv", _table(found))
+
+
+def write_answers(folder: Path, name: str, found: Sequence[Answers], owner: str = "") -> Path:
+    """Write `name`.csv, a row a question: split, index (in its split), id, question, the right answers as a list of
+    JSON, the answer, its f1 and exact_match. Return its path. `owner` as in `write_predictions`."""
+    name = own_name(folder, name, owner)
+    write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["split", "index", "id", "question", "right", "answer", "f1", "exact_match"])
+    for each in found:
+        columns = zip(each.ids, each.questions, each.right, each.given, each.f1, each.exact, strict=True)
+        for index, (key, question, right, given, f1, exact) in enumerate(columns):
+            every = json.dumps(list(right), ensure_ascii=False)
+            rows.writerow([each.split, index, key, question, every, given, f"{f1:.6f}", int(exact)])
+    return write_atomically(folder / f"{name}.csv", out.getvalue())
 
 
 def _table(found: Sequence[Predictions]) -> str:

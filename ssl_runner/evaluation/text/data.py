@@ -417,6 +417,7 @@ class Question(NamedTuple):
     question: str
     answers: tuple[str, ...]
     start: int  # of the first answer, characters; -1: there is none
+    id: str = ""  # "": the file has none
 
 
 def read_squad(path: Path) -> list[Question]:
@@ -441,6 +442,7 @@ def read_squad(path: Path) -> list[Question]:
 
 def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) -> Question:
     name = f"{path}, question {asked.get('id', asked['question'])!r}"
+    key = str(asked.get("id", ""))
     if asked.get("is_impossible", False) != (not asked["answers"]):
         raise ValueError(
             f"{name} has {len(asked['answers'])} answers, and its is_impossible is "
@@ -448,13 +450,13 @@ def _question(path: Path, article: int, context: str, asked: Mapping[str, Any]) 
             "an answer"
         )
     if not asked["answers"]:
-        return Question(article, context, asked["question"], (), -1)
+        return Question(article, context, asked["question"], (), -1, key)
     for answer in asked["answers"]:
         start = answer["answer_start"]
         if not answer["text"] or context[start : start + len(answer["text"])] != answer["text"]:
             raise ValueError(f"{name}: its answer {answer['text']!r} is not at character {start} of its context")
     answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
-    return Question(article, context, asked["question"], answers, asked["answers"][0]["answer_start"])
+    return Question(article, context, asked["question"], answers, asked["answers"][0]["answer_start"], key)
 
 
 class Windows(NamedTuple):

@@ -48,6 +48,7 @@ from ssl_runner.interfaces import (
 )
 from ssl_runner.nn.tokens import segments
 from ssl_runner.results.metrics import Metric, Protocol, Split, share
+from ssl_runner.results.predictions import Answers
 
 NEAR = 120  # characters on each side of an answer that are shown with it
 BATCH = 64  # windows answered at once: (B, T, T) scores
@@ -280,7 +281,10 @@ def spans_finding(
     }
     unanswered = not all(each.answers for each in questions.splits["train"])
     margin = best_margin(found["val"], questions.splits["val"]) if unanswered else -torch.inf
-    metrics = [each for split in TOLD for each in answer_metrics(found[split], questions.splits[split], margin, split)]
+    answers = [answered(found[split], questions.splits[split], margin, split) for split in TOLD]
+    metrics = [metric for each in answers for metric in answer_metrics(each)]
+    of_test = next(each for each in answers if each.split == "test")
+    wrong = wrong_answers(of_test, found["test"], questions.splits["test"])
     said = (
         {"no answer": "where [CLS] is more probable than every span, by a margin chosen on val"} if unanswered else {}
     )
@@ -295,7 +299,8 @@ def spans_finding(
                 "seed": subject.seed,
             },
         ),
-        {MISTAKES: wrong} if (wrong := wrong_answers(found["test"], questions.splits["test"], margin)) else {},
+        {MISTAKES: wrong} if wrong else {},
+        answers=answers,
     )
 
 
@@ -306,39 +311,51 @@ class Guess(NamedTuple):
     margin: float  # log p(it) - log p([CLS], no answer) of the window that says least that there is none
 
 
-def answer_metrics(
-    guesses: Sequence[Guess], questions: Sequence[Question], margin: float, split: Split
-) -> list[Metric]:
+def answered(guesses: Sequence[Guess], questions: Sequence[Question], margin: float, split: Split) -> Answers:
+    """What is answered where no answer is given below the margin, and its scores."""
+    given = [guess.text if guess.margin >= margin else "" for guess in guesses]
+    pairs = list(zip(given, [each.answers for each in questions], strict=True))
+    return Answers(
+        split,
+        [each.id for each in questions],
+        [each.question for each in questions],
+        [each.answers for each in questions],
+        given,
+        list(starmap(score_f1, pairs)),
+        list(starmap(score_exact, pairs)),
+    )
+
+
+def answer_metrics(said: Answers) -> list[Metric]:
     """f1 and exact_match of all questions, in [0, 1]; where some have no answer, also of those that have one, and the
     share of the others to which none is given."""
-    said = [guess.text if guess.margin >= margin else "" for guess in guesses]
-    scored = [(guess, each.answers) for guess, each in zip(said, questions, strict=True)]
-    f1, exact = (sum(starmap(score, scored)) / len(scored) for score in (score_f1, score_exact))
-    metrics = [share("f1", f1, split=split, headline=True), share("exact_match", exact, split=split)]
-    answered = [pair for pair in scored if pair[1]]
-    if len(answered) < len(scored):
-        silent = sum(not guess for guess, right in scored if not right) / (len(scored) - len(answered))
-        metrics.append(share("no_answer", silent, split=split))
-        if answered:
-            metrics.append(share("f1_answered", sum(starmap(score_f1, answered)) / len(answered), split=split))
+    count, split = len(said.given), said.split
+    metrics = [
+        share("f1", sum(said.f1) / count, split=split, headline=True),
+        share("exact_match", sum(said.exact) / count, split=split),
+    ]
+    of_answered = [f1 for f1, right in zip(said.f1, said.right, strict=True) if right]
+    if len(of_answered) < count:
+        silent = [not given for given, right in zip(said.given, said.right, strict=True) if not right]
+        metrics.append(share("no_answer", sum(silent) / len(silent), split=split))
+        if of_answered:
+            metrics.append(share("f1_answered", sum(of_answered) / len(of_answered), split=split))
     return metrics
 
 
-def wrong_answers(guesses: Sequence[Guess], questions: Sequence[Question], margin: float) -> Passages | None:
+def wrong_answers(said: Answers, guesses: Sequence[Guess], questions: Sequence[Question]) -> Passages | None:
     """The questions whose answers have the least in common with a right one, the surest of equals first; None: all
     are right."""
-    said = [guess.text if guess.margin >= margin else "" for guess in guesses]
-    scores = [score_f1(text, each.answers) for text, each in zip(said, questions, strict=True)]
-    order = sorted(range(len(said)), key=lambda place: (scores[place], -guesses[place].margin))
-    shown = [place for place in order if scores[place] < 1][:DRAWN]
+    order = sorted(range(len(guesses)), key=lambda place: (said.f1[place], -guesses[place].margin))
+    shown = [place for place in order if said.f1[place] < 1][:DRAWN]
     if not shown:
         return None
     return Passages(
         {
-            "question": [questions[place].question for place in shown],
+            "question": [said.questions[place] for place in shown],
             "context": [near_answer(questions[place]) for place in shown],
-            "right": [" or ".join(dict.fromkeys(questions[place].answers)) or "no answer" for place in shown],
-            "given": [said[place] or "no answer" for place in shown],
+            "right": [" or ".join(said.right[place]) or "no answer" for place in shown],
+            "given": [said.given[place] or "no answer" for place in shown],
         },
         "Test questions whose answers have the least in common with a right one.",
     )

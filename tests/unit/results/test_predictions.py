@@ -1,11 +1,12 @@
 """Files of predictions, against worked examples."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 
-from ssl_runner.results.predictions import Predictions, confusion, mistakes, write_predictions
+from ssl_runner.results.predictions import Answers, Predictions, confusion, mistakes, write_answers, write_predictions
 
 FOUND = Predictions(
     split="test",
@@ -73,3 +74,18 @@ def test_another_evaluation_is_not_replaced(tmp_path: Path) -> None:
     again = write_predictions(tmp_path, "linear-pretrained", [FOUND._replace(names=("a", "b", "c"))], "aaaaaaaaaaaa")
     assert again == first
     assert rows(first)[0]["label"] == "a"
+
+
+def test_each_question_has_a_row(tmp_path: Path) -> None:
+    said = Answers("val", ["q1", ""], ["who?", "where?"], [["a, b", "b"], []], ["b", ""], [1.0, 1.0], [1.0, 1.0])
+    more = Answers("test", ["q3"], ["when?"], [["now and then"]], ["now"], [0.5], [0.0])
+    path = write_answers(tmp_path, "span_qa-pretrained", [said, more], "evaluation")
+    found = rows(path)
+    assert [(row["split"], row["index"], row["id"], row["question"]) for row in found] == [
+        ("val", "0", "q1", "who?"), ("val", "1", "", "where?"), ("test", "0", "q3", "when?"),
+    ]  # fmt: skip
+    assert [json.loads(row["right"]) for row in found] == [["a, b", "b"], [], ["now and then"]]
+    assert [(row["answer"], row["f1"], row["exact_match"]) for row in found] == [
+        ("b", "1.000000", "1"), ("", "1.000000", "1"), ("now", "0.500000", "0"),
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "span_qa-pretrained.json").read_text()) == {"owner": "evaluation"}

@@ -287,7 +287,7 @@ def squad(answers, context="the gold lies on the mat"):
 def test_squad_files(tmp_path):
     right = squad([{"text": "gold", "answer_start": 4}, {"text": "the gold", "answer_start": 0}])
     (found,) = read_squad(write(tmp_path, "s", right))
-    assert found == (0, "the gold lies on the mat", "what lies", ("gold", "the gold"), 4)
+    assert found == (0, "the gold lies on the mat", "what lies", ("gold", "the gold"), 4, "q7")
 
 
 @pytest.mark.parametrize(

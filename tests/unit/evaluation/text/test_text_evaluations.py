@@ -612,6 +612,18 @@ def test_what_each_text_was_given_is_kept(name, tmp_path):
     assert ((said.probability >= 1 / len(said.names) - 1e-6) & (said.probability <= 1)).all()
 
 
+def test_what_each_question_was_answered_is_kept(tmp_path):
+    evaluator = build("span_qa", tmp_path)
+    found = evaluator(subject(Same(text_spec()), text_spec()))
+    assert [each.split for each in found.answers] == ["test", "val"]
+    for said in found.answers:
+        asked = evaluator.questions.splits[said.split]
+        assert list(said.questions) == [each.question for each in asked]
+        assert sum(said.f1) / len(said.f1) == pytest.approx(value(found, "f1", said.split))
+        assert sum(said.exact) / len(said.exact) == pytest.approx(value(found, "exact_match", said.split))
+        assert all(given in each.context for given, each in zip(said.given, asked, strict=True))
+
+
 @pytest.mark.parametrize("name", ["tagging", "word_tags"])
 def test_what_each_word_was_given_is_kept(name, tmp_path):
     found = ask(name, tmp_path, Same(text_spec()))
@@ -625,16 +637,16 @@ def test_what_each_word_was_given_is_kept(name, tmp_path):
 
 def test_wrong_answers_are_shown_with_the_right_ones():
     from ssl_runner.evaluation.text.data import Question
-    from ssl_runner.evaluation.text.span_qa import Guess, near_answer, wrong_answers
+    from ssl_runner.evaluation.text.span_qa import Guess, answered, near_answer, wrong_answers
 
     context = "a" * 200 + " the red cat " + "b" * 200
     asked = Question(0, context, "who?", ("the red cat",), 201)
     none = Question(0, "nobody", "where?", (), -1)
     guesses = [Guess("a dog", 1.0), Guess("red cat", 2.0), Guess("here", 3.0)]
-    shown = wrong_answers(guesses, [asked, asked, none], -1.0)
+    shown = wrong_answers(answered(guesses, [asked, asked, none], -1.0, "test"), guesses, [asked, asked, none])
     assert shown.rows["given"] == ["here", "a dog"]  # of equals the surest first
     assert shown.rows["right"] == ["no answer", "the red cat"]
     assert "[the red cat]" in near_answer(asked)
     assert near_answer(asked).startswith("…a")
     assert near_answer(asked).endswith("b…")
-    assert wrong_answers(guesses[1:2], [asked], -1.0) is None
+    assert wrong_answers(answered(guesses[1:2], [asked], -1.0, "test"), guesses[1:2], [asked]) is None
