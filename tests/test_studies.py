@@ -146,7 +146,7 @@ def test_marks_follow_the_columns_that_are_shown() -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 def test_runs_of_a_group_go_together(name: str) -> None:
     """Each run by itself, and each batch's overrides once."""
     group, seen = GROUPS[name], set[str]()

@@ -115,6 +115,7 @@ def wait_for(count: int, output: Path, seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 def test_a_sweep_killed_half_way_is_finished_by_the_same_command(tmp_path: Path) -> None:
     """SIGKILL to the sweep: nothing is run twice to the end, nothing is lost."""
     words = ["seed=0,1,2,3,4,5", "sweep.jobs=2"]
@@ -199,6 +200,7 @@ def test_a_run_that_is_busy_is_said_once(
     assert log.read_text().count("is in use") == 1
 
 
+@pytest.mark.thorough
 def test_ctrl_c_saves_says_what_is_left_and_goes_on(tmp_path: Path) -> None:
     """Stopped in training, each run goes on from its checkpoint to the end that it would have had."""
     slow = ["seed=0,1,2", "sweep.jobs=2", "budget.amount=3000", "trainer.log_every_n_steps=1"]
@@ -275,6 +277,7 @@ def test_an_engine_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: py
         for path in sorted((conf_dir() / "sweep").glob("*.yaml"))
     ],
 )
+@pytest.mark.sampled(5)
 def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"sweep={preset}", "check=true", f"output={tmp_path}"]
     if "override /dataset" not in (conf_dir() / "sweep" / f"{preset}.yaml").read_text():
@@ -284,6 +287,7 @@ def test_every_preset_is_valid(preset: str, tmp_path: Path, capsys: pytest.Captu
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_a_job_is_a_file_and_a_command(tmp_path: Path) -> None:
     from ssl_runner.runtime.job_file import write_job
 

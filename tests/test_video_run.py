@@ -48,6 +48,7 @@ def test_videos_of_a_user(tmp_path: Path) -> None:
     check(do(tmp_path, tmp_path / "videos"), clips=18)
 
 
+@pytest.mark.thorough
 def test_clips_with_labels_are_evaluated_as_images_are(tmp_path: Path) -> None:
     data = ["dataset=moving_digits", "dataset.clips=40", "dataset.val_clips=20", "dataset.test_clips=20"]
     words = [

@@ -28,7 +28,7 @@ def ids(n: int, length: int, special: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("backbone", CASES)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_a_program_gives_the_features_of_its_encoder(backbone: str, format: str, tmp_path: Path) -> None:
     """For numbers of examples, and lengths of texts, that it was not traced with."""
     if format == "onnx":

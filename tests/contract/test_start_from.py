@@ -85,7 +85,7 @@ def begun(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str, networ
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.sampled(1)
+@pytest.mark.thorough
 def test_every_copy_of_the_encoder_has_the_weights_and_statistics(
     network: str,
     owners: dict[str, list[str]],

@@ -153,7 +153,7 @@ def fits(dataset: str, backbone: str, objective: str) -> bool:
 
 @pytest.mark.parametrize("objective", AXES["objective"])
 @pytest.mark.parametrize("backbone", each_backbone())
-@pytest.mark.sampled(100)
+@pytest.mark.sampled(50)
 def test_every_pair_is_accepted_or_refused_in_words(objective: str, backbone: str) -> None:
     libraries.needs(backbone)
     text = objective in TEXT["objective"]

@@ -176,6 +176,7 @@ def test_transformers_reads_its_networks_of_texts(objective: str, backbone: str,
     ]
 
 
+@pytest.mark.thorough
 def test_what_differs_is_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "TOLERANCE", -1.0)
     monkeypatch.setattr(programs, "ROUNDINGS", -1)

@@ -240,6 +240,7 @@ def test_without_pandas_a_comparison_says_what_to_install(
         (["trainer.accelerator=tpu"], "trainer.accelerator"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_a_refusal_is_that_of_the_command(words: list[str], said: str, tmp_path: Path) -> None:
     before = state()
     with pytest.raises(ConfigError) as refused:

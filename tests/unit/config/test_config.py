@@ -72,6 +72,7 @@ def test_views_follow_the_dataset_unless_they_are_chosen(overrides: list[str], f
         ("dataset=arrays", "dataset.path: it must be set: dataset.path=..."),
     ],
 )
+@pytest.mark.sampled(8)
 def test_a_wrong_value_is_refused_in_words(override: str, said: str) -> None:
     if override == "~optimizer.lr":  # torch's own default steps in: no problem, and no message
         assert "lr" not in typed(compose([override])).optimizer
@@ -213,6 +214,7 @@ def test_every_config_file_is_reached_by_some_test() -> None:
         "seed=9223372036854775808", "optimizer.lr=100000000000000000000", "sweep.settings={a:-100000000000000000000}",
     ],
 )  # fmt: skip
+@pytest.mark.sampled(5)
 def test_every_number_is_finite_and_of_64_bits(word: str) -> None:
     """Whatever the parameter is annotated with; the message names the key."""
     key = word.partition("=")[0]

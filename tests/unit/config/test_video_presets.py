@@ -18,6 +18,7 @@ def test_each_objective_of_video_has_one() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.sampled(4)
 def test_it_goes_together(name: str) -> None:
     config = typed(compose([f"experiment={name}", "logger=none"]))
     check.validate(config)  # what check=true does

@@ -318,6 +318,7 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path: P
 
 
 @pytest.mark.parametrize("positives", ["augmentation", "label", "pseudo_label"])
+@pytest.mark.sampled(1)
 def test_in_the_control_no_positive_pair_is_more_alike_than_any_two_views(positives: str) -> None:
     """60 examples of three classes, told apart by their pixels: of which the views at hand are is read from them."""
     count, label = 60, torch.arange(60) % 3
