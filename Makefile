@@ -16,7 +16,7 @@ run: .venv/.runtime ## pretrain, evaluate and report with the default config, or
 
 # A process more than there are cores, of a thread each: tests of processes that are stopped wait for them.
 PROCESSES = $$($(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test: .venv/.test ## the quick tests
 	$(PYTEST) -m "not slow and not thorough" $(ARGS)

@@ -111,7 +111,7 @@ def compare(held: Any, expected: dict[str, Any], case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "way"), [(case, way) for case in CASES for way in WAYS if (case, way) not in UNSHARDABLE]
 )
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(16)
 def test_two_processes_take_the_step_of_one(
     case: str, way: str, alone: dict[str, dict[str, Any]], pair: list[dict[tuple[str, str], Any]]
 ) -> None:

@@ -241,6 +241,7 @@ def test_command_lines(place: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [15, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.thorough
 def test_the_whole_command_ends_plainly(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], count: int
 ) -> None:

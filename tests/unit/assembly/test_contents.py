@@ -55,6 +55,7 @@ def test_all_bytes_of_small_files_count(tmp_path: Path) -> None:
     assert len(known) == 1 + len(range(0, 5000, 499))
 
 
+@pytest.mark.thorough
 def test_of_large_files_blocks_count_from_beginning_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "WHOLE", 1000)
     monkeypatch.setattr(contents, "BLOCK", 10)

@@ -196,6 +196,7 @@ def test_tables_are_searched_as_torch_does() -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.sampled(1)
 def test_torchvision_loads_a_resnet_strictly(depth: int, tmp_path: Path) -> None:
     encoder = exported(f"resnet{depth}", LARGE, depth=depth)
     encoder.save_for_library(tmp_path)

@@ -306,6 +306,7 @@ def test_an_exported_encoder_needs_no_file_and_no_download(tmp_path: Path) -> No
     exported_encoder(tmp_path / "other")
 
 
+@pytest.mark.thorough
 def test_a_run_from_a_file_is_itself_by_what_the_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its identity, its result, its random start; and it is evaluated again when the file is gone."""
     net = timm_net()

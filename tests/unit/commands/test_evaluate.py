@@ -231,6 +231,7 @@ def merged(*words: str, domain: str = "digits") -> Mapping[str, Any]:
     return {"unfit": config.unfit, **config.evaluation}
 
 
+@pytest.mark.thorough
 def test_settings_of_the_default_evaluations_hold_where_the_data_have_a_set_of_their_own() -> None:
     plain = merged()
     assert plain == merged("evaluation=image")

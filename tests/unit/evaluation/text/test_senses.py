@@ -66,6 +66,7 @@ def test_no_sentence_of_test_is_one_of_val():
 
 
 @pytest.mark.parametrize("tokens", ["words", "wordpiece", "bpe"])
+@pytest.mark.sampled(1)
 def test_static_vectors_are_at_chance_whatever_the_tokens_and_the_encoder(tokens):
     """To the last digit: also where a word is several tokens, whose mean is rounded."""
     spec = text_spec(tokens, length=48)

@@ -136,6 +136,7 @@ def test_a_finding_can_be_written_down(name, tmp_path):
 
 @EVERY
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.sampled(10)
 def test_encoder_and_generators_are_left_as_they_were(name, training, tmp_path):
     encoder = bert(text_spec()).train(training)
     encoder.transformer.blocks[0].eval()
