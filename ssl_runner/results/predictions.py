@@ -65,8 +65,7 @@ def write_predictions(folder: Path, name: str, found: Sequence[Predictions], own
     `owner`: the evaluation (`Evaluation.owner`), which is in `name`.json. The files of another evaluation are not
     replaced: then a part of `owner` is appended to the name.
     """
-    name = own_name(folder, name, owner)
-    write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
+    name = _owned(folder, name, owner)
     write_atomically(folder / f"{name}-confusion.csv", _confusion_table(found))
     return write_atomically(folder / f"{name}.csv", _table(found))
 
@@ -74,8 +73,7 @@ def write_predictions(folder: Path, name: str, found: Sequence[Predictions], own
 def write_answers(folder: Path, name: str, found: Sequence[Answers], owner: str = "") -> Path:
     """Write `name`.csv, a row a question: split, index (in its split), id, question, the right answers as a list of
     JSON, the answer, its f1 and exact_match. Return its path. `owner` as in `write_predictions`."""
-    name = own_name(folder, name, owner)
-    write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
+    name = _owned(folder, name, owner)
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["split", "index", "id", "question", "right", "answer", "f1", "exact_match"])
@@ -85,6 +83,13 @@ def write_answers(folder: Path, name: str, found: Sequence[Answers], owner: str 
             every = json.dumps(list(right), ensure_ascii=False)
             rows.writerow([each.split, index, key, question, every, given, f"{f1:.6f}", int(exact)])
     return write_atomically(folder / f"{name}.csv", out.getvalue())
+
+
+def _owned(folder: Path, name: str, owner: str) -> str:
+    """A name that no other evaluation has in the folder, with `owner` written beside it."""
+    name = own_name(folder, name, owner)
+    write_atomically(folder / f"{name}.json", json.dumps({"owner": owner}) + "\n")
+    return name
 
 
 def _table(found: Sequence[Predictions]) -> str:

@@ -21,15 +21,20 @@ def test_few(case):
 """
 
 
+@pytest.fixture
+def file(pytester: pytest.Pytester) -> Path:
+    pytester.makeconftest((Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8"))
+    pytester.makeini("[pytest]\nmarkers =\n  sampled\n  thorough\n  slow\n")
+    return pytester.makepyfile(OF_MANY)
+
+
 def collected(pytester: pytest.Pytester, marks: str, *words: str) -> list[str]:
     done = pytester.runpytest_inprocess("--collect-only", "-q", "-p", "no:cacheprovider", "-m", marks, *words)
     return [line.rpartition("::")[2] for line in done.outlines if "::" in line]
 
 
+@pytest.mark.usefixtures("file")
 def test_a_sample_of_its_cases_is_quick_and_each_case_is_in_one_suite(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest((Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8"))
-    pytester.makeini("[pytest]\nmarkers =\n  sampled\n  thorough\n  slow\n")
-    pytester.makepyfile(OF_MANY)
     quick = collected(pytester, "not slow and not thorough")
     thorough = collected(pytester, "thorough and not slow")
     assert quick == ["test_many[1]", "test_many[5]", "test_many[8]", "test_few[0]"]
@@ -37,8 +42,5 @@ def test_a_sample_of_its_cases_is_quick_and_each_case_is_in_one_suite(pytester: 
     assert collected(pytester, "slow") == ["test_few[1]"]
 
 
-def test_a_case_that_is_named_is_tried(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest((Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8"))
-    pytester.makeini("[pytest]\nmarkers =\n  sampled\n  thorough\n  slow\n")
-    file = pytester.makepyfile(OF_MANY)
+def test_a_case_that_is_named_is_tried(pytester: pytest.Pytester, file: Path) -> None:
     assert collected(pytester, "not thorough", f"{file.name}::test_many[2]") == ["test_many[2]"]
